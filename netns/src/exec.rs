@@ -1,0 +1,59 @@
+//! The one place that runs programs.
+
+use std::{
+    env, fmt, io,
+    io::Write as _,
+    process::{Command, ExitStatus, Stdio},
+};
+
+/// A program could not be run or failed; says which, with what status and what it wrote to stderr.
+#[derive(Debug, thiserror::Error)]
+#[error("`{command}` {failure}")]
+pub struct ExecError {
+    /// Program and arguments.
+    pub command: String,
+    failure: Failure,
+    #[source]
+    source: Option<io::Error>,
+}
+
+#[derive(Debug)]
+enum Failure {
+    Start,
+    Exit(ExitStatus, String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Start => f.write_str("could not be run"),
+            Failure::Exit(status, stderr) => write!(f, "failed ({status}): {stderr}"),
+        }
+    }
+}
+
+/// Runs `program` with `input` on its stdin and returns its stdout; waits for its end.
+pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, ExecError> {
+    let error = |failure, source| ExecError { command: [&[program], arguments].concat().join(" "), failure, source };
+    // Ordinary users' PATH often lacks the folders that hold network programs.
+    let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env("PATH", path)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| error(Failure::Start, Some(source)))?;
+    // A program that dies early closes its stdin; its own words then say more than the broken pipe.
+    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().map_err(|source| error(Failure::Start, Some(source)))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(error(Failure::Exit(output.status, stderr), None));
+    }
+    written.map_err(|source| error(Failure::Start, Some(source)))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,27 @@
+//! What a virtual network needs of the kernel: links, NAT and DHCP.
+//!
+//! Everything here works in the network namespace of the thread that calls it and knows nothing of
+//! machines or clusters.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`link`] | bridge, taps, addresses and routes over rtnetlink |
+//! | [`range`] | pure checks of subnets and link names |
+//! | [`sysctl`] | `/proc/sys`, read before written |
+//! | [`nat`] | a model, its text, and one atomic apply through `nft` |
+//! | [`dhcp`] | a pure DHCP server and the loop that feeds it |
+
+mod change;
+pub mod dhcp;
+mod exec;
+pub mod link;
+mod mac;
+pub mod nat;
+pub mod range;
+pub mod sysctl;
+mod tap;
+
+pub use change::Change;
+pub use exec::ExecError;
+pub use link::{Address, BridgeSpec, Link, LinkError, Links, Route, TapSpec};
+pub use mac::{MacAddr, MacAddrError};

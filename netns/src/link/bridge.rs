@@ -1,0 +1,165 @@
+//! Making a bridge, or seeing that it is as it shall be.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use rtnetlink::{
+    LinkBridge, LinkMessageBuilder, LinkUnspec,
+    packet_route::link::{BridgeStpState, InfoBridge},
+};
+
+use super::{BridgeSpec, Link, LinkError, Links, error::to_io, read, request};
+use crate::{Change, sysctl};
+
+impl Links {
+    /// Makes the bridge, or sets right what differs of one that carries the wanted Ethernet address.
+    ///
+    /// A link of that name which is no bridge, or has another Ethernet address, is somebody else's:
+    /// [`LinkError::Foreign`], and nothing is touched. A bridge that could not be completed is removed
+    /// again.
+    pub async fn ensure_bridge(&self, spec: &BridgeSpec) -> Result<Change, LinkError> {
+        if let Some(link) = self.find(&spec.name).await? {
+            self.refuse_foreign(&link, spec).await?;
+            return self.complete_bridge(&link, spec).await;
+        }
+        self.add_bridge(spec).await?;
+        let completed = async {
+            let link = self.find(&spec.name).await?.ok_or_else(|| LinkError::Missing { name: spec.name.clone() })?;
+            self.complete_bridge(&link, spec).await
+        };
+        match completed.await {
+            Ok(_) => Ok(Change::Created),
+            Err(error) => {
+                // The error that matters is the first one; a bridge that cannot be removed is seen next time.
+                let _ = self.delete(&spec.name).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn add_bridge(&self, spec: &BridgeSpec) -> Result<(), LinkError> {
+        // The kernel keeps a bridge's MTU only when it was changed after creation: `complete_bridge`
+        // has something to change when it starts one off.
+        let other_mtu = spec.mtu.saturating_sub(1);
+        let message = LinkMessageBuilder::<LinkBridge>::new(&spec.name)
+            .address(spec.mac.octets().to_vec())
+            .mtu(other_mtu)
+            // Forwarding must begin at once: a guest's DHCP client does not wait out a spanning tree.
+            .stp_state(BridgeStpState::Disabled)
+            .forward_delay(0)
+            .build();
+        let added = self.handle.link().add(message).execute().await;
+        added.map_err(request(|| format!("create the bridge `{}`", spec.name)))
+    }
+
+    async fn refuse_foreign(&self, link: &Link, spec: &BridgeSpec) -> Result<(), LinkError> {
+        let what = match (link.kind.as_deref(), link.mac) {
+            (Some("bridge"), Some(mac)) if mac == spec.mac => return Ok(()),
+            (Some("bridge"), Some(mac)) => {
+                let links = self.list().await?;
+                let ports = links.iter().filter(|port| port.master == Some(link.index));
+                let ports: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
+                let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(" ") };
+                format!("a bridge with the MAC address {mac}, not {} (ports: {ports})", spec.mac)
+            }
+            (kind, _) => format!("not a bridge but of kind {}", kind.unwrap_or("hardware or loopback")),
+        };
+        Err(LinkError::Foreign { name: spec.name.clone(), what })
+    }
+
+    /// Sets what differs, in an order in which nothing leaks: IPv6 off before up.
+    async fn complete_bridge(&self, link: &Link, spec: &BridgeSpec) -> Result<Change, LinkError> {
+        let mut change = Change::Unchanged;
+        let unspec = || LinkUnspec::new_with_index(link.index);
+        if link.mtu != spec.mtu {
+            self.change("MTU", &spec.name, unspec().mtu(spec.mtu).build()).await?;
+            change = Change::Changed;
+        }
+        if self.wrong_settings(&spec.name).await?.is_some() {
+            let message = LinkMessageBuilder::<LinkBridge>::new(&spec.name)
+                .index(link.index)
+                .stp_state(BridgeStpState::Disabled)
+                .forward_delay(0)
+                .build();
+            self.change("spanning tree", &spec.name, message).await?;
+            change = Change::Changed;
+        }
+        if disable_ipv6(&spec.name)? == Change::Changed {
+            change = Change::Changed;
+        }
+        if self.ensure_address(link, spec).await? == Change::Changed {
+            change = Change::Changed;
+        }
+        if !link.up {
+            self.change("state", &spec.name, unspec().up().build()).await?;
+            change = Change::Changed;
+        }
+        if change == Change::Changed {
+            self.read_back(spec).await?;
+        }
+        Ok(change)
+    }
+
+    async fn ensure_address(&self, link: &Link, spec: &BridgeSpec) -> Result<Change, LinkError> {
+        if self.has_address(link, spec).await? {
+            return Ok(Change::Unchanged);
+        }
+        let (address, prefix) = (IpAddr::V4(spec.address.ip()), spec.address.prefix());
+        let added = self.handle.address().add(link.index, address, prefix).execute().await;
+        match added.map_err(to_io) {
+            Ok(()) => Ok(Change::Changed),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Change::Unchanged),
+            Err(source) => {
+                Err(LinkError::Request { action: format!("give `{}` the address {}", spec.name, spec.address), source })
+            }
+        }
+    }
+
+    async fn has_address(&self, link: &Link, spec: &BridgeSpec) -> Result<bool, LinkError> {
+        let wanted = IpNetwork::V4(spec.address);
+        let addresses = self.addresses().await?;
+        Ok(addresses.iter().any(|address| address.link == link.index && address.network == wanted))
+    }
+
+    /// What of the forwarding settings is not as [`add_bridge`](Links::add_bridge) makes them.
+    async fn wrong_settings(&self, name: &str) -> Result<Option<String>, LinkError> {
+        let Some(message) = self.message(name).await? else {
+            return Err(LinkError::Missing { name: name.to_owned() });
+        };
+        let mut settings = read::bridge_settings(&message);
+        let wrong = settings.find(|setting| match setting {
+            InfoBridge::StpState(state) => *state != BridgeStpState::Disabled,
+            InfoBridge::ForwardDelay(delay) => *delay != 0,
+            _ => false,
+        });
+        Ok(wrong.map(|setting| format!("{setting:?}")))
+    }
+
+    async fn read_back(&self, spec: &BridgeSpec) -> Result<(), LinkError> {
+        let link = self.find(&spec.name).await?.ok_or_else(|| LinkError::Missing { name: spec.name.clone() })?;
+        let what = if link.mac != Some(spec.mac) {
+            format!("MAC address {:?}, not {}", link.mac, spec.mac)
+        } else if link.mtu != spec.mtu {
+            format!("MTU {}, not {}", link.mtu, spec.mtu)
+        } else if !link.up {
+            "it is down".to_owned()
+        } else if !self.has_address(&link, spec).await? {
+            format!("it lacks the address {}", spec.address)
+        } else if let Some(setting) = self.wrong_settings(&spec.name).await? {
+            setting
+        } else {
+            return Ok(());
+        };
+        Err(LinkError::ReadBack { name: spec.name.clone(), what })
+    }
+}
+
+/// Keeps IPv6 off a link: nobody asked for it, and a link-local address is a way into the host that
+/// no rule of ours watches. A kernel without IPv6 has no such parameter.
+pub(super) fn disable_ipv6(name: &str) -> Result<Change, LinkError> {
+    let parameter = format!("net/ipv6/conf/{name}/disable_ipv6");
+    if sysctl::read(&parameter)?.is_none() {
+        return Ok(Change::Unchanged);
+    }
+    Ok(sysctl::write(&parameter, "1")?)
+}

@@ -1,0 +1,40 @@
+//! Taps: ports of a bridge whose other end is a file descriptor.
+
+use std::os::fd::OwnedFd;
+
+use rtnetlink::LinkUnspec;
+
+use super::{LinkError, Links, TapSpec, bridge::disable_ipv6};
+use crate::{range, tap};
+
+impl Links {
+    /// Makes a tap, attaches it to its bridge, and reads back that the kernel did so.
+    ///
+    /// The tap is not persistent: it vanishes with the last copy of the returned descriptor, hence
+    /// also when this returns an error. A link that has the name already is an error. The descriptor is
+    /// close-on-exec and expects a virtio-net header before each frame.
+    pub async fn create_tap(&self, spec: &TapSpec) -> Result<OwnedFd, LinkError> {
+        range::validate_link_name(&spec.name)?;
+        let Some(bridge) = self.find(&spec.bridge).await? else {
+            return Err(LinkError::Missing { name: spec.bridge.clone() });
+        };
+        if bridge.kind.as_deref() != Some("bridge") {
+            return Err(LinkError::Foreign { name: spec.bridge.clone(), what: "not a bridge".to_owned() });
+        }
+        let fd = tap::create(&spec.name).map_err(|source| LinkError::Tap { name: spec.name.clone(), source })?;
+        let tap = self.find(&spec.name).await?.ok_or_else(|| LinkError::Missing { name: spec.name.clone() })?;
+        disable_ipv6(&spec.name)?;
+        let message = LinkUnspec::new_with_index(tap.index).mtu(spec.mtu).controller(bridge.index).up().build();
+        self.change("bridge", &spec.name, message).await?;
+
+        // A guest on a tap that is in no bridge, or in another's, would only seem to run.
+        let what = match self.find(&spec.name).await? {
+            None => "it is gone".to_owned(),
+            Some(tap) if tap.master != Some(bridge.index) => format!("it is no port of `{}`", spec.bridge),
+            Some(tap) if tap.mtu != spec.mtu => format!("MTU {}, not {}", tap.mtu, spec.mtu),
+            Some(tap) if !tap.up => "it is down".to_owned(),
+            Some(_) => return Ok(fd),
+        };
+        Err(LinkError::ReadBack { name: spec.name.clone(), what })
+    }
+}

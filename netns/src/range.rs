@@ -1,0 +1,254 @@
+//! Pure checks: which subnets and link names are fit, and what a subnet would collide with.
+
+use std::{fmt, net::Ipv4Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+
+use crate::{Address, Route};
+
+/// The subnet cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubnetError {
+    /// Not of the form address/length.
+    #[error("`{0}` is not a subnet; one looks like 192.168.80.0/24")]
+    Syntax(String),
+    /// An IPv6 prefix.
+    #[error("`{0}` is IPv6, which is not supported")]
+    Ipv6(String),
+    /// Bits are set beyond the prefix.
+    #[error("subnet {given} has host bits set; did you mean {meant}?")]
+    HostBits {
+        /// As given.
+        given: Ipv4Network,
+        /// The subnet that holds it.
+        meant: Ipv4Network,
+    },
+    /// Too few addresses, or too many.
+    #[error("subnet {0} is of no useful size; choose a prefix from /{MIN_PREFIX} to /{MAX_PREFIX}")]
+    Size(Ipv4Network),
+    /// A block with a meaning of its own.
+    #[error("subnet {subnet} is not usable: {block} is {purpose}")]
+    Reserved {
+        /// As given.
+        subnet: Ipv4Network,
+        /// The block that it is in.
+        block: Ipv4Network,
+        /// What the block is for.
+        purpose: &'static str,
+    },
+    /// Addresses that belong to somebody on the internet, or that are kept for documentation.
+    #[error("subnet {0} is not private; choose one in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")]
+    Public(Ipv4Network),
+}
+
+/// The name cannot be given to a link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("link name `{name}` {reason}")]
+pub struct NameError {
+    /// The name.
+    pub name: String,
+    reason: NameReason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum NameReason {
+    #[error("is empty")]
+    Empty,
+    #[error("has {0} bytes, Linux allows {MAX_LINK_NAME}")]
+    Long(usize),
+    #[error("holds {0:?}, which is not allowed there")]
+    Letter(char),
+    #[error("is reserved")]
+    Reserved,
+}
+
+/// Shorter prefixes than this would make the table of leases large for no use.
+const MIN_PREFIX: u8 = 16;
+/// The longest prefix with room for a gateway and a guest.
+const MAX_PREFIX: u8 = 30;
+/// `IFNAMSIZ` without the final zero.
+const MAX_LINK_NAME: usize = 15;
+
+/// RFC 6890, as far as it matters to somebody who picks a subnet.
+const RESERVED: [(Ipv4Network, &str); 5] = [
+    (block([0, 0, 0, 0], 8), "\"this network\""),
+    (block([127, 0, 0, 0], 8), "loopback"),
+    (block([169, 254, 0, 0], 16), "link-local"),
+    (block([224, 0, 0, 0], 4), "multicast"),
+    (block([240, 0, 0, 0], 4), "reserved"),
+];
+
+/// RFC 1918, then the shared space of RFC 6598 and the benchmark range of RFC 2544: nobody on the
+/// internet has these.
+const PRIVATE: [Ipv4Network; 5] = [
+    block([10, 0, 0, 0], 8),
+    block([172, 16, 0, 0], 12),
+    block([192, 168, 0, 0], 16),
+    block([100, 64, 0, 0], 10),
+    block([198, 18, 0, 0], 15),
+];
+
+/// Where a free subnet is looked for, first to last: seldom-used corners before whole blocks.
+const CANDIDATES: [Ipv4Network; 4] =
+    [block([10, 80, 0, 0], 12), block([172, 16, 0, 0], 12), block([192, 168, 0, 0], 16), block([10, 0, 0, 0], 8)];
+
+/// Longer than this, a route is to a place; shorter, it covers more than any private block and is a
+/// default route in disguise, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
+const SHORTEST_PLACE: u8 = 8;
+
+const fn block([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Network {
+    match Ipv4Network::new_checked(Ipv4Addr::new(a, b, c, d), prefix) {
+        Some(network) => network,
+        // Evaluated at compile time only; a constant must have some value.
+        None => panic_free(),
+    }
+}
+
+const fn panic_free() -> Ipv4Network {
+    match Ipv4Network::new_checked(Ipv4Addr::UNSPECIFIED, 0) {
+        Some(network) => network,
+        None => panic_free(),
+    }
+}
+
+/// Something that already uses addresses of a wanted subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The wanted subnet.
+    pub wanted: Ipv4Network,
+    /// What it overlaps.
+    pub what: ConflictWith,
+}
+
+/// The other side of a [`Conflict`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConflictWith {
+    /// An address of a link of this host.
+    Interface {
+        /// The link.
+        name: String,
+        /// Its address, with the length of the prefix.
+        network: Ipv4Network,
+    },
+    /// A route of this host.
+    Route {
+        /// Where it leads.
+        destination: Ipv4Network,
+        /// The link that packets leave by, if it has one.
+        link: Option<String>,
+    },
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} overlaps ", self.wanted)?;
+        match &self.what {
+            ConflictWith::Interface { name, network } => write!(f, "{network} on {name}"),
+            ConflictWith::Route { destination, link: Some(link) } => write!(f, "the route to {destination} by {link}"),
+            ConflictWith::Route { destination, link: None } => write!(f, "the route to {destination}"),
+        }
+    }
+}
+
+/// What of this host already uses addresses of `want`: an interface first, else a route.
+///
+/// Default routes do not count, nor do routes to more than any private block holds; nor anything of
+/// `ignore_link`, which is how an existing bridge does not collide with itself.
+pub fn overlap(want: Ipv4Network, addresses: &[Address], routes: &[Route], ignore_link: Option<u32>) -> Option<Conflict> {
+    let interface = addresses.iter().filter(|address| Some(address.link) != ignore_link).find_map(|address| {
+        let IpNetwork::V4(network) = address.network else { return None };
+        let name = address.link_name.clone();
+        network.overlaps(want).then_some(ConflictWith::Interface { name, network })
+    });
+    let route = || {
+        let others = routes.iter().filter(|route| ignore_link.is_none() || route.link != ignore_link);
+        others.into_iter().find_map(|route| {
+            let IpNetwork::V4(destination) = route.destination else { return None };
+            let collides = destination.prefix() >= SHORTEST_PLACE && destination.overlaps(want);
+            collides.then(|| ConflictWith::Route { destination, link: route.link_name.clone() })
+        })
+    };
+    interface.or_else(route).map(|what| Conflict { wanted: want, what })
+}
+
+/// A private subnet of this prefix length that overlaps nothing in `taken`, for a suggestion.
+///
+/// Pass the networks of addresses and routes; default routes among them are not counted.
+pub fn free_subnet(prefix: u8, taken: &[IpNetwork]) -> Option<Ipv4Network> {
+    let taken: Vec<Ipv4Network> = taken
+        .iter()
+        .filter_map(|network| match network {
+            IpNetwork::V4(network) if network.prefix() >= SHORTEST_PLACE => Some(*network),
+            _ => None,
+        })
+        .collect();
+    CANDIDATES.iter().find_map(|candidates| first_free(*candidates, prefix, &taken))
+}
+
+fn first_free(within: Ipv4Network, prefix: u8, taken: &[Ipv4Network]) -> Option<Ipv4Network> {
+    if !(within.prefix()..=32).contains(&prefix) {
+        return None;
+    }
+    let size = 1_u64 << (32 - prefix);
+    let mut start = u64::from(u32::from(within.network()));
+    let end = u64::from(u32::from(within.broadcast()));
+    while start + size - 1 <= end {
+        let candidate = Ipv4Network::new(Ipv4Addr::from(u32::try_from(start).ok()?), prefix).ok()?;
+        let Some(hit) = taken.iter().find(|network| network.overlaps(candidate)) else { return Some(candidate) };
+        // Past the obstacle, on the next boundary.
+        let past = u64::from(u32::from(hit.broadcast())) + 1;
+        start = past.max(start + size).next_multiple_of(size);
+    }
+    None
+}
+
+/// Checks that `text` is an IPv4 subnet which guests can be given: private, of useful size, without
+/// host bits.
+pub fn validate_subnet(text: &str) -> Result<Ipv4Network, SubnetError> {
+    let network = match text.parse::<IpNetwork>() {
+        Ok(IpNetwork::V4(network)) if text.contains('/') => network,
+        Ok(IpNetwork::V6(_)) => return Err(SubnetError::Ipv6(text.to_owned())),
+        _ => return Err(SubnetError::Syntax(text.to_owned())),
+    };
+    let subnet = Ipv4Network::new(network.network(), network.prefix()).map_err(|_| SubnetError::Syntax(text.to_owned()))?;
+    if let Some((block, purpose)) = RESERVED.iter().find(|(block, _)| block.contains(subnet.ip())) {
+        return Err(SubnetError::Reserved { subnet: network, block: *block, purpose });
+    }
+    if !(MIN_PREFIX..=MAX_PREFIX).contains(&network.prefix()) {
+        return Err(SubnetError::Size(network));
+    }
+    if network != subnet {
+        return Err(SubnetError::HostBits { given: network, meant: subnet });
+    }
+    if !PRIVATE.iter().any(|block| block.contains(subnet.ip())) {
+        return Err(SubnetError::Public(network));
+    }
+    Ok(subnet)
+}
+
+/// Checks that a link can carry this name, everywhere that the name goes: to the kernel, into
+/// `/proc/sys` and into nft's text.
+pub fn validate_link_name(name: &str) -> Result<(), NameError> {
+    // The kernel forbids `/`, `:` and whitespace, and makes a number of `%d`; nft would end the name at a
+    // quote and match any name with an asterisk.
+    let forbidden = |letter: char| {
+        !letter.is_ascii() || letter.is_ascii_control() || letter.is_ascii_whitespace() || "/:%*\"\\".contains(letter)
+    };
+    let reason = if name.is_empty() {
+        NameReason::Empty
+    } else if name.len() > MAX_LINK_NAME {
+        NameReason::Long(name.len())
+    } else if let Some(letter) = name.chars().find(|letter| forbidden(*letter)) {
+        NameReason::Letter(letter)
+    } else if [".", "..", "lo", "all", "default"].contains(&name) {
+        // The last two are folders beside the links' own in /proc/sys/net/*/conf.
+        NameReason::Reserved
+    } else {
+        return Ok(());
+    };
+    Err(NameError { name: name.to_owned(), reason })
+}
+
+#[cfg(test)]
+#[path = "range_tests.rs"]
+mod tests;

@@ -1,0 +1,44 @@
+//! The tun driver's ioctl: the only unsafe code of this crate.
+#![allow(unsafe_code, reason = "TUNSETIFF has no safe binding")]
+
+use std::{
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    os::unix::fs::OpenOptionsExt as _,
+};
+
+use nix::libc;
+
+mod ioctl {
+    use nix::libc;
+
+    // The kernel declares the argument as int, but it reads and writes a whole ifreq.
+    nix::ioctl_write_ptr_bad!(tunsetiff, nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()), libc::ifreq);
+}
+
+/// Makes a new tap named `name` in the network namespace of this thread. It lives as long as the
+/// file descriptor; frames carry a virtio-net header and no packet information.
+///
+/// A link that exists already is `EBUSY` (`IFF_TUN_EXCL`): silently sharing it would hand a guest's
+/// traffic to whoever made it.
+pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
+    let device = fs_err::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")?;
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_TUN_EXCL;
+    // SAFETY: ifreq is a plain C struct of integers, an array and a union of such; all zero is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if name.len() >= request.ifr_name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+    }
+    for (target, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *target = byte as libc::c_char;
+    }
+    // The flags are sixteen bits in the kernel's structure; IFF_TUN_EXCL is the topmost.
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: the descriptor is open, and `request` is a valid ifreq that outlives the call.
+    unsafe { ioctl::tunsetiff(device.as_raw_fd(), &raw const request) }?;
+    Ok(device.into_file().into())
+}

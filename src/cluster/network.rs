@@ -1,0 +1,232 @@
+//! The cluster's network on the host: bridge, forwarding, NAT; seen, made and taken away.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
+
+use anyhow::{Context, Result, bail};
+use ipnetwork::{IpNetwork, Ipv4Network};
+use kvmc_netns::{BridgeSpec, Links, MacAddr, nat::Nat, range, sysctl};
+
+use crate::node::identity::mac;
+use crate::spec::ClusterSpec;
+use crate::state::{ClusterRecord, NetworkRecord};
+
+/// The sysctl that lets the host route for the nodes.
+const FORWARDING: &str = "net.ipv4.ip_forward";
+/// Ethernet's, where no uplink says otherwise.
+const DEFAULT_MTU: u32 = 1500;
+
+/// The first address is the host's: router and DHCP server.
+pub(crate) fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
+}
+
+/// What the network of a new cluster will be.
+///
+/// # Errors
+/// When the host's links cannot be read.
+pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<NetworkRecord> {
+    let uplink = links.uplink().await?;
+    Ok(NetworkRecord {
+        bridge: spec.bridge.clone(),
+        mac: bridge_mac(spec),
+        subnet: spec.subnet,
+        gateway: gateway(spec.subnet),
+        mtu: uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU)),
+        table: format!("kvmc_{}", spec.bridge.replace(|c: char| !c.is_ascii_alphanumeric(), "_")),
+        dns: resolvers(),
+        forwarding_was_off: false,
+        namespace: namespace()?,
+    })
+}
+
+fn bridge_mac(spec: &ClusterSpec) -> MacAddr {
+    mac(&spec.name, &format!("bridge {}", spec.bridge), 0)
+}
+
+/// Inode of the network namespace that this process is in.
+pub(crate) fn namespace() -> Result<u64> {
+    Ok(fs_err::metadata("/proc/self/ns/net")?.ino())
+}
+
+/// The host's resolvers that a node can reach: none on a loopback address.
+///
+/// systemd-resolved keeps those behind its stub in a file of its own.
+fn resolvers() -> Vec<Ipv4Addr> {
+    ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
+        .into_iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .map(|text| nameservers(&text))
+        .find(|servers| !servers.is_empty())
+        .unwrap_or_default()
+}
+
+/// The `nameserver` lines of resolv.conf(5) that are IPv4 and not loopback.
+fn nameservers(text: &str) -> Vec<Ipv4Addr> {
+    text.lines()
+        .filter_map(|l| l.trim().strip_prefix("nameserver"))
+        .filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok())
+        .filter(|address| !address.is_loopback())
+        .take(3)
+        .collect()
+}
+
+/// Refuses a range or bridge that something else on the host has, before anything is made.
+///
+/// # Errors
+/// The link or route in the way, with a free range or the flag that helps.
+pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> {
+    if let Some(link) = links.find(&spec.bridge).await? {
+        let all = links.list().await?;
+        let ports: Vec<_> =
+            all.iter().filter(|l| l.master == Some(link.index)).map(|l| l.name.as_str()).collect();
+        let ports = if ports.is_empty() { String::new() } else { format!(", ports: {}", ports.join(", ")) };
+        bail!(
+            "{} exists and was not made by kvmc for this cluster (kind: {}{ports}); pass --bridge NAME for another name, or remove it with `ip link delete {}`",
+            spec.bridge,
+            link.kind.as_deref().unwrap_or("device"),
+            spec.bridge
+        );
+    }
+    let (addresses, routes) = (links.addresses().await?, links.routes().await?);
+    if let Some(conflict) = range::overlap(spec.subnet, &addresses, &routes, None) {
+        let all = links.list().await?;
+        let taken: Vec<IpNetwork> = addresses
+            .iter()
+            .map(|a| a.network)
+            .chain(routes.iter().map(|r| r.destination))
+            .collect();
+        let free = range::free_subnet(spec.subnet.prefix(), &taken)
+            .map(|s| format!("; {s} is free: pass --subnet {s}"))
+            .unwrap_or_default();
+        bail!("{} overlaps {}{free}", spec.subnet, conflict.describe(&all));
+    }
+    Ok(())
+}
+
+/// What of the network is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NetworkSeen {
+    pub(super) forwarding: bool,
+    pub(super) bridge: bool,
+    pub(super) nat: bool,
+}
+
+pub(super) async fn look(network: &NetworkRecord, links: &Links) -> Result<NetworkSeen> {
+    let bridge = match links.find(&network.bridge).await? {
+        Some(link) => {
+            let address = IpNetwork::V4(Ipv4Network::new(network.gateway, network.subnet.prefix())?);
+            link.up
+                && link.mtu == network.mtu
+                && links.addresses().await?.iter().any(|a| a.link == link.index && a.network == address)
+        }
+        None => false,
+    };
+    Ok(NetworkSeen {
+        forwarding: sysctl::read(FORWARDING)?.as_deref() == Some("1"),
+        bridge,
+        nat: nat(network).present()?,
+    })
+}
+
+/// Switches forwarding on.
+///
+/// # Errors
+/// The system's: /proc/sys may be read-only in a container.
+pub(super) fn enable_forwarding() -> Result<()> {
+    sysctl::write(FORWARDING, "1")?;
+    Ok(())
+}
+
+pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Result<()> {
+    let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
+    links
+        .ensure_bridge(&BridgeSpec { name: network.bridge.clone(), mac: network.mac, mtu: network.mtu, address })
+        .await?;
+    Ok(())
+}
+
+pub(super) fn nat(network: &NetworkRecord) -> Nat {
+    Nat { table: network.table.clone(), bridge: network.bridge.clone(), subnet: network.subnet }
+}
+
+/// Takes the network away; what is gone already is done. Goes on past errors and returns them.
+pub(super) async fn remove(record: &ClusterRecord, links: &Links, others_run: bool) -> Vec<anyhow::Error> {
+    let network = &record.network;
+    let mut errors = Vec::new();
+    if let Err(e) = nat(network).remove() {
+        errors.push(anyhow::Error::from(e).context("failed to remove the NAT"));
+    }
+    if let Err(e) = remove_bridge(network, links).await {
+        errors.push(e.context(format!("failed to remove the bridge {}", network.bridge)));
+    }
+    // Another cluster's nodes, or containers, would lose the network with it.
+    if network.forwarding_was_off
+        && !others_run
+        && let Err(e) = sysctl::write(FORWARDING, "0")
+    {
+        errors.push(anyhow::Error::from(e).context("failed to switch forwarding off again"));
+    }
+    errors
+}
+
+/// Removes the bridge if it is the one that was made: by its address on the wire.
+pub(super) async fn remove_bridge(network: &NetworkRecord, links: &Links) -> Result<()> {
+    match links.find(&network.bridge).await? {
+        Some(link) if link.mac == Some(network.mac) => {
+            links.delete(&network.bridge).await?;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses to work on a cluster from another network namespace than it is in.
+///
+/// # Errors
+/// That it is so.
+pub(crate) fn check_namespace(record: &ClusterRecord) -> Result<()> {
+    if record.phase == crate::state::Phase::Stopped || record.network.namespace == namespace()? {
+        return Ok(());
+    }
+    // After a host reboot nothing of it is anywhere, and the number means nothing any more.
+    bail!(
+        "cluster `{}` runs in another network namespace; run kvmc there (ip netns exec, nsenter --net)",
+        record.spec.name
+    )
+}
+
+/// The name of a node's tap: readable where 15 bytes allow, else from a hash.
+pub(super) fn tap_name(bridge: &str, node: &str) -> String {
+    let readable = format!("{bridge}-{node}");
+    if readable.len() <= 15 {
+        return readable;
+    }
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(readable.as_bytes());
+    format!("kvmc{}", crate::node::identity::hex(digest.get(..5).unwrap_or_default()))
+}
+
+/// Says which kernel feature is missing when a step of the network fails.
+pub(super) fn in_words(step: &str) -> impl FnOnce(anyhow::Error) -> anyhow::Error + '_ {
+    move |e| e.context(format!("failed to {step}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_on_loopback_are_of_no_use_to_a_node() {
+        let text = "# x\nnameserver 127.0.0.53\nnameserver 203.0.113.5\nnameserver fe80::1\nsearch a\n";
+        assert_eq!(nameservers(text), [Ipv4Addr::new(203, 0, 113, 5)]);
+    }
+
+    #[test]
+    fn taps_have_readable_names_where_they_fit_and_short_ones_always() {
+        assert_eq!(tap_name("k80", "master0"), "k80-master0");
+        let long = tap_name("bridge-of-mine1", "master0");
+        assert!(long.len() <= 15, "{long}");
+        assert_ne!(long, tap_name("bridge-of-mine1", "master1"));
+    }
+}

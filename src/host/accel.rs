@@ -1,0 +1,213 @@
+//! Which accelerator works here. `/dev/kvm` can open and still run no guest (a PVM host does that), so
+//! the answer comes from a guest of 16 bytes that says it ran.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::Architecture;
+use serde::{Deserialize, Serialize};
+
+use crate::node::{boot_id, cmdline::program};
+use crate::spec::AccelChoice;
+use crate::state::{State, private_dir, read_json, replace_json};
+
+/// What a node's vcpus run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Accelerator {
+    Kvm,
+    Tcg {
+        /// Why not KVM.
+        why: String,
+    },
+}
+
+impl Accelerator {
+    pub(crate) const fn is_kvm(&self) -> bool {
+        matches!(self, Self::Kvm)
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Kvm => "KVM",
+            Self::Tcg { .. } => "TCG",
+        }
+    }
+}
+
+/// The host's cores that this process may use.
+pub(crate) fn cores() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+}
+
+/// The architecture this program was built for.
+pub(crate) const fn architecture() -> Option<Architecture> {
+    if cfg!(target_arch = "x86_64") {
+        Some(Architecture::Amd64)
+    } else if cfg!(target_arch = "aarch64") {
+        Some(Architecture::Arm64)
+    } else {
+        None
+    }
+}
+
+/// The group of `/dev/kvm`, when it is not open to everybody: the one group that a node's QEMU then
+/// runs with, since this device can only be opened by path.
+pub(crate) fn kvm_group() -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata("/dev/kvm").ok()?;
+    (device.mode() & 0o006 != 0o006).then(|| device.gid())
+}
+
+/// Answers of the probe that hold until the host reboots or QEMU is replaced.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Cached {
+    boot_id: String,
+    qemu: String,
+    /// `None`: it works.
+    why_not: Option<String>,
+}
+
+/// Decides by the wish, and by the probe where the wish leaves it open.
+///
+/// # Errors
+/// KVM was demanded and does not work.
+pub(crate) fn choose(
+    state: &State,
+    wish: AccelChoice,
+    guest: Architecture,
+    may_cache: bool,
+) -> Result<Accelerator> {
+    match wish {
+        AccelChoice::Tcg => Ok(Accelerator::Tcg { why: "as asked".to_owned() }),
+        AccelChoice::Auto => Ok(match kvm_is_unusable(state, guest, may_cache) {
+            None => Accelerator::Kvm,
+            Some(why) => Accelerator::Tcg { why },
+        }),
+        AccelChoice::Kvm => match kvm_is_unusable(state, guest, may_cache) {
+            None => Ok(Accelerator::Kvm),
+            Some(why) => bail!("KVM was asked for and cannot be used: {why}; leave --accel out to emulate"),
+        },
+    }
+}
+
+fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Option<String> {
+    if architecture() != Some(guest) {
+        return Some(format!("a guest of {guest} is emulated on this host"));
+    }
+    if !Path::new("/dev/kvm").exists() {
+        return Some("/dev/kvm is not there; load kvm_intel or kvm_amd, or enable virtualization in the firmware".to_owned());
+    }
+    let key = (boot_id().unwrap_or_default(), qemu_key(program(guest)));
+    let path = state.accel_cache();
+    if let Ok(Some(cached)) = read_json::<Cached>(&path)
+        && (&cached.boot_id, &cached.qemu) == (&key.0, &key.1)
+    {
+        return cached.why_not;
+    }
+    let why_not = probe(guest).err().map(|e| format!("{e:#}"));
+    if may_cache && private_dir(state.root()).is_ok() {
+        // A cache: when it cannot be written, the next run probes again.
+        let _unwritten =
+            replace_json(&path, &Cached { boot_id: key.0, qemu: key.1, why_not: why_not.clone() }, 0o644);
+    }
+    why_not
+}
+
+fn qemu_key(program: &str) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let Some(path) = super::find_program(program) else { return String::new() };
+    std::fs::metadata(&path)
+        .map(|m| format!("{} {} {}", path.display(), m.len(), m.mtime()))
+        .unwrap_or_default()
+}
+
+/// Runs a firmware of three instructions under KVM with the CPU model that nodes get, and waits for
+/// it to end QEMU with the agreed status.
+///
+/// # Errors
+/// Why it did not: QEMU's own words where it said any.
+fn probe(guest: Architecture) -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let firmware = firmware().context("failed to write the probe")?;
+    let arguments: &[&str] = match guest {
+        Architecture::Amd64 => &["-machine", "q35", "-device", "isa-debug-exit,iobase=0x501,iosize=1"],
+        // There is no such device on virt: that QEMU can set up the vcpu has to do.
+        Architecture::Arm64 => &["-machine", "virt,gic-version=max", "-S"],
+    };
+    #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
+    let mut child = Command::new(program(guest))
+        .args(["-accel", "kvm", "-cpu", "host", "-m", "16", "-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-no-reboot", "-bios"])
+        .arg(firmware.path())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("failed to start {}", program(guest)))?;
+    let until = Instant::now() + LIMIT;
+    let settled = Duration::from_millis(300);
+    let status = loop {
+        match child.try_wait().context("failed to wait for the probe")? {
+            Some(status) => break Some(status),
+            None if guest == Architecture::Arm64 && Instant::now() + LIMIT > until + settled => break None,
+            None if Instant::now() > until => break None,
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    if status.is_none() {
+        let _ended_already = child.kill();
+    }
+    let output = child.wait_with_output().context("failed to wait for the probe")?;
+    match status {
+        Some(status) if status.code() == Some(AGREED) => Ok(()),
+        None if guest == Architecture::Arm64 => Ok(()),
+        Some(_) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let last = said.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("no word from QEMU");
+            let last = last.strip_prefix(program(guest)).map_or(last, |l| l.trim_start_matches([':', ' ']));
+            bail!("/dev/kvm is there but a guest does not run: {last}")
+        }
+        None => bail!("/dev/kvm is there but a guest does not run: nothing for {} s", LIMIT.as_secs()),
+    }
+}
+
+/// isa-debug-exit ends QEMU with `(value << 1) | 1`; its documentation in hw/misc/debugexit.c.
+const VALUE: u8 = 0x31;
+const AGREED: i32 = ((VALUE as i32) << 1) | 1;
+
+/// 64 KiB whose last 16 bytes are where an x86 begins: `mov dx, 0x501; mov al, VALUE; out dx, al; hlt`.
+fn firmware() -> Result<tempfile::NamedTempFile> {
+    let mut image = vec![0xf4_u8; 64 << 10];
+    let at = image.len() - 16;
+    image[at..at + 7].copy_from_slice(&[0xba, 0x01, 0x05, 0xb0, VALUE, 0xee, 0xf4]);
+    let mut file = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
+    file.write_all(&image).context("failed to write a temporary file")?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probes_firmware_ends_an_emulated_qemu_with_the_agreed_status() {
+        if super::super::find_program("qemu-system-x86_64").is_none() {
+            println!("skipped: qemu-system-x86_64 is not installed");
+            return;
+        }
+        let firmware = firmware().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
+        let status = Command::new("qemu-system-x86_64")
+            .args(["-accel", "tcg", "-machine", "q35", "-m", "16", "-nodefaults", "-display", "none"])
+            .args(["-device", "isa-debug-exit,iobase=0x501,iosize=1", "-bios"])
+            .arg(firmware.path())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(AGREED));
+    }
+}

@@ -1,0 +1,238 @@
+//! Preflight: a list of small named checks. None touches anything.
+
+use std::path::Path;
+
+use anyhow::Result;
+use kvmc_images::Architecture;
+
+use super::find_program;
+use crate::node::{TB_SIZE, cmdline::program};
+use crate::spec::approximate;
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// In order; what was seen.
+    Fine(String),
+    /// Not as it should be, but nothing that stops.
+    Warning { what: String, cure: String },
+    /// In the way.
+    Missing { what: String, cure: String, package: Option<&'static str> },
+}
+
+/// A named check with its finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Check {
+    pub(crate) name: &'static str,
+    pub(crate) finding: Finding,
+}
+
+/// What a run is going to need.
+#[derive(Debug, Clone)]
+pub(crate) struct Needs {
+    pub(crate) architecture: Architecture,
+    /// A template has to be built first.
+    pub(crate) build: bool,
+}
+
+/// Memory and disk that a run is going to need.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Room {
+    /// RAM of the nodes to be started, in bytes.
+    pub(crate) ram: u64,
+    pub(crate) nodes: u64,
+    /// Bytes on the file system of the state folder.
+    pub(crate) disk: u64,
+    pub(crate) emulated: bool,
+    pub(crate) overcommit: bool,
+}
+
+/// Memory of a QEMU beside its guest's, in bytes: its heap and its devices; measured.
+const QEMU_OVERHEAD: u64 = 48 << 20;
+
+/// Programs, devices and rights: what does not depend on the cluster.
+pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
+    let qemu_package = match needs.architecture {
+        Architecture::Amd64 => "qemu-system-x86",
+        Architecture::Arm64 => "qemu-system-arm",
+    };
+    let mut checks = vec![
+        has_program("QEMU", program(needs.architecture), qemu_package),
+        has_program("nft", "nft", "nftables"),
+        has_program("ssh", "ssh", "openssh-client"),
+    ];
+    if needs.build {
+        checks.push(has_program("mmdebstrap", "mmdebstrap", "mmdebstrap"));
+        checks.push(has_program("mke2fs", "mke2fs", "e2fsprogs"));
+        checks.push(has_program("qemu-img", "qemu-img", "qemu-utils"));
+    }
+    checks.push(device("tun", "/dev/net/tun", "modprobe tun"));
+    checks.push(rights());
+    checks
+}
+
+/// [`basics`], and whether there is room.
+///
+/// # Errors
+/// When /proc/meminfo cannot be read.
+pub(crate) fn run(needs: &Needs, room: Room, state_root: &Path) -> Result<Vec<Check>> {
+    let mut checks = basics(needs);
+    let available = meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable").unwrap_or(u64::MAX);
+    checks.push(memory(room, available));
+    if let Some(free) = free_disk(state_root) {
+        checks.push(disk(room.disk, free, state_root));
+    }
+    Ok(checks)
+}
+
+fn has_program(name: &'static str, program: &str, package: &'static str) -> Check {
+    let finding = match find_program(program) {
+        Some(path) => Finding::Fine(path.display().to_string()),
+        None => Finding::Missing {
+            what: format!("the program `{program}` is not installed"),
+            cure: "`kvmc doctor --fix` installs it".to_owned(),
+            package: Some(package),
+        },
+    };
+    Check { name, finding }
+}
+
+fn device(name: &'static str, path: &str, cure: &str) -> Check {
+    let finding = if Path::new(path).exists() {
+        Finding::Fine(path.to_owned())
+    } else {
+        Finding::Missing {
+            what: format!("the device {path} is not there"),
+            cure: format!("load its module: {cure}"),
+            package: None,
+        }
+    };
+    Check { name, finding }
+}
+
+/// Bits of `CapEff` in capabilities(7).
+const CAPABILITIES: [(u32, &str); 9] = [
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (8, "CAP_SETPCAP"),
+    (10, "CAP_NET_BIND_SERVICE"),
+    (12, "CAP_NET_ADMIN"),
+    (13, "CAP_NET_RAW"),
+];
+
+fn rights() -> Check {
+    let effective = std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|s| capabilities(&s))
+        .unwrap_or(u64::MAX);
+    Check { name: "rights", finding: judge_rights(effective) }
+}
+
+fn capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+fn judge_rights(effective: u64) -> Finding {
+    let missing: Vec<_> = CAPABILITIES
+        .into_iter()
+        .filter(|(bit, _)| effective & (1 << bit) == 0)
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        Finding::Fine("all that is needed".to_owned())
+    } else {
+        Finding::Missing {
+            what: format!("not enough privilege: {} missing", missing.join(", ")),
+            cure: "run it with sudo".to_owned(),
+            package: None,
+        }
+    }
+}
+
+fn memory(room: Room, available: u64) -> Check {
+    let code = if room.emulated { u64::from(TB_SIZE / 4) << 20 } else { 0 };
+    let wanted = room.ram.saturating_add(room.nodes.saturating_mul(QEMU_OVERHEAD + code));
+    let sentence = format!(
+        "{} nodes want {} of memory, {} is available",
+        room.nodes,
+        approximate(wanted),
+        approximate(available)
+    );
+    let cure = "lower MASTER_RAM, WORKER_RAM or LBL_RAM or the number of nodes, or pass --overcommit";
+    let finding = match (wanted <= available, room.overcommit) {
+        (true, _) => Finding::Fine(sentence),
+        (false, true) => Finding::Warning { what: sentence, cure: "as --overcommit asks".to_owned() },
+        (false, false) => {
+            Finding::Missing { what: sentence, cure: cure.to_owned(), package: None }
+        }
+    };
+    Check { name: "memory", finding }
+}
+
+fn disk(wanted: u64, free: u64, at: &Path) -> Check {
+    let sentence = format!("{} needed, {} free at {}", approximate(wanted), approximate(free), at.display());
+    let finding = if wanted <= free {
+        Finding::Fine(sentence)
+    } else {
+        Finding::Missing {
+            what: sentence,
+            cure: "free some, or set KVMC_STATE_DIR to a larger disk".to_owned(),
+            package: None,
+        }
+    };
+    Check { name: "disk", finding }
+}
+
+/// A line of `/proc/meminfo` in bytes, proc(5).
+fn meminfo(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Bytes free to us on the file system where `path` is or would be.
+fn free_disk(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|p| p.exists())?;
+    let stat = nix::sys::statvfs::statvfs(existing).ok()?;
+    stat.blocks_available().checked_mul(stat.fragment_size())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_capability_that_is_missing() {
+        assert_eq!(capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
+        let without_net_admin = !0 & !(1 << 12);
+        let Finding::Missing { what, .. } = judge_rights(without_net_admin) else { panic!() };
+        assert_eq!(what, "not enough privilege: CAP_NET_ADMIN missing");
+        assert!(matches!(judge_rights(!0), Finding::Fine(_)));
+    }
+
+    #[test]
+    fn memory_is_refused_with_the_numbers() {
+        let room = Room { ram: 20 << 30, nodes: 7, ..Room::default() };
+        let Finding::Missing { what, .. } = memory(room, 9 << 30).finding else { panic!() };
+        assert_eq!(what, "7 nodes want 20.3G of memory, 9.0G is available");
+        assert!(matches!(memory(room, 32 << 30).finding, Finding::Fine(_)));
+        let over = Room { overcommit: true, ..room };
+        assert!(matches!(memory(over, 9 << 30).finding, Finding::Warning { .. }));
+    }
+
+    #[test]
+    fn reads_meminfo() {
+        assert_eq!(meminfo("MemTotal: 1 kB\nMemAvailable:   24 kB\n", "MemAvailable"), Some(24 << 10));
+        assert_eq!(meminfo("", "MemAvailable"), None);
+    }
+
+    #[test]
+    fn disk_is_refused_with_the_numbers() {
+        let check = disk(2 << 30, 1 << 30, Path::new("/s"));
+        let Finding::Missing { what, .. } = check.finding else { panic!() };
+        assert_eq!(what, "2.0G needed, 1.0G free at /s");
+    }
+}

@@ -1,0 +1,20 @@
+//! What the host has and lacks: named checks, each with its cure; and which accelerator works.
+
+mod accel;
+mod checks;
+mod packages;
+
+use std::path::PathBuf;
+
+pub(crate) use accel::{Accelerator, architecture, choose, cores, kvm_group};
+pub(crate) use checks::{Check, Finding, Needs, Room, basics, run as run_checks};
+pub(crate) use packages::install;
+
+/// Looks a program up in PATH, and in the folders that root's PATH may lack.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|p| p.is_file())
+}

@@ -1,0 +1,13 @@
+//! The per-cluster process: it owns the DHCP socket and every QMP, agent and console connection, and
+//! answers the CLI on a unix socket. Killing it stops no VM; any verb starts it again.
+
+mod attend;
+mod client;
+mod console;
+mod protocol;
+mod server;
+mod status;
+
+pub(crate) use client::Keeper;
+pub(crate) use protocol::{Board, NodeView, Request, Stage};
+pub(crate) use server::run;

@@ -1,0 +1,79 @@
+//! What the CLI and the keeper say to each other: one request a connection, lines of JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// How far a node has come, in the order it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stage {
+    /// It has its disk.
+    Cloned,
+    /// QEMU runs.
+    Started,
+    /// The guest has written to its console.
+    Kernel,
+    /// The agent has taken the identity.
+    Identity,
+    /// It holds its address.
+    Lease,
+    /// Its ssh banner was read.
+    Ssh,
+    /// All of it.
+    Ready,
+    /// QEMU has ended.
+    Ended,
+}
+
+impl Stage {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cloned => "cloned",
+            Self::Started => "started",
+            Self::Kernel => "kernel",
+            Self::Identity => "identity",
+            Self::Lease => "lease",
+            Self::Ssh => "ssh",
+            Self::Ready => "ready",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A node as the keeper sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeView {
+    pub(crate) stage: Stage,
+    /// What went wrong, or how it ended; empty when there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) note: String,
+}
+
+/// All nodes that the keeper attends.
+pub(crate) type Board = BTreeMap<String, NodeView>;
+
+/// What the CLI asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase")]
+pub(crate) enum Request {
+    /// Read the record again and attend every node that runs.
+    Sync,
+    /// The board, once.
+    Board,
+    /// The board, and again whenever it changes.
+    Watch,
+    /// Ask a guest to power off: ACPI's button by QMP, and the agent.
+    Powerdown { node: String },
+    /// Tell a QEMU to quit.
+    Quit { node: String },
+}
+
+/// What the keeper answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Answer {
+    Done,
+    Board(Board),
+    Failed(String),
+}

@@ -1,0 +1,220 @@
+//! The keeper's own life: sockets, requests, and the nodes it attends.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kvmc_netns::dhcp;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use super::attend::{Attended, Lines};
+use super::client::Keeper;
+use super::protocol::{Answer, Request, Stage};
+use super::status::Status;
+use crate::node::{Identity, identity::domain};
+use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, NodeRecord, read_json, remove_file, replace_json};
+
+/// DHCP's lease time: short enough that a change of the uplink's MTU is heard within the hour.
+const LEASE_TIME: Duration = Duration::from_secs(3600);
+/// Longest that a guest's agent may take to say that it heard.
+const ASK_GUEST: Duration = Duration::from_secs(4);
+
+/// Runs the keeper of a cluster until it is told to end.
+///
+/// # Errors
+/// What keeps it from serving: the record, port 67, its socket.
+pub(crate) async fn run(dir: ClusterDir, cluster: String) -> Result<()> {
+    // Alone in its session, no terminal's end reaches it. A leader already is as good.
+    let _leader_already = nix::unistd::setsid();
+    let record = ClusterRecord::require(&dir, &cluster)?;
+    replace_json(&dir.keeper_process(), &Identity::of_self(&Keeper::mark(&dir))?, 0o600)?;
+    let status = Status::new(dir.events());
+    let table = Arc::new(Mutex::new(dhcp_table(&record)));
+    let server = dhcp::Server::bind(&record.network.bridge)?;
+    let (notices, heard) = mpsc::channel(64);
+    let socket = listen(&dir)?;
+    let state = Arc::new(State { dir: dir.clone(), status: status.clone(), table: Arc::clone(&table), lines: Mutex::default() });
+    state.sync()?;
+    tokio::spawn(follow_leases(heard, Arc::clone(&state)));
+    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
+    let serve = async {
+        loop {
+            match socket.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(answer(stream, Arc::clone(&state)))),
+                // Out of descriptors, for instance: better a little later than in a tight loop.
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    tokio::select! {
+        ended = server.run(table, notices, Some(dir.leases())) => ended.map_err(Into::into),
+        () = serve => Ok(()),
+        _ = terminate.recv() => {
+            remove_file(&dir.keeper_socket())?;
+            remove_file(&dir.keeper_process())
+        }
+    }
+}
+
+fn listen(dir: &ClusterDir) -> Result<UnixListener> {
+    let path = dir.keeper_socket();
+    remove_file(&path)?;
+    let socket = UnixListener::bind(&path).with_context(|| format!("failed to listen on {}", path.display()))?;
+    fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
+}
+
+fn dhcp_table(record: &ClusterRecord) -> dhcp::Table {
+    let NetworkRecord { gateway, subnet, mtu, dns, .. } = &record.network;
+    let config = dhcp::Config {
+        server: *gateway,
+        subnet: *subnet,
+        router: Some(*gateway),
+        dns: dns.clone(),
+        domain: Some(domain(&record.spec.name)),
+        mtu: u16::try_from(*mtu).ok(),
+        lease_time: LEASE_TIME,
+    };
+    dhcp::Table::new(config, reservations(&record.nodes))
+}
+
+fn reservations(nodes: &[NodeRecord]) -> Vec<dhcp::Reservation> {
+    nodes
+        .iter()
+        .map(|n| dhcp::Reservation { mac: n.mac, address: n.address, hostname: n.name.clone() })
+        .collect()
+}
+
+#[derive(Debug)]
+struct State {
+    dir: ClusterDir,
+    status: Status,
+    table: Arc<Mutex<dhcp::Table>>,
+    lines: Mutex<BTreeMap<String, watch::Receiver<Lines>>>,
+}
+
+impl State {
+    /// Reads the record again: reservations for all nodes, attendance for those that run.
+    fn sync(&self) -> Result<()> {
+        let Some(record) = ClusterRecord::load(&self.dir)? else { return Ok(()) };
+        if let Ok(mut table) = self.table.lock() {
+            table.set_reservations(reservations(&record.nodes));
+        }
+        for node in &record.nodes {
+            let dir = self.dir.node(&node.name);
+            let runs = read_json::<Identity>(&dir.process())?.is_some_and(|p| p.open().is_some());
+            let mut lines = self.lines.lock().map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+            let attended = lines.get(&node.name).is_some_and(|l| l.has_changed().is_ok());
+            if !runs || attended {
+                continue;
+            }
+            let (sender, receiver) = watch::channel(Lines::default());
+            lines.insert(node.name.clone(), receiver);
+            self.status.begin(&node.name);
+            let attended = Attended {
+                cluster: record.spec.name.clone(),
+                cluster_dir: self.dir.clone(),
+                dir,
+                node: node.clone(),
+                network: record.network.clone(),
+                status: self.status.clone(),
+            };
+            tokio::spawn(attended.run(sender));
+        }
+        Ok(())
+    }
+
+    fn lines(&self, node: &str) -> Result<Lines> {
+        let lines = self.lines.lock().map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+        let lines = lines.get(node).with_context(|| format!("{node} is not attended"))?;
+        Ok(lines.borrow().clone())
+    }
+
+    /// Both ways at once: an image of the user's may have no agent, ours has no logind.
+    async fn power_down(&self, node: &str) -> Result<()> {
+        let Lines { qmp, agent } = self.lines(node)?;
+        let by_agent = async {
+            let agent = agent.context("the agent is not there")?;
+            agent.request("shutdown", json!({ "mode": "powerdown" }), ASK_GUEST).await?;
+            anyhow::Ok(())
+        };
+        let by_button = async {
+            let qmp = qmp.context("QMP is not there")?;
+            qmp.execute(qapi_qmp::system_powerdown {}).await?;
+            anyhow::Ok(())
+        };
+        match tokio::join!(by_agent, by_button) {
+            (Err(agent), Err(button)) => {
+                Err(agent.context(format!("the power button failed too: {button:#}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn quit(&self, node: &str) -> Result<()> {
+        let qmp = self.lines(node)?.qmp.context("QMP is not there")?;
+        Ok(qmp.quit().await?)
+    }
+}
+
+/// An ACK to a node is its lease.
+async fn follow_leases(mut heard: mpsc::Receiver<dhcp::Notice>, state: Arc<State>) {
+    while let Some(notice) = heard.recv().await {
+        if notice.kind != dhcp::NoticeKind::Acked {
+            continue;
+        }
+        if let Some(name) = notice.hostname {
+            state.status.reach(&name, Stage::Lease, "");
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, state: Arc<State>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(tokio::io::AsyncReadExt::take(reader, 4096));
+    if !matches!(reader.read_line(&mut line).await, Ok(1..)) {
+        return;
+    }
+    let request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(e) => {
+            let _gone = say(&mut writer, &Answer::Failed(format!("not a request: {e}"))).await;
+            return;
+        }
+    };
+    let done = |result: Result<()>| match result {
+        Ok(()) => Answer::Done,
+        Err(e) => Answer::Failed(format!("{e:#}")),
+    };
+    let answer = match request {
+        Request::Watch => return watch_board(&mut writer, &state.status).await,
+        Request::Board => Answer::Board(state.status.board()),
+        Request::Sync => done(state.sync()),
+        Request::Powerdown { node } => done(state.power_down(&node).await),
+        Request::Quit { node } => done(state.quit(&node).await),
+    };
+    let _gone = say(&mut writer, &answer).await;
+}
+
+async fn watch_board(writer: &mut tokio::net::unix::OwnedWriteHalf, status: &Status) {
+    let mut board = status.watch();
+    loop {
+        let now = board.borrow_and_update().clone();
+        if say(writer, &Answer::Board(now)).await.is_err() || board.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn say(writer: &mut tokio::net::unix::OwnedWriteHalf, answer: &Answer) -> Result<()> {
+    let mut line = serde_json::to_vec(answer).context("failed to write an answer")?;
+    line.push(b'\n');
+    writer.write_all(&line).await.context("the CLI is gone")
+}

@@ -1,0 +1,116 @@
+//! The board that the keeper's tasks write on and its clients watch, and the event log.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::protocol::{Board, NodeView, Stage};
+
+/// The event log starts anew beyond this; the one before is kept beside it.
+const LONGEST_LOG: u64 = 1 << 20;
+
+/// Cheap to clone; all clones are of one board.
+#[derive(Debug, Clone)]
+pub(super) struct Status {
+    board: watch::Sender<Board>,
+    events: Arc<Mutex<Events>>,
+}
+
+impl Status {
+    pub(super) fn new(events: PathBuf) -> Self {
+        let (board, _) = watch::channel(Board::new());
+        Self { board, events: Arc::new(Mutex::new(Events { path: events })) }
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Board> {
+        self.board.subscribe()
+    }
+
+    pub(super) fn board(&self) -> Board {
+        self.board.borrow().clone()
+    }
+
+    /// A node that is attended from now on.
+    pub(super) fn begin(&self, node: &str) {
+        self.board.send_modify(|board| {
+            board.insert(
+                node.to_owned(),
+                NodeView { stage: Stage::Started, note: String::new() },
+            );
+        });
+        self.log(node, Stage::Started, "");
+    }
+
+    /// A node has come to `stage`; one that it is past is no news.
+    pub(super) fn reach(&self, node: &str, stage: Stage, note: &str) {
+        let news = self.board.send_if_modified(|board| match board.get_mut(node) {
+            Some(view) if view.stage < stage => {
+                *view = NodeView { stage, note: note.to_owned() };
+                true
+            }
+            _ => false,
+        });
+        if news {
+            self.log(node, stage, note);
+        }
+    }
+
+    /// A node has gone back to its boot.
+    pub(super) fn restart(&self, node: &str) {
+        self.begin(node);
+    }
+
+    pub(super) fn log(&self, node: &str, stage: Stage, note: &str) {
+        if let Ok(mut events) = self.events.lock() {
+            events.write(node, stage, note);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Events {
+    path: PathBuf,
+}
+
+impl Events {
+    fn write(&mut self, node: &str, stage: Stage, note: &str) {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let mut line = json!({ "time": time, "node": node, "event": stage.name(), "note": note }).to_string();
+        line.push('\n');
+        if std::fs::metadata(&self.path).is_ok_and(|m| m.len() > LONGEST_LOG) {
+            // A log: losing the one before the last costs nobody anything.
+            let _kept = std::fs::rename(&self.path, self.path.with_extension("jsonl.old"));
+        }
+        let _full_disk = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&self.path)
+            .and_then(|mut file| file.write_all(line.as_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_reached_once_and_never_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let status = Status::new(path.clone());
+        status.begin("a");
+        status.reach("a", Stage::Lease, "");
+        status.reach("a", Stage::Kernel, "");
+        status.reach("a", Stage::Lease, "");
+        status.reach("unknown", Stage::Lease, "");
+        assert_eq!(status.board()["a"].stage, Stage::Lease);
+        assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
+    }
+}

@@ -1,0 +1,2 @@
+//! kvmc
+fn main() {}

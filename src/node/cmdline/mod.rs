@@ -1,0 +1,170 @@
+//! QEMU's command line as types.
+//!
+//! One struct a QEMU switch, named as QEMU names the switch, its fields as QEMU names the keys; each
+//! renders exactly one `-switch value`. Things that take several switches (a disk is two `-blockdev`
+//! and a `-device`) are put together only in [`CommandLine::add_disk`] and its like, and
+//! [`CommandLine::build`] concatenates. All of it is pure: file descriptors are numbers that the
+//! caller promises to have open in the child.
+//!
+//! Reference: QEMU's manual page, qemu(1).
+
+mod switches;
+
+use std::os::fd::RawFd;
+
+use kvmc_images::Architecture;
+use kvmc_netns::MacAddr;
+pub(crate) use switches::{
+    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Kernel, Machine, Memory, Mon, Name, Netdev,
+    Object, Sandbox, Serial, Smp, Switch, Uuid,
+};
+
+/// The switches of one QEMU, in the order they are given.
+#[derive(Debug, Default)]
+pub(crate) struct CommandLine {
+    args: Vec<String>,
+    fdsets: u32,
+}
+
+impl CommandLine {
+    /// The switches that every node has: nothing by default, nothing shown, confined, paused until
+    /// its sockets are attended.
+    pub(crate) fn new(name: &str, uuid: &str) -> Self {
+        let mut line = Self::default();
+        line.add(&Name { guest: name.to_owned() });
+        line.add(&Uuid(uuid.to_owned()));
+        line.flag("-nodefaults");
+        line.flag("-no-user-config");
+        line.args.extend(["-display".to_owned(), "none".to_owned()]);
+        line.add(&Sandbox);
+        line.args.extend(["-rtc".to_owned(), "base=utc".to_owned()]);
+        line.flag("-S");
+        line
+    }
+
+    pub(crate) fn add(&mut self, switch: &impl Switch) {
+        self.args.push(switch.name().to_owned());
+        self.args.push(switch.value());
+    }
+
+    fn flag(&mut self, flag: &str) {
+        self.args.push(flag.to_owned());
+    }
+
+    /// The QMP monitor on a listening socket.
+    pub(crate) fn add_monitor(&mut self, fd: RawFd) {
+        self.add(&Chardev::listening("qmp", fd));
+        self.add(&Mon { chardev: "qmp".to_owned() });
+    }
+
+    /// The first serial port on a listening socket; what is written with nobody there is lost.
+    pub(crate) fn add_console(&mut self, fd: RawFd) {
+        self.add(&Chardev::listening("console", fd));
+        self.add(&Serial { chardev: "console".to_owned() });
+    }
+
+    /// A named virtio-serial port on a listening socket.
+    pub(crate) fn add_port(&mut self, name: &str, fd: RawFd) {
+        self.add(&Chardev::listening("agent", fd));
+        self.add(&Device::new("virtio-serial-pci").with("id", "serial0"));
+        self.add(
+            &Device::new("virtserialport")
+                .with("bus", "serial0.0")
+                .with("chardev", "agent")
+                .with("name", name),
+        );
+    }
+
+    /// A virtio-blk disk on a chain of qcow2 images, the writable one first. Each image comes as a
+    /// descriptor set, so the path and its folders stay closed to this QEMU.
+    pub(crate) fn add_disk(&mut self, chain: &[RawFd]) {
+        let mut backing: Option<String> = None;
+        for (depth, fd) in chain.iter().enumerate().rev() {
+            self.fdsets += 1;
+            let set = self.fdsets;
+            self.add(&AddFd { fd: *fd, set });
+            let read_only = depth > 0;
+            let file = format!("file{depth}");
+            let node = format!("disk{depth}");
+            self.add(&Blockdev::file(&file, &format!("/dev/fdset/{set}"), read_only));
+            self.add(&Blockdev::qcow2(&node, &file, backing.as_deref(), read_only));
+            backing = Some(node);
+        }
+        if let Some(top) = backing {
+            self.add(&Device::new("virtio-blk-pci").with("drive", &top).with("id", "vda"));
+        }
+    }
+
+    /// A virtio-net card on a tap that is open already.
+    pub(crate) fn add_nic(&mut self, tap: RawFd, mac: MacAddr) {
+        self.add(&Netdev { id: "net0".to_owned(), fd: tap });
+        self.add(
+            &Device::new("virtio-net-pci")
+                .with("netdev", "net0")
+                .with("mac", &mac.to_string())
+                .with("romfile", ""),
+        );
+    }
+
+    /// A source of entropy that needs no file of the host.
+    pub(crate) fn add_rng(&mut self) {
+        self.add(&Object::new("rng-builtin").with("id", "rng0"));
+        self.add(&Device::new("virtio-rng-pci").with("rng", "rng0"));
+    }
+
+    pub(crate) fn build(self) -> Vec<String> {
+        self.args
+    }
+}
+
+/// The program that emulates `architecture`.
+pub(crate) const fn program(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::Amd64 => "qemu-system-x86_64",
+        Architecture::Arm64 => "qemu-system-aarch64",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_a_chain_of_descriptor_sets_with_only_the_top_writable() {
+        let mut line = CommandLine::default();
+        line.add_disk(&[10, 11]);
+        assert_eq!(
+            line.build(),
+            [
+                "-add-fd",
+                "fd=11,set=1",
+                "-blockdev",
+                r#"{"driver":"file","filename":"/dev/fdset/1","node-name":"file1","read-only":true}"#,
+                "-blockdev",
+                r#"{"driver":"qcow2","file":"file1","node-name":"disk1","read-only":true}"#,
+                "-add-fd",
+                "fd=10,set=2",
+                "-blockdev",
+                r#"{"discard":"unmap","driver":"file","filename":"/dev/fdset/2","node-name":"file0"}"#,
+                "-blockdev",
+                r#"{"backing":"disk1","discard":"unmap","driver":"qcow2","file":"file0","node-name":"disk0"}"#,
+                "-device",
+                "virtio-blk-pci,drive=disk0,id=vda",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_node_is_confined_and_paused() {
+        let args = CommandLine::new("kvmc-k80-master0", "u").build();
+        let has = |a: &str| args.iter().any(|x| x == a);
+        assert!(has("-nodefaults") && has("-no-user-config") && has("-S"));
+        assert!(has("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
+    }
+
+    #[test]
+    fn a_comma_in_a_value_stays_in_the_value() {
+        let name = Name { guest: "a,b".to_owned() };
+        assert_eq!(name.value(), "guest=a,,b,debug-threads=on");
+    }
+}

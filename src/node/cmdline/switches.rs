@@ -1,0 +1,362 @@
+//! One struct a switch.
+
+use std::os::fd::RawFd;
+
+use serde_json::json;
+
+/// One `-switch value`.
+pub(crate) trait Switch {
+    fn name(&self) -> &'static str;
+    fn value(&self) -> String;
+}
+
+/// A comma in a value is doubled, else it would begin a further option.
+fn escape(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+/// `-name`
+#[derive(Debug)]
+pub(crate) struct Name {
+    pub(crate) guest: String,
+}
+
+impl Switch for Name {
+    fn name(&self) -> &'static str {
+        "-name"
+    }
+    fn value(&self) -> String {
+        format!("guest={},debug-threads=on", escape(&self.guest))
+    }
+}
+
+/// `-uuid`: also how a QEMU of ours is told from others in /proc.
+#[derive(Debug)]
+pub(crate) struct Uuid(pub(crate) String);
+
+impl Switch for Uuid {
+    fn name(&self) -> &'static str {
+        "-uuid"
+    }
+    fn value(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// `-sandbox`: the full set, which excludes `-daemonize` and `-runas`; both are ours to do.
+#[derive(Debug)]
+pub(crate) struct Sandbox;
+
+impl Switch for Sandbox {
+    fn name(&self) -> &'static str {
+        "-sandbox"
+    }
+    fn value(&self) -> String {
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned()
+    }
+}
+
+/// `-machine`
+#[derive(Debug)]
+pub(crate) enum Machine {
+    /// amd64
+    Q35,
+    /// arm64
+    Virt,
+}
+
+impl Switch for Machine {
+    fn name(&self) -> &'static str {
+        "-machine"
+    }
+    fn value(&self) -> String {
+        match self {
+            Self::Q35 => "q35,usb=off,vmport=off,smm=off,graphics=off,dump-guest-core=off",
+            Self::Virt => "virt,usb=off,gic-version=max,dump-guest-core=off",
+        }
+        .to_owned()
+    }
+}
+
+/// `-accel`
+#[derive(Debug)]
+pub(crate) enum Accel {
+    Kvm,
+    /// `tb-size` in MiB: unset, QEMU takes up to 1 GB for translated code.
+    Tcg {
+        tb_size: u32,
+    },
+}
+
+impl Switch for Accel {
+    fn name(&self) -> &'static str {
+        "-accel"
+    }
+    fn value(&self) -> String {
+        match self {
+            Self::Kvm => "kvm".to_owned(),
+            Self::Tcg { tb_size } => format!("tcg,thread=multi,tb-size={tb_size}"),
+        }
+    }
+}
+
+/// `-cpu`
+#[derive(Debug)]
+pub(crate) struct Cpu(pub(crate) &'static str);
+
+impl Switch for Cpu {
+    fn name(&self) -> &'static str {
+        "-cpu"
+    }
+    fn value(&self) -> String {
+        self.0.to_owned()
+    }
+}
+
+/// `-smp`
+#[derive(Debug)]
+pub(crate) struct Smp {
+    pub(crate) cpus: u32,
+}
+
+impl Switch for Smp {
+    fn name(&self) -> &'static str {
+        "-smp"
+    }
+    fn value(&self) -> String {
+        format!("cpus={}", self.cpus)
+    }
+}
+
+/// `-m`, in MiB.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) size: u64,
+}
+
+impl Switch for Memory {
+    fn name(&self) -> &'static str {
+        "-m"
+    }
+    fn value(&self) -> String {
+        format!("size={}M", self.size)
+    }
+}
+
+/// `-kernel`, `-initrd` and `-append`: three switches that are of one thing.
+///
+/// QEMU reads the two files by path only, so the descriptors go in by `/proc/self/fd`.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    pub(crate) kernel: RawFd,
+    pub(crate) initrd: RawFd,
+    pub(crate) append: String,
+}
+
+impl Kernel {
+    pub(crate) fn switches(&self) -> [KernelSwitch; 3] {
+        [
+            KernelSwitch("-kernel", format!("/proc/self/fd/{}", self.kernel)),
+            KernelSwitch("-initrd", format!("/proc/self/fd/{}", self.initrd)),
+            KernelSwitch("-append", self.append.clone()),
+        ]
+    }
+}
+
+/// One of the three of [`Kernel`].
+#[derive(Debug)]
+pub(crate) struct KernelSwitch(&'static str, String);
+
+impl Switch for KernelSwitch {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+    fn value(&self) -> String {
+        self.1.clone()
+    }
+}
+
+/// `-chardev socket`, on a socket that listens already.
+#[derive(Debug)]
+pub(crate) struct Chardev {
+    id: String,
+    fd: RawFd,
+}
+
+impl Chardev {
+    pub(crate) fn listening(id: &str, fd: RawFd) -> Self {
+        Self { id: id.to_owned(), fd }
+    }
+}
+
+impl Switch for Chardev {
+    fn name(&self) -> &'static str {
+        "-chardev"
+    }
+    fn value(&self) -> String {
+        format!("socket,id={},fd={},server=on,wait=off", escape(&self.id), self.fd)
+    }
+}
+
+/// `-mon`
+#[derive(Debug)]
+pub(crate) struct Mon {
+    pub(crate) chardev: String,
+}
+
+impl Switch for Mon {
+    fn name(&self) -> &'static str {
+        "-mon"
+    }
+    fn value(&self) -> String {
+        format!("chardev={},mode=control", escape(&self.chardev))
+    }
+}
+
+/// `-serial`
+#[derive(Debug)]
+pub(crate) struct Serial {
+    pub(crate) chardev: String,
+}
+
+impl Switch for Serial {
+    fn name(&self) -> &'static str {
+        "-serial"
+    }
+    fn value(&self) -> String {
+        format!("chardev:{}", self.chardev)
+    }
+}
+
+/// `-add-fd`
+#[derive(Debug)]
+pub(crate) struct AddFd {
+    pub(crate) fd: RawFd,
+    pub(crate) set: u32,
+}
+
+impl Switch for AddFd {
+    fn name(&self) -> &'static str {
+        "-add-fd"
+    }
+    fn value(&self) -> String {
+        format!("fd={},set={}", self.fd, self.set)
+    }
+}
+
+/// `-blockdev`, in its JSON form, which needs no escaping of our own.
+#[derive(Debug)]
+pub(crate) struct Blockdev(serde_json::Map<String, serde_json::Value>);
+
+impl Blockdev {
+    pub(crate) fn file(node_name: &str, filename: &str, read_only: bool) -> Self {
+        Self::new("file", node_name, read_only).with("filename", json!(filename))
+    }
+
+    pub(crate) fn qcow2(node: &str, file: &str, backing: Option<&str>, read_only: bool) -> Self {
+        let this = Self::new("qcow2", node, read_only).with("file", json!(file));
+        match backing {
+            Some(backing) => this.with("backing", json!(backing)),
+            None => this,
+        }
+    }
+
+    fn new(driver: &str, node_name: &str, read_only: bool) -> Self {
+        let this = Self(serde_json::Map::new())
+            .with("driver", json!(driver))
+            .with("node-name", json!(node_name));
+        if read_only {
+            this.with("read-only", json!(true))
+        } else {
+            this.with("discard", json!("unmap"))
+        }
+    }
+
+    fn with(mut self, key: &str, value: serde_json::Value) -> Self {
+        self.0.insert(key.to_owned(), value);
+        self
+    }
+}
+
+impl Switch for Blockdev {
+    fn name(&self) -> &'static str {
+        "-blockdev"
+    }
+    fn value(&self) -> String {
+        serde_json::Value::Object(self.0.clone()).to_string()
+    }
+}
+
+/// `-netdev tap` on a descriptor: by name, a tap that is missing would be made in silence, unbridged.
+#[derive(Debug)]
+pub(crate) struct Netdev {
+    pub(crate) id: String,
+    pub(crate) fd: RawFd,
+}
+
+impl Switch for Netdev {
+    fn name(&self) -> &'static str {
+        "-netdev"
+    }
+    fn value(&self) -> String {
+        format!("tap,id={},fd={}", escape(&self.id), self.fd)
+    }
+}
+
+/// `-device`
+#[derive(Debug)]
+pub(crate) struct Device(Properties);
+
+impl Device {
+    pub(crate) fn new(driver: &str) -> Self {
+        Self(Properties(driver.to_owned()))
+    }
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+        self.0.push(key, value);
+        self
+    }
+}
+
+impl Switch for Device {
+    fn name(&self) -> &'static str {
+        "-device"
+    }
+    fn value(&self) -> String {
+        self.0.0.clone()
+    }
+}
+
+/// `-object`
+#[derive(Debug)]
+pub(crate) struct Object(Properties);
+
+impl Object {
+    pub(crate) fn new(qom_type: &str) -> Self {
+        Self(Properties(qom_type.to_owned()))
+    }
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+        self.0.push(key, value);
+        self
+    }
+}
+
+impl Switch for Object {
+    fn name(&self) -> &'static str {
+        "-object"
+    }
+    fn value(&self) -> String {
+        self.0.0.clone()
+    }
+}
+
+#[derive(Debug)]
+struct Properties(String);
+
+impl Properties {
+    fn push(&mut self, key: &str, value: &str) {
+        self.0.push(',');
+        self.0.push_str(key);
+        self.0.push('=');
+        self.0.push_str(&escape(value));
+    }
+}

@@ -1,0 +1,284 @@
+//! What makes a node itself: keys, ids and names, all made on the host and pushed in, since a guest
+//! that runs ssh-keygen under emulation takes seconds for it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+use kvmc_netns::MacAddr;
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use ssh_key::private::{Ed25519Keypair, RsaKeypair};
+use ssh_key::rand_core::OsRng;
+use ssh_key::{LineEnding, PrivateKey};
+
+use crate::state::{NetworkRecord, NodeRecord};
+
+/// As ssh-keygen's default.
+const ADMIN_RSA_BITS: usize = 3072;
+/// The pinned ed25519 key is what clients use; this one is for those that know only RSA.
+const HOST_RSA_BITS: usize = 2048;
+
+/// The user that Ansible comes as.
+pub(crate) const ADMIN: &str = "admin";
+/// The domain that node names stand in.
+pub(crate) fn domain(cluster: &str) -> String {
+    format!("{cluster}.internal")
+}
+
+/// A key pair in OpenSSH's formats.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct KeyPair {
+    pub(crate) private: String,
+    pub(crate) public: String,
+}
+
+/// The host keys of one node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HostKeys {
+    pub(crate) ed25519: KeyPair,
+    pub(crate) rsa: KeyPair,
+}
+
+/// `secrets.json`.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Secrets {
+    pub(crate) password: String,
+    pub(crate) password_hash: String,
+    pub(crate) admin: KeyPair,
+    pub(crate) hosts: BTreeMap<String, HostKeys>,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secrets").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+impl Secrets {
+    /// New secrets for a cluster of these nodes, on as many threads as there are cores.
+    ///
+    /// # Errors
+    /// None that a working random generator would give.
+    pub(crate) fn generate(cluster: &str, nodes: &[NodeRecord]) -> Result<Self> {
+        let password = password();
+        let admin = std::thread::scope(|scope| {
+            let admin = scope.spawn(|| rsa(ADMIN_RSA_BITS, &format!("{ADMIN}@{cluster} (kvmc)")));
+            let hosts = host_keys(nodes);
+            admin.join().map_err(|_| anyhow::anyhow!("key generation stopped"))?.and_then(|a| Ok((a, hosts?)))
+        });
+        let (admin, hosts) = admin?;
+        Ok(Self { password_hash: hash(&password)?, password, admin, hosts })
+    }
+
+    /// Adds keys for nodes that have none yet; true when there were such.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub(crate) fn complete(&mut self, nodes: &[NodeRecord]) -> Result<bool> {
+        let missing: Vec<_> =
+            nodes.iter().filter(|n| !self.hosts.contains_key(&n.name)).cloned().collect();
+        self.hosts.extend(host_keys(&missing)?);
+        Ok(!missing.is_empty())
+    }
+}
+
+fn host_keys(nodes: &[NodeRecord]) -> Result<BTreeMap<String, HostKeys>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = nodes.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = nodes
+            .chunks(share)
+            .map(|chunk| {
+                scope.spawn(|| {
+                    chunk
+                        .iter()
+                        .map(|n| {
+                            let keys = HostKeys {
+                                ed25519: ed25519(&n.name)?,
+                                rsa: rsa(HOST_RSA_BITS, &n.name)?,
+                            };
+                            Ok((n.name.clone(), keys))
+                        })
+                        .collect::<Result<Vec<_>>>()
+                })
+            })
+            .collect();
+        let mut all = BTreeMap::new();
+        for worker in workers {
+            all.extend(worker.join().map_err(|_| anyhow::anyhow!("key generation stopped"))??);
+        }
+        Ok(all)
+    })
+}
+
+fn rsa(bits: usize, comment: &str) -> Result<KeyPair> {
+    let pair = RsaKeypair::random(&mut OsRng, bits).context("failed to make an RSA key")?;
+    pair_of(PrivateKey::new(pair.into(), comment))
+}
+
+fn ed25519(comment: &str) -> Result<KeyPair> {
+    pair_of(PrivateKey::new(Ed25519Keypair::random(&mut OsRng).into(), comment))
+}
+
+fn pair_of(key: ssh_key::Result<PrivateKey>) -> Result<KeyPair> {
+    let key = key.context("failed to make a key")?;
+    let private = key.to_openssh(LineEnding::LF).context("failed to write a key")?;
+    let public = key.public_key().to_openssh().context("failed to write a key")?;
+    Ok(KeyPair { private: private.to_string(), public: format!("{public}\n") })
+}
+
+/// 20 characters, about 119 bits, none that a shell or INI file would take for something else.
+fn password() -> String {
+    const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let mut rng = rand::rng();
+    (0..20).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+}
+
+/// crypt(5)'s SHA-512, with its default of 5000 rounds: more would be felt at each emulated login.
+fn hash(password: &str) -> Result<String> {
+    use sha_crypt::PasswordHasher;
+    let hash = sha_crypt::ShaCrypt::new(sha_crypt::Algorithm::Sha512Crypt, sha_crypt::Params::RECOMMENDED)
+        .hash_password(password.as_bytes())
+        .map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
+    Ok(hash.to_string())
+}
+
+/// 32 random hex digits: a machine-id(5), or with dashes a UUID.
+pub(crate) fn random_id() -> String {
+    let mut bytes: [u8; 16] = rand::rng().random();
+    // Version 4, variant 1 of RFC 9562, so that it is a valid UUID as well.
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    hex(&bytes)
+}
+
+/// A UUID from [`random_id`]'s digits.
+pub(crate) fn uuid(id: &str) -> String {
+    let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or_default();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut s, b| {
+        let _infallible = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// An address in the block that QEMU's cards have (52:54:00), from a hash: the same node of the same
+/// cluster always gets the same, without a register.
+pub(crate) fn mac(cluster: &str, thing: &str, attempt: u32) -> MacAddr {
+    let digest = Sha256::digest(format!("{cluster}\0{thing}\0{attempt}"));
+    MacAddr([0x52, 0x54, 0x00, digest[0], digest[1], digest[2]])
+}
+
+/// The user that a node's QEMU runs as: a range that systemd's UIDS-GIDS page leaves to nobody.
+pub(crate) fn uid(cluster_dir: &std::path::Path, ordinal: u32) -> u32 {
+    const FIRST: u32 = 1_900_000_000;
+    const NODES: u32 = 1 << 10;
+    let digest = Sha256::digest(cluster_dir.as_os_str().as_encoded_bytes());
+    let slot = u32::from(u16::from_be_bytes([digest[0], digest[1]]));
+    FIRST + slot * NODES + ordinal % NODES
+}
+
+/// The arguments of the agent's `identity`.
+pub(crate) fn push(
+    cluster: &str,
+    node: &NodeRecord,
+    network: &NetworkRecord,
+    secrets: &Secrets,
+) -> Result<Value> {
+    let keys = secrets
+        .hosts
+        .get(&node.name)
+        .with_context(|| format!("there are no host keys for `{}`", node.name))?;
+    let seed: [u8; 64] = rand::rng().random();
+    let time = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64());
+    Ok(json!({
+        "hostname": node.name,
+        "machine_id": node.machine_id,
+        "host_keys": {
+            "ed25519": { "private": keys.ed25519.private, "public": keys.ed25519.public },
+            "rsa": { "private": keys.rsa.private, "public": keys.rsa.public },
+        },
+        "authorized_keys": [secrets.admin.public.trim_end()],
+        "password_hash": secrets.password_hash,
+        "dns": resolvers(&network.dns),
+        "search": domain(cluster),
+        "time": time,
+        "seed": base64(&seed),
+        "mac": node.mac.to_string(),
+        "grow": true,
+    }))
+}
+
+fn resolvers(dns: &[Ipv4Addr]) -> Vec<String> {
+    dns.iter().map(ToString::to_string).collect()
+}
+
+/// RFC 4648 section 4; the one use is the seed, so no crate for it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().chain([0, 0].iter()).take(3).fold(0_u32, |w, b| w << 8 | u32::from(*b));
+        for i in 0..4 {
+            let digit = usize::try_from(word >> (18 - 6 * i) & 63).unwrap_or(0);
+            text.push(if i > chunk.len() { '=' } else { char::from(DIGITS[digit]) });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_rfc_4648_has_it() {
+        for (plain, coded) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn names_derive_the_same_each_time_and_differ_between_nodes() {
+        assert_eq!(mac("k80", "master0", 0), mac("k80", "master0", 0));
+        assert_ne!(mac("k80", "master0", 0), mac("k80", "master1", 0));
+        assert_ne!(mac("k80", "master0", 0), mac("k81", "master0", 0));
+        let dir = std::path::Path::new("/s/clusters/k80");
+        assert_ne!(uid(dir, 0), uid(dir, 1));
+        assert!(uid(dir, 1023) < 2_147_483_647);
+    }
+
+    #[test]
+    fn ids_are_random_and_well_formed() {
+        let id = random_id();
+        assert_eq!(id.len(), 32);
+        assert_ne!(id, random_id());
+        assert_eq!(uuid(&id).len(), 36);
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let key = ed25519("n").unwrap();
+        assert!(!format!("{key:?}").contains("PRIVATE"));
+        assert!(key.private.contains("BEGIN OPENSSH PRIVATE KEY"));
+        let hashed = hash("secret").unwrap();
+        assert!(hashed.starts_with("$6$"), "{hashed}");
+    }
+}

@@ -1,0 +1,307 @@
+//! QEMU as a process: how it is started, known again, and ended.
+
+#![allow(unsafe_code, reason = "pre_exec: what runs between fork and exec is async-signal-safe system calls")]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use command_fds::{CommandFdExt, FdMapping};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+/// Descriptors for a child, with the numbers they will have there.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    fds: Vec<OwnedFd>,
+}
+
+impl Passed {
+    /// 0, 1 and 2 are the standard streams.
+    const FIRST: RawFd = 3;
+
+    /// Takes `fd` along; returns its number in the child.
+    pub(crate) fn pass(&mut self, fd: impl Into<OwnedFd>) -> RawFd {
+        self.fds.push(fd.into());
+        Self::FIRST + RawFd::try_from(self.fds.len() - 1).unwrap_or(RawFd::MAX)
+    }
+}
+
+/// Who a child runs as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Credentials {
+    pub(crate) uid: u32,
+    /// The uid again, or the group of `/dev/kvm` where that is not open to all.
+    pub(crate) gid: u32,
+}
+
+/// What tells a process from every other that ever had its pid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) pid: i32,
+    /// Clock ticks after boot, field 22 of `/proc/PID/stat`, proc(5).
+    pub(crate) start_time: u64,
+    pub(crate) boot_id: String,
+    /// A word that its command line must hold.
+    pub(crate) mark: String,
+}
+
+/// Starts `program` in a session of its own, confined, with output into `log`.
+///
+/// It gets no group but `gid`, no capability, no new privileges, no core dump, and no descriptor but
+/// those passed.
+///
+/// # Errors
+/// That it cannot be started at all; what it says after that is in `log`.
+pub(crate) fn spawn(
+    program: &str,
+    args: &[String],
+    passed: Passed,
+    who: Credentials,
+    log: File,
+    mark: &str,
+) -> Result<Running> {
+    let first = Passed::FIRST;
+    let mappings = passed
+        .fds
+        .into_iter()
+        .zip(first..)
+        .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+        .collect();
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts QEMU")]
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env_clear()
+        .envs(std::env::vars().filter(|(k, _)| k == "PATH"))
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("failed to share the log")?)
+        .stderr(log);
+    command.fd_mappings(mappings).context("two descriptors for one number")?;
+    // SAFETY: only system calls that are async-signal-safe, on values made before the fork.
+    unsafe {
+        command.pre_exec(move || confine(who).map_err(std::io::Error::from));
+    }
+    let mut child = command.spawn().with_context(|| format!("failed to start {program}"))?;
+    let pid = i32::try_from(child.id()).context("a pid beyond i32")?;
+    let identity = match identify(pid, mark) {
+        Ok(identity) => identity,
+        Err(e) => {
+            let _already_gone = child.kill();
+            let _status = child.wait();
+            return Err(e);
+        }
+    };
+    Ok(Running { child, identity })
+}
+
+/// A QEMU that this process started.
+#[derive(Debug)]
+pub(crate) struct Running {
+    child: std::process::Child,
+    pub(crate) identity: Identity,
+}
+
+impl Running {
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+}
+
+/// Runs in the child between fork and exec; order matters: ids last, since they take the rights that
+/// the others need.
+fn confine(who: Credentials) -> Result<(), Errno> {
+    nix::unistd::setsid()?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
+    nix::sys::prctl::set_no_new_privs()?;
+    // Capability numbers end at the first that the kernel does not know.
+    for capability in 0..64 {
+        // SAFETY: prctl with integers only.
+        if unsafe { nix::libc::prctl(nix::libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            break;
+        }
+    }
+    nix::unistd::setgroups(&[])?;
+    let gid = Gid::from_raw(who.gid);
+    nix::unistd::setresgid(gid, gid, gid)?;
+    let uid = Uid::from_raw(who.uid);
+    nix::unistd::setresuid(uid, uid, uid)
+}
+
+fn identify(pid: i32, mark: &str) -> Result<Identity> {
+    Ok(Identity {
+        pid,
+        start_time: start_time(pid).with_context(|| format!("process {pid} is gone"))?,
+        boot_id: boot_id()?,
+        mark: mark.to_owned(),
+    })
+}
+
+impl Identity {
+    /// Of this very process.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub(crate) fn of_self(mark: &str) -> Result<Self> {
+        identify(i32::try_from(std::process::id()).context("a pid beyond i32")?, mark)
+    }
+
+    /// A handle on the process, if it is alive and truly the one that was recorded.
+    ///
+    /// The handle is opened first and checked then, so the pid cannot change hands in between.
+    pub(crate) fn open(&self) -> Option<Handle> {
+        let fd = pidfd_open(self.pid).ok()?;
+        let same = start_time(self.pid) == Some(self.start_time)
+            && boot_id().is_ok_and(|id| id == self.boot_id)
+            && command_line_holds(self.pid, &self.mark);
+        let handle = Handle { fd };
+        (same && !handle.has_ended(Duration::ZERO)).then_some(handle)
+    }
+
+    /// Looks through /proc for a process whose command line holds `mark`, for when the record of it
+    /// was never written.
+    pub(crate) fn find(mark: &str) -> Option<Self> {
+        let own = std::process::id().to_string();
+        std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let pid = name.parse::<i32>().ok()?;
+            (name != own && command_line_holds(pid, mark)).then(|| identify(pid, mark).ok())?
+        })
+    }
+}
+
+/// A process that was checked to be ours, held by its pidfd.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    fd: OwnedFd,
+}
+
+impl Handle {
+    /// Sends a signal; a process that is gone is done.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        // SAFETY: pidfd_send_signal(2) with a descriptor we own and no siginfo.
+        let sent = unsafe {
+            nix::libc::syscall(
+                nix::libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                signal as nix::libc::c_int,
+                std::ptr::null::<nix::libc::siginfo_t>(),
+                0,
+            )
+        };
+        match Errno::result(sent) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(e) => bail!("failed to signal a process: {e}"),
+        }
+    }
+
+    /// Waits until the process has ended, at most `for_at_most`; true when it has.
+    pub(crate) fn has_ended(&self, for_at_most: Duration) -> bool {
+        let until = Instant::now() + for_at_most;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut polled = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, timeout) {
+                Ok(0) if Instant::now() >= until => return false,
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// As [`Self::has_ended`], for async callers.
+    pub(crate) async fn ended(&self, for_at_most: Duration) -> bool {
+        let Ok(fd) = self.fd.try_clone() else { return self.has_ended(Duration::ZERO) };
+        let Ok(watched) = tokio::io::unix::AsyncFd::with_interest(fd, tokio::io::Interest::READABLE)
+        else {
+            return self.has_ended(Duration::ZERO);
+        };
+        tokio::time::timeout(for_at_most, watched.readable()).await.is_ok()
+    }
+}
+
+fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: pidfd_open(2) takes integers; a result of 0 or more is a new descriptor that is ours.
+    unsafe {
+        let fd = Errno::result(nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0))?;
+        let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+        Ok(std::os::fd::FromRawFd::from_raw_fd(fd))
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so the count starts after
+/// its closing bracket.
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// The command line of a process with `mark` as one whole argument or part of one.
+fn command_line_holds(pid: i32, mark: &str) -> bool {
+    let Ok(bytes) = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")) else {
+        return false;
+    };
+    bytes.split(|b| *b == 0).any(|arg| arg == mark.as_bytes())
+}
+
+/// Identifies this boot of the host, random(4).
+///
+/// # Errors
+/// When /proc is not there.
+pub(crate) fn boot_id() -> Result<String> {
+    let text = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> std::process::Child {
+        #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+        Command::new("sleep").arg("5077").spawn().unwrap()
+    }
+
+    #[test]
+    fn p1_a_process_is_ours_only_if_all_four_agree() {
+        let mut child = sleeper();
+        let pid = i32::try_from(child.id()).unwrap();
+        // The command line is that of this test until exec is through.
+        while !command_line_holds(pid, "5077") {
+            std::thread::yield_now();
+        }
+        let true_one = identify(pid, "5077").unwrap();
+        assert!(true_one.open().is_some());
+        for wrong in [
+            Identity { start_time: true_one.start_time + 1, ..true_one.clone() },
+            Identity { boot_id: "other".to_owned(), ..true_one.clone() },
+            Identity { mark: "507".to_owned(), ..true_one.clone() },
+            Identity { pid: 1, ..true_one.clone() },
+        ] {
+            assert!(wrong.open().is_none(), "{wrong:?} was taken for ours");
+        }
+        let handle = true_one.open().unwrap();
+        assert!(!handle.has_ended(Duration::from_millis(1)));
+        handle.signal(Signal::SIGKILL).unwrap();
+        assert!(handle.has_ended(Duration::from_secs(5)));
+        child.wait().unwrap();
+        assert!(true_one.open().is_none());
+        handle.signal(Signal::SIGKILL).unwrap();
+    }
+}

@@ -1,0 +1,111 @@
+//! From what is wanted and what is seen to the steps between them. Pure; the plan that `--dry-run`
+//! prints is the one that is carried out.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::state::ClusterRecord;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Write the record, the secrets, and the files for Ansible and ssh.
+    Record,
+    EnableForwarding,
+    CreateBridge { name: String, address: String },
+    ApplyNat { table: String },
+    StartKeeper,
+    CloneDisk { node: String },
+    StartNode { node: String },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record => write!(f, "write the record, the keys, inventory, ssh_config and known_hosts"),
+            Self::EnableForwarding => write!(f, "switch net.ipv4.ip_forward on"),
+            Self::CreateBridge { name, address } => write!(f, "create the bridge {name} with {address}"),
+            Self::ApplyNat { table } => write!(f, "apply the nft table inet {table}"),
+            Self::StartKeeper => write!(f, "start the keeper (DHCP)"),
+            Self::CloneDisk { node } => write!(f, "clone the disk of {node}"),
+            Self::StartNode { node } => write!(f, "start {node}"),
+        }
+    }
+}
+
+/// What is there already.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The record on disk is the one wanted, and the secrets are all there.
+    pub(crate) recorded: bool,
+    pub(crate) forwarding: bool,
+    pub(crate) bridge: bool,
+    pub(crate) nat: bool,
+    pub(crate) keeper: bool,
+    pub(crate) disks: BTreeSet<String>,
+    pub(crate) running: BTreeSet<String>,
+}
+
+/// The steps from `seen` to all of `wanted` running.
+pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
+    let network = &wanted.network;
+    let mut steps = Vec::new();
+    let mut unless = |there: bool, step: Step| {
+        if !there {
+            steps.push(step);
+        }
+    };
+    unless(seen.recorded, Step::Record);
+    unless(seen.forwarding, Step::EnableForwarding);
+    let address = format!("{}/{}", network.gateway, network.subnet.prefix());
+    unless(seen.bridge, Step::CreateBridge { name: network.bridge.clone(), address });
+    unless(seen.nat, Step::ApplyNat { table: network.table.clone() });
+    unless(seen.keeper, Step::StartKeeper);
+    for node in &wanted.nodes {
+        let name = node.name.clone();
+        unless(seen.disks.contains(&name), Step::CloneDisk { node: name.clone() });
+        unless(seen.running.contains(&name), Step::StartNode { node: name });
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::record;
+
+    #[test]
+    fn from_nothing_everything_is_made_in_order() {
+        let steps = plan(&record(), &Seen::default());
+        assert_eq!(
+            steps.iter().take(6).map(ToString::to_string).collect::<Vec<_>>(),
+            [
+                "write the record, the keys, inventory, ssh_config and known_hosts",
+                "switch net.ipv4.ip_forward on",
+                "create the bridge k80 with 192.168.80.1/24",
+                "apply the nft table inet kvmc_k80",
+                "start the keeper (DHCP)",
+                "clone the disk of master0",
+            ]
+        );
+        assert_eq!(steps.len(), 5 + 2 * 7);
+    }
+
+    #[test]
+    fn with_all_there_nothing_is_done_and_one_dead_node_is_one_step() {
+        let wanted = record();
+        let names: BTreeSet<_> = wanted.nodes.iter().map(|n| n.name.clone()).collect();
+        let mut seen = Seen {
+            recorded: true,
+            forwarding: true,
+            bridge: true,
+            nat: true,
+            keeper: true,
+            disks: names.clone(),
+            running: names,
+        };
+        assert!(plan(&wanted, &seen).is_empty());
+        seen.running.remove("worker1");
+        assert_eq!(plan(&wanted, &seen), [Step::StartNode { node: "worker1".to_owned() }]);
+    }
+}

@@ -1,0 +1,195 @@
+//! From settings to a [`ClusterSpec`]: every error names the setting, the value, the limit and the
+//! layer it came from.
+
+use anyhow::{Result, anyhow, bail};
+use ipnetwork::Ipv4Network;
+use kvmc_images::Architecture;
+use kvmc_netns::range;
+
+use super::settings::{Key, Settings};
+use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, RoleSpec};
+
+/// The least RAM on which the template boots.
+const LEAST_RAM: Bytes = Bytes::mib(256);
+/// More than any machine QEMU is run on today; catches slips such as `100T`.
+const MOST_RAM: Bytes = Bytes::gib(12 * 1024);
+/// QEMU's q35 and virt take more, but no host of ours has them.
+const MOST_VCPUS: u32 = 255;
+const LEAST_DISK: Bytes = Bytes::gib(1);
+const MOST_DISK: Bytes = Bytes::gib(64 * 1024);
+
+/// Checks settings without looking at the host.
+///
+/// # Errors
+/// The first setting that is wrong, with its value, where it came from, and what would be right.
+pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
+    let at = |key: Key, why: String| match settings.source(key).is_asked() {
+        true => anyhow!("{}: {why} (from {})", key.name(), settings.source(key)),
+        false => anyhow!("{}: {why}", key.name()),
+    };
+    let name = settings.value(Key::Cluster).to_owned();
+    validate_cluster_name(&name).map_err(|e| at(Key::Cluster, e))?;
+    let architecture = settings
+        .value(Key::Architecture)
+        .parse::<Architecture>()
+        .map_err(|e| at(Key::Architecture, e.to_string()))?;
+    let accel = match settings.value(Key::Accel) {
+        "auto" => AccelChoice::Auto,
+        "kvm" => AccelChoice::Kvm,
+        "tcg" => AccelChoice::Tcg,
+        other => return Err(at(Key::Accel, format!("`{other}` is none of auto, kvm, tcg"))),
+    };
+    let count = |key: Key| number(settings.value(key)).map_err(|e| at(key, e));
+    let ram = |key: Key| ram(settings.value(key)).map_err(|e| at(key, e));
+    let spec = ClusterSpec {
+        name,
+        architecture,
+        accel,
+        masters: RoleSpec { count: count(Key::Masters)?, ram: ram(Key::MasterRam)? },
+        workers: RoleSpec { count: count(Key::Workers)?, ram: ram(Key::WorkerRam)? },
+        load_balancers: RoleSpec { count: count(Key::LoadBalancers)?, ram: ram(Key::LblRam)? },
+        vcpus: vcpus(settings.value(Key::Vcpus)).map_err(|e| at(Key::Vcpus, e))?,
+        disk: disk(settings.value(Key::Disk)).map_err(|e| at(Key::Disk, e))?,
+        subnet: range::validate_subnet(settings.value(Key::Subnet))
+            .map_err(|e| at(Key::Subnet, e.to_string()))?,
+        bridge: settings.value(Key::Bridge).to_owned(),
+        image: ImageSpec {
+            suite: settings.value(Key::Suite).to_owned(),
+            mirror: Some(settings.value(Key::Mirror).to_owned()).filter(|m| !m.is_empty()),
+            packages: settings.packages(),
+        },
+    };
+    range::validate_link_name(&spec.bridge).map_err(|e| at(Key::Bridge, e.to_string()))?;
+    if spec.masters.count == 0 {
+        return Err(at(Key::Masters, "0 masters; a cluster needs at least 1".to_owned()));
+    }
+    check_room(&spec)?;
+    Ok(spec)
+}
+
+/// The addresses nodes can have in a subnet: all but network, broadcast and the host's own.
+pub(crate) fn room(subnet: Ipv4Network) -> u64 {
+    u64::from(subnet.size()).saturating_sub(3)
+}
+
+fn check_room(spec: &ClusterSpec) -> Result<()> {
+    let nodes = u64::from(spec.masters.count)
+        + u64::from(spec.workers.count)
+        + u64::from(spec.load_balancers.count);
+    let room = room(spec.subnet);
+    if nodes > room {
+        bail!(
+            "{nodes} nodes do not fit in /{}: {} has {room} addresses for nodes; ask for fewer or pass a larger --subnet",
+            spec.subnet.prefix(),
+            spec.subnet,
+        );
+    }
+    Ok(())
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.trim()
+        .parse::<u32>()
+        .map_err(|_| format!("`{text}` is not a whole number of nodes (0 or more)"))
+}
+
+fn vcpus(text: &str) -> Result<u32, String> {
+    match text.trim().parse::<u32>() {
+        Ok(n) if (1..=MOST_VCPUS).contains(&n) => Ok(n),
+        _ => Err(format!("`{text}` vcpus; a node can have 1 to {MOST_VCPUS}")),
+    }
+}
+
+fn ram(text: &str) -> Result<Bytes, String> {
+    let ram = Bytes::parse_ram(text)?;
+    if ram < LEAST_RAM {
+        return Err(format!("`{text}` of RAM; a node needs {LEAST_RAM} or more"));
+    }
+    if ram > MOST_RAM {
+        return Err(format!("`{text}` of RAM; a node can have {MOST_RAM} at most"));
+    }
+    Ok(ram)
+}
+
+fn disk(text: &str) -> Result<Bytes, String> {
+    let disk = Bytes::parse_disk(text)?;
+    if disk < LEAST_DISK {
+        return Err(format!("disk of `{text}` is smaller than the template; {LEAST_DISK} or more"));
+    }
+    if disk > MOST_DISK {
+        return Err(format!("disk of `{text}`; {MOST_DISK} at most"));
+    }
+    Ok(disk)
+}
+
+/// A cluster's name is a folder's name and part of QEMU's `-name`.
+///
+/// # Errors
+/// The rule that is broken, in words.
+pub(crate) fn validate_cluster_name(name: &str) -> Result<(), String> {
+    let fine = !name.is_empty()
+        && name.len() <= 32
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fine {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{name}` is not a cluster name: 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{Layer, Source};
+    use super::*;
+
+    fn with(key: Key, value: &str) -> Result<ClusterSpec, String> {
+        let layer = Layer::from([(key, (value.to_owned(), Source::Flag(key.flag())))]);
+        check(&Settings::resolve([layer])).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn defaults_are_the_scripts_cluster() {
+        let spec = check(&Settings::resolve([])).unwrap();
+        let names: Vec<_> = spec.node_names().into_iter().map(|(n, _)| n).collect();
+        assert_eq!(
+            names,
+            ["master0", "master1", "master2", "worker0", "worker1", "worker2", "lbl0"]
+        );
+        assert_eq!(spec.total_ram(), Bytes::gib(20).0);
+        assert_eq!(spec.disk, Bytes::gib(4));
+        assert_eq!(spec.bridge, "k80");
+    }
+
+    #[test]
+    fn the_documented_misspelling_is_taken() {
+        assert_eq!(with(Key::Architecture, "adm64").unwrap().architecture, Architecture::Amd64);
+        assert!(with(Key::Architecture, "sparc").is_err());
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (key, bad, expected) in [
+            (Key::Masters, "0", "at least 1"),
+            (Key::Workers, "-1", "`-1` is not a whole number"),
+            (Key::Workers, "300", "304 nodes do not fit in /24"),
+            (Key::MasterRam, "2gb", "`2gb` is not a size"),
+            (Key::MasterRam, "0", "has no unit"),
+            (Key::MasterRam, "0G", "needs 256M or more"),
+            (Key::WorkerRam, "100T", "12T at most"),
+            (Key::Disk, "0", "smaller than the template"),
+            (Key::Vcpus, "0", "1 to 255"),
+            (Key::Subnet, "192.168.80.5/24", "192.168.80.0/24"),
+            (Key::Subnet, "fd00::/64", "IPv6"),
+            (Key::Subnet, "10.0.0.0/31", "/31"),
+            (Key::Bridge, "kvmc-cluster-br1", "15"),
+            (Key::Accel, "xen", "none of auto, kvm, tcg"),
+            (Key::Cluster, "../x", "not a cluster name"),
+        ] {
+            let error = with(key, bad).unwrap_err();
+            assert!(error.contains(expected), "{}={bad}: {error}", key.name());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What was asked: file, environment and flags, resolved into one checked [`ClusterSpec`].
+//!
+//! Pure but for reading `kvmc.toml` and the environment.
+
+mod check;
+mod file;
+mod settings;
+mod size;
+
+pub(crate) use check::{check, validate_cluster_name};
+pub(crate) use file::{Diagnosis, parse as parse_file};
+pub(crate) use settings::{Key, Layer, Settings, Source, environment};
+pub(crate) use size::{Bytes, approximate};
+
+use ipnetwork::Ipv4Network;
+use kvmc_images::Architecture;
+use serde::{Deserialize, Serialize};
+
+/// Which accelerator was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AccelChoice {
+    /// KVM when it really works, else TCG.
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+/// What a node is for; also the group it stands under in the inventory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    Master,
+    Worker,
+    LoadBalancer,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 3] = [Self::Master, Self::Worker, Self::LoadBalancer];
+
+    /// The node name without its number, as the scripts had it.
+    pub(crate) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Worker => "worker",
+            Self::LoadBalancer => "lbl",
+        }
+    }
+
+    /// The inventory group.
+    pub(crate) const fn group(self) -> &'static str {
+        match self {
+            Self::Master => "masters",
+            Self::Worker => "workers",
+            Self::LoadBalancer => "load_balancers",
+        }
+    }
+}
+
+/// How many nodes of a role, and their RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RoleSpec {
+    pub(crate) count: u32,
+    pub(crate) ram: Bytes,
+}
+
+/// The template that nodes are cloned from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ImageSpec {
+    pub(crate) suite: String,
+    pub(crate) mirror: Option<String>,
+    pub(crate) packages: Vec<String>,
+}
+
+/// A cluster as asked for, checked as far as that goes without looking at the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ClusterSpec {
+    pub(crate) name: String,
+    pub(crate) architecture: Architecture,
+    pub(crate) accel: AccelChoice,
+    pub(crate) masters: RoleSpec,
+    pub(crate) workers: RoleSpec,
+    pub(crate) load_balancers: RoleSpec,
+    /// vcpus asked for, for each node; emulation holds them to the host's cores.
+    pub(crate) vcpus: u32,
+    /// Virtual size of each node's disk.
+    pub(crate) disk: Bytes,
+    pub(crate) subnet: Ipv4Network,
+    pub(crate) bridge: String,
+    pub(crate) image: ImageSpec,
+}
+
+impl ClusterSpec {
+    pub(crate) const fn role(&self, role: Role) -> RoleSpec {
+        match role {
+            Role::Master => self.masters,
+            Role::Worker => self.workers,
+            Role::LoadBalancer => self.load_balancers,
+        }
+    }
+
+    /// Every node asked for, masters first: its name and role.
+    pub(crate) fn node_names(&self) -> Vec<(String, Role)> {
+        Role::ALL
+            .into_iter()
+            .flat_map(|role| {
+                (0..self.role(role).count).map(move |i| (format!("{}{i}", role.prefix()), role))
+            })
+            .collect()
+    }
+
+    /// RAM of all nodes together, in bytes.
+    pub(crate) fn total_ram(&self) -> u64 {
+        Role::ALL
+            .into_iter()
+            .map(|role| self.role(role).ram.0.saturating_mul(u64::from(self.role(role).count)))
+            .fold(0, u64::saturating_add)
+    }
+}

@@ -1,0 +1,209 @@
+//! Every file name of kvmc's state, in one place.
+//!
+//! ```text
+//! <state>/
+//!   images/…                      templates (kvmc-images owns what is below)
+//!   accel.json                    which accelerator works here, cached
+//!   clusters/<name>/
+//!     cluster.json                the record: what was asked, every object made
+//!     secrets.json                keys and password, 0600
+//!     lock                        flock: one writer a cluster
+//!     keeper.sock keeper.json keeper.log
+//!     events.jsonl leases
+//!     inventory id_rsa id_rsa.pub ssh_config known_hosts
+//!     nodes/<node>/
+//!       disk.qcow2                overlay on the template
+//!       process.json              pid, start time, boot id of its QEMU
+//!       qmp.sock agent.sock console.sock
+//!       console.log qemu.log qmp.log
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// `sun_path` holds 108 bytes with the closing zero (unix(7)).
+const LONGEST_SOCKET: usize = 107;
+
+/// The state folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct State {
+    root: PathBuf,
+}
+
+impl State {
+    /// `KVMC_STATE_DIR`, else `/var/lib/kvmc` for root, else `$XDG_STATE_HOME/kvmc`.
+    ///
+    /// Under sudo the effective user is root, so the state is never split between two homes.
+    ///
+    /// # Errors
+    /// A relative path, or no home to put it in.
+    pub(crate) fn locate(read: impl Fn(&str) -> Option<String>, is_root: bool) -> Result<Self> {
+        let set = |name: &str| read(name).filter(|v| !v.is_empty());
+        let root = if let Some(dir) = set("KVMC_STATE_DIR") {
+            PathBuf::from(dir)
+        } else if is_root {
+            PathBuf::from("/var/lib/kvmc")
+        } else if let Some(dir) = set("XDG_STATE_HOME") {
+            Path::new(&dir).join("kvmc")
+        } else if let Some(home) = set("HOME") {
+            Path::new(&home).join(".local/state/kvmc")
+        } else {
+            bail!("no place for the state: HOME is not set; set KVMC_STATE_DIR to a folder");
+        };
+        if !root.is_absolute() {
+            bail!("the state folder `{}` is not an absolute path; set KVMC_STATE_DIR to one that begins with /", root.display());
+        }
+        Ok(Self { root })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn accel_cache(&self) -> PathBuf {
+        self.root.join("accel.json")
+    }
+
+    pub(crate) fn clusters(&self) -> PathBuf {
+        self.root.join("clusters")
+    }
+
+    pub(crate) fn cluster(&self, name: &str) -> ClusterDir {
+        ClusterDir { dir: self.clusters().join(name) }
+    }
+
+    /// Names of all clusters that have a folder, sorted.
+    pub(crate) fn cluster_names(&self) -> Vec<String> {
+        let Ok(entries) = fs_err::read_dir(self.clusters()) else { return Vec::new() };
+        let mut names: Vec<_> = entries
+            .flatten()
+            .filter(|e| e.path().is_dir())
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// The folder of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClusterDir {
+    dir: PathBuf,
+}
+
+impl ClusterDir {
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+    pub(crate) fn record(&self) -> PathBuf {
+        self.dir.join("cluster.json")
+    }
+    pub(crate) fn secrets(&self) -> PathBuf {
+        self.dir.join("secrets.json")
+    }
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+    pub(crate) fn keeper_socket(&self) -> PathBuf {
+        self.dir.join("keeper.sock")
+    }
+    pub(crate) fn keeper_process(&self) -> PathBuf {
+        self.dir.join("keeper.json")
+    }
+    pub(crate) fn keeper_log(&self) -> PathBuf {
+        self.dir.join("keeper.log")
+    }
+    pub(crate) fn events(&self) -> PathBuf {
+        self.dir.join("events.jsonl")
+    }
+    pub(crate) fn leases(&self) -> PathBuf {
+        self.dir.join("leases")
+    }
+    pub(crate) fn artifact(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+    pub(crate) fn node(&self, name: &str) -> NodeDir {
+        NodeDir { dir: self.dir.join("nodes").join(name) }
+    }
+
+    /// Refuses a folder so deep that a node's socket would not fit in `sun_path`.
+    ///
+    /// # Errors
+    /// The path, its length and the limit.
+    pub(crate) fn check_sockets<'a>(&self, nodes: impl Iterator<Item = &'a str>) -> Result<()> {
+        for node in nodes {
+            let socket = self.node(node).console_socket();
+            let length = socket.as_os_str().len();
+            if length > LONGEST_SOCKET {
+                bail!(
+                    "the state folder is too deep for a socket: {} is {length} bytes, the limit is {LONGEST_SOCKET}; set KVMC_STATE_DIR to a shorter path",
+                    socket.display()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The folder of one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeDir {
+    dir: PathBuf,
+}
+
+impl NodeDir {
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
+    }
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.dir.join("disk.qcow2")
+    }
+    pub(crate) fn process(&self) -> PathBuf {
+        self.dir.join("process.json")
+    }
+    pub(crate) fn qmp_socket(&self) -> PathBuf {
+        self.dir.join("qmp.sock")
+    }
+    pub(crate) fn agent_socket(&self) -> PathBuf {
+        self.dir.join("agent.sock")
+    }
+    pub(crate) fn console_socket(&self) -> PathBuf {
+        self.dir.join("console.sock")
+    }
+    pub(crate) fn console_log(&self) -> PathBuf {
+        self.dir.join("console.log")
+    }
+    pub(crate) fn qemu_log(&self) -> PathBuf {
+        self.dir.join("qemu.log")
+    }
+    pub(crate) fn qmp_log(&self) -> PathBuf {
+        self.dir.join("qmp.log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_folder_has_one_place() {
+        let none = |_: &str| None;
+        assert_eq!(State::locate(none, true).unwrap().root(), Path::new("/var/lib/kvmc"));
+        assert!(State::locate(none, false).is_err());
+        let home = |n: &str| (n == "HOME").then(|| "/home/a".to_owned());
+        assert_eq!(
+            State::locate(home, false).unwrap().root(),
+            Path::new("/home/a/.local/state/kvmc")
+        );
+        let relative = |n: &str| (n == "KVMC_STATE_DIR").then(|| "x".to_owned());
+        assert!(State::locate(relative, true).is_err());
+    }
+
+    #[test]
+    fn a_folder_too_deep_is_refused_with_the_numbers() {
+        let deep = State { root: PathBuf::from(format!("/{}", "d".repeat(90))) };
+        let error = deep.cluster("k80").check_sockets(["master0"].into_iter()).unwrap_err();
+        assert!(error.to_string().contains("the limit is 107"), "{error}");
+    }
+}

@@ -1,0 +1,106 @@
+//! One writer a cluster, by flock(2): a holder that dies frees it.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::ClusterDir;
+use super::store::private_dir;
+
+/// The lock of a cluster, held until dropped.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: Flock<File>,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock for `verb`, making the cluster's folder if need be; waits up to `wait`.
+    ///
+    /// # Errors
+    /// Who holds it, for which verb and since when.
+    pub(crate) async fn take(dir: &ClusterDir, verb: &str, wait: Duration) -> Result<Self> {
+        let until = Instant::now() + wait;
+        loop {
+            private_dir(dir.path())?;
+            let path = dir.lock();
+            let file = fs_err::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?
+                .into_parts()
+                .0;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) if is_at(&held, &path) => {
+                    let mut lock = Self { _file: held, path };
+                    lock.sign(verb)?;
+                    return Ok(lock);
+                }
+                // `down` removed the file between our open and our lock: that lock is of nothing.
+                Ok(_) => continue,
+                Err((mut file, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() >= until => {
+                    let mut holder = String::new();
+                    let _unread = file.read_to_string(&mut holder);
+                    bail!(
+                        "the cluster is locked by {}; wait for it to end, or pass --wait SECONDS",
+                        if holder.is_empty() { "another kvmc" } else { holder.trim() }
+                    );
+                }
+                Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err((_, e)) => {
+                    return Err(e).with_context(|| format!("failed to lock {}", path.display()));
+                }
+            }
+        }
+    }
+
+    fn sign(&mut self, verb: &str) -> Result<()> {
+        let now = humantime(std::time::SystemTime::now());
+        let text = format!("pid {} (kvmc {verb}, since {now})\n", std::process::id());
+        let file: &mut File = &mut self._file;
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(text.as_bytes()))
+            .with_context(|| format!("failed to write {}", self.path.display()))
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs_err::metadata(path)) {
+        (Ok(held), Ok(there)) => held.ino() == there.ino() && held.dev() == there.dev(),
+        _ => false,
+    }
+}
+
+/// `HH:MM:SS` UTC of today: who waits for a lock wants no more.
+fn humantime(now: std::time::SystemTime) -> String {
+    let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    format!("{:02}:{:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_second_is_told_who_holds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |n: &str| (n == "KVMC_STATE_DIR").then(|| dir.path().display().to_string());
+        let cluster = State::locate(set, true).unwrap().cluster("k80");
+        let held = Lock::take(&cluster, "up", Duration::ZERO).await.unwrap();
+        let error = Lock::take(&cluster, "down", Duration::ZERO).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {} (kvmc up", std::process::id())), "{error}");
+        drop(held);
+        Lock::take(&cluster, "down", Duration::ZERO).await.unwrap();
+    }
+}

@@ -1,0 +1,131 @@
+//! Files that are replaced, never edited.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Replaces `path` by `bytes`: a temporary file beside it, fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let dir = path.parent().with_context(|| format!("{} has no folder", path.display()))?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::fs::Permissions::from_mode(mode))
+        .tempfile_in(dir)
+        .with_context(|| format!("failed to write in {}", dir.display()))?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)))
+        .and_then(|()| file.as_file().sync_all());
+    written.with_context(|| format!("failed to write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("failed to replace {}", path.display()))?;
+    sync_dir(dir)
+}
+
+/// Writes `value` as JSON, as [`replace`] does.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn replace_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    bytes.push(b'\n');
+    replace(path, &bytes, mode)
+}
+
+/// Reads a JSON file; `None` when there is no such file.
+///
+/// # Errors
+/// A file that is there and cannot be read is an error, never "there is nothing".
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs_err::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let value = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} is damaged", path.display()))?;
+    Ok(Some(value))
+}
+
+/// Removes a file; one that is not there is done.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs_err::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder that only its owner enters, with its parents; a link in its place is refused.
+///
+/// # Errors
+/// The system's, or what stands in its place.
+pub(crate) fn private_dir(path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        fs_err::create_dir_all(parent)?;
+    }
+    match fs_err::create_dir(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e.into()),
+        _ => {}
+    }
+    let kind = fs_err::symlink_metadata(path)?;
+    if !kind.is_dir() {
+        bail!("{} is not a folder; move it away, or set KVMC_STATE_DIR to another place", path.display());
+    }
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    let fd = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .with_context(|| format!("failed to open {}", dir.display()))?;
+    nix::unistd::fsync(fd).with_context(|| format!("failed to sync {}", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_with_the_mode_asked_whatever_the_umask() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        replace_json(&path, &[1, 2], 0o600).unwrap();
+        replace_json(&path, &[3], 0o600).unwrap();
+        assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), Some(vec![3]));
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_a_missing_one_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), None);
+        for damaged in ["", "[1,", "{}"] {
+            std::fs::write(&path, damaged).unwrap();
+            let error = read_json::<Vec<u8>>(&path).unwrap_err().to_string();
+            assert!(error.contains("a.json is damaged"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_no_private_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/tmp", &link).unwrap();
+        assert!(private_dir(&link).is_err());
+    }
+}
