@@ -1,5 +1,5 @@
-//! The tun driver's ioctl: the only unsafe code of this crate.
-#![allow(unsafe_code, reason = "TUNSETIFF has no safe binding")]
+//! The tun driver's ioctl and the packet socket's address: the only unsafe code of this crate.
+#![allow(unsafe_code, reason = "TUNSETIFF and sockaddr_ll have no safe binding")]
 
 use std::{
     io,
@@ -22,7 +22,7 @@ mod ioctl {
 /// A link that exists already is `EBUSY` (`IFF_TUN_EXCL`): silently sharing it would hand a guest's
 /// traffic to whoever made it.
 pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
-    let device = fs_err::OpenOptions::new()
+    let device = std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
@@ -40,5 +40,18 @@ pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
     // SAFETY: the descriptor is open, and `request` is a valid ifreq that outlives the call.
     unsafe { ioctl::tunsetiff(device.as_raw_fd(), &raw const request) }?;
-    Ok(device.into_file().into())
+    Ok(device.into())
+}
+
+/// The address for sending IPv4 frames on the link of this index, packet(7).
+pub(crate) fn link_address(index: u32) -> Option<nix::sys::socket::LinkAddr> {
+    use nix::sys::socket::SockaddrLike as _;
+    // SAFETY: sockaddr_ll is a plain C struct of integers and an array; all zero is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).ok()?;
+    address.sll_protocol = u16::try_from(libc::ETH_P_IP).ok()?.to_be();
+    address.sll_ifindex = i32::try_from(index).ok()?;
+    let length = u32::try_from(size_of::<libc::sockaddr_ll>()).ok()?;
+    // SAFETY: it points to a whole sockaddr_ll of that length, whose family is set.
+    unsafe { nix::sys::socket::LinkAddr::from_raw((&raw const address).cast(), Some(length)) }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use kvmc_netns::{BridgeSpec, Links, MacAddr, nat::Nat, range, sysctl};
 
@@ -90,7 +90,6 @@ pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> 
     }
     let (addresses, routes) = (links.addresses().await?, links.routes().await?);
     if let Some(conflict) = range::overlap(spec.subnet, &addresses, &routes, None) {
-        let all = links.list().await?;
         let taken: Vec<IpNetwork> = addresses
             .iter()
             .map(|a| a.network)
@@ -99,7 +98,7 @@ pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> 
         let free = range::free_subnet(spec.subnet.prefix(), &taken)
             .map(|s| format!("; {s} is free: pass --subnet {s}"))
             .unwrap_or_default();
-        bail!("{} overlaps {}{free}", spec.subnet, conflict.describe(&all));
+        bail!("{conflict}{free}");
     }
     Ok(())
 }
@@ -135,6 +134,15 @@ pub(super) async fn look(network: &NetworkRecord, links: &Links) -> Result<Netwo
 /// The system's: /proc/sys may be read-only in a container.
 pub(super) fn enable_forwarding() -> Result<()> {
     sysctl::write(FORWARDING, "1")?;
+    Ok(())
+}
+
+/// Switches forwarding off again.
+///
+/// # Errors
+/// As [`enable_forwarding`].
+pub(super) fn disable_forwarding() -> Result<()> {
+    sysctl::write(FORWARDING, "0")?;
     Ok(())
 }
 
@@ -205,11 +213,6 @@ pub(super) fn tap_name(bridge: &str, node: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(readable.as_bytes());
     format!("kvmc{}", crate::node::identity::hex(digest.get(..5).unwrap_or_default()))
-}
-
-/// Says which kernel feature is missing when a step of the network fails.
-pub(super) fn in_words(step: &str) -> impl FnOnce(anyhow::Error) -> anyhow::Error + '_ {
-    move |e| e.context(format!("failed to {step}"))
 }
 
 #[cfg(test)]

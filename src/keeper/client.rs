@@ -124,7 +124,7 @@ impl Keeper {
     pub(crate) async fn ask(&self, request: &Request) -> Result<Board> {
         let exchange = async {
             let mut lines = self.send(request).await?;
-            lines.answer().await?.context("the keeper ended without an answer")
+            lines.answer().await?.context("the keeper ended without an answer")?
         };
         tokio::time::timeout(ANSWER, exchange)
             .await
@@ -137,7 +137,7 @@ impl Keeper {
     /// No keeper.
     pub(crate) async fn watch(&self) -> Result<watch::Receiver<Board>> {
         let mut lines = self.send(&Request::Watch).await?;
-        let first = lines.answer().await?.context("the keeper ended without an answer")?;
+        let first = lines.answer().await?.context("the keeper ended without an answer")??;
         let (sender, receiver) = watch::channel(first);
         tokio::spawn(async move {
             while let Ok(Some(Ok(board))) = lines.answer().await {

@@ -9,5 +9,5 @@ mod server;
 mod status;
 
 pub(crate) use client::Keeper;
-pub(crate) use protocol::{Board, NodeView, Request, Stage};
+pub(crate) use protocol::{Board, Request, Stage};
 pub(crate) use server::run;

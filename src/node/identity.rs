@@ -146,8 +146,10 @@ fn password() -> String {
 /// crypt(5)'s SHA-512, with its default of 5000 rounds: more would be felt at each emulated login.
 fn hash(password: &str) -> Result<String> {
     use sha_crypt::PasswordHasher;
-    let hash = sha_crypt::ShaCrypt::new(sha_crypt::Algorithm::Sha512Crypt, sha_crypt::Params::RECOMMENDED)
-        .hash_password(password.as_bytes())
+    let salt: [u8; 12] = rand::rng().random();
+    let params = sha_crypt::Params::new(5000).map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
+    let hash = sha_crypt::ShaCrypt::new(sha_crypt::Algorithm::Sha512Crypt, params)
+        .hash_password_with_salt(password.as_bytes(), &salt)
         .map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
     Ok(hash.to_string())
 }

@@ -227,8 +227,11 @@ impl Handle {
     /// As [`Self::has_ended`], for async callers.
     pub(crate) async fn ended(&self, for_at_most: Duration) -> bool {
         let Ok(fd) = self.fd.try_clone() else { return self.has_ended(Duration::ZERO) };
-        let Ok(watched) = tokio::io::unix::AsyncFd::with_interest(fd, tokio::io::Interest::READABLE)
-        else {
+        // SAFETY: an OwnedFd is open as long as it lives, and is always the same descriptor.
+        let watched = unsafe {
+            tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
+        };
+        let Ok(watched) = watched else {
             return self.has_ended(Duration::ZERO);
         };
         tokio::time::timeout(for_at_most, watched.readable()).await.is_ok()

@@ -158,7 +158,6 @@ mod tests {
             names,
             ["master0", "master1", "master2", "worker0", "worker1", "worker2", "lbl0"]
         );
-        assert_eq!(spec.total_ram(), Bytes::gib(20).0);
         assert_eq!(spec.disk, Bytes::gib(4));
         assert_eq!(spec.bridge, "k80");
     }

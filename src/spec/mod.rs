@@ -8,7 +8,7 @@ mod settings;
 mod size;
 
 pub(crate) use check::{check, validate_cluster_name};
-pub(crate) use file::{Diagnosis, parse as parse_file};
+pub(crate) use file::parse as parse_file;
 pub(crate) use settings::{Key, Layer, Settings, Source, environment};
 pub(crate) use size::{Bytes, approximate};
 
@@ -107,13 +107,5 @@ impl ClusterSpec {
                 (0..self.role(role).count).map(move |i| (format!("{}{i}", role.prefix()), role))
             })
             .collect()
-    }
-
-    /// RAM of all nodes together, in bytes.
-    pub(crate) fn total_ram(&self) -> u64 {
-        Role::ALL
-            .into_iter()
-            .map(|role| self.role(role).ram.0.saturating_mul(u64::from(self.role(role).count)))
-            .fold(0, u64::saturating_add)
     }
 }

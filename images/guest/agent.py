@@ -1,0 +1,316 @@
+"""The guest's side of kvmc: takes an identity from the host and says when the machine is ready.
+
+One resident script that makes system calls and starts no program, since under emulation each program
+started costs a good part of a second. It speaks lines of JSON in QMP's shape on a virtio-serial port.
+"""
+import base64
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import time
+
+PORT = "org.kvmc.agent.0"
+VERSION = 1
+NIC = "eth0"
+HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
+MARK = "/var/lib/kvmc/configured"
+
+RNDADDENTROPY = 0x40085203  # random(4)
+RNDRESEEDCRNG = 0x5207
+BLKGETSIZE64 = 0x80081272
+EXT4_IOC_RESIZE_FS = 0x40086610  # ext4's ioctl.h
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
+SIOCGIFHWADDR, SIOCSIFHWADDR, SIOCGIFADDR = 0x8927, 0x8924, 0x8915
+IFF_UP = 1
+MS_BIND = 4096
+
+
+def write(path, text, mode=0o644, uid=0, gid=0):
+    """Replaces a file, so that a cut leaves the old or the new one."""
+    new = path + ".kvmc"
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        os.fchmod(fd, mode)
+        os.fchown(fd, uid, gid)
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.rename(new, path)
+
+
+def set_password(shadow, user, password_hash):
+    """The text of /etc/shadow with the user's hash, shadow(5)."""
+    lines = []
+    for line in shadow.splitlines():
+        fields = line.split(":")
+        if fields[0] == user:
+            fields[1] = password_hash
+        lines.append(":".join(fields))
+    return "\n".join(lines) + "\n"
+
+
+def listens(table, port):
+    """True if a line of /proc/net/tcp has the port in state LISTEN (0A)."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 3 and fields[3] == "0A" and fields[1].endswith(":%04X" % port):
+            return True
+    return False
+
+
+def reseed(seed):
+    """New bytes alone do not change what comes out; the reseed does."""
+    fd = os.open("/dev/urandom", os.O_WRONLY)
+    try:
+        fcntl.ioctl(fd, RNDADDENTROPY, struct.pack("ii", 8 * len(seed), len(seed)) + seed)
+        fcntl.ioctl(fd, RNDRESEEDCRNG)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def interface(request, name, payload=b""):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        return fcntl.ioctl(sock, request, struct.pack("16s24s", name.encode(), payload))
+    finally:
+        sock.close()
+
+
+def flags(name):
+    return struct.unpack("H", interface(SIOCGIFFLAGS, name)[16:18])[0]
+
+
+def set_flags(name, value):
+    interface(SIOCSIFFLAGS, name, struct.pack("H", value))
+
+
+def set_mac(name, mac):
+    wanted = bytes(int(part, 16) for part in mac.split(":"))
+    if interface(SIOCGIFHWADDR, name)[18:24] == wanted:
+        return
+    set_flags(name, flags(name) & ~IFF_UP)
+    interface(SIOCSIFHWADDR, name, struct.pack("H", 1) + wanted)
+    set_flags(name, flags(name) | IFF_UP)
+
+
+def address():
+    """The NIC's IPv4 address, once it has one."""
+    try:
+        return socket.inet_ntoa(interface(SIOCGIFADDR, NIC)[20:24])
+    except OSError:
+        return None
+
+
+def grow():
+    """The root file system to the size of its disk, while it is mounted."""
+    disk = os.open("/dev/vda", os.O_RDONLY)
+    root = os.open("/", os.O_RDONLY)
+    try:
+        size = struct.unpack("Q", fcntl.ioctl(disk, BLKGETSIZE64, bytes(8)))[0]
+        info = os.statvfs("/")
+        if size // info.f_frsize * info.f_frsize - info.f_blocks * info.f_frsize > size // 50:
+            fcntl.ioctl(root, EXT4_IOC_RESIZE_FS, struct.pack("Q", size // info.f_frsize))
+    finally:
+        os.close(disk)
+        os.close(root)
+
+
+def bind(text, path):
+    """Shows `text` at a path of /proc that cannot be written."""
+    source = "/run/kvmc-" + os.path.basename(path)
+    write(source, text, 0o444)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(source.encode(), path.encode(), None, MS_BIND, None) != 0:
+        raise OSError(ctypes.get_errno(), "mount", path)
+
+
+def restart_ssh():
+    """sshd reads its keys when it starts; SIGHUP makes it start again, sshd(8)."""
+    try:
+        with open("/run/sshd.pid") as file:
+            os.kill(int(file.read()), signal.SIGHUP)
+    except (OSError, ValueError):
+        pass
+
+
+def take_identity(a):
+    if "time" in a:
+        if abs(time.time() - a["time"]) > 0.5:
+            time.clock_settime(time.CLOCK_REALTIME, a["time"])
+    if "seed" in a:
+        reseed(base64.b64decode(a["seed"]))
+    name = a["hostname"]
+    socket.sethostname(name)
+    write("/etc/hostname", name + "\n")
+    full = name + "." + a["search"] + " " if a.get("search") else ""
+    write("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s%s\n::1 localhost ip6-localhost\n" % (full, name))
+    write("/etc/machine-id", a["machine_id"] + "\n", 0o444)
+    if a.get("boot_id"):
+        bind(a["boot_id"] + "\n", "/proc/sys/kernel/random/boot_id")
+    changed = False
+    for kind, pair in a.get("host_keys", {}).items():
+        path = HOST_KEYS % kind
+        try:
+            with open(path) as file:
+                changed = changed or file.read() != pair["private"]
+        except OSError:
+            changed = True
+        write(path, pair["private"], 0o600)
+        write(path + ".pub", pair["public"])
+    os.makedirs("/home/admin/.ssh", 0o700, exist_ok=True)
+    os.chown("/home/admin/.ssh", 1000, 1000)
+    write("/home/admin/.ssh/authorized_keys", "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
+    with open("/etc/shadow") as file:
+        shadow = file.read()
+    write("/etc/shadow", set_password(shadow, "admin", a["password_hash"]), 0o640, 0, 42)
+    lines = ["nameserver " + address for address in a.get("dns", [])]
+    if a.get("search"):
+        lines.append("search " + a["search"])
+    write("/etc/resolv.conf", "".join(line + "\n" for line in lines))
+    if a.get("grow"):
+        grow()
+    if a.get("mac") and os.path.exists("/sys/class/net/" + NIC):
+        set_mac(NIC, a["mac"])
+    if changed:
+        restart_ssh()
+    os.makedirs(os.path.dirname(MARK), exist_ok=True)
+    write(MARK, a["machine_id"] + "\n")
+    os.sync()
+
+
+def notify():
+    """Tells systemd that the boot may go on, sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"READY=1", "\0" + path[1:] if path[0] == "@" else path)
+
+
+def find_port():
+    for entry in os.listdir("/sys/class/virtio-ports"):
+        with open("/sys/class/virtio-ports/%s/name" % entry) as file:
+            if file.read().strip() == PORT:
+                return "/dev/" + entry
+    return None
+
+
+class Agent:
+    def __init__(self, port):
+        self.port = port
+        self.buffer = b""
+        self.configured = os.path.exists(MARK)
+        self.identified = False
+        self.leased = False
+        self.ready = False
+
+    def say(self, message):
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            try:
+                data = data[os.write(self.port, data):]
+            except BlockingIOError:
+                # Nobody takes it at the other end: nobody is told.
+                if not select.select([], [self.port], [], 1)[1]:
+                    return
+
+    def event(self, name, **data):
+        self.say({"event": name, "data": data})
+
+    def execute(self, name, a):
+        if name == "ping":
+            return {"version": VERSION, "configured": self.configured}
+        if name == "identity":
+            take_identity(a)
+            if not self.configured or not self.identified:
+                notify()
+            self.configured = self.identified = True
+            self.progress()
+            return {"ready": self.ready, "address": address()}
+        if name == "info":
+            disk = os.statvfs("/")
+            return {"time": time.time(), "load": os.getloadavg(), "disk": disk.f_blocks * disk.f_frsize}
+        if name == "shutdown":
+            os.sync()
+            os.kill(1, signal.SIGRTMIN + (5 if a.get("mode") == "reboot" else 4))
+            return {}
+        raise ValueError("no command " + name)
+
+    def handle(self, line):
+        try:
+            request = json.loads(line)
+            name = request["execute"]
+        except (ValueError, KeyError, TypeError):
+            return
+        answer = {"id": request.get("id")}
+        try:
+            answer["return"] = self.execute(name, request.get("arguments") or {})
+        except Exception as error:  # whatever it is, the host is to hear of it
+            answer["error"] = {"class": type(error).__name__, "desc": str(error)}
+        self.say(answer)
+
+    def progress(self):
+        """Looks how far the boot is, and tells what is new."""
+        if not self.identified or self.ready:
+            return
+        if not self.leased and address():
+            self.leased = True
+            self.event("stage", stage="lease", address=address())
+        if self.leased:
+            for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+                with open(path) as file:
+                    if listens(file.read(), 22):
+                        self.ready = True
+                        self.event("ready", address=address())
+                        return
+
+    def run(self):
+        if self.configured:
+            notify()
+        self.event("hello", version=VERSION, configured=self.configured)
+        poll = select.poll()
+        poll.register(self.port, select.POLLIN)
+        while True:
+            waiting = self.identified and not self.ready
+            for _, events in poll.poll(200 if waiting else None):
+                if not events & select.POLLIN:
+                    # The host's end is closed: poll would return at once for ever.
+                    time.sleep(0.3)
+                    continue
+                try:
+                    chunk = os.read(self.port, 65536)
+                except BlockingIOError:
+                    continue
+                if not chunk:
+                    self.buffer = b""
+                    time.sleep(0.3)
+                    continue
+                self.buffer += chunk
+                *lines, self.buffer = self.buffer.split(b"\n")
+                for line in lines:
+                    self.handle(line)
+            self.progress()
+
+
+def main():
+    path = None
+    for _ in range(600):
+        path = os.path.isdir("/sys/class/virtio-ports") and find_port()
+        if path and os.path.exists(path):
+            break
+        time.sleep(0.05)
+    if not path:
+        # Started by something other than kvmc: the boot must not wait for it.
+        notify()
+        return
+    Agent(os.open(path, os.O_RDWR | os.O_NONBLOCK)).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+//! The initrd: a cpio archive (newc, Linux's Documentation/driver-api/early-userspace) written
+//! in-process, with one static program and the modules that the root disk needs.
+
+use std::path::{Path, PathBuf};
+
+use crate::ImageError;
+
+/// Modules that a root on virtio-blk may need; one that the kernel has built in is not there.
+const MODULES: [&str; 7] =
+    ["virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk", "ext4"];
+const INIT: &[u8] = include_bytes!("../guest/init");
+const FILE: u32 = 0o100_755;
+const FOLDER: u32 = 0o040_755;
+
+/// The initrd for the kernel in `root`.
+///
+/// # Errors
+/// No busybox, or a module that cannot be read.
+pub(crate) fn make(root: &Path, release: &str) -> Result<Vec<u8>, ImageError> {
+    let busybox = fs_err::read(root.join("usr/bin/busybox"))?;
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "root", "modules"] {
+        archive.add(folder, FOLDER, &[]);
+    }
+    archive.add("bin/busybox", FILE, &busybox);
+    archive.add("init", FILE, INIT);
+    let modules = root.join("usr/lib/modules").join(release);
+    let listing = fs_err::read_to_string(modules.join("modules.dep"))?;
+    for (number, path) in wanted(&listing).into_iter().enumerate() {
+        // Insertion is in the order of names.
+        archive.add(&format!("modules/{number}.ko"), FILE, &module(&modules.join(path))?);
+    }
+    Ok(archive.finish())
+}
+
+/// The wanted modules that are files, each after those it depends on.
+fn wanted(listing: &str) -> Vec<PathBuf> {
+    let mut order: Vec<PathBuf> = Vec::new();
+    for name in MODULES {
+        for line in listing.lines() {
+            let Some((path, needs)) = line.split_once(':') else { continue };
+            let stem = path.rsplit('/').next().and_then(|f| f.split('.').next()).unwrap_or_default();
+            if stem.replace('-', "_") != name {
+                continue;
+            }
+            // modules.dep lists what is needed last first.
+            for each in needs.split_whitespace().rev().chain([path]) {
+                let each = PathBuf::from(each);
+                if !order.contains(&each) {
+                    order.push(each);
+                }
+            }
+        }
+    }
+    order
+}
+
+/// A module's bytes, unpacked here once rather than in each guest at each boot.
+fn module(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let packed = fs_err::read(path)?;
+    if path.extension().is_none_or(|e| e != "xz") {
+        return Ok(packed);
+    }
+    let mut plain = Vec::new();
+    lzma_rs::xz_decompress(&mut packed.as_slice(), &mut plain).map_err(|e| ImageError::Io {
+        what: format!("unpack {}", path.display()),
+        source: std::io::Error::other(format!("{e:?}")),
+    })?;
+    Ok(plain)
+}
+
+#[derive(Default)]
+struct Archive {
+    bytes: Vec<u8>,
+    files: u32,
+}
+
+impl Archive {
+    fn add(&mut self, name: &str, mode: u32, data: &[u8]) {
+        self.files += 1;
+        let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let name_size = u32::try_from(name.len() + 1).unwrap_or(u32::MAX);
+        self.bytes.extend(b"070701");
+        // inode, mode, uid, gid, links, mtime, size, device, rdevice, length of name, check
+        for field in [self.files, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
+            self.bytes.extend(format!("{field:08x}").bytes());
+        }
+        self.bytes.extend(name.bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend(data);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.add("TRAILER!!!", 0, &[]);
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_come_after_what_they_need() {
+        let listing = "kernel/a/virtio_blk.ko.xz: kernel/a/virtio_ring.ko kernel/a/virtio.ko\nkernel/a/virtio_ring.ko: kernel/a/virtio.ko\nkernel/a/virtio.ko:\nkernel/b/other.ko:\n";
+        let names: Vec<_> = wanted(listing).iter().map(|p| p.file_name().unwrap().to_owned()).collect();
+        assert_eq!(names, ["virtio.ko", "virtio_ring.ko", "virtio_blk.ko.xz"]);
+    }
+
+    #[test]
+    fn the_archive_is_newc() {
+        let mut archive = Archive::default();
+        archive.add("a", FILE, b"xyz");
+        let bytes = archive.finish();
+        assert_eq!(&bytes[..6], b"070701");
+        assert_eq!(bytes.len() % 4, 0);
+        assert!(bytes.windows(10).any(|w| w == b"TRAILER!!!"));
+    }
+}

@@ -1,0 +1,208 @@
+//! qcow2, as far as clones need it: a header read, an overlay written.
+//!
+//! Reference: QEMU's docs/interop/qcow2.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::ImageError;
+
+const MAGIC: &[u8; 4] = b"QFI\xfb";
+const CLUSTER_BITS: u32 = 16;
+const CLUSTER: u64 = 1 << CLUSTER_BITS;
+/// Bytes that one L2 table's clusters hold.
+const PER_L1_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
+const HEADER_LENGTH: u32 = 104;
+/// Header extension with the backing file's format.
+const BACKING_FORMAT: u32 = 0xe279_2aca;
+/// Longest backing name the format allows, in bytes.
+const LONGEST_NAME: usize = 1023;
+/// Dirty, corrupt, external data file: an image with any of them is not to be cloned.
+const UNFIT_FEATURES: u64 = 0b111;
+
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Size of the disk that a guest sees, in bytes.
+    pub virtual_size: u64,
+    /// The image that this one lies on.
+    pub backing_file: Option<PathBuf>,
+}
+
+/// Reads the header of an image.
+///
+/// # Errors
+/// Anything but a whole, clean, unencrypted qcow2 without an external data file.
+pub fn inspect(path: &Path) -> Result<Header, ImageError> {
+    let mut bytes = Vec::new();
+    let file = fs_err::File::open(path)?;
+    file.take(CLUSTER).read_to_end(&mut bytes)?;
+    parse(&bytes).map_err(|why| ImageError::Unfit { path: path.to_owned(), why })
+}
+
+fn parse(bytes: &[u8]) -> Result<Header, String> {
+    let word = |at: usize| -> Option<u32> { Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
+    let long = |at: usize| -> Option<u64> { Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
+    let cut = || "is cut short".to_owned();
+    if bytes.get(..4) != Some(MAGIC.as_slice()) {
+        return Err("is not a qcow2 image".to_owned());
+    }
+    let version = word(4).ok_or_else(cut)?;
+    if version != 2 && version != 3 {
+        return Err(format!("is a qcow2 of version {version}; 2 and 3 are known"));
+    }
+    if word(32).ok_or_else(cut)? != 0 {
+        return Err("is encrypted".to_owned());
+    }
+    if version == 3 && long(72).ok_or_else(cut)? & UNFIT_FEATURES != 0 {
+        return Err("is dirty, corrupt or keeps its data in another file".to_owned());
+    }
+    let offset = usize::try_from(long(8).ok_or_else(cut)?).map_err(|_| cut())?;
+    let length = word(16).ok_or_else(cut)? as usize;
+    let backing_file = match (offset, length) {
+        (0, _) | (_, 0) => None,
+        (_, length) if length > LONGEST_NAME => return Err("has an impossible backing file".to_owned()),
+        (offset, length) => {
+            let name = offset.checked_add(length).and_then(|end| bytes.get(offset..end)).ok_or_else(cut)?;
+            Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
+        }
+    };
+    Ok(Header { virtual_size: long(24).ok_or_else(cut)?, backing_file })
+}
+
+/// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`; four clusters, mostly holes.
+///
+/// # Errors
+/// A size below the backing image's, which qemu-img would take in silence; a file that is there.
+pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), ImageError> {
+    let unfit = |why: String| ImageError::Unfit { path: path.to_owned(), why };
+    let below = inspect(backing)?.virtual_size;
+    if size < below {
+        return Err(unfit(format!("would be smaller ({size} bytes) than its template ({below} bytes)")));
+    }
+    let name = backing.as_os_str().as_bytes();
+    if name.len() > LONGEST_NAME {
+        return Err(unfit(format!("has a template with a path of {} bytes, {LONGEST_NAME} at most", name.len())));
+    }
+    let entries = size.div_ceil(PER_L1_ENTRY);
+    let l1_clusters = (entries * 8).div_ceil(CLUSTER);
+    // One refcount block counts half a cluster of clusters, far more than the tables take.
+    let used = 3 + l1_clusters;
+    let entries = u32::try_from(entries).ok().filter(|_| used < CLUSTER / 2);
+    let entries = entries.ok_or_else(|| unfit(format!("cannot be of {size} bytes")))?;
+
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(ImageError::io(format!("create {}", path.display())))?;
+    let write = || {
+        file.set_len(used * CLUSTER)?;
+        let mut header = header(name, size, entries);
+        header.resize(header.len().next_multiple_of(8), 0);
+        (&file).write_all(&header)?;
+        file.write_all_at(&(2 * CLUSTER).to_be_bytes(), CLUSTER)?;
+        let counts: Vec<u8> = (0..used).flat_map(|_| 1_u16.to_be_bytes()).collect();
+        file.write_all_at(&counts, 2 * CLUSTER)
+    };
+    write().map_err(|source| {
+        let _half_made = std::fs::remove_file(path);
+        ImageError::Io { what: format!("write {}", path.display()), source }
+    })
+}
+
+fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
+    let format = b"qcow2";
+    let name_at = HEADER_LENGTH + 8 + 8 + 8;
+    let name_length = u32::try_from(backing.len()).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(256);
+    bytes.extend(MAGIC);
+    for word in [3, 0, name_at, name_length, CLUSTER_BITS] {
+        bytes.extend(u32::to_be_bytes(word));
+    }
+    bytes.extend(size.to_be_bytes());
+    bytes.extend(0_u32.to_be_bytes()); // no encryption
+    bytes.extend(l1_entries.to_be_bytes());
+    bytes.extend((3 * CLUSTER).to_be_bytes()); // L1 table
+    bytes.extend(CLUSTER.to_be_bytes()); // refcount table
+    bytes.extend(1_u32.to_be_bytes()); // of one cluster
+    bytes.extend([0; 12]); // no snapshots
+    bytes.extend([0; 24]); // no features
+    bytes.extend(4_u32.to_be_bytes()); // refcounts of 16 bits
+    bytes.extend(HEADER_LENGTH.to_be_bytes());
+    bytes.extend(BACKING_FORMAT.to_be_bytes());
+    bytes.extend(5_u32.to_be_bytes());
+    bytes.extend(format);
+    bytes.extend([0; 3]);
+    bytes.extend([0; 8]); // end of extensions
+    bytes.extend(backing);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn template(dir: &Path, size: u64) -> PathBuf {
+        // An overlay on itself in name only is a fine base for header tests.
+        let path = dir.join("base.qcow2");
+        let mut bytes = header(b"", size, 1);
+        bytes[8..16].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_overlay_says_what_was_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = template(dir.path(), 1 << 30);
+        let over = dir.path().join("over.qcow2");
+        create_overlay(&over, &base, 4 << 30).unwrap();
+        assert_eq!(inspect(&over).unwrap(), Header { virtual_size: 4 << 30, backing_file: Some(base.clone()) });
+        assert!(create_overlay(&over, &base, 4 << 30).is_err(), "an overlay that is there is not replaced");
+    }
+
+    #[test]
+    fn an_overlay_below_its_template_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = template(dir.path(), 1 << 30);
+        let error = create_overlay(&dir.path().join("o"), &base, 1 << 29).unwrap_err().to_string();
+        assert!(error.contains("smaller"), "{error}");
+        assert!(!dir.path().join("o").exists());
+    }
+
+    #[test]
+    fn qemu_img_finds_no_fault_in_an_overlay() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join("base.qcow2");
+        let text = |p: &Path| p.display().to_string();
+        let create = ["create", "-f", "qcow2", &text(&base), "1G"].map(str::to_owned);
+        if !["/usr/bin/qemu-img", "/bin/qemu-img"].iter().any(|p| Path::new(p).exists()) {
+            println!("skipped: qemu-img is not installed");
+            return;
+        }
+        crate::exec::run("qemu-img", &create).unwrap();
+        for size in [1_u64 << 30, 4 << 30, 3 << 40] {
+            let over = dir.path().join(format!("o{size}"));
+            create_overlay(&over, &base, size).unwrap();
+            crate::exec::run("qemu-img", &["check".to_owned(), text(&over)]).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_fall_over(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), whole in any::<bool>()) {
+            if whole && bytes.len() > 8 {
+                bytes[..4].copy_from_slice(MAGIC);
+                bytes[4..8].copy_from_slice(&3_u32.to_be_bytes());
+            }
+            let _either = parse(&bytes);
+        }
+    }
+}

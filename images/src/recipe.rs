@@ -1,0 +1,161 @@
+//! What a template is made of.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{ImageError, tree};
+
+/// A guest's instruction set, by Debian's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// x86-64
+    Amd64,
+    /// AArch64
+    Arm64,
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+        })
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = ImageError;
+
+    /// Takes `adm64` too: the scripts' documentation had it so.
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        match text {
+            "amd64" | "adm64" | "x86_64" => Ok(Self::Amd64),
+            "arm64" | "aarch64" => Ok(Self::Arm64),
+            _ => Err(ImageError::Recipe { what: format!("`{text}` is neither amd64 nor arm64") }),
+        }
+    }
+}
+
+/// What a template is built from; equal recipes give one template.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Debian's name of the release, such as `trixie`.
+    pub suite: String,
+    /// The guest's instruction set.
+    pub architecture: Architecture,
+    /// Where packages come from; none for what the host's mmdebstrap would take.
+    pub mirror: Option<String>,
+    /// Packages beside those that every node has, sorted.
+    pub packages: Vec<String>,
+}
+
+impl Recipe {
+    /// A recipe whose words are fit to be arguments.
+    ///
+    /// # Errors
+    /// The word that is not, and what it should look like.
+    pub fn new(
+        suite: &str,
+        architecture: Architecture,
+        mirror: Option<&str>,
+        packages: &[String],
+    ) -> Result<Self, ImageError> {
+        let word = |text: &str, extra: &str| {
+            text.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+        };
+        if !word(suite, "-.") {
+            return Err(ImageError::Recipe { what: format!("`{suite}` is not the name of a suite, such as trixie") });
+        }
+        if let Some(bad) = packages.iter().find(|p| !word(p, "+-.:")) {
+            return Err(ImageError::Recipe { what: format!("`{bad}` is not the name of a package") });
+        }
+        let is_address = |m: &str| m.contains("://") && !m.contains(char::is_whitespace);
+        if let Some(bad) = mirror.filter(|m| !is_address(m)) {
+            return Err(ImageError::Recipe { what: format!("`{bad}` is not a mirror's address, such as http://…/debian") });
+        }
+        let mut packages = packages.to_vec();
+        packages.sort();
+        packages.dedup();
+        Ok(Self { suite: suite.to_owned(), architecture, mirror: mirror.map(str::to_owned), packages })
+    }
+
+    /// A digest of the recipe and of all that this version of kvmc puts into a template.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(serde_json::to_vec(self).unwrap_or_default());
+        for (path, text) in tree::FILES {
+            hash.update(path);
+            hash.update([0]);
+            hash.update(text);
+        }
+        hash.update(tree::PACKAGES.join(" "));
+        hash.update(tree::REVISION);
+        crate::store::hex(&hash.finalize())
+    }
+
+    /// The name for people.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let release = match self.suite.as_str() {
+            "bookworm" => "debian-12",
+            "trixie" => "debian-13",
+            other => other,
+        };
+        let more: String = self.packages.iter().map(|p| format!("+{p}")).collect();
+        format!("{release}-{}{more}", self.architecture)
+    }
+}
+
+/// The kernel's command line for a template.
+///
+/// An emulated guest is spared what costs boot time and guards against the faults of processors it
+/// does not run on.
+#[must_use]
+pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String {
+    let console = match architecture {
+        Architecture::Amd64 => "console=ttyS0",
+        Architecture::Arm64 => "console=ttyAMA0",
+    };
+    let mut line = format!("{console} root=/dev/vda rw net.ifnames=0 panic=-1 quiet");
+    if emulated {
+        line.push_str(" mitigations=off audit=0 cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1");
+        if architecture == Architecture::Amd64 {
+            line.push_str(" tsc=reliable no_timer_check");
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_choice_is_part_of_the_key() {
+        let plain = Recipe::new("trixie", Architecture::Amd64, None, &[]).unwrap();
+        let vim = Recipe::new("trixie", Architecture::Amd64, None, &["vim".to_owned()]).unwrap();
+        let old = Recipe::new("bookworm", Architecture::Amd64, None, &[]).unwrap();
+        let near = Recipe::new("trixie", Architecture::Amd64, Some("http://m/debian"), &[]).unwrap();
+        let keys = [&plain, &vim, &old, &near].map(Recipe::key);
+        for (i, key) in keys.iter().enumerate() {
+            assert!(!keys[..i].contains(key));
+        }
+        assert_eq!(vim.name(), "debian-13-amd64+vim");
+    }
+
+    #[test]
+    fn words_that_would_be_options_or_commands_are_refused() {
+        let packages = |p: &str| Recipe::new("trixie", Architecture::Amd64, None, &[p.to_owned()]);
+        assert!(packages("--hook=x").is_err());
+        assert!(packages("a,b").is_err());
+        assert!(packages("libstdc++6").is_ok());
+        assert!(Recipe::new("../x", Architecture::Amd64, None, &[]).is_err());
+        assert!(Recipe::new("sid", Architecture::Amd64, Some("nowhere"), &[]).is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! What kvmc puts into, and takes out of, the tree that the packages give.
+
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use crate::{Architecture, ImageError};
+
+/// Goes up when what is done here changes, so that templates are built anew.
+pub(crate) const REVISION: &str = "1";
+
+/// Packages that every node has, beside the kernel.
+pub(crate) const PACKAGES: [&str; 14] = [
+    "systemd",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "kmod",
+    "openssh-server",
+    "sudo",
+    "python3",
+    "iproute2",
+    "iputils-ping",
+    "ca-certificates",
+    "qemu-guest-agent",
+    "busybox-static",
+    "less",
+];
+
+/// Files of ours, by their path in the guest.
+pub(crate) const FILES: [(&str, &str); 11] = [
+    ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
+    ("etc/systemd/system/kvmc-agent.service", include_str!("../guest/kvmc-agent.service")),
+    ("etc/systemd/network/10-eth0.network", include_str!("../guest/eth0.network")),
+    ("etc/systemd/journald.conf.d/kvmc.conf", include_str!("../guest/journald.conf")),
+    ("etc/systemd/system.conf.d/kvmc.conf", include_str!("../guest/system.conf")),
+    ("etc/ssh/sshd_config.d/kvmc.conf", include_str!("../guest/sshd.conf")),
+    ("etc/sudoers.d/kvmc", "admin ALL=(ALL) NOPASSWD: ALL\n"),
+    ("etc/hostname", "localhost\n"),
+    ("etc/fstab", ""),
+    ("etc/motd", ""),
+    // The unit that would take /run/nologin away again is masked below.
+    ("etc/tmpfiles.d/systemd-nologin.conf", ""),
+];
+
+/// Units that a node of a cluster does not need; each would cost boot time.
+const MASKED: [&str; 43] = [
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+    "fstrim.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
+    "man-db.timer",
+    "systemd-tmpfiles-clean.timer",
+    "getty.target",
+    "getty@tty1.service",
+    "serial-getty@ttyS0.service",
+    "serial-getty@ttyAMA0.service",
+    "systemd-networkd-wait-online.service",
+    "systemd-random-seed.service",
+    "systemd-machine-id-commit.service",
+    "systemd-firstboot.service",
+    "systemd-pstore.service",
+    "systemd-update-utmp.service",
+    "systemd-update-utmp-runlevel.service",
+    "systemd-journal-flush.service",
+    "systemd-user-sessions.service",
+    "systemd-sysusers.service",
+    "systemd-hwdb-update.service",
+    "systemd-journal-catalog-update.service",
+    "systemd-update-done.service",
+    "systemd-hibernate-clear.service",
+    "sshd-keygen.service",
+    "ssh.socket",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-kernel-config.mount",
+    "sys-fs-fuse-connections.mount",
+    "dev-mqueue.mount",
+    "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "systemd-modules-load.service",
+    "ldconfig.service",
+    "modprobe@drm.service",
+    "modprobe@fuse.service",
+    "modprobe@configfs.service",
+    "modprobe@efi_pstore.service",
+    "systemd-udev-load-credentials.service",
+    "systemd-hostnamed.socket",
+];
+
+/// Taken out: of use to no node, or what must differ between nodes.
+const REMOVED: [&str; 13] = [
+    "etc/ssh/ssh_host_rsa_key",
+    "etc/ssh/ssh_host_rsa_key.pub",
+    "etc/ssh/ssh_host_ecdsa_key",
+    "etc/ssh/ssh_host_ecdsa_key.pub",
+    "etc/ssh/ssh_host_ed25519_key",
+    "etc/ssh/ssh_host_ed25519_key.pub",
+    "var/lib/systemd/random-seed",
+    "var/lib/dbus/machine-id",
+    "vmlinuz",
+    "initrd.img",
+    "vmlinuz.old",
+    "initrd.img.old",
+    // Started when something asks for it by D-Bus; the agent shuts down without it.
+    "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
+];
+
+/// The packages of a recipe's kernel.
+pub(crate) fn kernel_package(architecture: Architecture) -> String {
+    format!("linux-image-cloud-{architecture}")
+}
+
+/// Makes the tree a template.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
+    for (path, text) in FILES {
+        let path = root.join(path);
+        if let Some(folder) = path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        fs_err::write(&path, text)?;
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
+    }
+    fs_err::set_permissions(root.join("etc/sudoers.d/kvmc"), std::fs::Permissions::from_mode(0o440))?;
+    let units = root.join("etc/systemd/system");
+    for unit in MASKED {
+        let _none_there = std::fs::remove_file(units.join(unit));
+        symlink("/dev/null", units.join(unit)).map_err(ImageError::io(format!("mask {unit}")))?;
+    }
+    for unit in ["kvmc-agent.service", "systemd-networkd.service"] {
+        let from = if units.join(unit).exists() { "/etc/systemd/system" } else { "/usr/lib/systemd/system" };
+        enable(&units, "multi-user.target.wants", from, unit)?;
+    }
+    for path in REMOVED {
+        let _none_there = std::fs::remove_file(root.join(path));
+    }
+    // systemd takes an empty file for a machine that has booted before: no first-boot work, and the
+    // agent writes the true one before anything asks.
+    fs_err::write(root.join("etc/machine-id"), "")?;
+    symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id")).map_err(ImageError::io("link machine-id"))?;
+    add_admin(root)
+}
+
+fn enable(units: &Path, wants: &str, from: &str, unit: &str) -> Result<(), ImageError> {
+    fs_err::create_dir_all(units.join(wants))?;
+    let link = units.join(wants).join(unit);
+    let _none_there = std::fs::remove_file(&link);
+    symlink(format!("{from}/{unit}"), link).map_err(ImageError::io(format!("enable {unit}")))
+}
+
+/// The user, without a password until the agent brings one.
+fn add_admin(root: &Path) -> Result<(), ImageError> {
+    for (file, line) in [
+        ("etc/passwd", "admin:x:1000:1000:admin:/home/admin:/bin/bash\n"),
+        ("etc/group", "admin:x:1000:\n"),
+        ("etc/shadow", "admin:!:19000:0:99999:7:::\n"),
+        ("etc/gshadow", "admin:!::\n"),
+    ] {
+        let path = root.join(file);
+        let text = fs_err::read_to_string(&path)?;
+        let mode = fs_err::metadata(&path)?.permissions();
+        fs_err::write(&path, text + line)?;
+        fs_err::set_permissions(&path, mode)?;
+    }
+    let home = root.join("home/admin");
+    fs_err::create_dir_all(&home)?;
+    for file in [".bashrc", ".profile"] {
+        let skeleton = root.join("etc/skel").join(file);
+        if skeleton.exists() {
+            fs_err::copy(&skeleton, home.join(file))?;
+            chown(home.join(file), Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))?;
+        }
+    }
+    chown(&home, Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))
+}

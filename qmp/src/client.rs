@@ -1,0 +1,222 @@
+//! The handle that callers hold.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use qapi_qmp::QmpCommand;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::owner::{self, Call, Outcome};
+use crate::{ConnectError, ExchangeLog, ExecuteError};
+
+/// Answers that are a look-up in QEMU.
+const QUICK: Duration = Duration::from_secs(5);
+/// Commands that move data or wait for devices.
+const HEAVY: Duration = Duration::from_secs(30);
+
+/// A connection; clones share it, and it ends with the last.
+#[derive(Debug, Clone)]
+pub struct Client {
+    calls: mpsc::Sender<Call>,
+}
+
+/// What the peer says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Event {
+    /// Its name, as in QEMU's QAPI reference.
+    #[serde(rename = "event")]
+    pub name: String,
+    /// What comes with it.
+    #[serde(default)]
+    pub data: Value,
+}
+
+/// The events of a connection, a bounded number of them: the oldest go when nobody listens.
+#[derive(Debug)]
+pub struct Events {
+    pub(crate) queue: Arc<Queue>,
+}
+
+/// Events waiting to be taken.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    pub(crate) waiting: Mutex<(VecDeque<Event>, bool)>,
+    pub(crate) news: Notify,
+}
+
+impl Events {
+    /// The next event; `None` when the peer is gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            {
+                let mut waiting = self.queue.waiting.lock().ok()?;
+                if let Some(event) = waiting.0.pop_front() {
+                    return Some(event);
+                }
+                if waiting.1 {
+                    return None;
+                }
+            }
+            self.queue.news.notified().await;
+        }
+    }
+}
+
+impl Client {
+    /// Connects to a QMP socket, waits for the greeting and leaves negotiation mode.
+    ///
+    /// # Errors
+    /// See [`ConnectError`]; none takes longer than `deadline`.
+    pub async fn connect_qmp(
+        path: &Path,
+        log: Option<ExchangeLog>,
+        deadline: Duration,
+    ) -> Result<(Self, Events), ConnectError> {
+        let stream = connect(path).await?;
+        let (greeted, greeting) = oneshot::channel();
+        let (client, events) = Self::start(stream, log, Some(greeted));
+        match tokio::time::timeout(deadline, greeting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(ConnectError::Ended { path: path.to_owned() }),
+            Err(_) => return Err(ConnectError::NoGreeting { path: path.to_owned(), deadline }),
+        }
+        client
+            .request("qmp_capabilities", json!({}), deadline)
+            .await
+            .map_err(|source| ConnectError::Negotiation { path: path.to_owned(), source })?;
+        Ok((client, events))
+    }
+
+    /// Connects to a guest agent's socket, where nothing is said before one asks.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub async fn connect_agent(
+        path: &Path,
+        log: Option<ExchangeLog>,
+        deadline: Duration,
+    ) -> Result<(Self, Events), ConnectError> {
+        let stream = tokio::time::timeout(deadline, connect(path))
+            .await
+            .map_err(|_| ConnectError::NoGreeting { path: path.to_owned(), deadline })??;
+        Ok(Self::start(stream, log, None))
+    }
+
+    fn start(
+        stream: UnixStream,
+        log: Option<ExchangeLog>,
+        greeted: Option<oneshot::Sender<()>>,
+    ) -> (Self, Events) {
+        let (calls, asked) = mpsc::channel(16);
+        let queue = Arc::new(Queue::default());
+        tokio::spawn(owner::run(stream, asked, Arc::clone(&queue), log, greeted));
+        (Self { calls }, Events { queue })
+    }
+
+    /// Executes a command of QEMU's QAPI, with a deadline by its kind.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute<C: QmpCommand>(&self, command: C) -> Result<C::Ok, ExecuteError> {
+        let arguments = serde_json::to_value(&command)
+            .map_err(|source| ExecuteError::Decode { command: C::NAME.to_owned(), source })?;
+        let answer = self.request(C::NAME, arguments, deadline_of(C::NAME)).await?;
+        serde_json::from_value(answer)
+            .map_err(|source| ExecuteError::Decode { command: C::NAME.to_owned(), source })
+    }
+
+    /// Executes any command.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn request(
+        &self,
+        name: &str,
+        arguments: Value,
+        deadline: Duration,
+    ) -> Result<Value, ExecuteError> {
+        self.call(name, arguments, None, false, deadline).await
+    }
+
+    /// As [`Self::request`], with arguments and answer kept out of the log.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn request_secret(
+        &self,
+        name: &str,
+        arguments: Value,
+        deadline: Duration,
+    ) -> Result<Value, ExecuteError> {
+        self.call(name, arguments, None, true, deadline).await
+    }
+
+    /// `getfd`: hands QEMU a descriptor, to be called `name`.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn pass_fd(&self, name: &str, fd: OwnedFd) -> Result<(), ExecuteError> {
+        self.call("getfd", json!({ "fdname": name }), Some(fd), false, QUICK).await.map(drop)
+    }
+
+    /// `quit`. QEMU may end before its answer is out, which is what was asked.
+    ///
+    /// # Errors
+    /// No answer in time.
+    pub async fn quit(&self) -> Result<(), ExecuteError> {
+        match self.request("quit", json!({}), QUICK).await {
+            Ok(_) | Err(ExecuteError::Disconnected { .. }) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// True once the peer is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.calls.is_closed()
+    }
+
+    async fn call(
+        &self,
+        name: &str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+        secret: bool,
+        deadline: Duration,
+    ) -> Result<Value, ExecuteError> {
+        let disconnected = || ExecuteError::Disconnected { command: name.to_owned() };
+        let (answer, answered) = oneshot::channel();
+        let call = Call { name: name.to_owned(), arguments, fd, secret, answer };
+        let exchange = async {
+            self.calls.send(call).await.map_err(|_| disconnected())?;
+            answered.await.map_err(|_| disconnected())
+        };
+        match tokio::time::timeout(deadline, exchange).await {
+            Err(_) => Err(ExecuteError::Timeout { command: name.to_owned(), deadline }),
+            Ok(Err(e)) => Err(e),
+            Ok(Ok(Outcome::Return(value))) => Ok(value),
+            Ok(Ok(Outcome::Error { class, desc })) => {
+                Err(ExecuteError::Refused { command: name.to_owned(), class, desc })
+            }
+        }
+    }
+}
+
+async fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
+    UnixStream::connect(path)
+        .await
+        .map_err(|source| ConnectError::Socket { path: path.to_owned(), source })
+}
+
+fn deadline_of(command: &str) -> Duration {
+    match command {
+        "migrate" | "migrate-incoming" | "device_add" | "block_resize" | "blockdev-add" => HEAVY,
+        _ => QUICK,
+    }
+}

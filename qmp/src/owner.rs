@@ -1,0 +1,184 @@
+//! The task that owns the socket.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde_json::{Value, json};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ExchangeLog;
+use crate::client::{Event, Queue};
+
+/// Longest line that is taken, in bytes; QEMU's own longest answers stay far below.
+const LONGEST_LINE: usize = 16 << 20;
+/// Events kept for a listener that is slow.
+const MOST_EVENTS: usize = 256;
+
+/// One command on its way.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) name: String,
+    pub(crate) arguments: Value,
+    pub(crate) fd: Option<OwnedFd>,
+    pub(crate) secret: bool,
+    pub(crate) answer: oneshot::Sender<Outcome>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Return(Value),
+    Error { class: String, desc: String },
+}
+
+struct Owner {
+    pending: HashMap<u64, Call>,
+    queue: Arc<Queue>,
+    log: Option<ExchangeLog>,
+    greeted: Option<oneshot::Sender<()>>,
+    is_qmp: bool,
+}
+
+/// Runs until the peer is gone or nobody holds the client any more.
+pub(crate) async fn run(
+    stream: UnixStream,
+    mut calls: mpsc::Receiver<Call>,
+    queue: Arc<Queue>,
+    log: Option<ExchangeLog>,
+    greeted: Option<oneshot::Sender<()>>,
+) {
+    let is_qmp = greeted.is_some();
+    let mut owner = Owner { pending: HashMap::new(), queue, log, greeted, is_qmp };
+    let mut received = Vec::new();
+    let mut next_id = 1;
+    loop {
+        tokio::select! {
+            call = calls.recv() => {
+                let Some(call) = call else { break };
+                // Who gave up waiting is forgotten, and so is an answer that comes later.
+                owner.pending.retain(|_, call| !call.answer.is_closed());
+                if owner.send(&stream, next_id, call).await.is_err() { break }
+                next_id += 1;
+            }
+            ready = stream.readable() => {
+                if ready.is_err() || !owner.receive(&stream, &mut received) { break }
+            }
+        }
+    }
+    // Dropping the calls tells their callers; the queue tells the listener.
+    if let Ok(mut waiting) = owner.queue.waiting.lock() {
+        waiting.1 = true;
+    }
+    owner.queue.news.notify_one();
+}
+
+impl Owner {
+    async fn send(&mut self, stream: &UnixStream, id: u64, mut call: Call) -> io::Result<()> {
+        let mut line = json!({ "execute": call.name, "arguments": call.arguments, "id": id });
+        // QEMU refuses arguments that are no object, and a unit struct serialises as null.
+        if !line["arguments"].is_object() {
+            line["arguments"] = json!({});
+        }
+        if let Some(log) = &mut self.log {
+            let shown = if call.secret { json!({ "execute": call.name, "id": id }).to_string() } else { line.to_string() };
+            log.write("->", &shown);
+        }
+        call.arguments = Value::Null;
+        let fd = call.fd.take();
+        self.pending.insert(id, call);
+        let mut bytes = line.to_string().into_bytes();
+        bytes.push(b'\n');
+        write(stream, &bytes, fd.as_ref()).await
+    }
+
+    /// Takes what there is; false when the peer is gone or not to be followed any more.
+    fn receive(&mut self, stream: &UnixStream, received: &mut Vec<u8>) -> bool {
+        let mut chunk = [0; 8192];
+        match stream.try_read(&mut chunk) {
+            Ok(0) => return false,
+            Ok(n) => received.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
+        }
+        while let Some(end) = received.iter().position(|b| *b == b'\n') {
+            let line: Vec<u8> = received.drain(..=end).collect();
+            if !self.take(&line) {
+                return false;
+            }
+        }
+        if received.capacity() > 64 << 10 && received.is_empty() {
+            received.shrink_to(8192);
+        }
+        received.len() <= LONGEST_LINE
+    }
+
+    fn take(&mut self, line: &[u8]) -> bool {
+        if line.trim_ascii().is_empty() {
+            return true;
+        }
+        let Ok(value) = serde_json::from_slice::<Value>(line) else {
+            self.note("?", &String::from_utf8_lossy(line));
+            // A serial port may hold the rest of an earlier talk; QMP never does.
+            return !self.is_qmp;
+        };
+        if value.get("QMP").is_some() {
+            if let Some(greeted) = self.greeted.take() {
+                let _nobody_waits = greeted.send(());
+            }
+            return true;
+        }
+        if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
+            self.note("<-", &value.to_string());
+            if let Ok(mut waiting) = self.queue.waiting.lock() {
+                if waiting.0.len() >= MOST_EVENTS {
+                    waiting.0.pop_front();
+                }
+                waiting.0.push_back(event);
+            }
+            self.queue.news.notify_one();
+            return true;
+        }
+        let Some(call) = value.get("id").and_then(Value::as_u64).and_then(|id| self.pending.remove(&id))
+        else {
+            self.note("<- late", &value.to_string());
+            return true;
+        };
+        self.note("<-", &if call.secret { json!({ "id": value["id"] }) } else { value.clone() }.to_string());
+        let text = |key: &str| value["error"][key].as_str().unwrap_or("unknown").to_owned();
+        let outcome = if value.get("error").is_some() {
+            Outcome::Error { class: text("class"), desc: text("desc") }
+        } else {
+            Outcome::Return(value.get("return").cloned().unwrap_or_default())
+        };
+        let _gave_up = call.answer.send(outcome);
+        true
+    }
+
+    fn note(&mut self, direction: &str, text: &str) {
+        if let Some(log) = &mut self.log {
+            log.write(direction, text.trim_end());
+        }
+    }
+}
+
+/// Writes all of `bytes`, the descriptor with the first of them (`SCM_RIGHTS`, unix(7)).
+async fn write(stream: &UnixStream, mut bytes: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
+    let raw = fd.map(|fd| [fd.as_raw_fd()]);
+    let mut rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds.as_slice()));
+    while !bytes.is_empty() {
+        let sent = stream
+            .async_io(Interest::WRITABLE, || {
+                let messages = rights.as_ref().map(std::slice::from_ref).unwrap_or_default();
+                sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], messages, MsgFlags::MSG_NOSIGNAL, None)
+                    .map_err(io::Error::from)
+            })
+            .await?;
+        rights = None;
+        bytes = bytes.get(sent..).unwrap_or_default();
+    }
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! What can be typed: clap's types, and nothing else.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::spec::{Key, Layer, Source};
+
+/// A whole multi-VM cluster on one Linux machine, straight on QEMU/KVM.
+#[derive(Debug, Parser)]
+#[command(name = "kvmc", version, max_term_width = 100, after_help = "Examples:
+  kvmc up                      3 masters, 3 workers, 1 load balancer
+  kvmc ssh master0             a shell on a node
+  ansible -i inventory all -m ping
+  kvmc stop; kvmc start        same machines, same addresses, same data
+  kvmc down                    nothing left but the template")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// The cluster to work on [default: k80]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) cluster: Option<String>,
+    /// Wait this long for another kvmc to end
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create the cluster, or complete and start what is missing
+    Up {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        start: Start,
+        /// Print the steps, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Start a cluster that was stopped
+    Start {
+        #[command(flatten)]
+        start: Start,
+    },
+    /// Shut all nodes down; disks and addresses stay
+    Stop {
+        /// Seconds a guest has to power off before it is made to
+        #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+        timeout: u64,
+    },
+    /// Remove the cluster: nodes, network, files
+    Down {
+        /// Remove every cluster, and the templates too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show the cluster and its nodes
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a shell, or a command, on a node
+    Ssh {
+        /// The node
+        node: String,
+        /// The command, after `--`
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Show every setting and where its value came from
+    Config {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Check what this host needs; --fix installs what is missing
+    Doctor {
+        /// Install what is missing
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Templates
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// The process that serves a running cluster
+    #[command(hide = true)]
+    Keeper {
+        name: String,
+        #[arg(long)]
+        folder: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Build the template that `up` would use
+    Build {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// List templates
+    Ls,
+    /// Remove a template that no cluster uses
+    Rm {
+        /// Its digest, as `ls` shows it
+        id: String,
+    },
+}
+
+/// How a start is carried out.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// Seconds each node has to become ready [default: 300, emulated 900]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+    /// Go ahead though memory may not suffice
+    #[arg(long)]
+    pub(crate) overcommit: bool,
+}
+
+/// Settings as flags; all take what `kvmc.toml` takes.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Flags {
+    /// How many masters [default: 3]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    masters: Option<String>,
+    /// How many workers [default: 3]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    workers: Option<String>,
+    /// How many load balancers [default: 1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    load_balancers: Option<String>,
+    /// vcpus of each node [default: 4]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    vcpus: Option<String>,
+    /// RAM of a master, such as 2G or 512M [default: 2G]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    master_ram: Option<String>,
+    /// RAM of a worker [default: 4G]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    worker_ram: Option<String>,
+    /// RAM of a load balancer [default: 2G]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, alias = "load-balancer-ram")]
+    lbl_ram: Option<String>,
+    /// Disk of each node; a bare number is GB [default: 4G]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    disk: Option<String>,
+    /// The cluster's network [default: 192.168.80.0/24]
+    #[arg(long, value_name = "CIDR")]
+    subnet: Option<String>,
+    /// The bridge [default: k80]
+    #[arg(long, value_name = "NAME")]
+    bridge: Option<String>,
+    /// auto, kvm or tcg [default: auto]
+    #[arg(long, value_name = "WHICH")]
+    accel: Option<String>,
+    /// amd64 or arm64 [default: amd64]
+    #[arg(long, value_name = "ARCH", alias = "cpu-architecture")]
+    arch: Option<String>,
+    /// Debian suite of the template [default: trixie]
+    #[arg(long, value_name = "NAME")]
+    suite: Option<String>,
+    /// Mirror for the template's packages [default: the host's]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// A package more for the template; may be repeated
+    #[arg(long, value_name = "NAME")]
+    package: Vec<String>,
+}
+
+impl Flags {
+    /// The flags given, as the uppermost layer of settings.
+    pub(crate) fn layer(&self) -> Layer {
+        let packages = (!self.package.is_empty()).then(|| self.package.join(" "));
+        [
+            (Key::Masters, &self.masters),
+            (Key::Workers, &self.workers),
+            (Key::LoadBalancers, &self.load_balancers),
+            (Key::Vcpus, &self.vcpus),
+            (Key::MasterRam, &self.master_ram),
+            (Key::WorkerRam, &self.worker_ram),
+            (Key::LblRam, &self.lbl_ram),
+            (Key::Disk, &self.disk),
+            (Key::Subnet, &self.subnet),
+            (Key::Bridge, &self.bridge),
+            (Key::Accel, &self.accel),
+            (Key::Architecture, &self.arch),
+            (Key::Suite, &self.suite),
+            (Key::Mirror, &self.mirror),
+            (Key::Packages, &packages),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, (value.clone()?, Source::Flag(key.flag())))))
+        .collect()
+    }
+}

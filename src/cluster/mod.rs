@@ -1,0 +1,28 @@
+//! The order of steps for up, stop, start and down, each with its undo.
+
+mod artifacts;
+mod boot;
+mod down;
+mod network;
+mod record;
+mod stop;
+#[cfg(test)]
+pub(crate) mod tests;
+mod undo;
+mod up;
+
+pub(crate) use down::{Removed, down};
+pub(crate) use network::check_namespace;
+pub(crate) use record::design;
+pub(crate) use stop::{Outcome, stop};
+pub(crate) use up::{look, preflight, steps, up};
+
+use crate::keeper::Stage;
+
+/// Who hears how the nodes come along.
+pub(crate) trait Progress {
+    /// A line about the cluster as a whole.
+    fn say(&self, text: &str);
+    /// A node has come to a stage.
+    fn stage(&self, node: &str, stage: Stage, note: &str);
+}

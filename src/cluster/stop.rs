@@ -1,0 +1,128 @@
+//! `stop`: asked, then quit, then killed, each bounded; then the network goes too.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use kvmc_netns::Links;
+use nix::sys::signal::Signal;
+
+use super::network;
+use crate::keeper::{Keeper, Request};
+use crate::node::{Handle, Identity};
+use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_file};
+
+/// A guest too early in its boot does not hear; it is asked again this often.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// For QEMU to quit, and for the kernel to end a process.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How a node stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It did not run.
+    WasStopped,
+    /// The guest powered off.
+    Clean(Duration),
+    /// It did not, and was made to.
+    Forced(String),
+}
+
+/// Stops all nodes, the keeper, and the network.
+///
+/// # Errors
+/// What could not be ended or removed, all of it.
+pub(crate) async fn stop(
+    mut record: ClusterRecord,
+    state: &State,
+    dir: &ClusterDir,
+    links: &Links,
+    patience: Duration,
+    mut say: impl FnMut(&str, &Outcome),
+) -> Result<(bool, Vec<anyhow::Error>)> {
+    let keeper = Keeper::of(dir, &record.spec.name);
+    let running: Vec<_> = record
+        .nodes
+        .iter()
+        .filter_map(|n| Some((n.name.clone(), process(dir, &n.name, &n.uuid)?)))
+        .collect();
+    if !running.is_empty() {
+        // Without it nobody can be asked, only made to.
+        let _only_forced_then = keeper.ensure().await;
+        let _same = keeper.ask(&Request::Sync).await;
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for (name, handle) in running {
+        let keeper = keeper.clone();
+        tasks.spawn(async move {
+            let outcome = stop_one(&name, &handle, &keeper, patience).await;
+            (name, outcome)
+        });
+    }
+    let mut errors = Vec::new();
+    let mut all_clean = true;
+    for node in &record.nodes {
+        if process(dir, &node.name, &node.uuid).is_none() {
+            say(&node.name, &Outcome::WasStopped);
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok((name, Ok(outcome))) => {
+                all_clean &= !matches!(outcome, Outcome::Forced(_));
+                say(&name, &outcome);
+            }
+            Ok((name, Err(e))) => errors.push(e.context(format!("failed to stop {name}"))),
+            Err(e) => errors.push(e.into()),
+        }
+    }
+    if let Err(e) = keeper.end().await {
+        errors.push(e);
+    }
+    for node in &record.nodes {
+        let dir = dir.node(&node.name);
+        for path in [dir.process(), dir.qmp_socket(), dir.agent_socket(), dir.console_socket()] {
+            if let Err(e) = remove_file(&path) {
+                errors.push(e);
+            }
+        }
+    }
+    errors.extend(network::remove(&record, links, others_run(state, &record.spec.name)).await);
+    record.phase = Phase::Stopped;
+    record.network.forwarding_was_off = false;
+    record.save(dir)?;
+    Ok((all_clean, errors))
+}
+
+/// The node's QEMU: as recorded, or as found by its uuid when the record was never written.
+pub(super) fn process(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle> {
+    let recorded = read_json::<Identity>(&dir.node(node).process()).ok().flatten();
+    recorded.and_then(|identity| identity.open()).or_else(|| Identity::find(uuid)?.open())
+}
+
+/// Whether another cluster's nodes still need the host to route for them.
+pub(super) fn others_run(state: &State, name: &str) -> bool {
+    state.cluster_names().iter().filter(|n| *n != name).any(|other| {
+        ClusterRecord::load(&state.cluster(other))
+            .is_ok_and(|r| r.is_some_and(|r| r.phase != Phase::Stopped))
+    })
+}
+
+async fn stop_one(name: &str, handle: &Handle, keeper: &Keeper, patience: Duration) -> Result<Outcome> {
+    let began = Instant::now();
+    let mut why = format!("did not power off within {} s", patience.as_secs());
+    while began.elapsed() < patience {
+        if let Err(e) = keeper.ask(&Request::Powerdown { node: name.to_owned() }).await {
+            why = format!("{e:#}");
+        }
+        if handle.ended(ASK_AGAIN.min(patience)).await {
+            return Ok(Outcome::Clean(began.elapsed()));
+        }
+    }
+    let _kill_comes_next = keeper.ask(&Request::Quit { node: name.to_owned() }).await;
+    if handle.ended(GRACE).await {
+        return Ok(Outcome::Forced(why));
+    }
+    handle.signal(Signal::SIGKILL)?;
+    anyhow::ensure!(handle.ended(GRACE).await, "its QEMU does not end");
+    Ok(Outcome::Forced(format!("{why}, and QEMU had to be killed")))
+}

@@ -1,0 +1,234 @@
+//! `up` and `start`: look, plan, carry out; what was made for the cluster is taken back on failure.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::Image;
+use kvmc_netns::Links;
+
+use super::undo::Undo;
+use super::{Progress, artifacts, boot, network};
+use crate::keeper::Keeper;
+use crate::node::{Identity, Secrets, clone_disk};
+use crate::plan::{Seen, Step, plan};
+use crate::state::{
+    ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json,
+};
+
+/// How `up` went.
+#[derive(Debug)]
+pub(crate) struct Upped {
+    /// Nodes that were started by this run.
+    pub(crate) started: Vec<String>,
+    /// Nodes that did not become ready, each with the reason.
+    pub(crate) failed: Vec<(String, String)>,
+}
+
+/// Refuses what would hurt, before anything is made: a range or bridge that is taken, files of the
+/// user's in the way, a folder too deep.
+///
+/// # Errors
+/// The first thing in the way, with what to do.
+pub(crate) async fn preflight(
+    record: &ClusterRecord,
+    dir: &ClusterDir,
+    image: Option<&Image>,
+    existing: Option<&ClusterRecord>,
+    links: &Links,
+) -> Result<()> {
+    dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
+    if let Some(image) = image
+        && let Some(small) = record.nodes.iter().find(|n| n.disk.0 < image.virtual_size)
+    {
+        bail!(
+            "disk: {} for {} is smaller than the template {} ({} MiB); ask for more with --disk",
+            small.disk,
+            small.name,
+            image.name,
+            image.virtual_size >> 20
+        );
+    }
+    let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
+    let ours = match links.find(&record.network.bridge).await? {
+        Some(link) => on_host && link.mac == Some(record.network.mac),
+        None => false,
+    };
+    if !ours {
+        network::check_free(&record.spec, links).await?;
+    }
+    if existing.is_none() {
+        artifacts::check_folder(&record.project)?;
+    }
+    Ok(())
+}
+
+/// What of the record is there.
+///
+/// # Errors
+/// When the host cannot be looked at.
+pub(crate) async fn look(
+    record: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<Seen> {
+    let net = network::look(&record.network, links).await?;
+    let secrets = read_json::<Secrets>(&dir.secrets())?;
+    let has_keys = |s: &Secrets| record.nodes.iter().all(|n| s.hosts.contains_key(&n.name));
+    let names = |fits: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
+        record.nodes.iter().map(|n| n.name.clone()).filter(|n| fits(n)).collect()
+    };
+    Ok(Seen {
+        recorded: existing.is_some_and(|r| r.nodes == record.nodes && r.phase == Phase::Up)
+            && secrets.as_ref().is_some_and(has_keys),
+        forwarding: net.forwarding,
+        bridge: net.bridge,
+        nat: net.nat,
+        keeper: Keeper::of(dir, &record.spec.name).is_running(),
+        disks: names(&|n| dir.node(n).disk().exists()),
+        running: names(&|n| is_running(dir, n)),
+    })
+}
+
+fn is_running(dir: &ClusterDir, node: &str) -> bool {
+    let recorded = read_json::<Identity>(&dir.node(node).process()).ok().flatten();
+    recorded.is_some_and(|identity| identity.open().is_some())
+}
+
+/// The steps to be taken.
+pub(crate) fn steps(record: &ClusterRecord, seen: &Seen) -> Vec<Step> {
+    plan(record, seen)
+}
+
+/// Carries out the plan under the cluster's lock.
+///
+/// # Errors
+/// A step of the cluster as a whole; all that this run made of it is gone again then. A node that
+/// fails is no such error: it is in the answer.
+pub(crate) async fn up(
+    mut record: ClusterRecord,
+    is_new: bool,
+    steps: Vec<Step>,
+    image: &Image,
+    dir: &ClusterDir,
+    links: &Links,
+    lock: Lock,
+    timeout: std::time::Duration,
+    progress: &Rc<dyn Progress>,
+) -> Result<Upped> {
+    let mut undo = Undo::default();
+    if is_new {
+        let dir = dir.clone();
+        undo.push("the cluster's folder", move || async move { Ok(fs_err::remove_dir_all(dir.path())?) });
+    }
+    let made = infrastructure(&mut record, &steps, image, dir, links, &mut undo, progress).await;
+    if let Err(error) = made {
+        progress.say("taking back what was made");
+        for left in undo.run().await {
+            progress.say(&format!("{left:#}"));
+        }
+        drop(lock);
+        return Err(error);
+    }
+    let to_start: Vec<_> = steps
+        .iter()
+        .filter_map(|s| match s {
+            Step::StartNode { node } => Some(node.clone()),
+            _ => None,
+        })
+        .collect();
+    let failed = boot::boot(&record, &to_start, image, dir, links, timeout, progress).await?;
+    record.phase = Phase::Up;
+    record.save(dir)?;
+    drop(lock);
+    Ok(Upped { started: to_start, failed })
+}
+
+async fn infrastructure(
+    record: &mut ClusterRecord,
+    steps: &[Step],
+    image: &Image,
+    dir: &ClusterDir,
+    links: &Links,
+    undo: &mut Undo,
+    progress: &Rc<dyn Progress>,
+) -> Result<()> {
+    private_dir(dir.path())?;
+    for step in steps {
+        if let Err(e) = carry_out(step, record, image, dir, links, undo, progress).await {
+            return Err(e.context(format!("failed to {step}")));
+        }
+    }
+    Ok(())
+}
+
+async fn carry_out(
+    step: &Step,
+    record: &mut ClusterRecord,
+    image: &Image,
+    dir: &ClusterDir,
+    links: &Links,
+    undo: &mut Undo,
+    progress: &Rc<dyn Progress>,
+) -> Result<()> {
+    let was = record.clone();
+    let links = links.clone();
+    match step {
+        Step::Record => {
+            record.phase = Phase::Starting;
+            record.save(dir)?;
+            let secrets = secrets(record, dir)?;
+            undo.push("the files for Ansible and ssh", {
+                let (record, secrets) = (record.clone(), secrets.clone());
+                move || async move { artifacts::remove(&record, Some(&secrets)) }
+            });
+            artifacts::write(record, &secrets, dir)
+        }
+        Step::EnableForwarding => {
+            record.network.forwarding_was_off = true;
+            record.save(dir)?;
+            undo.push("forwarding", || async { Ok(network::disable_forwarding()?) });
+            network::enable_forwarding()
+        }
+        Step::CreateBridge { .. } => {
+            undo.push("the bridge", move || async move { network::remove_bridge(&was.network, &links).await });
+            let links = Links::open()?;
+            network::create_bridge(&record.network, &links).await
+        }
+        Step::ApplyNat { .. } => {
+            undo.push("the NAT", move || async move { Ok(network::nat(&was.network).remove().map(drop)?) });
+            Ok(network::nat(&record.network).apply()?)
+        }
+        Step::StartKeeper => {
+            let keeper = Keeper::of(dir, &record.spec.name);
+            undo.push("the keeper", {
+                let keeper = keeper.clone();
+                move || async move { keeper.end().await.map(drop) }
+            });
+            keeper.ensure().await.map(drop)
+        }
+        Step::CloneDisk { node } => {
+            clone_disk(record.node(node)?, &dir.node(node), image)?;
+            progress.stage(node, crate::keeper::Stage::Cloned, "");
+            Ok(())
+        }
+        Step::StartNode { .. } => Ok(()),
+    }
+}
+
+/// The cluster's secrets, completed for nodes that are new.
+fn secrets(record: &ClusterRecord, dir: &ClusterDir) -> Result<Secrets> {
+    let existing = read_json::<Secrets>(&dir.secrets())?;
+    let (secrets, changed) = match existing {
+        Some(mut secrets) => {
+            let changed = secrets.complete(&record.nodes)?;
+            (secrets, changed)
+        }
+        None => (Secrets::generate(&record.spec.name, &record.nodes)?, true),
+    };
+    if changed {
+        replace_json(&dir.secrets(), &secrets, 0o600).context("failed to keep the keys")?;
+    }
+    Ok(secrets)
+}

@@ -1,0 +1,56 @@
+//! `doctor`.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::Scene;
+use crate::host::{Accelerator, Check, Finding, Needs, architecture, basics, choose, install};
+use crate::output;
+use crate::spec::AccelChoice;
+
+pub(super) fn run(scene: &Scene, fix: bool) -> Result<ExitCode> {
+    let architecture = architecture().context("kvmc runs on amd64 and arm64 hosts")?;
+    let needs = Needs { architecture, build: true };
+    let mut checks = basics(&needs);
+    let packages = packages(&checks);
+    if fix && !packages.is_empty() {
+        output::talk(&format!("installing {}", packages.join(" ")));
+        install(&packages)?;
+        checks = basics(&needs);
+    }
+    let mut rows: Vec<_> = checks.iter().map(row).collect();
+    if crate::host::find_program(crate::node::cmdline::program(architecture)).is_some() {
+        let words = match choose(&scene.state, AccelChoice::Auto, architecture, false)? {
+            Accelerator::Kvm => ["ok".to_owned(), "KVM works".to_owned()],
+            Accelerator::Tcg { why } => ["slow".to_owned(), format!("TCG: {why}")],
+        };
+        let [finding, what] = words;
+        rows.push(vec!["accelerator".to_owned(), finding, what]);
+    }
+    output::data(&output::table(&["CHECK", "FINDING", ""], &rows));
+    let fine = !checks.iter().any(|c| matches!(c.finding, Finding::Missing { .. }));
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn packages(checks: &[Check]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = checks
+        .iter()
+        .filter_map(|c| match &c.finding {
+            Finding::Missing { package, .. } => *package,
+            _ => None,
+        })
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn row(check: &Check) -> Vec<String> {
+    let (finding, what) = match &check.finding {
+        Finding::Fine(what) => ("ok", what.clone()),
+        Finding::Warning { what, cure } => ("warning", format!("{what}; {cure}")),
+        Finding::Missing { what, cure, .. } => ("missing", format!("{what}; {cure}")),
+    };
+    vec![check.name.to_owned(), finding.to_owned(), what]
+}

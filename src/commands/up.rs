@@ -1,0 +1,237 @@
+//! `up` and `start`.
+
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::{Image, Recipe, Store};
+use kvmc_netns::Links;
+
+use super::Scene;
+use crate::cli::{Flags, Start};
+use crate::cluster::{self, Progress};
+use crate::host::{self, Accelerator, Finding, Needs, Room, architecture, choose, cores};
+use crate::node::vcpus;
+use crate::output::{self, Nodes, seconds};
+use crate::plan::Step;
+use crate::spec::{ClusterSpec, Settings, check};
+use crate::state::{ClusterDir, ClusterRecord, Lock, Phase};
+
+pub(super) async fn up(scene: &Scene, flags: &Flags, start: &Start, dry_run: bool) -> Result<ExitCode> {
+    let settings = scene.settings(flags)?;
+    let spec = check(&settings)?;
+    let dir = scene.state.cluster(&spec.name);
+    let existing = ClusterRecord::load(&dir)?;
+    if let Some(record) = &existing {
+        check_unchanged(record, &spec, &settings)?;
+    }
+    bring_up(scene, spec, &dir, existing, start, dry_run).await
+}
+
+pub(super) async fn start(scene: &Scene, start: &Start) -> Result<ExitCode> {
+    let name = scene.name()?;
+    let dir = scene.state.cluster(&name);
+    let record = ClusterRecord::require(&dir, &name)?;
+    bring_up(scene, record.spec.clone(), &dir, Some(record), start, false).await
+}
+
+/// What a cluster is made of cannot change under it.
+fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settings) -> Result<()> {
+    let mut same = spec.clone();
+    same.masters.count = record.spec.masters.count;
+    same.workers.count = record.spec.workers.count;
+    same.load_balancers.count = record.spec.load_balancers.count;
+    same.accel = record.spec.accel;
+    if same == record.spec {
+        return Ok(());
+    }
+    let changed: Vec<_> = crate::spec::Key::ALL
+        .into_iter()
+        .filter(|k| settings.source(*k).is_asked())
+        .map(|k| format!("{} = {} (from {})", k.name(), settings.value(k), settings.source(k)))
+        .collect();
+    bail!(
+        "cluster `{}` exists with other settings, and only its number of nodes can grow; asked for now: {}; `kvmc down` first for a new one",
+        spec.name,
+        changed.join(", ")
+    )
+}
+
+async fn bring_up(
+    scene: &Scene,
+    spec: ClusterSpec,
+    dir: &ClusterDir,
+    existing: Option<ClusterRecord>,
+    start: &Start,
+    dry_run: bool,
+) -> Result<ExitCode> {
+    let began = Instant::now();
+    if Some(spec.architecture) != architecture() {
+        bail!("architecture: {} guests are not yet possible on this host", spec.architecture);
+    }
+    if let Some(record) = &existing {
+        cluster::check_namespace(record)?;
+    }
+    let recipe = recipe(&spec)?;
+    let store = Store::open(scene.state.root());
+    // A cluster stays on the template it was made from.
+    let image = match &existing {
+        Some(record) => Some(store.get(&record.image).with_context(|| {
+            format!("the template {} of cluster `{}` is gone or damaged; `kvmc down`, then `kvmc up`", record.image, spec.name)
+        })?),
+        None => store.find(&recipe)?,
+    };
+    check_programs(&spec, image.is_none())?;
+    let accelerator = choose(&scene.state, spec.accel, spec.architecture, !dry_run)?;
+    let links = Links::open()?;
+    let project = match &existing {
+        Some(record) => record.project.clone(),
+        None => std::env::current_dir().context("this folder is gone")?,
+    };
+    let id = image.as_ref().map(|i| i.id.clone()).unwrap_or_default();
+    let design = |id: String| {
+        cluster::design(spec.clone(), id, accelerator.clone(), project.clone(), dir, existing.as_ref(), &links)
+    };
+    let record = design(id).await?;
+    cluster::preflight(&record, dir, image.as_ref(), existing.as_ref(), &links).await?;
+    let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
+    check_room(scene, &record, &cluster::steps(&record, &seen), image.is_none(), start.overcommit)?;
+    if dry_run {
+        return Ok(print_plan(&cluster::steps(&record, &seen), image.is_none(), &recipe));
+    }
+    let image = match image {
+        Some(image) => image,
+        None => build(&store, &recipe)?,
+    };
+    let lock = Lock::take(dir, "up", scene.wait).await?;
+    let existing = ClusterRecord::load(dir)?;
+    let record = design_again(record, &image, existing.as_ref(), dir, &links).await?;
+    let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
+    let steps = cluster::steps(&record, &seen);
+    if steps.is_empty() {
+        output::talk(&format!("cluster `{}` is up; nothing to do", record.spec.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say_accelerator(&record);
+    let nodes = Rc::new(Nodes::new());
+    let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
+    let timeout = Duration::from_secs(start.timeout.unwrap_or(if accelerator.is_kvm() { 300 } else { 900 }));
+    let is_new = existing.is_none();
+    let work = cluster::up(record.clone(), is_new, steps, &image, dir, &links, lock, timeout, &progress);
+    let upped = tokio::select! {
+        upped = work => upped?,
+        _ = tokio::signal::ctrl_c() => {
+            nodes.end();
+            output::talk("interrupted; `kvmc up` goes on from here, `kvmc down` removes what there is");
+            return Ok(ExitCode::from(130));
+        }
+    };
+    nodes.end();
+    for (name, why) in &upped.failed {
+        output::talk(&format!("error: {name}: {why}"));
+    }
+    if !upped.failed.is_empty() {
+        bail!(
+            "{} of {} nodes are not ready; `kvmc up` tries again, `kvmc down` removes the cluster",
+            upped.failed.len(),
+            upped.started.len()
+        );
+    }
+    summary(&record, upped.started.len(), began);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn design_again(
+    record: ClusterRecord,
+    image: &Image,
+    existing: Option<&ClusterRecord>,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<ClusterRecord> {
+    cluster::design(record.spec, image.id.clone(), record.accelerator, record.project, dir, existing, links).await
+}
+
+pub(super) fn recipe(spec: &ClusterSpec) -> Result<Recipe> {
+    let image = &spec.image;
+    Ok(Recipe::new(&image.suite, spec.architecture, image.mirror.as_deref(), &image.packages)?)
+}
+
+/// Builds a template, saying what takes so long.
+pub(super) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
+    let began = Instant::now();
+    output::talk(&format!("building the template {} (once; it stays for the next clusters)", recipe.name()));
+    let image = store
+        .build(recipe, &mut |what| output::talk(&format!("  {what}")))
+        .context("failed to build the template")?;
+    output::talk(&format!("template {} built in {}", image.name, seconds(began.elapsed())));
+    Ok(image)
+}
+
+fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {
+    fail_on(&host::basics(&Needs { architecture: spec.architecture, build }))
+}
+
+fn check_room(scene: &Scene, record: &ClusterRecord, steps: &[Step], build: bool, overcommit: bool) -> Result<()> {
+    let starting: Vec<_> = steps
+        .iter()
+        .filter_map(|s| match s {
+            Step::StartNode { node } => record.node(node).ok(),
+            _ => None,
+        })
+        .collect();
+    const TEMPLATE: u64 = 3 << 30;
+    /// An overlay at ready, and what a little work adds.
+    const OVERLAY: u64 = 64 << 20;
+    let nodes = starting.len() as u64;
+    let room = Room {
+        ram: starting.iter().map(|n| n.ram.0).sum(),
+        nodes,
+        disk: nodes * OVERLAY + if build { TEMPLATE } else { 0 },
+        emulated: !record.accelerator.is_kvm(),
+        overcommit,
+    };
+    let needs = Needs { architecture: record.spec.architecture, build };
+    fail_on(&host::run_checks(&needs, room, scene.state.root())?)
+}
+
+fn fail_on(checks: &[host::Check]) -> Result<()> {
+    let missing: Vec<_> = checks
+        .iter()
+        .filter_map(|c| match &c.finding {
+            Finding::Missing { what, cure, .. } => Some(format!("{what}; {cure}")),
+            _ => None,
+        })
+        .collect();
+    if missing.is_empty() { Ok(()) } else { bail!("{}", missing.join("\n       ")) }
+}
+
+fn print_plan(steps: &[Step], build: bool, recipe: &Recipe) -> ExitCode {
+    let template = build.then(|| format!("build the template {}\n", recipe.name()));
+    let rest: String = steps.iter().map(|s| format!("{s}\n")).collect();
+    output::data(&(template.unwrap_or_default() + &rest));
+    ExitCode::SUCCESS
+}
+
+fn say_accelerator(record: &ClusterRecord) {
+    let Accelerator::Tcg { why } = &record.accelerator else { return };
+    let asked = record.spec.vcpus;
+    let given = vcpus(asked, &record.accelerator);
+    let held = if given < asked {
+        format!("; {given} of {asked} vcpus a node, the host has {} cores", cores())
+    } else {
+        String::new()
+    };
+    output::talk(&format!("emulating with TCG, slowly ({why}){held}"));
+}
+
+fn summary(record: &ClusterRecord, started: usize, began: Instant) {
+    debug_assert!(record.phase != Phase::Removing);
+    output::talk(&format!(
+        "cluster `{}`: {started} of {} nodes started, all ready in {}",
+        record.spec.name,
+        record.nodes.len(),
+        seconds(began.elapsed())
+    ));
+    output::talk("  kvmc ssh master0\n  ansible -i inventory all -m ping");
+}
