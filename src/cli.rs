@@ -6,12 +6,17 @@ use crate::spec::{Key, Layer, Source};
 
 /// A whole multi-VM cluster on one Linux machine, straight on QEMU/KVM.
 #[derive(Debug, Parser)]
-#[command(name = "kvmc", version, max_term_width = 100, after_help = "Examples:
+#[command(
+    name = "kvmc",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:
   kvmc up                      3 masters, 3 workers, 1 load balancer
   kvmc ssh master0             a shell on a node
   ansible -i inventory all -m ping
   kvmc stop; kvmc start        same machines, same addresses, same data
-  kvmc down                    nothing left but the template")]
+  kvmc down                    nothing left but the template"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -30,7 +35,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: Flags,
         #[command(flatten)]
-        start: Start,
+        start: StartFlags,
         /// Print the steps, and do nothing
         #[arg(long)]
         dry_run: bool,
@@ -38,7 +43,7 @@ pub(crate) enum Command {
     /// Start a cluster that was stopped
     Start {
         #[command(flatten)]
-        start: Start,
+        start: StartFlags,
     },
     /// Shut all nodes down; disks and addresses stay
     Stop {
@@ -109,7 +114,7 @@ pub(crate) enum ImageCommand {
 
 /// How a start is carried out.
 #[derive(Debug, Args)]
-pub(crate) struct Start {
+pub(crate) struct StartFlags {
     /// Seconds each node has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
@@ -140,7 +145,12 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     worker_ram: Option<String>,
     /// RAM of a load balancer [default: 2G]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, alias = "load-balancer-ram")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        alias = "load-balancer-ram"
+    )]
     lbl_ram: Option<String>,
     /// Disk of each node; a bare number is GB [default: 4G]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
@@ -192,5 +202,15 @@ impl Flags {
         .into_iter()
         .filter_map(|(key, value)| Some((key, (value.clone()?, Source::Flag(key.flag())))))
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
     }
 }

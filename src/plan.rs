@@ -12,19 +12,33 @@ pub(crate) enum Step {
     /// Write the record, the secrets, and the files for Ansible and ssh.
     Record,
     EnableForwarding,
-    CreateBridge { name: String, address: String },
-    ApplyNat { table: String },
+    CreateBridge {
+        name: String,
+        address: String,
+    },
+    ApplyNat {
+        table: String,
+    },
     StartKeeper,
-    CloneDisk { node: String },
-    StartNode { node: String },
+    CloneDisk {
+        node: String,
+    },
+    StartNode {
+        node: String,
+    },
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Record => write!(f, "write the record, the keys, inventory, ssh_config and known_hosts"),
+            Self::Record => write!(
+                f,
+                "write the record, the keys, inventory, ssh_config and known_hosts"
+            ),
             Self::EnableForwarding => write!(f, "switch net.ipv4.ip_forward on"),
-            Self::CreateBridge { name, address } => write!(f, "create the bridge {name} with {address}"),
+            Self::CreateBridge { name, address } => {
+                write!(f, "create the bridge {name} with {address}")
+            }
             Self::ApplyNat { table } => write!(f, "apply the nft table inet {table}"),
             Self::StartKeeper => write!(f, "start the keeper (DHCP)"),
             Self::CloneDisk { node } => write!(f, "clone the disk of {node}"),
@@ -58,12 +72,26 @@ pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
     unless(seen.recorded, Step::Record);
     unless(seen.forwarding, Step::EnableForwarding);
     let address = format!("{}/{}", network.gateway, network.subnet.prefix());
-    unless(seen.bridge, Step::CreateBridge { name: network.bridge.clone(), address });
-    unless(seen.nat, Step::ApplyNat { table: network.table.clone() });
+    unless(
+        seen.bridge,
+        Step::CreateBridge {
+            name: network.bridge.clone(),
+            address,
+        },
+    );
+    unless(
+        seen.nat,
+        Step::ApplyNat {
+            table: network.table.clone(),
+        },
+    );
     unless(seen.keeper, Step::StartKeeper);
     for node in &wanted.nodes {
         let name = node.name.clone();
-        unless(seen.disks.contains(&name), Step::CloneDisk { node: name.clone() });
+        unless(
+            seen.disks.contains(&name),
+            Step::CloneDisk { node: name.clone() },
+        );
         unless(seen.running.contains(&name), Step::StartNode { node: name });
     }
     steps
@@ -78,7 +106,11 @@ mod tests {
     fn from_nothing_everything_is_made_in_order() {
         let steps = plan(&record(), &Seen::default());
         assert_eq!(
-            steps.iter().take(6).map(ToString::to_string).collect::<Vec<_>>(),
+            steps
+                .iter()
+                .take(6)
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
             [
                 "write the record, the keys, inventory, ssh_config and known_hosts",
                 "switch net.ipv4.ip_forward on",
@@ -106,6 +138,11 @@ mod tests {
         };
         assert!(plan(&wanted, &seen).is_empty());
         seen.running.remove("worker1");
-        assert_eq!(plan(&wanted, &seen), [Step::StartNode { node: "worker1".to_owned() }]);
+        assert_eq!(
+            plan(&wanted, &seen),
+            [Step::StartNode {
+                node: "worker1".to_owned()
+            }]
+        );
     }
 }

@@ -12,14 +12,21 @@ const SPARE: u64 = 160 << 20;
 ///
 /// # Errors
 /// The program that failed, with its words.
-pub(crate) fn build(recipe: &Recipe, dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(), ImageError> {
+pub(crate) fn build(
+    recipe: &Recipe,
+    dir: &Path,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), ImageError> {
     let root = dir.join("root");
     say("installing packages");
     exec::run("mmdebstrap", &mmdebstrap(recipe, &root))?;
     say("preparing the file system");
     tree::finish(&root)?;
     let release = kernel_release(&root)?;
-    fs_err::copy(root.join(format!("boot/vmlinuz-{release}")), dir.join("vmlinuz"))?;
+    fs_err::copy(
+        root.join(format!("boot/vmlinuz-{release}")),
+        dir.join("vmlinuz"),
+    )?;
     fs_err::write(dir.join("initrd"), initrd::make(&root, &release)?)?;
     for entry in fs_err::read_dir(root.join("boot"))? {
         fs_err::remove_file(entry?.path())?;
@@ -64,7 +71,9 @@ fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
 }
 
 fn kernel_release(root: &Path) -> Result<String, ImageError> {
-    let lacks = || ImageError::Incomplete { what: "a kernel in /usr/lib/modules".to_owned() };
+    let lacks = || ImageError::Incomplete {
+        what: "a kernel in /usr/lib/modules".to_owned(),
+    };
     fs_err::read_dir(root.join("usr/lib/modules"))?
         .flatten()
         .filter_map(|e| e.file_name().into_string().ok())
@@ -78,15 +87,34 @@ fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
     let raw = dir.join("disk.raw");
     let text = |p: &Path| p.display().to_string();
     let arguments: Vec<String> = [
-        "-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-L", "kvmc", "-E",
-        "lazy_itable_init=0,lazy_journal_init=0", "-d",
+        "-q",
+        "-F",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-m",
+        "0",
+        "-L",
+        "kvmc",
+        "-E",
+        "lazy_itable_init=0,lazy_journal_init=0",
+        "-d",
     ]
     .map(str::to_owned)
     .into_iter()
     .chain([text(root), text(&raw), format!("{}k", size / 1024)])
     .collect();
     exec::run("mke2fs", &arguments)?;
-    let convert = ["convert", "-f", "raw", "-O", "qcow2", &text(&raw), &text(&dir.join("disk.qcow2"))];
+    let convert = [
+        "convert",
+        "-f",
+        "raw",
+        "-O",
+        "qcow2",
+        &text(&raw),
+        &text(&dir.join("disk.qcow2")),
+    ];
     exec::run("qemu-img", &convert.map(str::to_owned))?;
     Ok(fs_err::remove_file(&raw)?)
 }

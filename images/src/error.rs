@@ -68,6 +68,9 @@ impl ImageError {
 /// fs-err's errors name the operation and the path themselves.
 impl From<std::io::Error> for ImageError {
     fn from(source: std::io::Error) -> Self {
-        Self::Io { what: "work on the image".to_owned(), source }
+        Self::Io {
+            what: "work on the image".to_owned(),
+            source,
+        }
     }
 }

@@ -13,7 +13,10 @@ const SHOWN: usize = 6;
 /// Its command line, status and the end of its standard error.
 pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError> {
     let shown = || format!("{program} {}", arguments.join(" "));
-    #[expect(clippy::disallowed_methods, reason = "the one place that runs programs")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that runs programs"
+    )]
     let output = Command::new(program)
         .args(arguments)
         .env("LC_ALL", "C.UTF-8")
@@ -25,8 +28,14 @@ pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError>
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<_> = said.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    let tail = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default();
+    let lines: Vec<_> = said
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    let tail = lines
+        .get(lines.len().saturating_sub(SHOWN)..)
+        .unwrap_or_default();
     Err(ImageError::Program {
         command: shown(),
         status: output.status.to_string(),

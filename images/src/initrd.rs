@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::ImageError;
 
 /// Modules that a root on virtio-blk may need; one that the kernel has built in is not there.
-const MODULES: [&str; 7] =
-    ["virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_blk", "ext4"];
+const MODULES: [&str; 7] = [
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_blk",
+    "ext4",
+];
 const INIT: &[u8] = include_bytes!("../guest/init");
 const FILE: u32 = 0o100_755;
 const FOLDER: u32 = 0o040_755;
@@ -28,7 +35,11 @@ pub(crate) fn make(root: &Path, release: &str) -> Result<Vec<u8>, ImageError> {
     let listing = fs_err::read_to_string(modules.join("modules.dep"))?;
     for (number, path) in wanted(&listing).into_iter().enumerate() {
         // Insertion is in the order of names.
-        archive.add(&format!("modules/{number}.ko"), FILE, &module(&modules.join(path))?);
+        archive.add(
+            &format!("modules/{number}.ko"),
+            FILE,
+            &module(&modules.join(path))?,
+        );
     }
     Ok(archive.finish())
 }
@@ -38,8 +49,14 @@ fn wanted(listing: &str) -> Vec<PathBuf> {
     let mut order: Vec<PathBuf> = Vec::new();
     for name in MODULES {
         for line in listing.lines() {
-            let Some((path, needs)) = line.split_once(':') else { continue };
-            let stem = path.rsplit('/').next().and_then(|f| f.split('.').next()).unwrap_or_default();
+            let Some((path, needs)) = line.split_once(':') else {
+                continue;
+            };
+            let stem = path
+                .rsplit('/')
+                .next()
+                .and_then(|f| f.split('.').next())
+                .unwrap_or_default();
             if stem.replace('-', "_") != name {
                 continue;
             }
@@ -109,7 +126,10 @@ mod tests {
     #[test]
     fn modules_come_after_what_they_need() {
         let listing = "kernel/a/virtio_blk.ko.xz: kernel/a/virtio_ring.ko kernel/a/virtio.ko\nkernel/a/virtio_ring.ko: kernel/a/virtio.ko\nkernel/a/virtio.ko:\nkernel/b/other.ko:\n";
-        let names: Vec<_> = wanted(listing).iter().map(|p| p.file_name().unwrap().to_owned()).collect();
+        let names: Vec<_> = wanted(listing)
+            .iter()
+            .map(|p| p.file_name().unwrap().to_owned())
+            .collect();
         assert_eq!(names, ["virtio.ko", "virtio_ring.ko", "virtio_blk.ko.xz"]);
     }
 

@@ -40,19 +40,28 @@ pub fn inspect(path: &Path) -> Result<Header, ImageError> {
     let mut bytes = Vec::new();
     let file = fs_err::File::open(path)?;
     file.take(CLUSTER).read_to_end(&mut bytes)?;
-    parse(&bytes).map_err(|why| ImageError::Unfit { path: path.to_owned(), why })
+    parse(&bytes).map_err(|why| ImageError::Unfit {
+        path: path.to_owned(),
+        why,
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<Header, String> {
-    let word = |at: usize| -> Option<u32> { Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)) };
-    let long = |at: usize| -> Option<u64> { Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?)) };
+    let word = |at: usize| -> Option<u32> {
+        Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    };
+    let long = |at: usize| -> Option<u64> {
+        Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+    };
     let cut = || "is cut short".to_owned();
     if bytes.get(..4) != Some(MAGIC.as_slice()) {
         return Err("is not a qcow2 image".to_owned());
     }
     let version = word(4).ok_or_else(cut)?;
     if version != 2 && version != 3 {
-        return Err(format!("is a qcow2 of version {version}; 2 and 3 are known"));
+        return Err(format!(
+            "is a qcow2 of version {version}; 2 and 3 are known"
+        ));
     }
     if word(32).ok_or_else(cut)? != 0 {
         return Err("is encrypted".to_owned());
@@ -64,13 +73,21 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
     let length = word(16).ok_or_else(cut)? as usize;
     let backing_file = match (offset, length) {
         (0, _) | (_, 0) => None,
-        (_, length) if length > LONGEST_NAME => return Err("has an impossible backing file".to_owned()),
+        (_, length) if length > LONGEST_NAME => {
+            return Err("has an impossible backing file".to_owned());
+        }
         (offset, length) => {
-            let name = offset.checked_add(length).and_then(|end| bytes.get(offset..end)).ok_or_else(cut)?;
+            let name = offset
+                .checked_add(length)
+                .and_then(|end| bytes.get(offset..end))
+                .ok_or_else(cut)?;
             Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
         }
     };
-    Ok(Header { virtual_size: long(24).ok_or_else(cut)?, backing_file })
+    Ok(Header {
+        virtual_size: long(24).ok_or_else(cut)?,
+        backing_file,
+    })
 }
 
 /// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`; four clusters, mostly holes.
@@ -78,14 +95,22 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
 /// # Errors
 /// A size below the backing image's, which qemu-img would take in silence; a file that is there.
 pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), ImageError> {
-    let unfit = |why: String| ImageError::Unfit { path: path.to_owned(), why };
+    let unfit = |why: String| ImageError::Unfit {
+        path: path.to_owned(),
+        why,
+    };
     let below = inspect(backing)?.virtual_size;
     if size < below {
-        return Err(unfit(format!("would be smaller ({size} bytes) than its template ({below} bytes)")));
+        return Err(unfit(format!(
+            "would be smaller ({size} bytes) than its template ({below} bytes)"
+        )));
     }
     let name = backing.as_os_str().as_bytes();
     if name.len() > LONGEST_NAME {
-        return Err(unfit(format!("has a template with a path of {} bytes, {LONGEST_NAME} at most", name.len())));
+        return Err(unfit(format!(
+            "has a template with a path of {} bytes, {LONGEST_NAME} at most",
+            name.len()
+        )));
     }
     let entries = size.div_ceil(PER_L1_ENTRY);
     let l1_clusters = (entries * 8).div_ceil(CLUSTER);
@@ -111,7 +136,10 @@ pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), Imag
     };
     write().map_err(|source| {
         let _half_made = std::fs::remove_file(path);
-        ImageError::Io { what: format!("write {}", path.display()), source }
+        ImageError::Io {
+            what: format!("write {}", path.display()),
+            source,
+        }
     })
 }
 
@@ -164,15 +192,26 @@ mod tests {
         let base = template(dir.path(), 1 << 30);
         let over = dir.path().join("over.qcow2");
         create_overlay(&over, &base, 4 << 30).unwrap();
-        assert_eq!(inspect(&over).unwrap(), Header { virtual_size: 4 << 30, backing_file: Some(base.clone()) });
-        assert!(create_overlay(&over, &base, 4 << 30).is_err(), "an overlay that is there is not replaced");
+        assert_eq!(
+            inspect(&over).unwrap(),
+            Header {
+                virtual_size: 4 << 30,
+                backing_file: Some(base.clone())
+            }
+        );
+        assert!(
+            create_overlay(&over, &base, 4 << 30).is_err(),
+            "an overlay that is there is not replaced"
+        );
     }
 
     #[test]
     fn an_overlay_below_its_template_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let base = template(dir.path(), 1 << 30);
-        let error = create_overlay(&dir.path().join("o"), &base, 1 << 29).unwrap_err().to_string();
+        let error = create_overlay(&dir.path().join("o"), &base, 1 << 29)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("smaller"), "{error}");
         assert!(!dir.path().join("o").exists());
     }
@@ -183,7 +222,10 @@ mod tests {
         let base = dir.path().join("base.qcow2");
         let text = |p: &Path| p.display().to_string();
         let create = ["create", "-f", "qcow2", &text(&base), "1G"].map(str::to_owned);
-        if !["/usr/bin/qemu-img", "/bin/qemu-img"].iter().any(|p| Path::new(p).exists()) {
+        if !["/usr/bin/qemu-img", "/bin/qemu-img"]
+            .iter()
+            .any(|p| Path::new(p).exists())
+        {
             println!("skipped: qemu-img is not installed");
             return;
         }

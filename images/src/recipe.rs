@@ -35,7 +35,9 @@ impl FromStr for Architecture {
         match text {
             "amd64" | "adm64" | "x86_64" => Ok(Self::Amd64),
             "arm64" | "aarch64" => Ok(Self::Arm64),
-            _ => Err(ImageError::Recipe { what: format!("`{text}` is neither amd64 nor arm64") }),
+            _ => Err(ImageError::Recipe {
+                what: format!("`{text}` is neither amd64 nor arm64"),
+            }),
         }
     }
 }
@@ -66,22 +68,35 @@ impl Recipe {
     ) -> Result<Self, ImageError> {
         let word = |text: &str, extra: &str| {
             text.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
         };
         if !word(suite, "-.") {
-            return Err(ImageError::Recipe { what: format!("`{suite}` is not the name of a suite, such as trixie") });
+            return Err(ImageError::Recipe {
+                what: format!("`{suite}` is not the name of a suite, such as trixie"),
+            });
         }
         if let Some(bad) = packages.iter().find(|p| !word(p, "+-.:")) {
-            return Err(ImageError::Recipe { what: format!("`{bad}` is not the name of a package") });
+            return Err(ImageError::Recipe {
+                what: format!("`{bad}` is not the name of a package"),
+            });
         }
         let is_address = |m: &str| m.contains("://") && !m.contains(char::is_whitespace);
         if let Some(bad) = mirror.filter(|m| !is_address(m)) {
-            return Err(ImageError::Recipe { what: format!("`{bad}` is not a mirror's address, such as http://…/debian") });
+            return Err(ImageError::Recipe {
+                what: format!("`{bad}` is not a mirror's address, such as http://…/debian"),
+            });
         }
         let mut packages = packages.to_vec();
         packages.sort();
         packages.dedup();
-        Ok(Self { suite: suite.to_owned(), architecture, mirror: mirror.map(str::to_owned), packages })
+        Ok(Self {
+            suite: suite.to_owned(),
+            architecture,
+            mirror: mirror.map(str::to_owned),
+            packages,
+        })
     }
 
     /// A digest of the recipe and of all that this version of kvmc puts into a template.
@@ -124,7 +139,9 @@ pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String
     };
     let mut line = format!("{console} root=/dev/vda rw net.ifnames=0 panic=-1 quiet");
     if emulated {
-        line.push_str(" mitigations=off audit=0 cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1");
+        line.push_str(
+            " mitigations=off audit=0 cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1",
+        );
         if architecture == Architecture::Amd64 {
             line.push_str(" tsc=reliable no_timer_check");
         }
@@ -141,7 +158,8 @@ mod tests {
         let plain = Recipe::new("trixie", Architecture::Amd64, None, &[]).unwrap();
         let vim = Recipe::new("trixie", Architecture::Amd64, None, &["vim".to_owned()]).unwrap();
         let old = Recipe::new("bookworm", Architecture::Amd64, None, &[]).unwrap();
-        let near = Recipe::new("trixie", Architecture::Amd64, Some("http://m/debian"), &[]).unwrap();
+        let near =
+            Recipe::new("trixie", Architecture::Amd64, Some("http://m/debian"), &[]).unwrap();
         let keys = [&plain, &vim, &old, &near].map(Recipe::key);
         for (i, key) in keys.iter().enumerate() {
             assert!(!keys[..i].contains(key));

@@ -57,7 +57,9 @@ impl Store {
     /// The store below a state folder, which need not be there yet.
     #[must_use]
     pub fn open(root: &Path) -> Self {
-        Self { images: root.join("images") }
+        Self {
+            images: root.join("images"),
+        }
     }
 
     /// The image built from `recipe` by this version of kvmc.
@@ -84,7 +86,17 @@ impl Store {
         let [disk, kernel, initrd] = FILES.map(|name| directory.join(name));
         let virtual_size = qcow2::inspect(&disk)?.virtual_size;
         let name = meta.recipe.name();
-        Ok(Image { id: id.to_owned(), name, recipe: meta.recipe, directory, disk, kernel, initrd, virtual_size, digests: meta.digests })
+        Ok(Image {
+            id: id.to_owned(),
+            name,
+            recipe: meta.recipe,
+            directory,
+            disk,
+            kernel,
+            initrd,
+            virtual_size,
+            digests: meta.digests,
+        })
     }
 
     /// All images.
@@ -102,9 +114,13 @@ impl Store {
     /// The program that failed; nothing half-made is left.
     pub fn build(&self, recipe: &Recipe, say: &mut dyn FnMut(&str)) -> Result<Image, ImageError> {
         fs_err::create_dir_all(&self.images)?;
-        let lock = File::create(self.images.join("lock")).map_err(ImageError::io("open the store's lock"))?;
-        let _held = Flock::lock(lock, FlockArg::LockExclusive)
-            .map_err(|(_, e)| ImageError::Io { what: "lock the store".to_owned(), source: e.into() })?;
+        let lock = File::create(self.images.join("lock"))
+            .map_err(ImageError::io("open the store's lock"))?;
+        let _held =
+            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| ImageError::Io {
+                what: "lock the store".to_owned(),
+                source: e.into(),
+            })?;
         self.sweep();
         if let Some(image) = self.find(recipe)? {
             return Ok(image);
@@ -112,16 +128,30 @@ impl Store {
         let work = tempfile::Builder::new()
             .prefix(BUILD)
             .tempdir_in(&self.images)
-            .map_err(ImageError::io(format!("make a folder in {}", self.images.display())))?;
+            .map_err(ImageError::io(format!(
+                "make a folder in {}",
+                self.images.display()
+            )))?;
         build::build(recipe, work.path(), say)?;
-        let digests = FILES.iter().map(|name| digest(&work.path().join(name))).collect::<Result<Vec<_>, _>>()?;
+        let digests = FILES
+            .iter()
+            .map(|name| digest(&work.path().join(name)))
+            .collect::<Result<Vec<_>, _>>()?;
         let all = hex(&Sha256::digest(digests.join(" ")));
         let id = all.get(..ID_LENGTH).unwrap_or(&all).to_owned();
-        let meta = Meta { format: 1, key: recipe.key(), recipe: recipe.clone(), digests };
+        let meta = Meta {
+            format: 1,
+            key: recipe.key(),
+            recipe: recipe.clone(),
+            digests,
+        };
         let text = serde_json::to_vec_pretty(&meta).unwrap_or_default();
         fs_err::write(work.path().join("image.json"), text)?;
         File::open(work.path().join("image.json"))?.sync_all()?;
-        std::fs::set_permissions(work.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        std::fs::set_permissions(
+            work.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )?;
         fs_err::rename(work.keep(), self.images.join(&id))?;
         File::open(&self.images)?.sync_all()?;
         self.get(&id)
@@ -136,7 +166,11 @@ impl Store {
             let path = image.directory.join(name);
             let found = digest(&path)?;
             if &found != expected {
-                return Err(ImageError::Changed { path, expected: expected.clone(), found });
+                return Err(ImageError::Changed {
+                    path,
+                    expected: expected.clone(),
+                    found,
+                });
             }
         }
         Ok(())
@@ -166,7 +200,11 @@ impl Store {
 
     /// Takes away what builders that are gone have left; called with the lock held, so none is at it.
     fn sweep(&self) {
-        for entry in std::fs::read_dir(&self.images).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(&self.images)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if entry.file_name().to_string_lossy().starts_with(BUILD) {
                 let _next_time = std::fs::remove_dir_all(entry.path());
             }
@@ -191,8 +229,10 @@ impl Store {
     fn meta(&self, id: &str) -> Result<Meta, ImageError> {
         let path = self.images.join(id).join("image.json");
         let bytes = fs_err::read(&path)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| ImageError::Unfit { path, why: format!("is damaged: {e}") })
+        serde_json::from_slice(&bytes).map_err(|e| ImageError::Unfit {
+            path,
+            why: format!("is damaged: {e}"),
+        })
     }
 }
 

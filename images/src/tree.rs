@@ -27,16 +27,36 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 11] = [
+pub(crate) const FILES: [(&str, &str); 12] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
-    ("etc/systemd/system/kvmc-agent.service", include_str!("../guest/kvmc-agent.service")),
-    ("etc/systemd/network/10-eth0.network", include_str!("../guest/eth0.network")),
-    ("etc/systemd/journald.conf.d/kvmc.conf", include_str!("../guest/journald.conf")),
-    ("etc/systemd/system.conf.d/kvmc.conf", include_str!("../guest/system.conf")),
-    ("etc/ssh/sshd_config.d/kvmc.conf", include_str!("../guest/sshd.conf")),
+    (
+        "etc/systemd/system/kvmc-agent.service",
+        include_str!("../guest/kvmc-agent.service"),
+    ),
+    (
+        "etc/systemd/network/10-eth0.network",
+        include_str!("../guest/eth0.network"),
+    ),
+    (
+        "etc/systemd/journald.conf.d/kvmc.conf",
+        include_str!("../guest/journald.conf"),
+    ),
+    (
+        "etc/systemd/system.conf.d/kvmc.conf",
+        include_str!("../guest/system.conf"),
+    ),
+    (
+        "etc/ssh/sshd_config.d/kvmc.conf",
+        include_str!("../guest/sshd.conf"),
+    ),
     ("etc/sudoers.d/kvmc", "admin ALL=(ALL) NOPASSWD: ALL\n"),
     ("etc/hostname", "localhost\n"),
     ("etc/fstab", ""),
+    // As other distributions have it: ping needs no capability then.
+    (
+        "etc/sysctl.d/10-ping.conf",
+        "net.ipv4.ping_group_range = 0 2147483647\n",
+    ),
     ("etc/motd", ""),
     // The unit that would take /run/nologin away again is masked below.
     ("etc/tmpfiles.d/systemd-nologin.conf", ""),
@@ -125,14 +145,21 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
         fs_err::write(&path, text)?;
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
     }
-    fs_err::set_permissions(root.join("etc/sudoers.d/kvmc"), std::fs::Permissions::from_mode(0o440))?;
+    fs_err::set_permissions(
+        root.join("etc/sudoers.d/kvmc"),
+        std::fs::Permissions::from_mode(0o440),
+    )?;
     let units = root.join("etc/systemd/system");
     for unit in MASKED {
         let _none_there = std::fs::remove_file(units.join(unit));
         symlink("/dev/null", units.join(unit)).map_err(ImageError::io(format!("mask {unit}")))?;
     }
     for unit in ["kvmc-agent.service", "systemd-networkd.service"] {
-        let from = if units.join(unit).exists() { "/etc/systemd/system" } else { "/usr/lib/systemd/system" };
+        let from = if units.join(unit).exists() {
+            "/etc/systemd/system"
+        } else {
+            "/usr/lib/systemd/system"
+        };
         enable(&units, "multi-user.target.wants", from, unit)?;
     }
     for path in REMOVED {
@@ -141,7 +168,8 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
     // systemd takes an empty file for a machine that has booted before: no first-boot work, and the
     // agent writes the true one before anything asks.
     fs_err::write(root.join("etc/machine-id"), "")?;
-    symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id")).map_err(ImageError::io("link machine-id"))?;
+    symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id"))
+        .map_err(ImageError::io("link machine-id"))?;
     add_admin(root)
 }
 
@@ -155,7 +183,10 @@ fn enable(units: &Path, wants: &str, from: &str, unit: &str) -> Result<(), Image
 /// The user, without a password until the agent brings one.
 fn add_admin(root: &Path) -> Result<(), ImageError> {
     for (file, line) in [
-        ("etc/passwd", "admin:x:1000:1000:admin:/home/admin:/bin/bash\n"),
+        (
+            "etc/passwd",
+            "admin:x:1000:1000:admin:/home/admin:/bin/bash\n",
+        ),
         ("etc/group", "admin:x:1000:\n"),
         ("etc/shadow", "admin:!:19000:0:99999:7:::\n"),
         ("etc/gshadow", "admin:!::\n"),
@@ -172,7 +203,8 @@ fn add_admin(root: &Path) -> Result<(), ImageError> {
         let skeleton = root.join("etc/skel").join(file);
         if skeleton.exists() {
             fs_err::copy(&skeleton, home.join(file))?;
-            chown(home.join(file), Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))?;
+            chown(home.join(file), Some(1000), Some(1000))
+                .map_err(ImageError::io("own the home folder"))?;
         }
     }
     chown(&home, Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))

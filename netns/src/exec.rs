@@ -34,7 +34,11 @@ impl fmt::Display for Failure {
 
 /// Runs `program` with `input` on its stdin and returns its stdout; waits for its end.
 pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, ExecError> {
-    let error = |failure, source| ExecError { command: [&[program], arguments].concat().join(" "), failure, source };
+    let error = |failure, source| ExecError {
+        command: [&[program], arguments].concat().join(" "),
+        failure,
+        source,
+    };
     // Ordinary users' PATH often lacks the folders that hold network programs.
     let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     #[allow(clippy::disallowed_methods, reason = "this is the place")]
@@ -48,8 +52,13 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
         .spawn()
         .map_err(|source| error(Failure::Start, Some(source)))?;
     // A program that dies early closes its stdin; its own words then say more than the broken pipe.
-    let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().map_err(|source| error(Failure::Start, Some(source)))?;
+    let written = child
+        .stdin
+        .take()
+        .map_or(Ok(()), |mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child
+        .wait_with_output()
+        .map_err(|source| error(Failure::Start, Some(source)))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(error(Failure::Exit(output.status, stderr), None));

@@ -19,7 +19,11 @@ impl Nat {
     /// The text that nft(8) applies in one transaction, so that twice is the same as once.
     #[must_use]
     pub fn render(&self) -> String {
-        let Nat { table, bridge, subnet } = self;
+        let Nat {
+            table,
+            bridge,
+            subnet,
+        } = self;
         let subnet = format!("{}/{}", subnet.network(), subnet.prefix());
         format!(
             r#"add table inet {table}
@@ -80,7 +84,12 @@ mod tests {
     #[test]
     fn the_text_replaces_the_table_and_drops_what_is_unasked() {
         let subnet = "192.168.80.0/24".parse().unwrap();
-        let text = Nat { table: "kvmc_k80".to_owned(), bridge: "k80".to_owned(), subnet }.render();
+        let text = Nat {
+            table: "kvmc_k80".to_owned(),
+            bridge: "k80".to_owned(),
+            subnet,
+        }
+        .render();
         assert!(text.starts_with("add table inet kvmc_k80\ndelete table inet kvmc_k80\n"));
         assert!(text.contains("ip saddr 192.168.80.0/24 ip daddr != { 192.168.80.0/24, 224.0.0.0/4, 255.255.255.255 } masquerade"));
         let at = |what: &str| text.find(what).unwrap();

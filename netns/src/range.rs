@@ -89,8 +89,12 @@ const PRIVATE: [Ipv4Network; 5] = [
 ];
 
 /// Where a free subnet is looked for, first to last: seldom-used corners before whole blocks.
-const CANDIDATES: [Ipv4Network; 4] =
-    [block([10, 80, 0, 0], 12), block([172, 16, 0, 0], 12), block([192, 168, 0, 0], 16), block([10, 0, 0, 0], 8)];
+const CANDIDATES: [Ipv4Network; 4] = [
+    block([10, 80, 0, 0], 12),
+    block([172, 16, 0, 0], 12),
+    block([192, 168, 0, 0], 16),
+    block([10, 0, 0, 0], 8),
+];
 
 /// Longer than this, a route is to a place; shorter, it covers more than any private block and is a
 /// default route in disguise, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
@@ -144,8 +148,14 @@ impl fmt::Display for Conflict {
         write!(f, "{} overlaps ", self.wanted)?;
         match &self.what {
             ConflictWith::Interface { name, network } => write!(f, "{network} on {name}"),
-            ConflictWith::Route { destination, link: Some(link) } => write!(f, "the route to {destination} by {link}"),
-            ConflictWith::Route { destination, link: None } => write!(f, "the route to {destination}"),
+            ConflictWith::Route {
+                destination,
+                link: Some(link),
+            } => write!(f, "the route to {destination} by {link}"),
+            ConflictWith::Route {
+                destination,
+                link: None,
+            } => write!(f, "the route to {destination}"),
         }
     }
 }
@@ -154,21 +164,42 @@ impl fmt::Display for Conflict {
 ///
 /// Default routes do not count, nor do routes to more than any private block holds; nor anything of
 /// `ignore_link`, which is how an existing bridge does not collide with itself.
-pub fn overlap(want: Ipv4Network, addresses: &[Address], routes: &[Route], ignore_link: Option<u32>) -> Option<Conflict> {
-    let interface = addresses.iter().filter(|address| Some(address.link) != ignore_link).find_map(|address| {
-        let IpNetwork::V4(network) = address.network else { return None };
-        let name = address.link_name.clone();
-        network.overlaps(want).then_some(ConflictWith::Interface { name, network })
-    });
+pub fn overlap(
+    want: Ipv4Network,
+    addresses: &[Address],
+    routes: &[Route],
+    ignore_link: Option<u32>,
+) -> Option<Conflict> {
+    let interface = addresses
+        .iter()
+        .filter(|address| Some(address.link) != ignore_link)
+        .find_map(|address| {
+            let IpNetwork::V4(network) = address.network else {
+                return None;
+            };
+            let name = address.link_name.clone();
+            network
+                .overlaps(want)
+                .then_some(ConflictWith::Interface { name, network })
+        });
     let route = || {
-        let others = routes.iter().filter(|route| ignore_link.is_none() || route.link != ignore_link);
+        let others = routes
+            .iter()
+            .filter(|route| ignore_link.is_none() || route.link != ignore_link);
         others.into_iter().find_map(|route| {
-            let IpNetwork::V4(destination) = route.destination else { return None };
+            let IpNetwork::V4(destination) = route.destination else {
+                return None;
+            };
             let collides = destination.prefix() >= SHORTEST_PLACE && destination.overlaps(want);
-            collides.then(|| ConflictWith::Route { destination, link: route.link_name.clone() })
+            collides.then(|| ConflictWith::Route {
+                destination,
+                link: route.link_name.clone(),
+            })
         })
     };
-    interface.or_else(route).map(|what| Conflict { wanted: want, what })
+    interface
+        .or_else(route)
+        .map(|what| Conflict { wanted: want, what })
 }
 
 /// A private subnet of this prefix length that overlaps nothing in `taken`, for a suggestion.
@@ -182,7 +213,9 @@ pub fn free_subnet(prefix: u8, taken: &[IpNetwork]) -> Option<Ipv4Network> {
             _ => None,
         })
         .collect();
-    CANDIDATES.iter().find_map(|candidates| first_free(*candidates, prefix, &taken))
+    CANDIDATES
+        .iter()
+        .find_map(|candidates| first_free(*candidates, prefix, &taken))
 }
 
 fn first_free(within: Ipv4Network, prefix: u8, taken: &[Ipv4Network]) -> Option<Ipv4Network> {
@@ -193,8 +226,11 @@ fn first_free(within: Ipv4Network, prefix: u8, taken: &[Ipv4Network]) -> Option<
     let mut start = u64::from(u32::from(within.network()));
     let end = u64::from(u32::from(within.broadcast()));
     while start + size - 1 <= end {
-        let candidate = Ipv4Network::new(Ipv4Addr::from(u32::try_from(start).ok()?), prefix).ok()?;
-        let Some(hit) = taken.iter().find(|network| network.overlaps(candidate)) else { return Some(candidate) };
+        let candidate =
+            Ipv4Network::new(Ipv4Addr::from(u32::try_from(start).ok()?), prefix).ok()?;
+        let Some(hit) = taken.iter().find(|network| network.overlaps(candidate)) else {
+            return Some(candidate);
+        };
         // Past the obstacle, on the next boundary.
         let past = u64::from(u32::from(hit.broadcast())) + 1;
         start = past.max(start + size).next_multiple_of(size);
@@ -210,15 +246,26 @@ pub fn validate_subnet(text: &str) -> Result<Ipv4Network, SubnetError> {
         Ok(IpNetwork::V6(_)) => return Err(SubnetError::Ipv6(text.to_owned())),
         _ => return Err(SubnetError::Syntax(text.to_owned())),
     };
-    let subnet = Ipv4Network::new(network.network(), network.prefix()).map_err(|_| SubnetError::Syntax(text.to_owned()))?;
-    if let Some((block, purpose)) = RESERVED.iter().find(|(block, _)| block.contains(subnet.ip())) {
-        return Err(SubnetError::Reserved { subnet: network, block: *block, purpose });
+    let subnet = Ipv4Network::new(network.network(), network.prefix())
+        .map_err(|_| SubnetError::Syntax(text.to_owned()))?;
+    if let Some((block, purpose)) = RESERVED
+        .iter()
+        .find(|(block, _)| block.contains(subnet.ip()))
+    {
+        return Err(SubnetError::Reserved {
+            subnet: network,
+            block: *block,
+            purpose,
+        });
     }
     if !(MIN_PREFIX..=MAX_PREFIX).contains(&network.prefix()) {
         return Err(SubnetError::Size(network));
     }
     if network != subnet {
-        return Err(SubnetError::HostBits { given: network, meant: subnet });
+        return Err(SubnetError::HostBits {
+            given: network,
+            meant: subnet,
+        });
     }
     if !PRIVATE.iter().any(|block| block.contains(subnet.ip())) {
         return Err(SubnetError::Public(network));
@@ -232,7 +279,10 @@ pub fn validate_link_name(name: &str) -> Result<(), NameError> {
     // The kernel forbids `/`, `:` and whitespace, and makes a number of `%d`; nft would end the name at a
     // quote and match any name with an asterisk.
     let forbidden = |letter: char| {
-        !letter.is_ascii() || letter.is_ascii_control() || letter.is_ascii_whitespace() || "/:%*\"\\".contains(letter)
+        !letter.is_ascii()
+            || letter.is_ascii_control()
+            || letter.is_ascii_whitespace()
+            || "/:%*\"\\".contains(letter)
     };
     let reason = if name.is_empty() {
         NameReason::Empty
@@ -246,7 +296,10 @@ pub fn validate_link_name(name: &str) -> Result<(), NameError> {
     } else {
         return Ok(());
     };
-    Err(NameError { name: name.to_owned(), reason })
+    Err(NameError {
+        name: name.to_owned(),
+        reason,
+    })
 }
 
 #[cfg(test)]

@@ -22,7 +22,11 @@ pub struct SysctlError {
 /// Names are those of sysctl(8): `net.ipv4.ip_forward`, or with slashes, which a link name with a
 /// dot in it needs: `net/ipv6/conf/eth0.100/disable_ipv6`.
 pub fn read(name: &str) -> Result<Option<String>, SysctlError> {
-    let failed = |source| SysctlError { verb: "read", name: name.to_owned(), source };
+    let failed = |source| SysctlError {
+        verb: "read",
+        name: name.to_owned(),
+        source,
+    };
     let path = path_of(name).map_err(failed)?;
     match fs_err::read_to_string(path) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
@@ -37,7 +41,11 @@ pub fn write(name: &str, value: &str) -> Result<Change, SysctlError> {
     if read(name)?.as_deref() == Some(value) {
         return Ok(Change::Unchanged);
     }
-    let failed = |source| SysctlError { verb: "write", name: name.to_owned(), source };
+    let failed = |source| SysctlError {
+        verb: "write",
+        name: name.to_owned(),
+        source,
+    };
     let path = path_of(name).map_err(failed)?;
     fs_err::OpenOptions::new()
         .write(true)
@@ -50,15 +58,29 @@ pub fn write(name: &str, value: &str) -> Result<Change, SysctlError> {
 /// sysctl(8): the first separator met, dot or slash, is the separator; the other is then a letter.
 fn path_of(name: &str) -> io::Result<PathBuf> {
     let relative = match name.find(['.', '/']) {
-        Some(at) if name[at..].starts_with('.') => {
-            name.chars().map(|letter| if letter == '.' { '/' } else if letter == '/' { '.' } else { letter }).collect()
-        }
+        Some(at) if name[at..].starts_with('.') => name
+            .chars()
+            .map(|letter| {
+                if letter == '.' {
+                    '/'
+                } else if letter == '/' {
+                    '.'
+                } else {
+                    letter
+                }
+            })
+            .collect(),
         _ => name.to_owned(),
     };
     let relative = Path::new(&relative);
-    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = relative
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     if !plain || relative.as_os_str().is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the name of a parameter"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not the name of a parameter",
+        ));
     }
     Ok(Path::new("/proc/sys").join(relative))
 }
@@ -72,8 +94,14 @@ mod tests {
         for (name, path) in [
             ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward"),
             ("net/ipv4/ip_forward", "/proc/sys/net/ipv4/ip_forward"),
-            ("net.ipv4.conf.eth0/100.forwarding", "/proc/sys/net/ipv4/conf/eth0.100/forwarding"),
-            ("net/ipv4/conf/eth0.100/forwarding", "/proc/sys/net/ipv4/conf/eth0.100/forwarding"),
+            (
+                "net.ipv4.conf.eth0/100.forwarding",
+                "/proc/sys/net/ipv4/conf/eth0.100/forwarding",
+            ),
+            (
+                "net/ipv4/conf/eth0.100/forwarding",
+                "/proc/sys/net/ipv4/conf/eth0.100/forwarding",
+            ),
         ] {
             assert_eq!(path_of(name).unwrap(), Path::new(path));
         }
@@ -90,6 +118,9 @@ mod tests {
     fn an_unknown_parameter_is_none_and_cannot_be_written() {
         assert_eq!(read("net.ipv4.no_such_parameter").unwrap(), None);
         let error = write("net.ipv4.no_such_parameter", "1").unwrap_err();
-        assert_eq!(error.to_string(), "cannot write the kernel parameter `net.ipv4.no_such_parameter`");
+        assert_eq!(
+            error.to_string(),
+            "cannot write the kernel parameter `net.ipv4.no_such_parameter`"
+        );
     }
 }

@@ -13,7 +13,11 @@ mod ioctl {
     use nix::libc;
 
     // The kernel declares the argument as int, but it reads and writes a whole ifreq.
-    nix::ioctl_write_ptr_bad!(tunsetiff, nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()), libc::ifreq);
+    nix::ioctl_write_ptr_bad!(
+        tunsetiff,
+        nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
+        libc::ifreq
+    );
 }
 
 /// Makes a new tap named `name` in the network namespace of this thread. It lives as long as the

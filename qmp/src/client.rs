@@ -83,13 +83,25 @@ impl Client {
         let (client, events) = Self::start(stream, log, Some(greeted));
         match tokio::time::timeout(deadline, greeting).await {
             Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(ConnectError::Ended { path: path.to_owned() }),
-            Err(_) => return Err(ConnectError::NoGreeting { path: path.to_owned(), deadline }),
+            Ok(Err(_)) => {
+                return Err(ConnectError::Ended {
+                    path: path.to_owned(),
+                });
+            }
+            Err(_) => {
+                return Err(ConnectError::NoGreeting {
+                    path: path.to_owned(),
+                    deadline,
+                });
+            }
         }
         client
             .request("qmp_capabilities", json!({}), deadline)
             .await
-            .map_err(|source| ConnectError::Negotiation { path: path.to_owned(), source })?;
+            .map_err(|source| ConnectError::Negotiation {
+                path: path.to_owned(),
+                source,
+            })?;
         Ok((client, events))
     }
 
@@ -104,7 +116,10 @@ impl Client {
     ) -> Result<(Self, Events), ConnectError> {
         let stream = tokio::time::timeout(deadline, connect(path))
             .await
-            .map_err(|_| ConnectError::NoGreeting { path: path.to_owned(), deadline })??;
+            .map_err(|_| ConnectError::NoGreeting {
+                path: path.to_owned(),
+                deadline,
+            })??;
         Ok(Self::start(stream, log, None))
     }
 
@@ -124,11 +139,17 @@ impl Client {
     /// # Errors
     /// See [`ExecuteError`].
     pub async fn execute<C: QmpCommand>(&self, command: C) -> Result<C::Ok, ExecuteError> {
-        let arguments = serde_json::to_value(&command)
-            .map_err(|source| ExecuteError::Decode { command: C::NAME.to_owned(), source })?;
-        let answer = self.request(C::NAME, arguments, deadline_of(C::NAME)).await?;
-        serde_json::from_value(answer)
-            .map_err(|source| ExecuteError::Decode { command: C::NAME.to_owned(), source })
+        let arguments = serde_json::to_value(&command).map_err(|source| ExecuteError::Decode {
+            command: C::NAME.to_owned(),
+            source,
+        })?;
+        let answer = self
+            .request(C::NAME, arguments, deadline_of(C::NAME))
+            .await?;
+        serde_json::from_value(answer).map_err(|source| ExecuteError::Decode {
+            command: C::NAME.to_owned(),
+            source,
+        })
     }
 
     /// Executes any command.
@@ -162,7 +183,9 @@ impl Client {
     /// # Errors
     /// See [`ExecuteError`].
     pub async fn pass_fd(&self, name: &str, fd: OwnedFd) -> Result<(), ExecuteError> {
-        self.call("getfd", json!({ "fdname": name }), Some(fd), false, QUICK).await.map(drop)
+        self.call("getfd", json!({ "fdname": name }), Some(fd), false, QUICK)
+            .await
+            .map(drop)
     }
 
     /// `quit`. QEMU may end before its answer is out, which is what was asked.
@@ -190,20 +213,33 @@ impl Client {
         secret: bool,
         deadline: Duration,
     ) -> Result<Value, ExecuteError> {
-        let disconnected = || ExecuteError::Disconnected { command: name.to_owned() };
+        let disconnected = || ExecuteError::Disconnected {
+            command: name.to_owned(),
+        };
         let (answer, answered) = oneshot::channel();
-        let call = Call { name: name.to_owned(), arguments, fd, secret, answer };
+        let call = Call {
+            name: name.to_owned(),
+            arguments,
+            fd,
+            secret,
+            answer,
+        };
         let exchange = async {
             self.calls.send(call).await.map_err(|_| disconnected())?;
             answered.await.map_err(|_| disconnected())
         };
         match tokio::time::timeout(deadline, exchange).await {
-            Err(_) => Err(ExecuteError::Timeout { command: name.to_owned(), deadline }),
+            Err(_) => Err(ExecuteError::Timeout {
+                command: name.to_owned(),
+                deadline,
+            }),
             Ok(Err(e)) => Err(e),
             Ok(Ok(Outcome::Return(value))) => Ok(value),
-            Ok(Ok(Outcome::Error { class, desc })) => {
-                Err(ExecuteError::Refused { command: name.to_owned(), class, desc })
-            }
+            Ok(Ok(Outcome::Error { class, desc })) => Err(ExecuteError::Refused {
+                command: name.to_owned(),
+                class,
+                desc,
+            }),
         }
     }
 }
@@ -211,7 +247,10 @@ impl Client {
 async fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
     UnixStream::connect(path)
         .await
-        .map_err(|source| ConnectError::Socket { path: path.to_owned(), source })
+        .map_err(|source| ConnectError::Socket {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn deadline_of(command: &str) -> Duration {

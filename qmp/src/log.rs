@@ -24,9 +24,18 @@ impl ExchangeLog {
     /// # Errors
     /// The system's.
     pub fn open(path: &Path, max_bytes: u64) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, length, max_bytes })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+            max_bytes,
+        })
     }
 
     /// A full disk costs the log, never the connection.
@@ -39,9 +48,14 @@ impl ExchangeLog {
                 *self = fresh;
             }
         }
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |d| d.as_secs_f64());
         let end = text.floor_char_boundary(LONGEST_LINE);
-        let line = format!("{time:.3} {direction} {}\n", text.get(..end).unwrap_or_default());
+        let line = format!(
+            "{time:.3} {direction} {}\n",
+            text.get(..end).unwrap_or_default()
+        );
         if self.file.write_all(line.as_bytes()).is_ok() {
             self.length += line.len() as u64;
         }

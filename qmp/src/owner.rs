@@ -53,7 +53,13 @@ pub(crate) async fn run(
     greeted: Option<oneshot::Sender<()>>,
 ) {
     let is_qmp = greeted.is_some();
-    let mut owner = Owner { pending: HashMap::new(), queue, log, greeted, is_qmp };
+    let mut owner = Owner {
+        pending: HashMap::new(),
+        queue,
+        log,
+        greeted,
+        is_qmp,
+    };
     let mut received = Vec::new();
     let mut next_id = 1;
     loop {
@@ -85,7 +91,11 @@ impl Owner {
             line["arguments"] = json!({});
         }
         if let Some(log) = &mut self.log {
-            let shown = if call.secret { json!({ "execute": call.name, "id": id }).to_string() } else { line.to_string() };
+            let shown = if call.secret {
+                json!({ "execute": call.name, "id": id }).to_string()
+            } else {
+                line.to_string()
+            };
             log.write("->", &shown);
         }
         call.arguments = Value::Null;
@@ -142,15 +152,29 @@ impl Owner {
             self.queue.news.notify_one();
             return true;
         }
-        let Some(call) = value.get("id").and_then(Value::as_u64).and_then(|id| self.pending.remove(&id))
+        let Some(call) = value
+            .get("id")
+            .and_then(Value::as_u64)
+            .and_then(|id| self.pending.remove(&id))
         else {
             self.note("<- late", &value.to_string());
             return true;
         };
-        self.note("<-", &if call.secret { json!({ "id": value["id"] }) } else { value.clone() }.to_string());
+        self.note(
+            "<-",
+            &if call.secret {
+                json!({ "id": value["id"] })
+            } else {
+                value.clone()
+            }
+            .to_string(),
+        );
         let text = |key: &str| value["error"][key].as_str().unwrap_or("unknown").to_owned();
         let outcome = if value.get("error").is_some() {
-            Outcome::Error { class: text("class"), desc: text("desc") }
+            Outcome::Error {
+                class: text("class"),
+                desc: text("desc"),
+            }
         } else {
             Outcome::Return(value.get("return").cloned().unwrap_or_default())
         };
@@ -168,13 +192,24 @@ impl Owner {
 /// Writes all of `bytes`, the descriptor with the first of them (`SCM_RIGHTS`, unix(7)).
 async fn write(stream: &UnixStream, mut bytes: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
     let raw = fd.map(|fd| [fd.as_raw_fd()]);
-    let mut rights = raw.as_ref().map(|fds| ControlMessage::ScmRights(fds.as_slice()));
+    let mut rights = raw
+        .as_ref()
+        .map(|fds| ControlMessage::ScmRights(fds.as_slice()));
     while !bytes.is_empty() {
         let sent = stream
             .async_io(Interest::WRITABLE, || {
-                let messages = rights.as_ref().map(std::slice::from_ref).unwrap_or_default();
-                sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], messages, MsgFlags::MSG_NOSIGNAL, None)
-                    .map_err(io::Error::from)
+                let messages = rights
+                    .as_ref()
+                    .map(std::slice::from_ref)
+                    .unwrap_or_default();
+                sendmsg::<()>(
+                    stream.as_raw_fd(),
+                    &[IoSlice::new(bytes)],
+                    messages,
+                    MsgFlags::MSG_NOSIGNAL,
+                    None,
+                )
+                .map_err(io::Error::from)
             })
             .await?;
         rights = None;

@@ -34,12 +34,18 @@ fn files(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> Vec<File> 
 /// Paths are absolute, so it serves from any folder; a blank in one is quoted for Ansible's own
 /// splitting and for ssh's.
 fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> String {
-    let mut text = format!("{HEADER} for cluster {}; gone with `kvmc down`\n", record.spec.name);
+    let mut text = format!(
+        "{HEADER} for cluster {}; gone with `kvmc down`\n",
+        record.spec.name
+    );
     for role in Role::ALL {
         let _infallible = writeln!(text, "\n[{}]", role.group());
         for node in record.nodes.iter().filter(|n| n.role == role) {
-            let _infallible =
-                writeln!(text, "{} ansible_host={} cluster_hostname={}", node.name, node.address, node.name);
+            let _infallible = writeln!(
+                text,
+                "{} ansible_host={} cluster_hostname={}",
+                node.name, node.address, node.name
+            );
         }
     }
     let key = folder.join("id_rsa").display().to_string();
@@ -72,10 +78,14 @@ fn ssh_config(record: &ClusterRecord, folder: &Path) -> String {
 fn known_hosts(record: &ClusterRecord, secrets: &Secrets) -> String {
     let mut text = String::new();
     for node in &record.nodes {
-        let Some(keys) = secrets.hosts.get(&node.name) else { continue };
+        let Some(keys) = secrets.hosts.get(&node.name) else {
+            continue;
+        };
         for key in [&keys.ed25519, &keys.rsa] {
             let mut words = key.public.split_whitespace();
-            let (Some(kind), Some(blob)) = (words.next(), words.next()) else { continue };
+            let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
+                continue;
+            };
             let _infallible = writeln!(text, "{},{} {kind} {blob}", node.name, node.address);
         }
     }
@@ -138,7 +148,9 @@ pub(super) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir)
 /// # Errors
 /// Those that were changed, or the system's.
 pub(super) fn remove(record: &ClusterRecord, secrets: Option<&Secrets>) -> Result<()> {
-    let Some(secrets) = secrets else { return Ok(()) };
+    let Some(secrets) = secrets else {
+        return Ok(());
+    };
     let mut changed = Vec::new();
     for (name, _, text) in files(record, secrets, &record.project) {
         let path = record.project.join(name);
@@ -151,7 +163,10 @@ pub(super) fn remove(record: &ClusterRecord, secrets: Option<&Secrets>) -> Resul
     if changed.is_empty() {
         Ok(())
     } else {
-        bail!("left in place, since they were changed after kvmc wrote them: {}", changed.join(", "))
+        bail!(
+            "left in place, since they were changed after kvmc wrote them: {}",
+            changed.join(", ")
+        )
     }
 }
 
@@ -170,7 +185,10 @@ mod tests {
     fn the_inventory_has_the_groups_of_the_scripts() {
         let text = inventory(&record(), &secrets(), Path::new("/my project"));
         assert!(text.starts_with(HEADER));
-        let at = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("no {needle} in\n{text}"));
+        let at = |needle: &str| {
+            text.find(needle)
+                .unwrap_or_else(|| panic!("no {needle} in\n{text}"))
+        };
         assert!(at("[masters]") < at("master0 ansible_host=192.168.80.2 cluster_hostname=master0"));
         assert!(at("master2") < at("[workers]"));
         assert!(at("worker2") < at("[load_balancers]"));
@@ -187,7 +205,10 @@ mod tests {
         check_folder(dir.path()).unwrap();
         std::fs::write(dir.path().join("inventory"), "[mine]\n").unwrap();
         let error = check_folder(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("inventory exists and was not made by kvmc"), "{error}");
+        assert!(
+            error.contains("inventory exists and was not made by kvmc"),
+            "{error}"
+        );
         std::fs::write(dir.path().join("inventory"), format!("{HEADER}\n")).unwrap();
         check_folder(dir.path()).unwrap();
         std::fs::write(dir.path().join("id_rsa"), "key").unwrap();
@@ -204,7 +225,10 @@ mod tests {
         }
         std::fs::write(dir.path().join("inventory"), format!("{HEADER}\nmore")).unwrap();
         assert!(remove(&record, Some(&secrets())).is_err());
-        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         assert_eq!(left, ["inventory"]);
     }
 }

@@ -86,7 +86,11 @@ impl One {
         let node = self.record.node(&self.name)?;
         let dir = self.dir.node(&self.name);
         let network = &self.record.network;
-        let spec = TapSpec { name: node.tap.clone(), bridge: network.bridge.clone(), mtu: network.mtu };
+        let spec = TapSpec {
+            name: node.tap.clone(),
+            bridge: network.bridge.clone(),
+            mtu: network.mtu,
+        };
         let tap = self.links.create_tap(&spec).await?;
         let mut running = launch(Launch {
             cluster: &self.record.spec.name,
@@ -117,7 +121,9 @@ impl One {
         let mine = format!("\"node\":\"{}\"", self.name);
         let last = events.lines().rfind(|l| l.contains(&mine));
         let value = last.and_then(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        value.and_then(|v| Some(v.get("event")?.as_str()?.to_owned())).unwrap_or_else(|| "started".to_owned())
+        value
+            .and_then(|v| Some(v.get("event")?.as_str()?.to_owned()))
+            .unwrap_or_else(|| "started".to_owned())
     }
 
     async fn follow(&self, mut board: watch::Receiver<Board>, reached: &mut Stage) -> Result<()> {
@@ -153,7 +159,10 @@ async fn until_dead(running: &mut Running, dir: &NodeDir) -> String {
     let said = std::fs::read_to_string(dir.qemu_log()).unwrap_or_default();
     let said = said.trim();
     if said.is_empty() {
-        format!("{status}, without a word; see {}", dir.console_log().display())
+        format!(
+            "{status}, without a word; see {}",
+            dir.console_log().display()
+        )
     } else {
         format!("{status}: {said}")
     }
@@ -168,6 +177,14 @@ fn console_tail(dir: &NodeDir) -> String {
         .collect();
     let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     let from = lines.len().saturating_sub(CONSOLE_LINES);
-    let tail: Vec<_> = lines.iter().skip(from).map(|l| format!("  | {l}")).collect();
-    if tail.is_empty() { "  | (nothing)".to_owned() } else { tail.join("\n") }
+    let tail: Vec<_> = lines
+        .iter()
+        .skip(from)
+        .map(|l| format!("  | {l}"))
+        .collect();
+    if tail.is_empty() {
+        "  | (nothing)".to_owned()
+    } else {
+        tail.join("\n")
+    }
 }

@@ -21,20 +21,31 @@ pub(crate) struct Removed {
 }
 
 /// Removes a cluster. The guests' data goes with it, so they are not asked to shut down.
-pub(crate) async fn down(mut record: ClusterRecord, state: &State, dir: &ClusterDir, links: &Links) -> Removed {
+pub(crate) async fn down(
+    mut record: ClusterRecord,
+    state: &State,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Removed {
     let mut errors = Vec::new();
     let was_stopped = record.phase == Phase::Stopped;
     record.phase = Phase::Removing;
     errors.extend(record.save(dir).err());
-    let handles: Vec<_> =
-        record.nodes.iter().filter_map(|n| process(dir, &n.name, &n.uuid)).collect();
+    let handles: Vec<_> = record
+        .nodes
+        .iter()
+        .filter_map(|n| process(dir, &n.name, &n.uuid))
+        .collect();
     for handle in &handles {
         errors.extend(handle.signal(Signal::SIGKILL).err());
     }
     errors.extend(Keeper::of(dir, &record.spec.name).end().await.err());
     for handle in &handles {
         if !handle.ended(Duration::from_secs(10)).await {
-            errors.push(anyhow::anyhow!("a QEMU of `{}` does not end", record.spec.name));
+            errors.push(anyhow::anyhow!(
+                "a QEMU of `{}` does not end",
+                record.spec.name
+            ));
         }
     }
     if !was_stopped {
@@ -45,5 +56,8 @@ pub(crate) async fn down(mut record: ClusterRecord, state: &State, dir: &Cluster
     errors.extend(fs_err::remove_dir_all(dir.path()).err().map(Into::into));
     // The last cluster's folder of clusters; refused while there is another.
     let _others_there = std::fs::remove_dir(state.clusters());
-    Removed { killed: handles.len(), errors }
+    Removed {
+        killed: handles.len(),
+        errors,
+    }
 }

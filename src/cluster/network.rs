@@ -33,7 +33,11 @@ pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<NetworkR
         subnet: spec.subnet,
         gateway: gateway(spec.subnet),
         mtu: uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU)),
-        table: format!("kvmc_{}", spec.bridge.replace(|c: char| !c.is_ascii_alphanumeric(), "_")),
+        table: format!(
+            "kvmc_{}",
+            spec.bridge
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+        ),
         dns: resolvers(),
         forwarding_was_off: false,
         namespace: namespace()?,
@@ -78,9 +82,16 @@ fn nameservers(text: &str) -> Vec<Ipv4Addr> {
 pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> {
     if let Some(link) = links.find(&spec.bridge).await? {
         let all = links.list().await?;
-        let ports: Vec<_> =
-            all.iter().filter(|l| l.master == Some(link.index)).map(|l| l.name.as_str()).collect();
-        let ports = if ports.is_empty() { String::new() } else { format!(", ports: {}", ports.join(", ")) };
+        let ports: Vec<_> = all
+            .iter()
+            .filter(|l| l.master == Some(link.index))
+            .map(|l| l.name.as_str())
+            .collect();
+        let ports = if ports.is_empty() {
+            String::new()
+        } else {
+            format!(", ports: {}", ports.join(", "))
+        };
         bail!(
             "{} exists and was not made by kvmc for this cluster (kind: {}{ports}); pass --bridge NAME for another name, or remove it with `ip link delete {}`",
             spec.bridge,
@@ -114,10 +125,15 @@ pub(super) struct NetworkSeen {
 pub(super) async fn look(network: &NetworkRecord, links: &Links) -> Result<NetworkSeen> {
     let bridge = match links.find(&network.bridge).await? {
         Some(link) => {
-            let address = IpNetwork::V4(Ipv4Network::new(network.gateway, network.subnet.prefix())?);
+            let address =
+                IpNetwork::V4(Ipv4Network::new(network.gateway, network.subnet.prefix())?);
             link.up
                 && link.mtu == network.mtu
-                && links.addresses().await?.iter().any(|a| a.link == link.index && a.network == address)
+                && links
+                    .addresses()
+                    .await?
+                    .iter()
+                    .any(|a| a.link == link.index && a.network == address)
         }
         None => false,
     };
@@ -149,17 +165,30 @@ pub(super) fn disable_forwarding() -> Result<()> {
 pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Result<()> {
     let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
     links
-        .ensure_bridge(&BridgeSpec { name: network.bridge.clone(), mac: network.mac, mtu: network.mtu, address })
+        .ensure_bridge(&BridgeSpec {
+            name: network.bridge.clone(),
+            mac: network.mac,
+            mtu: network.mtu,
+            address,
+        })
         .await?;
     Ok(())
 }
 
 pub(super) fn nat(network: &NetworkRecord) -> Nat {
-    Nat { table: network.table.clone(), bridge: network.bridge.clone(), subnet: network.subnet }
+    Nat {
+        table: network.table.clone(),
+        bridge: network.bridge.clone(),
+        subnet: network.subnet,
+    }
 }
 
 /// Takes the network away; what is gone already is done. Goes on past errors and returns them.
-pub(super) async fn remove(record: &ClusterRecord, links: &Links, others_run: bool) -> Vec<anyhow::Error> {
+pub(super) async fn remove(
+    record: &ClusterRecord,
+    links: &Links,
+    others_run: bool,
+) -> Vec<anyhow::Error> {
     let network = &record.network;
     let mut errors = Vec::new();
     if let Err(e) = nat(network).remove() {
@@ -212,7 +241,10 @@ pub(super) fn tap_name(bridge: &str, node: &str) -> String {
     }
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(readable.as_bytes());
-    format!("kvmc{}", crate::node::identity::hex(digest.get(..5).unwrap_or_default()))
+    format!(
+        "kvmc{}",
+        crate::node::identity::hex(digest.get(..5).unwrap_or_default())
+    )
 }
 
 #[cfg(test)]
@@ -221,7 +253,8 @@ mod tests {
 
     #[test]
     fn resolvers_on_loopback_are_of_no_use_to_a_node() {
-        let text = "# x\nnameserver 127.0.0.53\nnameserver 203.0.113.5\nnameserver fe80::1\nsearch a\n";
+        let text =
+            "# x\nnameserver 127.0.0.53\nnameserver 203.0.113.5\nnameserver fe80::1\nsearch a\n";
         assert_eq!(nameservers(text), [Ipv4Addr::new(203, 0, 113, 5)]);
     }
 

@@ -39,7 +39,15 @@ pub(crate) async fn design(
         None => network::design(&spec, links).await?,
     };
     let nodes = existing.map(|r| r.nodes.clone()).unwrap_or_default();
-    let mut record = compose(spec, image, accelerator, project, network, dir.path(), &nodes)?;
+    let mut record = compose(
+        spec,
+        image,
+        accelerator,
+        project,
+        network,
+        dir.path(),
+        &nodes,
+    )?;
     if let Some(existing) = existing {
         record.generation = existing.generation;
         record.phase = existing.phase;
@@ -58,7 +66,10 @@ pub(super) fn compose(
     existing: &[NodeRecord],
 ) -> Result<ClusterRecord> {
     let wanted = spec.node_names();
-    if let Some(gone) = existing.iter().find(|n| !wanted.iter().any(|(name, _)| *name == n.name)) {
+    if let Some(gone) = existing
+        .iter()
+        .find(|n| !wanted.iter().any(|(name, _)| *name == n.name))
+    {
         bail!(
             "cluster `{}` has {} and fewer nodes are asked for; `kvmc down` first, a node is not removed from under a cluster",
             spec.name,
@@ -66,7 +77,11 @@ pub(super) fn compose(
         );
     }
     let mut addresses: HashSet<Ipv4Addr> = existing.iter().map(|n| n.address).collect();
-    let mut macs: HashSet<_> = existing.iter().map(|n| n.mac).chain([network.mac]).collect();
+    let mut macs: HashSet<_> = existing
+        .iter()
+        .map(|n| n.mac)
+        .chain([network.mac])
+        .collect();
     let mut uids: HashSet<u32> = existing.iter().map(|n| n.uid).collect();
     let mut nodes = Vec::new();
     for (name, role) in wanted {
@@ -80,9 +95,13 @@ pub(super) fn compose(
             .skip(2)
             .find(|a| *a != spec.subnet.broadcast() && !addresses.contains(a))
             .with_context(|| format!("no address is left in {} for {name}", spec.subnet))?;
-        let mac = (0..).map(|n| mac(&spec.name, &name, n)).find(|m| !macs.contains(m));
+        let mac = (0..)
+            .map(|n| mac(&spec.name, &name, n))
+            .find(|m| !macs.contains(m));
         let uid = (0..1024).map(|n| uid(dir, n)).find(|u| !uids.contains(u));
-        let (mac, uid) = mac.zip(uid).with_context(|| format!("no identity is left for {name}"))?;
+        let (mac, uid) = mac
+            .zip(uid)
+            .with_context(|| format!("no identity is left for {name}"))?;
         addresses.insert(address);
         macs.insert(mac);
         uids.insert(uid);

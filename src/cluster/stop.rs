@@ -80,7 +80,12 @@ pub(crate) async fn stop(
     }
     for node in &record.nodes {
         let dir = dir.node(&node.name);
-        for path in [dir.process(), dir.qmp_socket(), dir.agent_socket(), dir.console_socket()] {
+        for path in [
+            dir.process(),
+            dir.qmp_socket(),
+            dir.agent_socket(),
+            dir.console_socket(),
+        ] {
             if let Err(e) = remove_file(&path) {
                 errors.push(e);
             }
@@ -95,30 +100,52 @@ pub(crate) async fn stop(
 
 /// The node's QEMU: as recorded, or as found by its uuid when the record was never written.
 pub(super) fn process(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle> {
-    let recorded = read_json::<Identity>(&dir.node(node).process()).ok().flatten();
-    recorded.and_then(|identity| identity.open()).or_else(|| Identity::find(uuid)?.open())
+    let recorded = read_json::<Identity>(&dir.node(node).process())
+        .ok()
+        .flatten();
+    recorded
+        .and_then(|identity| identity.open())
+        .or_else(|| Identity::find(uuid)?.open())
 }
 
 /// Whether another cluster's nodes still need the host to route for them.
 pub(super) fn others_run(state: &State, name: &str) -> bool {
-    state.cluster_names().iter().filter(|n| *n != name).any(|other| {
-        ClusterRecord::load(&state.cluster(other))
-            .is_ok_and(|r| r.is_some_and(|r| r.phase != Phase::Stopped))
-    })
+    state
+        .cluster_names()
+        .iter()
+        .filter(|n| *n != name)
+        .any(|other| {
+            ClusterRecord::load(&state.cluster(other))
+                .is_ok_and(|r| r.is_some_and(|r| r.phase != Phase::Stopped))
+        })
 }
 
-async fn stop_one(name: &str, handle: &Handle, keeper: &Keeper, patience: Duration) -> Result<Outcome> {
+async fn stop_one(
+    name: &str,
+    handle: &Handle,
+    keeper: &Keeper,
+    patience: Duration,
+) -> Result<Outcome> {
     let began = Instant::now();
     let mut why = format!("did not power off within {} s", patience.as_secs());
     while began.elapsed() < patience {
-        if let Err(e) = keeper.ask(&Request::Powerdown { node: name.to_owned() }).await {
+        if let Err(e) = keeper
+            .ask(&Request::Powerdown {
+                node: name.to_owned(),
+            })
+            .await
+        {
             why = format!("{e:#}");
         }
         if handle.ended(ASK_AGAIN.min(patience)).await {
             return Ok(Outcome::Clean(began.elapsed()));
         }
     }
-    let _kill_comes_next = keeper.ask(&Request::Quit { node: name.to_owned() }).await;
+    let _kill_comes_next = keeper
+        .ask(&Request::Quit {
+            node: name.to_owned(),
+        })
+        .await;
     if handle.ended(GRACE).await {
         return Ok(Outcome::Forced(why));
     }

@@ -1,8 +1,8 @@
 //! A cluster for unit tests.
 
 use crate::host::Accelerator;
-use crate::node::identity::{HostKeys, KeyPair};
 use crate::node::Secrets;
+use crate::node::identity::{HostKeys, KeyPair};
 use crate::spec::{Settings, check};
 use crate::state::{ClusterRecord, NetworkRecord};
 
@@ -19,19 +19,45 @@ pub(crate) fn record() -> ClusterRecord {
         forwarding_was_off: false,
         namespace: 0,
     };
-    let accelerator = Accelerator::Tcg { why: "test".to_owned() };
-    super::record::compose(spec, "0".repeat(32), accelerator, "/project".into(), network, std::path::Path::new("/s"), &[])
-        .unwrap()
+    let accelerator = Accelerator::Tcg {
+        why: "test".to_owned(),
+    };
+    super::record::compose(
+        spec,
+        "0".repeat(32),
+        accelerator,
+        "/project".into(),
+        network,
+        std::path::Path::new("/s"),
+        &[],
+    )
+    .unwrap()
 }
 
 pub(crate) fn secrets() -> Secrets {
-    let key = |text: &str| KeyPair { private: format!("private {text}\n"), public: format!("ssh-rsa {text} x (kvmc)\n") };
+    let key = |text: &str| KeyPair {
+        private: format!("private {text}\n"),
+        public: format!("ssh-rsa {text} x (kvmc)\n"),
+    };
     let hosts = record()
         .nodes
         .iter()
-        .map(|n| (n.name.clone(), HostKeys { ed25519: key("a"), rsa: key("b") }))
+        .map(|n| {
+            (
+                n.name.clone(),
+                HostKeys {
+                    ed25519: key("a"),
+                    rsa: key("b"),
+                },
+            )
+        })
         .collect();
-    Secrets { password: "secret".to_owned(), password_hash: "$6$x".to_owned(), admin: key("k"), hosts }
+    Secrets {
+        password: "secret".to_owned(),
+        password_hash: "$6$x".to_owned(),
+        admin: key("k"),
+        hosts,
+    }
 }
 
 #[test]
@@ -63,5 +89,8 @@ fn a_node_keeps_what_it_has_when_others_join() {
     for node in &first.nodes {
         assert_eq!(next.node(&node.name).unwrap(), node);
     }
-    assert_eq!(next.node("master3").unwrap().address.to_string(), "192.168.80.9");
+    assert_eq!(
+        next.node("master3").unwrap().address.to_string(),
+        "192.168.80.9"
+    );
 }

@@ -14,7 +14,9 @@ pub(super) struct Undo {
 
 impl std::fmt::Debug for Undo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.actions.iter().map(|(what, _)| what)).finish()
+        f.debug_list()
+            .entries(self.actions.iter().map(|(what, _)| what))
+            .finish()
     }
 }
 
@@ -24,7 +26,8 @@ impl Undo {
     where
         F: Future<Output = Result<()>> + 'static,
     {
-        self.actions.push((what.into(), Box::new(move || Box::pin(action()))));
+        self.actions
+            .push((what.into(), Box::new(move || Box::pin(action()))));
     }
 
     /// Takes everything back, the last first; goes on past errors and returns them.

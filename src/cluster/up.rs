@@ -12,9 +12,7 @@ use super::{Progress, artifacts, boot, network};
 use crate::keeper::Keeper;
 use crate::node::{Identity, Secrets, clone_disk};
 use crate::plan::{Seen, Step, plan};
-use crate::state::{
-    ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json,
-};
+use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
 
 /// How `up` went.
 #[derive(Debug)]
@@ -77,7 +75,12 @@ pub(crate) async fn look(
     let secrets = read_json::<Secrets>(&dir.secrets())?;
     let has_keys = |s: &Secrets| record.nodes.iter().all(|n| s.hosts.contains_key(&n.name));
     let names = |fits: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
-        record.nodes.iter().map(|n| n.name.clone()).filter(|n| fits(n)).collect()
+        record
+            .nodes
+            .iter()
+            .map(|n| n.name.clone())
+            .filter(|n| fits(n))
+            .collect()
     };
     Ok(Seen {
         recorded: existing.is_some_and(|r| r.nodes == record.nodes && r.phase == Phase::Up)
@@ -92,7 +95,9 @@ pub(crate) async fn look(
 }
 
 fn is_running(dir: &ClusterDir, node: &str) -> bool {
-    let recorded = read_json::<Identity>(&dir.node(node).process()).ok().flatten();
+    let recorded = read_json::<Identity>(&dir.node(node).process())
+        .ok()
+        .flatten();
     recorded.is_some_and(|identity| identity.open().is_some())
 }
 
@@ -120,7 +125,9 @@ pub(crate) async fn up(
     let mut undo = Undo::default();
     if is_new {
         let dir = dir.clone();
-        undo.push("the cluster's folder", move || async move { Ok(fs_err::remove_dir_all(dir.path())?) });
+        undo.push("the cluster's folder", move || async move {
+            Ok(fs_err::remove_dir_all(dir.path())?)
+        });
     }
     let made = infrastructure(&mut record, &steps, image, dir, links, &mut undo, progress).await;
     if let Err(error) = made {
@@ -142,7 +149,10 @@ pub(crate) async fn up(
     record.phase = Phase::Up;
     record.save(dir)?;
     drop(lock);
-    Ok(Upped { started: to_start, failed })
+    Ok(Upped {
+        started: to_start,
+        failed,
+    })
 }
 
 async fn infrastructure(
@@ -188,16 +198,22 @@ async fn carry_out(
         Step::EnableForwarding => {
             record.network.forwarding_was_off = true;
             record.save(dir)?;
-            undo.push("forwarding", || async { Ok(network::disable_forwarding()?) });
+            undo.push("forwarding", || async {
+                Ok(network::disable_forwarding()?)
+            });
             network::enable_forwarding()
         }
         Step::CreateBridge { .. } => {
-            undo.push("the bridge", move || async move { network::remove_bridge(&was.network, &links).await });
+            undo.push("the bridge", move || async move {
+                network::remove_bridge(&was.network, &links).await
+            });
             let links = Links::open()?;
             network::create_bridge(&record.network, &links).await
         }
         Step::ApplyNat { .. } => {
-            undo.push("the NAT", move || async move { Ok(network::nat(&was.network).remove().map(drop)?) });
+            undo.push("the NAT", move || async move {
+                Ok(network::nat(&was.network).remove().map(drop)?)
+            });
             Ok(network::nat(&record.network).apply()?)
         }
         Step::StartKeeper => {

@@ -17,7 +17,11 @@ pub(super) fn run(scene: &Scene, flags: &Flags) -> Result<ExitCode> {
         .map(|k| {
             let value = settings.value(k);
             let shown = if value.is_empty() { "-" } else { value };
-            vec![k.name().to_owned(), shown.to_owned(), settings.source(k).to_string()]
+            vec![
+                k.name().to_owned(),
+                shown.to_owned(),
+                settings.source(k).to_string(),
+            ]
         })
         .collect();
     output::data(&output::table(&["SETTING", "VALUE", "FROM"], &rows));

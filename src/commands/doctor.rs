@@ -11,7 +11,10 @@ use crate::spec::AccelChoice;
 
 pub(super) fn run(scene: &Scene, fix: bool) -> Result<ExitCode> {
     let architecture = architecture().context("kvmc runs on amd64 and arm64 hosts")?;
-    let needs = Needs { architecture, build: true };
+    let needs = Needs {
+        architecture,
+        build: true,
+    };
     let mut checks = basics(&needs);
     let packages = packages(&checks);
     if fix && !packages.is_empty() {
@@ -29,8 +32,14 @@ pub(super) fn run(scene: &Scene, fix: bool) -> Result<ExitCode> {
         rows.push(vec!["accelerator".to_owned(), finding, what]);
     }
     output::data(&output::table(&["CHECK", "FINDING", ""], &rows));
-    let fine = !checks.iter().any(|c| matches!(c.finding, Finding::Missing { .. }));
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let fine = !checks
+        .iter()
+        .any(|c| matches!(c.finding, Finding::Missing { .. }));
+    Ok(if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn packages(checks: &[Check]) -> Vec<&'static str> {

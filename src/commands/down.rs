@@ -12,7 +12,11 @@ use crate::output;
 use crate::state::{ClusterRecord, Lock, remove_file};
 
 pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
-    let names = if all { scene.state.cluster_names() } else { vec![scene.name()?] };
+    let names = if all {
+        scene.state.cluster_names()
+    } else {
+        vec![scene.name()?]
+    };
     let mut fine = true;
     for name in &names {
         fine &= one(scene, name).await?;
@@ -24,7 +28,11 @@ pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
         // Only if nothing of the user's is in it.
         let _not_empty = std::fs::remove_dir(scene.state.root());
     }
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if fine {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn one(scene: &Scene, name: &str) -> Result<bool> {
@@ -41,7 +49,9 @@ async fn one(scene: &Scene, name: &str) -> Result<bool> {
         output::error(error);
     }
     if errors.is_empty() {
-        output::talk(&format!("cluster `{name}` is gone ({killed} nodes were running)"));
+        output::talk(&format!(
+            "cluster `{name}` is gone ({killed} nodes were running)"
+        ));
     }
     Ok(errors.is_empty())
 }

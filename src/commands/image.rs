@@ -27,14 +27,24 @@ pub(super) fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode> {
             let rows: Vec<_> = store
                 .list()?
                 .iter()
-                .map(|i| vec![i.id.clone(), i.name.clone(), approximate(i.virtual_size), users(scene, &i.id).join(" ")])
+                .map(|i| {
+                    vec![
+                        i.id.clone(),
+                        i.name.clone(),
+                        approximate(i.virtual_size),
+                        users(scene, &i.id).join(" "),
+                    ]
+                })
                 .collect();
             output::data(&output::table(&["IMAGE", "NAME", "SIZE", "USED BY"], &rows));
         }
         ImageCommand::Rm { id } => {
             let users = users(scene, &id);
             if !users.is_empty() {
-                bail!("image {id} is used by cluster {}; `kvmc down` first", users.join(", "));
+                bail!(
+                    "image {id} is used by cluster {}; `kvmc down` first",
+                    users.join(", ")
+                );
             }
             store.get(&id)?;
             store.remove(&id)?;
@@ -49,9 +59,11 @@ fn users(scene: &Scene, id: &str) -> Vec<String> {
         .state
         .cluster_names()
         .into_iter()
-        .filter(|name| match ClusterRecord::load(&scene.state.cluster(name)) {
-            Ok(record) => record.is_some_and(|r| r.image == id),
-            Err(_) => true,
-        })
+        .filter(
+            |name| match ClusterRecord::load(&scene.state.cluster(name)) {
+                Ok(record) => record.is_some_and(|r| r.image == id),
+                Err(_) => true,
+            },
+        )
         .collect()
 }

@@ -33,10 +33,21 @@ pub(crate) struct Scene {
 /// # Errors
 /// Whatever kept it from being done.
 pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
-    let state = State::locate(|name| std::env::var(name).ok(), nix::unistd::geteuid().is_root())?;
-    let context = Scene { state, cluster: cli.cluster, wait: Duration::from_secs(cli.wait) };
+    let state = State::locate(
+        |name| std::env::var(name).ok(),
+        nix::unistd::geteuid().is_root(),
+    )?;
+    let context = Scene {
+        state,
+        cluster: cli.cluster,
+        wait: Duration::from_secs(cli.wait),
+    };
     match cli.command {
-        Command::Up { flags, start, dry_run } => up::up(&context, &flags, &start, dry_run).await,
+        Command::Up {
+            flags,
+            start,
+            dry_run,
+        } => up::up(&context, &flags, &start, dry_run).await,
         Command::Start { start } => up::start(&context, &start).await,
         Command::Stop { timeout } => stop::run(&context, Duration::from_secs(timeout)).await,
         Command::Down { all } => down::run(&context, all).await,
@@ -47,7 +58,10 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Image { command } => image::run(&context, command),
         Command::Keeper { name, folder } => {
             let dir = context.state.cluster(&name);
-            anyhow::ensure!(dir.path() == Path::new(&folder), "the keeper is started by other verbs");
+            anyhow::ensure!(
+                dir.path() == Path::new(&folder),
+                "the keeper is started by other verbs"
+            );
             keeper::run(dir, name).await.map(|()| ExitCode::SUCCESS)
         }
     }
@@ -86,7 +100,9 @@ fn file() -> Result<Layer> {
     let path = Path::new("kvmc.toml");
     match fs_err::read(path) {
         Ok(bytes) => {
-            let text = String::from_utf8(bytes).ok().context("kvmc.toml is not UTF-8 text")?;
+            let text = String::from_utf8(bytes)
+                .ok()
+                .context("kvmc.toml is not UTF-8 text")?;
             Ok(parse_file(path, &text)?)
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Layer::new()),

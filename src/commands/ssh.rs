@@ -16,6 +16,11 @@ pub(super) fn run(scene: &Scene, node: &str, command: &[String]) -> Result<ExitC
     record.node(node)?;
     cluster::check_namespace(&record)?;
     #[expect(clippy::disallowed_methods, reason = "this process becomes ssh")]
-    let error = Command::new("ssh").arg("-F").arg(dir.artifact("ssh_config")).arg(node).args(command).exec();
+    let error = Command::new("ssh")
+        .arg("-F")
+        .arg(dir.artifact("ssh_config"))
+        .arg(node)
+        .args(command)
+        .exec();
     Err(error).context("failed to run ssh; `kvmc doctor --fix` installs it")
 }

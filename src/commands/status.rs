@@ -29,7 +29,11 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         Ok(Ok(board)) => Some(board),
         _ => None,
     };
-    let rows: Vec<_> = record.nodes.iter().map(|n| (n, look(&dir, n, board.as_ref()))).collect();
+    let rows: Vec<_> = record
+        .nodes
+        .iter()
+        .map(|n| (n, look(&dir, n, board.as_ref())))
+        .collect();
     if as_json {
         let nodes: Vec<_> = rows
             .iter()
@@ -49,7 +53,11 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         output::data(&format!("{whole:#}\n"));
         return Ok(ExitCode::SUCCESS);
     }
-    let keeper = if board.is_some() { "running" } else { "not running" };
+    let keeper = if board.is_some() {
+        "running"
+    } else {
+        "not running"
+    };
     output::talk(&format!(
         "cluster {name} on {} ({}), {}, keeper {keeper}",
         record.network.bridge,
@@ -60,29 +68,55 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         .iter()
         .map(|(n, row)| {
             let vcpus = vcpus(n.vcpus, &record.accelerator).to_string();
-            vec![n.name.clone(), row.state.clone(), n.address.to_string(), vcpus, n.ram.to_string(), n.disk.to_string()]
+            vec![
+                n.name.clone(),
+                row.state.clone(),
+                n.address.to_string(),
+                vcpus,
+                n.ram.to_string(),
+                n.disk.to_string(),
+            ]
         })
         .collect();
-    output::data(&output::table(&["NODE", "STATE", "ADDRESS", "VCPUS", "RAM", "DISK"], &table));
+    output::data(&output::table(
+        &["NODE", "STATE", "ADDRESS", "VCPUS", "RAM", "DISK"],
+        &table,
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
 fn look(dir: &ClusterDir, node: &NodeRecord, board: Option<&Board>) -> Row {
     let recorded = match read_json::<Identity>(&dir.node(&node.name).process()) {
         Ok(recorded) => recorded,
-        Err(e) => return Row { state: format!("unknown ({e:#})"), pid: None },
+        Err(e) => {
+            return Row {
+                state: format!("unknown ({e:#})"),
+                pid: None,
+            };
+        }
     };
-    let Some(identity) = recorded else { return Row { state: "stopped".to_owned(), pid: None } };
+    let Some(identity) = recorded else {
+        return Row {
+            state: "stopped".to_owned(),
+            pid: None,
+        };
+    };
     let view = board.and_then(|b| b.get(&node.name));
     if identity.open().is_none() {
         let how = view.filter(|v| v.stage == Stage::Ended && !v.note.is_empty());
         let how = how.map_or_else(|| "stale record".to_owned(), |v| v.note.clone());
-        return Row { state: format!("stopped ({how})"), pid: None };
+        return Row {
+            state: format!("stopped ({how})"),
+            pid: None,
+        };
     }
     let state = match view {
         Some(view) if view.stage == Stage::Ready => "ready".to_owned(),
         Some(view) => format!("running ({})", view.stage.name()),
         None => "running".to_owned(),
     };
-    Row { state, pid: Some(identity.pid) }
+    Row {
+        state,
+        pid: Some(identity.pid),
+    }
 }

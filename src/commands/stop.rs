@@ -33,5 +33,9 @@ pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
     for error in &errors {
         output::error(error);
     }
-    Ok(if clean && errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if clean && errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -9,16 +9,21 @@ use kvmc_images::{Image, Recipe, Store};
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cli::{Flags, Start};
+use crate::cli::{Flags, StartFlags};
 use crate::cluster::{self, Progress};
 use crate::host::{self, Accelerator, Finding, Needs, Room, architecture, choose, cores};
 use crate::node::vcpus;
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
 use crate::spec::{ClusterSpec, Settings, check};
-use crate::state::{ClusterDir, ClusterRecord, Lock, Phase};
+use crate::state::{ClusterDir, ClusterRecord, Lock};
 
-pub(super) async fn up(scene: &Scene, flags: &Flags, start: &Start, dry_run: bool) -> Result<ExitCode> {
+pub(super) async fn up(
+    scene: &Scene,
+    flags: &Flags,
+    start: &StartFlags,
+    dry_run: bool,
+) -> Result<ExitCode> {
     let settings = scene.settings(flags)?;
     let spec = check(&settings)?;
     let dir = scene.state.cluster(&spec.name);
@@ -29,7 +34,7 @@ pub(super) async fn up(scene: &Scene, flags: &Flags, start: &Start, dry_run: boo
     bring_up(scene, spec, &dir, existing, start, dry_run).await
 }
 
-pub(super) async fn start(scene: &Scene, start: &Start) -> Result<ExitCode> {
+pub(super) async fn start(scene: &Scene, start: &StartFlags) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
@@ -49,7 +54,14 @@ fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settin
     let changed: Vec<_> = crate::spec::Key::ALL
         .into_iter()
         .filter(|k| settings.source(*k).is_asked())
-        .map(|k| format!("{} = {} (from {})", k.name(), settings.value(k), settings.source(k)))
+        .map(|k| {
+            format!(
+                "{} = {} (from {})",
+                k.name(),
+                settings.value(k),
+                settings.source(k)
+            )
+        })
         .collect();
     bail!(
         "cluster `{}` exists with other settings, and only its number of nodes can grow; asked for now: {}; `kvmc down` first for a new one",
@@ -63,12 +75,15 @@ async fn bring_up(
     spec: ClusterSpec,
     dir: &ClusterDir,
     existing: Option<ClusterRecord>,
-    start: &Start,
+    start: &StartFlags,
     dry_run: bool,
 ) -> Result<ExitCode> {
     let began = Instant::now();
     if Some(spec.architecture) != architecture() {
-        bail!("architecture: {} guests are not yet possible on this host", spec.architecture);
+        bail!(
+            "architecture: {} guests are not yet possible on this host",
+            spec.architecture
+        );
     }
     if let Some(record) = &existing {
         cluster::check_namespace(record)?;
@@ -78,7 +93,10 @@ async fn bring_up(
     // A cluster stays on the template it was made from.
     let image = match &existing {
         Some(record) => Some(store.get(&record.image).with_context(|| {
-            format!("the template {} of cluster `{}` is gone or damaged; `kvmc down`, then `kvmc up`", record.image, spec.name)
+            format!(
+                "the template {} of cluster `{}` is gone or damaged; `kvmc down`, then `kvmc up`",
+                record.image, spec.name
+            )
         })?),
         None => store.find(&recipe)?,
     };
@@ -91,14 +109,32 @@ async fn bring_up(
     };
     let id = image.as_ref().map(|i| i.id.clone()).unwrap_or_default();
     let design = |id: String| {
-        cluster::design(spec.clone(), id, accelerator.clone(), project.clone(), dir, existing.as_ref(), &links)
+        cluster::design(
+            spec.clone(),
+            id,
+            accelerator.clone(),
+            project.clone(),
+            dir,
+            existing.as_ref(),
+            &links,
+        )
     };
     let record = design(id).await?;
     cluster::preflight(&record, dir, image.as_ref(), existing.as_ref(), &links).await?;
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
-    check_room(scene, &record, &cluster::steps(&record, &seen), image.is_none(), start.overcommit)?;
+    check_room(
+        scene,
+        &record,
+        &cluster::steps(&record, &seen),
+        image.is_none(),
+        start.overcommit,
+    )?;
     if dry_run {
-        return Ok(print_plan(&cluster::steps(&record, &seen), image.is_none(), &recipe));
+        return Ok(print_plan(
+            &cluster::steps(&record, &seen),
+            image.is_none(),
+            &recipe,
+        ));
     }
     let image = match image {
         Some(image) => image,
@@ -110,15 +146,35 @@ async fn bring_up(
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     let steps = cluster::steps(&record, &seen);
     if steps.is_empty() {
-        output::talk(&format!("cluster `{}` is up; nothing to do", record.spec.name));
+        output::talk(&format!(
+            "cluster `{}` is up; nothing to do",
+            record.spec.name
+        ));
         return Ok(ExitCode::SUCCESS);
     }
-    say_accelerator(&record);
+    if steps.iter().any(|s| matches!(s, Step::StartNode { .. })) {
+        say_accelerator(&record);
+    }
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
-    let timeout = Duration::from_secs(start.timeout.unwrap_or(if accelerator.is_kvm() { 300 } else { 900 }));
+    let timeout =
+        Duration::from_secs(
+            start
+                .timeout
+                .unwrap_or(if accelerator.is_kvm() { 300 } else { 900 }),
+        );
     let is_new = existing.is_none();
-    let work = cluster::up(record.clone(), is_new, steps, &image, dir, &links, lock, timeout, &progress);
+    let work = cluster::up(
+        record.clone(),
+        is_new,
+        steps,
+        &image,
+        dir,
+        &links,
+        lock,
+        timeout,
+        &progress,
+    );
     let upped = tokio::select! {
         upped = work => upped?,
         _ = tokio::signal::ctrl_c() => {
@@ -149,30 +205,60 @@ async fn design_again(
     dir: &ClusterDir,
     links: &Links,
 ) -> Result<ClusterRecord> {
-    cluster::design(record.spec, image.id.clone(), record.accelerator, record.project, dir, existing, links).await
+    cluster::design(
+        record.spec,
+        image.id.clone(),
+        record.accelerator,
+        record.project,
+        dir,
+        existing,
+        links,
+    )
+    .await
 }
 
 pub(super) fn recipe(spec: &ClusterSpec) -> Result<Recipe> {
     let image = &spec.image;
-    Ok(Recipe::new(&image.suite, spec.architecture, image.mirror.as_deref(), &image.packages)?)
+    Ok(Recipe::new(
+        &image.suite,
+        spec.architecture,
+        image.mirror.as_deref(),
+        &image.packages,
+    )?)
 }
 
 /// Builds a template, saying what takes so long.
 pub(super) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
     let began = Instant::now();
-    output::talk(&format!("building the template {} (once; it stays for the next clusters)", recipe.name()));
+    output::talk(&format!(
+        "building the template {} (once; it stays for the next clusters)",
+        recipe.name()
+    ));
     let image = store
         .build(recipe, &mut |what| output::talk(&format!("  {what}")))
         .context("failed to build the template")?;
-    output::talk(&format!("template {} built in {}", image.name, seconds(began.elapsed())));
+    output::talk(&format!(
+        "template {} built in {}",
+        image.name,
+        seconds(began.elapsed())
+    ));
     Ok(image)
 }
 
 fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {
-    fail_on(&host::basics(&Needs { architecture: spec.architecture, build }))
+    fail_on(&host::basics(&Needs {
+        architecture: spec.architecture,
+        build,
+    }))
 }
 
-fn check_room(scene: &Scene, record: &ClusterRecord, steps: &[Step], build: bool, overcommit: bool) -> Result<()> {
+fn check_room(
+    scene: &Scene,
+    record: &ClusterRecord,
+    steps: &[Step],
+    build: bool,
+    overcommit: bool,
+) -> Result<()> {
     let starting: Vec<_> = steps
         .iter()
         .filter_map(|s| match s {
@@ -191,7 +277,10 @@ fn check_room(scene: &Scene, record: &ClusterRecord, steps: &[Step], build: bool
         emulated: !record.accelerator.is_kvm(),
         overcommit,
     };
-    let needs = Needs { architecture: record.spec.architecture, build };
+    let needs = Needs {
+        architecture: record.spec.architecture,
+        build,
+    };
     fail_on(&host::run_checks(&needs, room, scene.state.root())?)
 }
 
@@ -203,7 +292,11 @@ fn fail_on(checks: &[host::Check]) -> Result<()> {
             _ => None,
         })
         .collect();
-    if missing.is_empty() { Ok(()) } else { bail!("{}", missing.join("\n       ")) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", missing.join("\n       "))
+    }
 }
 
 fn print_plan(steps: &[Step], build: bool, recipe: &Recipe) -> ExitCode {
@@ -214,11 +307,16 @@ fn print_plan(steps: &[Step], build: bool, recipe: &Recipe) -> ExitCode {
 }
 
 fn say_accelerator(record: &ClusterRecord) {
-    let Accelerator::Tcg { why } = &record.accelerator else { return };
+    let Accelerator::Tcg { why } = &record.accelerator else {
+        return;
+    };
     let asked = record.spec.vcpus;
     let given = vcpus(asked, &record.accelerator);
     let held = if given < asked {
-        format!("; {given} of {asked} vcpus a node, the host has {} cores", cores())
+        format!(
+            "; {given} of {asked} vcpus a node, the host has {} cores",
+            cores()
+        )
     } else {
         String::new()
     };
@@ -226,7 +324,13 @@ fn say_accelerator(record: &ClusterRecord) {
 }
 
 fn summary(record: &ClusterRecord, started: usize, began: Instant) {
-    debug_assert!(record.phase != Phase::Removing);
+    if started == 0 {
+        output::talk(&format!(
+            "cluster `{}` is whole again; all its nodes were running",
+            record.spec.name
+        ));
+        return;
+    }
     output::talk(&format!(
         "cluster `{}`: {started} of {} nodes started, all ready in {}",
         record.spec.name,

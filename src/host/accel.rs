@@ -82,14 +82,18 @@ pub(crate) fn choose(
     may_cache: bool,
 ) -> Result<Accelerator> {
     match wish {
-        AccelChoice::Tcg => Ok(Accelerator::Tcg { why: "as asked".to_owned() }),
+        AccelChoice::Tcg => Ok(Accelerator::Tcg {
+            why: "as asked".to_owned(),
+        }),
         AccelChoice::Auto => Ok(match kvm_is_unusable(state, guest, may_cache) {
             None => Accelerator::Kvm,
             Some(why) => Accelerator::Tcg { why },
         }),
         AccelChoice::Kvm => match kvm_is_unusable(state, guest, may_cache) {
             None => Ok(Accelerator::Kvm),
-            Some(why) => bail!("KVM was asked for and cannot be used: {why}; leave --accel out to emulate"),
+            Some(why) => {
+                bail!("KVM was asked for and cannot be used: {why}; leave --accel out to emulate")
+            }
         },
     }
 }
@@ -111,15 +115,24 @@ fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Optio
     let why_not = probe(guest).err().map(|e| format!("{e:#}"));
     if may_cache && private_dir(state.root()).is_ok() {
         // A cache: when it cannot be written, the next run probes again.
-        let _unwritten =
-            replace_json(&path, &Cached { boot_id: key.0, qemu: key.1, why_not: why_not.clone() }, 0o644);
+        let _unwritten = replace_json(
+            &path,
+            &Cached {
+                boot_id: key.0,
+                qemu: key.1,
+                why_not: why_not.clone(),
+            },
+            0o644,
+        );
     }
     why_not
 }
 
 fn qemu_key(program: &str) -> String {
     use std::os::unix::fs::MetadataExt;
-    let Some(path) = super::find_program(program) else { return String::new() };
+    let Some(path) = super::find_program(program) else {
+        return String::new();
+    };
     std::fs::metadata(&path)
         .map(|m| format!("{} {} {}", path.display(), m.len(), m.mtime()))
         .unwrap_or_default()
@@ -134,13 +147,27 @@ fn probe(guest: Architecture) -> Result<()> {
     const LIMIT: Duration = Duration::from_secs(5);
     let firmware = firmware().context("failed to write the probe")?;
     let arguments: &[&str] = match guest {
-        Architecture::Amd64 => &["-machine", "q35", "-device", "isa-debug-exit,iobase=0x501,iosize=1"],
+        Architecture::Amd64 => &[
+            "-machine",
+            "q35",
+            "-device",
+            "isa-debug-exit,iobase=0x501,iosize=1",
+        ],
         // There is no such device on virt: that QEMU can set up the vcpu has to do.
         Architecture::Arm64 => &["-machine", "virt,gic-version=max", "-S"],
     };
     #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
     let mut child = Command::new(program(guest))
-        .args(["-accel", "kvm", "-cpu", "host", "-m", "16", "-nodefaults", "-no-user-config"])
+        .args([
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "16",
+            "-nodefaults",
+            "-no-user-config",
+        ])
         .args(["-display", "none", "-no-reboot", "-bios"])
         .arg(firmware.path())
         .args(arguments)
@@ -154,7 +181,9 @@ fn probe(guest: Architecture) -> Result<()> {
     let status = loop {
         match child.try_wait().context("failed to wait for the probe")? {
             Some(status) => break Some(status),
-            None if guest == Architecture::Arm64 && Instant::now() + LIMIT > until + settled => break None,
+            None if guest == Architecture::Arm64 && Instant::now() + LIMIT > until + settled => {
+                break None;
+            }
             None if Instant::now() > until => break None,
             None => std::thread::sleep(Duration::from_millis(2)),
         }
@@ -162,17 +191,28 @@ fn probe(guest: Architecture) -> Result<()> {
     if status.is_none() {
         let _ended_already = child.kill();
     }
-    let output = child.wait_with_output().context("failed to wait for the probe")?;
+    let output = child
+        .wait_with_output()
+        .context("failed to wait for the probe")?;
     match status {
         Some(status) if status.code() == Some(AGREED) => Ok(()),
         None if guest == Architecture::Arm64 => Ok(()),
         Some(_) => {
             let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().map(str::trim).rfind(|l| !l.is_empty()).unwrap_or("no word from QEMU");
-            let last = last.strip_prefix(program(guest)).map_or(last, |l| l.trim_start_matches([':', ' ']));
+            let last = said
+                .lines()
+                .map(str::trim)
+                .rfind(|l| !l.is_empty())
+                .unwrap_or("no word from QEMU");
+            let last = last
+                .strip_prefix(program(guest))
+                .map_or(last, |l| l.trim_start_matches([':', ' ']));
             bail!("/dev/kvm is there but a guest does not run: {last}")
         }
-        None => bail!("/dev/kvm is there but a guest does not run: nothing for {} s", LIMIT.as_secs()),
+        None => bail!(
+            "/dev/kvm is there but a guest does not run: nothing for {} s",
+            LIMIT.as_secs()
+        ),
     }
 }
 
@@ -186,7 +226,8 @@ fn firmware() -> Result<tempfile::NamedTempFile> {
     let at = image.len() - 16;
     image[at..at + 7].copy_from_slice(&[0xba, 0x01, 0x05, 0xb0, VALUE, 0xee, 0xf4]);
     let mut file = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
-    file.write_all(&image).context("failed to write a temporary file")?;
+    file.write_all(&image)
+        .context("failed to write a temporary file")?;
     Ok(file)
 }
 
@@ -203,7 +244,17 @@ mod tests {
         let firmware = firmware().unwrap();
         #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
         let status = Command::new("qemu-system-x86_64")
-            .args(["-accel", "tcg", "-machine", "q35", "-m", "16", "-nodefaults", "-display", "none"])
+            .args([
+                "-accel",
+                "tcg",
+                "-machine",
+                "q35",
+                "-m",
+                "16",
+                "-nodefaults",
+                "-display",
+                "none",
+            ])
             .args(["-device", "isa-debug-exit,iobase=0x501,iosize=1", "-bios"])
             .arg(firmware.path())
             .status()

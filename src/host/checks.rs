@@ -17,7 +17,11 @@ pub(crate) enum Finding {
     /// Not as it should be, but nothing that stops.
     Warning { what: String, cure: String },
     /// In the way.
-    Missing { what: String, cure: String, package: Option<&'static str> },
+    Missing {
+        what: String,
+        cure: String,
+        package: Option<&'static str>,
+    },
 }
 
 /// A named check with its finding.
@@ -77,7 +81,8 @@ pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
 /// When /proc/meminfo cannot be read.
 pub(crate) fn run(needs: &Needs, room: Room, state_root: &Path) -> Result<Vec<Check>> {
     let mut checks = basics(needs);
-    let available = meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable").unwrap_or(u64::MAX);
+    let available =
+        meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable").unwrap_or(u64::MAX);
     checks.push(memory(room, available));
     if let Some(free) = free_disk(state_root) {
         checks.push(disk(room.disk, free, state_root));
@@ -128,7 +133,10 @@ fn rights() -> Check {
         .ok()
         .and_then(|s| capabilities(&s))
         .unwrap_or(u64::MAX);
-    Check { name: "rights", finding: judge_rights(effective) }
+    Check {
+        name: "rights",
+        finding: judge_rights(effective),
+    }
 }
 
 fn capabilities(status: &str) -> Option<u64> {
@@ -154,27 +162,47 @@ fn judge_rights(effective: u64) -> Finding {
 }
 
 fn memory(room: Room, available: u64) -> Check {
-    let code = if room.emulated { u64::from(TB_SIZE / 4) << 20 } else { 0 };
-    let wanted = room.ram.saturating_add(room.nodes.saturating_mul(QEMU_OVERHEAD + code));
+    let code = if room.emulated {
+        u64::from(TB_SIZE / 4) << 20
+    } else {
+        0
+    };
+    let wanted = room
+        .ram
+        .saturating_add(room.nodes.saturating_mul(QEMU_OVERHEAD + code));
     let sentence = format!(
         "{} nodes want {} of memory, {} is available",
         room.nodes,
         approximate(wanted),
         approximate(available)
     );
-    let cure = "lower MASTER_RAM, WORKER_RAM or LBL_RAM or the number of nodes, or pass --overcommit";
+    let cure =
+        "lower MASTER_RAM, WORKER_RAM or LBL_RAM or the number of nodes, or pass --overcommit";
     let finding = match (wanted <= available, room.overcommit) {
         (true, _) => Finding::Fine(sentence),
-        (false, true) => Finding::Warning { what: sentence, cure: "as --overcommit asks".to_owned() },
-        (false, false) => {
-            Finding::Missing { what: sentence, cure: cure.to_owned(), package: None }
-        }
+        (false, true) => Finding::Warning {
+            what: sentence,
+            cure: "as --overcommit asks".to_owned(),
+        },
+        (false, false) => Finding::Missing {
+            what: sentence,
+            cure: cure.to_owned(),
+            package: None,
+        },
     };
-    Check { name: "memory", finding }
+    Check {
+        name: "memory",
+        finding,
+    }
 }
 
 fn disk(wanted: u64, free: u64, at: &Path) -> Check {
-    let sentence = format!("{} needed, {} free at {}", approximate(wanted), approximate(free), at.display());
+    let sentence = format!(
+        "{} needed, {} free at {}",
+        approximate(wanted),
+        approximate(free),
+        at.display()
+    );
     let finding = if wanted <= free {
         Finding::Fine(sentence)
     } else {
@@ -184,13 +212,23 @@ fn disk(wanted: u64, free: u64, at: &Path) -> Check {
             package: None,
         }
     };
-    Check { name: "disk", finding }
+    Check {
+        name: "disk",
+        finding,
+    }
 }
 
 /// A line of `/proc/meminfo` in bytes, proc(5).
 fn meminfo(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 /// Bytes free to us on the file system where `path` is or would be.
@@ -206,33 +244,55 @@ mod tests {
 
     #[test]
     fn names_the_capability_that_is_missing() {
-        assert_eq!(capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"), Some(0x1ff_ffff_ffff));
+        assert_eq!(
+            capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"),
+            Some(0x1ff_ffff_ffff)
+        );
         let without_net_admin = !0 & !(1 << 12);
-        let Finding::Missing { what, .. } = judge_rights(without_net_admin) else { panic!() };
+        let Finding::Missing { what, .. } = judge_rights(without_net_admin) else {
+            panic!()
+        };
         assert_eq!(what, "not enough privilege: CAP_NET_ADMIN missing");
         assert!(matches!(judge_rights(!0), Finding::Fine(_)));
     }
 
     #[test]
     fn memory_is_refused_with_the_numbers() {
-        let room = Room { ram: 20 << 30, nodes: 7, ..Room::default() };
-        let Finding::Missing { what, .. } = memory(room, 9 << 30).finding else { panic!() };
+        let room = Room {
+            ram: 20 << 30,
+            nodes: 7,
+            ..Room::default()
+        };
+        let Finding::Missing { what, .. } = memory(room, 9 << 30).finding else {
+            panic!()
+        };
         assert_eq!(what, "7 nodes want 20.3G of memory, 9.0G is available");
         assert!(matches!(memory(room, 32 << 30).finding, Finding::Fine(_)));
-        let over = Room { overcommit: true, ..room };
-        assert!(matches!(memory(over, 9 << 30).finding, Finding::Warning { .. }));
+        let over = Room {
+            overcommit: true,
+            ..room
+        };
+        assert!(matches!(
+            memory(over, 9 << 30).finding,
+            Finding::Warning { .. }
+        ));
     }
 
     #[test]
     fn reads_meminfo() {
-        assert_eq!(meminfo("MemTotal: 1 kB\nMemAvailable:   24 kB\n", "MemAvailable"), Some(24 << 10));
+        assert_eq!(
+            meminfo("MemTotal: 1 kB\nMemAvailable:   24 kB\n", "MemAvailable"),
+            Some(24 << 10)
+        );
         assert_eq!(meminfo("", "MemAvailable"), None);
     }
 
     #[test]
     fn disk_is_refused_with_the_numbers() {
         let check = disk(2 << 30, 1 << 30, Path::new("/s"));
-        let Finding::Missing { what, .. } = check.finding else { panic!() };
+        let Finding::Missing { what, .. } = check.finding else {
+            panic!()
+        };
         assert_eq!(what, "2.0G needed, 1.0G free at /s");
     }
 }

@@ -36,7 +36,10 @@ fn name_for(manager: &str, debian: &str) -> String {
 /// # Errors
 /// No package manager that is known, or its failure.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
-    let Some((manager, arguments)) = MANAGERS.into_iter().find(|(m, _)| find_program(m).is_some()) else {
+    let Some((manager, arguments)) = MANAGERS
+        .into_iter()
+        .find(|(m, _)| find_program(m).is_some())
+    else {
         bail!(
             "no package manager that is known (apt-get, dnf, pacman, zypper); install by hand: {}",
             packages.join(" ")
@@ -52,7 +55,10 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn run(program: &str, arguments: &[String]) -> Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "the host's package manager, on its terminal")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the host's package manager, on its terminal"
+    )]
     let status = Command::new(program)
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")

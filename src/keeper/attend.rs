@@ -96,7 +96,11 @@ impl Attended {
     /// Brings the guest to ready, each time it boots.
     async fn guest(self, agent: Client, mut events: Events) {
         // A guest that runs already (the keeper is new, the guest is not) says no hello of itself.
-        if agent.request("ping", json!({}), Duration::from_secs(2)).await.is_ok() {
+        if agent
+            .request("ping", json!({}), Duration::from_secs(2))
+            .await
+            .is_ok()
+        {
             self.introduce(&agent).await;
         }
         while let Some(event) = events.next().await {
@@ -114,7 +118,8 @@ impl Attended {
     async fn introduce(&self, agent: &Client) {
         let name = &self.node.name;
         let pushed = async {
-            let secrets = read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
+            let secrets =
+                read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
             let arguments = identity::push(&self.cluster, &self.node, &self.network, &secrets)?;
             anyhow::Ok(agent.request_secret("identity", arguments, AGENT).await?)
         };
@@ -150,7 +155,10 @@ async fn banner(address: Ipv4Addr) -> Result<()> {
     let mut stream = TcpStream::connect((address, 22)).await?;
     let mut start = [0; 4];
     stream.read_exact(&mut start).await?;
-    anyhow::ensure!(&start == b"SSH-", "what answers on port 22 of {address} is not ssh");
+    anyhow::ensure!(
+        &start == b"SSH-",
+        "what answers on port 22 of {address} is not ssh"
+    );
     Ok(())
 }
 

@@ -28,7 +28,10 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) fn of(dir: &ClusterDir, cluster: &str) -> Self {
-        Self { dir: dir.clone(), cluster: cluster.to_owned() }
+        Self {
+            dir: dir.clone(),
+            cluster: cluster.to_owned(),
+        }
     }
 
     /// The argument that tells this cluster's keeper from every other process.
@@ -37,7 +40,9 @@ impl Keeper {
     }
 
     fn process(&self) -> Option<crate::node::Handle> {
-        let recorded = read_json::<Identity>(&self.dir.keeper_process()).ok().flatten();
+        let recorded = read_json::<Identity>(&self.dir.keeper_process())
+            .ok()
+            .flatten();
         recorded
             .and_then(|identity| identity.open())
             .or_else(|| Identity::find(&Self::mark(&self.dir))?.open())
@@ -59,7 +64,10 @@ impl Keeper {
         self.end().await?;
         let log = fs_err::File::create(self.dir.keeper_log())?.into_parts().0;
         let errors = log.try_clone().context("failed to share the log")?;
-        #[expect(clippy::disallowed_methods, reason = "this program again, as the keeper")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this program again, as the keeper"
+        )]
         let mut command = Command::new(own_program()?);
         command
             .arg("keeper")
@@ -84,12 +92,18 @@ impl Keeper {
             }
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
-        bail!("the keeper does not answer ({last}); see {}", self.dir.keeper_log().display())
+        bail!(
+            "the keeper does not answer ({last}); see {}",
+            self.dir.keeper_log().display()
+        )
     }
 
     fn log_tail(&self) -> String {
         let text = fs_err::read_to_string(self.dir.keeper_log()).unwrap_or_default();
-        text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("it said nothing").to_owned()
+        text.lines()
+            .rfind(|l| !l.trim().is_empty())
+            .unwrap_or("it said nothing")
+            .to_owned()
     }
 
     /// Ends the keeper; one that does not run is done. No VM notices.
@@ -124,7 +138,10 @@ impl Keeper {
     pub(crate) async fn ask(&self, request: &Request) -> Result<Board> {
         let exchange = async {
             let mut lines = self.send(request).await?;
-            lines.answer().await?.context("the keeper ended without an answer")?
+            lines
+                .answer()
+                .await?
+                .context("the keeper ended without an answer")?
         };
         tokio::time::timeout(ANSWER, exchange)
             .await
@@ -137,7 +154,10 @@ impl Keeper {
     /// No keeper.
     pub(crate) async fn watch(&self) -> Result<watch::Receiver<Board>> {
         let mut lines = self.send(&Request::Watch).await?;
-        let first = lines.answer().await?.context("the keeper ended without an answer")??;
+        let first = lines
+            .answer()
+            .await?
+            .context("the keeper ended without an answer")??;
         let (sender, receiver) = watch::channel(first);
         tokio::spawn(async move {
             while let Ok(Some(Ok(board))) = lines.answer().await {
@@ -156,7 +176,10 @@ impl Keeper {
             .with_context(|| format!("failed to reach the keeper at {}", path.display()))?;
         let mut line = serde_json::to_vec(request).context("failed to write a request")?;
         line.push(b'\n');
-        stream.write_all(&line).await.context("failed to ask the keeper")?;
+        stream
+            .write_all(&line)
+            .await
+            .context("failed to ask the keeper")?;
         Ok(Lines(BufReader::new(stream)))
     }
 }
@@ -167,7 +190,13 @@ impl Lines {
     /// The next answer: outside what the transport has to say, inside what the keeper has.
     async fn answer(&mut self) -> Result<Option<Result<Board>>> {
         let mut line = String::new();
-        if self.0.read_line(&mut line).await.context("failed to hear the keeper")? == 0 {
+        if self
+            .0
+            .read_line(&mut line)
+            .await
+            .context("failed to hear the keeper")?
+            == 0
+        {
             return Ok(None);
         }
         let answer = serde_json::from_str(&line).context("the keeper said what is no answer")?;

@@ -16,7 +16,9 @@ const LONGEST: u64 = 1 << 20;
 
 /// Copies the console to its log until QEMU ends.
 pub(super) async fn copy(socket: PathBuf, log: PathBuf, node: String, status: Status) {
-    let Ok(mut stream) = UnixStream::connect(&socket).await else { return };
+    let Ok(mut stream) = UnixStream::connect(&socket).await else {
+        return;
+    };
     let Ok(mut log) = Log::open(&log) else { return };
     let mut buffer = vec![0; 4096];
     loop {
@@ -38,9 +40,17 @@ struct Log {
 
 impl Log {
     fn open(path: &Path) -> std::io::Result<Self> {
-        let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
         let length = file.metadata()?.len();
-        Ok(Self { path: path.to_owned(), file, length })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+        })
     }
 
     /// A disk that is full costs the log, never the console.
@@ -69,8 +79,10 @@ mod tests {
         for _ in 0..5 * (LONGEST >> 16) {
             log.write(&[b'x'; 1 << 16]);
         }
-        let total: u64 =
-            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).sum();
+        let total: u64 = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .sum();
         assert!(total <= 2 * LONGEST + 2 * (1 << 16), "{total}");
     }
 }

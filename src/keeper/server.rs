@@ -18,7 +18,9 @@ use super::client::Keeper;
 use super::protocol::{Answer, Request, Stage};
 use super::status::Status;
 use crate::node::{Identity, identity::domain};
-use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, NodeRecord, read_json, remove_file, replace_json};
+use crate::state::{
+    ClusterDir, ClusterRecord, NetworkRecord, NodeRecord, read_json, remove_file, replace_json,
+};
 
 /// DHCP's lease time: short enough that a change of the uplink's MTU is heard within the hour.
 const LEASE_TIME: Duration = Duration::from_secs(3600);
@@ -33,13 +35,22 @@ pub(crate) async fn run(dir: ClusterDir, cluster: String) -> Result<()> {
     // Alone in its session, no terminal's end reaches it. A leader already is as good.
     let _leader_already = nix::unistd::setsid();
     let record = ClusterRecord::require(&dir, &cluster)?;
-    replace_json(&dir.keeper_process(), &Identity::of_self(&Keeper::mark(&dir))?, 0o600)?;
+    replace_json(
+        &dir.keeper_process(),
+        &Identity::of_self(&Keeper::mark(&dir))?,
+        0o600,
+    )?;
     let status = Status::new(dir.events());
     let table = Arc::new(Mutex::new(dhcp_table(&record)));
     let server = dhcp::Server::bind(&record.network.bridge)?;
     let (notices, heard) = mpsc::channel(64);
     let socket = listen(&dir)?;
-    let state = Arc::new(State { dir: dir.clone(), status: status.clone(), table: Arc::clone(&table), lines: Mutex::default() });
+    let state = Arc::new(State {
+        dir: dir.clone(),
+        status: status.clone(),
+        table: Arc::clone(&table),
+        lines: Mutex::default(),
+    });
     state.sync()?;
     tokio::spawn(follow_leases(heard, Arc::clone(&state)));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
@@ -65,13 +76,20 @@ pub(crate) async fn run(dir: ClusterDir, cluster: String) -> Result<()> {
 fn listen(dir: &ClusterDir) -> Result<UnixListener> {
     let path = dir.keeper_socket();
     remove_file(&path)?;
-    let socket = UnixListener::bind(&path).with_context(|| format!("failed to listen on {}", path.display()))?;
+    let socket = UnixListener::bind(&path)
+        .with_context(|| format!("failed to listen on {}", path.display()))?;
     fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(socket)
 }
 
 fn dhcp_table(record: &ClusterRecord) -> dhcp::Table {
-    let NetworkRecord { gateway, subnet, mtu, dns, .. } = &record.network;
+    let NetworkRecord {
+        gateway,
+        subnet,
+        mtu,
+        dns,
+        ..
+    } = &record.network;
     let config = dhcp::Config {
         server: *gateway,
         subnet: *subnet,
@@ -87,7 +105,11 @@ fn dhcp_table(record: &ClusterRecord) -> dhcp::Table {
 fn reservations(nodes: &[NodeRecord]) -> Vec<dhcp::Reservation> {
     nodes
         .iter()
-        .map(|n| dhcp::Reservation { mac: n.mac, address: n.address, hostname: n.name.clone() })
+        .map(|n| dhcp::Reservation {
+            mac: n.mac,
+            address: n.address,
+            hostname: n.name.clone(),
+        })
         .collect()
 }
 
@@ -102,15 +124,22 @@ struct State {
 impl State {
     /// Reads the record again: reservations for all nodes, attendance for those that run.
     fn sync(&self) -> Result<()> {
-        let Some(record) = ClusterRecord::load(&self.dir)? else { return Ok(()) };
+        let Some(record) = ClusterRecord::load(&self.dir)? else {
+            return Ok(());
+        };
         if let Ok(mut table) = self.table.lock() {
             table.set_reservations(reservations(&record.nodes));
         }
         for node in &record.nodes {
             let dir = self.dir.node(&node.name);
             let runs = read_json::<Identity>(&dir.process())?.is_some_and(|p| p.open().is_some());
-            let mut lines = self.lines.lock().map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
-            let attended = lines.get(&node.name).is_some_and(|l| l.has_changed().is_ok());
+            let mut lines = self
+                .lines
+                .lock()
+                .map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+            let attended = lines
+                .get(&node.name)
+                .is_some_and(|l| l.has_changed().is_ok());
             if !runs || attended {
                 continue;
             }
@@ -131,8 +160,13 @@ impl State {
     }
 
     fn lines(&self, node: &str) -> Result<Lines> {
-        let lines = self.lines.lock().map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
-        let lines = lines.get(node).with_context(|| format!("{node} is not attended"))?;
+        let lines = self
+            .lines
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+        let lines = lines
+            .get(node)
+            .with_context(|| format!("{node} is not attended"))?;
         Ok(lines.borrow().clone())
     }
 
@@ -141,7 +175,9 @@ impl State {
         let Lines { qmp, agent } = self.lines(node)?;
         let by_agent = async {
             let agent = agent.context("the agent is not there")?;
-            agent.request("shutdown", json!({ "mode": "powerdown" }), ASK_GUEST).await?;
+            agent
+                .request("shutdown", json!({ "mode": "powerdown" }), ASK_GUEST)
+                .await?;
             anyhow::Ok(())
         };
         let by_button = async {

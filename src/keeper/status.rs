@@ -25,7 +25,10 @@ pub(super) struct Status {
 impl Status {
     pub(super) fn new(events: PathBuf) -> Self {
         let (board, _) = watch::channel(Board::new());
-        Self { board, events: Arc::new(Mutex::new(Events { path: events })) }
+        Self {
+            board,
+            events: Arc::new(Mutex::new(Events { path: events })),
+        }
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Board> {
@@ -41,7 +44,10 @@ impl Status {
         self.board.send_modify(|board| {
             board.insert(
                 node.to_owned(),
-                NodeView { stage: Stage::Started, note: String::new() },
+                NodeView {
+                    stage: Stage::Started,
+                    note: String::new(),
+                },
             );
         });
         self.log(node, Stage::Started, "");
@@ -49,13 +55,18 @@ impl Status {
 
     /// A node has come to `stage`; one that it is past is no news.
     pub(super) fn reach(&self, node: &str, stage: Stage, note: &str) {
-        let news = self.board.send_if_modified(|board| match board.get_mut(node) {
-            Some(view) if view.stage < stage => {
-                *view = NodeView { stage, note: note.to_owned() };
-                true
-            }
-            _ => false,
-        });
+        let news = self
+            .board
+            .send_if_modified(|board| match board.get_mut(node) {
+                Some(view) if view.stage < stage => {
+                    *view = NodeView {
+                        stage,
+                        note: note.to_owned(),
+                    };
+                    true
+                }
+                _ => false,
+            });
         if news {
             self.log(node, stage, note);
         }
@@ -80,8 +91,11 @@ struct Events {
 
 impl Events {
     fn write(&mut self, node: &str, stage: Stage, note: &str) {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        let mut line = json!({ "time": time, "node": node, "event": stage.name(), "note": note }).to_string();
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |d| d.as_secs_f64());
+        let mut line =
+            json!({ "time": time, "node": node, "event": stage.name(), "note": note }).to_string();
         line.push('\n');
         if std::fs::metadata(&self.path).is_ok_and(|m| m.len() > LONGEST_LOG) {
             // A log: losing the one before the last costs nobody anything.

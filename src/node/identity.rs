@@ -53,13 +53,17 @@ pub(crate) struct Secrets {
 
 impl std::fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPair").field("public", &self.public).finish_non_exhaustive()
+        f.debug_struct("KeyPair")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secrets").field("hosts", &self.hosts).finish_non_exhaustive()
+        f.debug_struct("Secrets")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
     }
 }
 
@@ -73,10 +77,18 @@ impl Secrets {
         let admin = std::thread::scope(|scope| {
             let admin = scope.spawn(|| rsa(ADMIN_RSA_BITS, &format!("{ADMIN}@{cluster} (kvmc)")));
             let hosts = host_keys(nodes);
-            admin.join().map_err(|_| anyhow::anyhow!("key generation stopped"))?.and_then(|a| Ok((a, hosts?)))
+            admin
+                .join()
+                .map_err(|_| anyhow::anyhow!("key generation stopped"))?
+                .and_then(|a| Ok((a, hosts?)))
         });
         let (admin, hosts) = admin?;
-        Ok(Self { password_hash: hash(&password)?, password, admin, hosts })
+        Ok(Self {
+            password_hash: hash(&password)?,
+            password,
+            admin,
+            hosts,
+        })
     }
 
     /// Adds keys for nodes that have none yet; true when there were such.
@@ -84,8 +96,11 @@ impl Secrets {
     /// # Errors
     /// As [`Self::generate`].
     pub(crate) fn complete(&mut self, nodes: &[NodeRecord]) -> Result<bool> {
-        let missing: Vec<_> =
-            nodes.iter().filter(|n| !self.hosts.contains_key(&n.name)).cloned().collect();
+        let missing: Vec<_> = nodes
+            .iter()
+            .filter(|n| !self.hosts.contains_key(&n.name))
+            .cloned()
+            .collect();
         self.hosts.extend(host_keys(&missing)?);
         Ok(!missing.is_empty())
     }
@@ -114,7 +129,11 @@ fn host_keys(nodes: &[NodeRecord]) -> Result<BTreeMap<String, HostKeys>> {
             .collect();
         let mut all = BTreeMap::new();
         for worker in workers {
-            all.extend(worker.join().map_err(|_| anyhow::anyhow!("key generation stopped"))??);
+            all.extend(
+                worker
+                    .join()
+                    .map_err(|_| anyhow::anyhow!("key generation stopped"))??,
+            );
         }
         Ok(all)
     })
@@ -126,28 +145,42 @@ fn rsa(bits: usize, comment: &str) -> Result<KeyPair> {
 }
 
 fn ed25519(comment: &str) -> Result<KeyPair> {
-    pair_of(PrivateKey::new(Ed25519Keypair::random(&mut OsRng).into(), comment))
+    pair_of(PrivateKey::new(
+        Ed25519Keypair::random(&mut OsRng).into(),
+        comment,
+    ))
 }
 
 fn pair_of(key: ssh_key::Result<PrivateKey>) -> Result<KeyPair> {
     let key = key.context("failed to make a key")?;
-    let private = key.to_openssh(LineEnding::LF).context("failed to write a key")?;
-    let public = key.public_key().to_openssh().context("failed to write a key")?;
-    Ok(KeyPair { private: private.to_string(), public: format!("{public}\n") })
+    let private = key
+        .to_openssh(LineEnding::LF)
+        .context("failed to write a key")?;
+    let public = key
+        .public_key()
+        .to_openssh()
+        .context("failed to write a key")?;
+    Ok(KeyPair {
+        private: private.to_string(),
+        public: format!("{public}\n"),
+    })
 }
 
 /// 20 characters, about 119 bits, none that a shell or INI file would take for something else.
 fn password() -> String {
     const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let mut rng = rand::rng();
-    (0..20).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect()
+    (0..20)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect()
 }
 
 /// crypt(5)'s SHA-512, with its default of 5000 rounds: more would be felt at each emulated login.
 fn hash(password: &str) -> Result<String> {
     use sha_crypt::PasswordHasher;
     let salt: [u8; 12] = rand::rng().random();
-    let params = sha_crypt::Params::new(5000).map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
+    let params = sha_crypt::Params::new(5000)
+        .map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
     let hash = sha_crypt::ShaCrypt::new(sha_crypt::Algorithm::Sha512Crypt, params)
         .hash_password_with_salt(password.as_bytes(), &salt)
         .map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
@@ -166,7 +199,14 @@ pub(crate) fn random_id() -> String {
 /// A UUID from [`random_id`]'s digits.
 pub(crate) fn uuid(id: &str) -> String {
     let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+    [
+        part(0..8),
+        part(8..12),
+        part(12..16),
+        part(16..20),
+        part(20..32),
+    ]
+    .join("-")
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -235,10 +275,18 @@ fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().chain([0, 0].iter()).take(3).fold(0_u32, |w, b| w << 8 | u32::from(*b));
+        let word = chunk
+            .iter()
+            .chain([0, 0].iter())
+            .take(3)
+            .fold(0_u32, |w, b| w << 8 | u32::from(*b));
         for i in 0..4 {
             let digit = usize::try_from(word >> (18 - 6 * i) & 63).unwrap_or(0);
-            text.push(if i > chunk.len() { '=' } else { char::from(DIGITS[digit]) });
+            text.push(if i > chunk.len() {
+                '='
+            } else {
+                char::from(DIGITS[digit])
+            });
         }
     }
     text
@@ -250,9 +298,13 @@ mod tests {
 
     #[test]
     fn base64_as_rfc_4648_has_it() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+        ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
     }

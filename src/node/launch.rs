@@ -32,7 +32,11 @@ pub(crate) struct Launch<'a> {
 
 /// The vcpus a node gets: under emulation never more than the host has cores, where it would crawl.
 pub(crate) fn vcpus(asked: u32, accelerator: &Accelerator) -> u32 {
-    if accelerator.is_kvm() { asked } else { asked.min(cores()) }
+    if accelerator.is_kvm() {
+        asked
+    } else {
+        asked.min(cores())
+    }
 }
 
 /// Makes the node's disk when it has none; true when it was made.
@@ -55,7 +59,14 @@ pub(crate) fn clone_disk(node: &NodeRecord, dir: &NodeDir, image: &Image) -> Res
 /// # Errors
 /// A file or socket that cannot be had, named, or that QEMU cannot be started.
 pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
-    let Launch { cluster, node, dir, image, accelerator, tap } = launch;
+    let Launch {
+        cluster,
+        node,
+        dir,
+        image,
+        accelerator,
+        tap,
+    } = launch;
     let mut passed = Passed::default();
     let mut line = CommandLine::new(&format!("kvmc-{cluster}-{}", node.name), &node.uuid);
     add_processor(&mut line, image.recipe.architecture, accelerator, node);
@@ -86,7 +97,11 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         .mode(0o600)
         .open(dir.qemu_log())
         .with_context(|| format!("failed to open {}", dir.qemu_log().display()))?;
-    let gid = if accelerator.is_kvm() { kvm_group().unwrap_or(node.uid) } else { node.uid };
+    let gid = if accelerator.is_kvm() {
+        kvm_group().unwrap_or(node.uid)
+    } else {
+        node.uid
+    };
     let who = Credentials { uid: node.uid, gid };
     let program = program(image.recipe.architecture);
     let running = spawn(program, &line.build(), passed, who, log, &node.uuid)?;
@@ -111,8 +126,12 @@ fn add_processor(
         line.add(&Accel::Tcg { tb_size: TB_SIZE });
         line.add(&Cpu("max"));
     }
-    line.add(&Smp { cpus: vcpus(node.vcpus, accelerator) });
-    line.add(&Memory { size: node.ram.as_mib() });
+    line.add(&Smp {
+        cpus: vcpus(node.vcpus, accelerator),
+    });
+    line.add(&Memory {
+        size: node.ram.as_mib(),
+    });
 }
 
 fn read_only(path: &Path) -> Result<File> {

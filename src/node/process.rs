@@ -1,6 +1,9 @@
 //! QEMU as a process: how it is started, known again, and ended.
 
-#![allow(unsafe_code, reason = "pre_exec: what runs between fork and exec is async-signal-safe system calls")]
+#![allow(
+    unsafe_code,
+    reason = "pre_exec: what runs between fork and exec is async-signal-safe system calls"
+)]
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -73,7 +76,10 @@ pub(crate) fn spawn(
         .fds
         .into_iter()
         .zip(first..)
-        .map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd })
+        .map(|(parent_fd, child_fd)| FdMapping {
+            parent_fd,
+            child_fd,
+        })
         .collect();
     #[expect(clippy::disallowed_methods, reason = "the one place that starts QEMU")]
     let mut command = Command::new(program);
@@ -85,12 +91,16 @@ pub(crate) fn spawn(
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("failed to share the log")?)
         .stderr(log);
-    command.fd_mappings(mappings).context("two descriptors for one number")?;
+    command
+        .fd_mappings(mappings)
+        .context("two descriptors for one number")?;
     // SAFETY: only system calls that are async-signal-safe, on values made before the fork.
     unsafe {
         command.pre_exec(move || confine(who).map_err(std::io::Error::from));
     }
-    let mut child = command.spawn().with_context(|| format!("failed to start {program}"))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("failed to start {program}"))?;
     let pid = i32::try_from(child.id()).context("a pid beyond i32")?;
     let identity = match identify(pid, mark) {
         Ok(identity) => identity,
@@ -153,7 +163,10 @@ impl Identity {
     /// # Errors
     /// When /proc cannot be read.
     pub(crate) fn of_self(mark: &str) -> Result<Self> {
-        identify(i32::try_from(std::process::id()).context("a pid beyond i32")?, mark)
+        identify(
+            i32::try_from(std::process::id()).context("a pid beyond i32")?,
+            mark,
+        )
     }
 
     /// A handle on the process, if it is alive and truly the one that was recorded.
@@ -172,11 +185,14 @@ impl Identity {
     /// was never written.
     pub(crate) fn find(mark: &str) -> Option<Self> {
         let own = std::process::id().to_string();
-        std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let pid = name.parse::<i32>().ok()?;
-            (name != own && command_line_holds(pid, mark)).then(|| identify(pid, mark).ok())?
-        })
+        std::fs::read_dir("/proc")
+            .ok()?
+            .flatten()
+            .find_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let pid = name.parse::<i32>().ok()?;
+                (name != own && command_line_holds(pid, mark)).then(|| identify(pid, mark).ok())?
+            })
     }
 }
 
@@ -226,7 +242,9 @@ impl Handle {
 
     /// As [`Self::has_ended`], for async callers.
     pub(crate) async fn ended(&self, for_at_most: Duration) -> bool {
-        let Ok(fd) = self.fd.try_clone() else { return self.has_ended(Duration::ZERO) };
+        let Ok(fd) = self.fd.try_clone() else {
+            return self.has_ended(Duration::ZERO);
+        };
         // SAFETY: an OwnedFd is open as long as it lives, and is always the same descriptor.
         let watched = unsafe {
             tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
@@ -234,7 +252,9 @@ impl Handle {
         let Ok(watched) = watched else {
             return self.has_ended(Duration::ZERO);
         };
-        tokio::time::timeout(for_at_most, watched.readable()).await.is_ok()
+        tokio::time::timeout(for_at_most, watched.readable())
+            .await
+            .is_ok()
     }
 }
 
@@ -292,10 +312,22 @@ mod tests {
         let true_one = identify(pid, "5077").unwrap();
         assert!(true_one.open().is_some());
         for wrong in [
-            Identity { start_time: true_one.start_time + 1, ..true_one.clone() },
-            Identity { boot_id: "other".to_owned(), ..true_one.clone() },
-            Identity { mark: "507".to_owned(), ..true_one.clone() },
-            Identity { pid: 1, ..true_one.clone() },
+            Identity {
+                start_time: true_one.start_time + 1,
+                ..true_one.clone()
+            },
+            Identity {
+                boot_id: "other".to_owned(),
+                ..true_one.clone()
+            },
+            Identity {
+                mark: "507".to_owned(),
+                ..true_one.clone()
+            },
+            Identity {
+                pid: 1,
+                ..true_one.clone()
+            },
         ] {
             assert!(wrong.open().is_none(), "{wrong:?} was taken for ours");
         }

@@ -53,7 +53,11 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub(crate) fn new() -> Self {
         let live = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self { began: Instant::now(), live, bars: RefCell::default() }
+        Self {
+            began: Instant::now(),
+            live,
+            bars: RefCell::default(),
+        }
     }
 
     /// Leaves the live lines as they are.
@@ -74,7 +78,11 @@ impl Progress for Nodes {
 
     fn stage(&self, node: &str, stage: Stage, note: &str) {
         let after = self.began.elapsed().as_secs_f64();
-        let note = if note.is_empty() { String::new() } else { format!("  {note}") };
+        let note = if note.is_empty() {
+            String::new()
+        } else {
+            format!("  {note}")
+        };
         let Some(live) = &self.live else {
             talk(&format!("{after:6.1} s  {node:<10} {}{note}", stage.name()));
             return;

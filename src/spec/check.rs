@@ -37,7 +37,12 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         "auto" => AccelChoice::Auto,
         "kvm" => AccelChoice::Kvm,
         "tcg" => AccelChoice::Tcg,
-        other => return Err(at(Key::Accel, format!("`{other}` is none of auto, kvm, tcg"))),
+        other => {
+            return Err(at(
+                Key::Accel,
+                format!("`{other}` is none of auto, kvm, tcg"),
+            ));
+        }
     };
     let count = |key: Key| number(settings.value(key)).map_err(|e| at(key, e));
     let ram = |key: Key| ram(settings.value(key)).map_err(|e| at(key, e));
@@ -45,9 +50,18 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         name,
         architecture,
         accel,
-        masters: RoleSpec { count: count(Key::Masters)?, ram: ram(Key::MasterRam)? },
-        workers: RoleSpec { count: count(Key::Workers)?, ram: ram(Key::WorkerRam)? },
-        load_balancers: RoleSpec { count: count(Key::LoadBalancers)?, ram: ram(Key::LblRam)? },
+        masters: RoleSpec {
+            count: count(Key::Masters)?,
+            ram: ram(Key::MasterRam)?,
+        },
+        workers: RoleSpec {
+            count: count(Key::Workers)?,
+            ram: ram(Key::WorkerRam)?,
+        },
+        load_balancers: RoleSpec {
+            count: count(Key::LoadBalancers)?,
+            ram: ram(Key::LblRam)?,
+        },
         vcpus: vcpus(settings.value(Key::Vcpus)).map_err(|e| at(Key::Vcpus, e))?,
         disk: disk(settings.value(Key::Disk)).map_err(|e| at(Key::Disk, e))?,
         subnet: range::validate_subnet(settings.value(Key::Subnet))
@@ -61,7 +75,10 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
     };
     range::validate_link_name(&spec.bridge).map_err(|e| at(Key::Bridge, e.to_string()))?;
     if spec.masters.count == 0 {
-        return Err(at(Key::Masters, "0 masters; a cluster needs at least 1".to_owned()));
+        return Err(at(
+            Key::Masters,
+            "0 masters; a cluster needs at least 1".to_owned(),
+        ));
     }
     check_room(&spec)?;
     Ok(spec)
@@ -106,7 +123,9 @@ fn ram(text: &str) -> Result<Bytes, String> {
         return Err(format!("`{text}` of RAM; a node needs {LEAST_RAM} or more"));
     }
     if ram > MOST_RAM {
-        return Err(format!("`{text}` of RAM; a node can have {MOST_RAM} at most"));
+        return Err(format!(
+            "`{text}` of RAM; a node can have {MOST_RAM} at most"
+        ));
     }
     Ok(ram)
 }
@@ -114,7 +133,9 @@ fn ram(text: &str) -> Result<Bytes, String> {
 fn disk(text: &str) -> Result<Bytes, String> {
     let disk = Bytes::parse_disk(text)?;
     if disk < LEAST_DISK {
-        return Err(format!("disk of `{text}` is smaller than the template; {LEAST_DISK} or more"));
+        return Err(format!(
+            "disk of `{text}` is smaller than the template; {LEAST_DISK} or more"
+        ));
     }
     if disk > MOST_DISK {
         return Err(format!("disk of `{text}`; {MOST_DISK} at most"));
@@ -130,7 +151,9 @@ pub(crate) fn validate_cluster_name(name: &str) -> Result<(), String> {
     let fine = !name.is_empty()
         && name.len() <= 32
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if fine {
         Ok(())
     } else {
@@ -156,7 +179,9 @@ mod tests {
         let names: Vec<_> = spec.node_names().into_iter().map(|(n, _)| n).collect();
         assert_eq!(
             names,
-            ["master0", "master1", "master2", "worker0", "worker1", "worker2", "lbl0"]
+            [
+                "master0", "master1", "master2", "worker0", "worker1", "worker2", "lbl0"
+            ]
         );
         assert_eq!(spec.disk, Bytes::gib(4));
         assert_eq!(spec.bridge, "k80");
@@ -164,7 +189,10 @@ mod tests {
 
     #[test]
     fn the_documented_misspelling_is_taken() {
-        assert_eq!(with(Key::Architecture, "adm64").unwrap().architecture, Architecture::Amd64);
+        assert_eq!(
+            with(Key::Architecture, "adm64").unwrap().architecture,
+            Architecture::Amd64
+        );
         assert!(with(Key::Architecture, "sparc").is_err());
     }
 

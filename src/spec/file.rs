@@ -24,10 +24,17 @@ pub(crate) struct Diagnosis {
 /// The first thing wrong: syntax, an unknown key (with the nearest known one), a value of a wrong type.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let shown = path.display().to_string();
-    let fail = |at: usize, what: String| Diagnosis { path: shown.clone(), line: line_of(text, at), what };
+    let fail = |at: usize, what: String| Diagnosis {
+        path: shown.clone(),
+        line: line_of(text, at),
+        what,
+    };
     let text_without_mark = text.strip_prefix('\u{feff}').unwrap_or(text);
     let table = DeTable::parse(text_without_mark).map_err(|e| {
-        fail(e.span().map_or(0, |s| s.start), e.message().trim().replace('\n', ", "))
+        fail(
+            e.span().map_or(0, |s| s.start),
+            e.message().trim().replace('\n', ", "),
+        )
     })?;
     let mut layer = Layer::new();
     let mut walk = |prefix: &str, table: &DeTable<'_>| -> Result<(), Diagnosis> {
@@ -39,21 +46,30 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
             let Some(key) = Key::ALL.into_iter().find(|k| k.name() == full) else {
                 return Err(fail(name.span().start, unknown(&full)));
             };
-            let text = value_text(key, value)
-                .ok_or_else(|| fail(value.span().start, wrong_type(key)))?;
-            let source = Source::File { path: shown.clone(), line: line_of(text_without_mark, name.span().start) };
+            let text =
+                value_text(key, value).ok_or_else(|| fail(value.span().start, wrong_type(key)))?;
+            let source = Source::File {
+                path: shown.clone(),
+                line: line_of(text_without_mark, name.span().start),
+            };
             layer.insert(key, (text, source));
         }
         Ok(())
     };
     walk("", table.get_ref())?;
     for section in ["network", "image"] {
-        let Some((name, value)) = table.get_ref().iter().find(|(n, _)| n.get_ref() == section) else {
+        let Some((name, value)) = table.get_ref().iter().find(|(n, _)| n.get_ref() == section)
+        else {
             continue;
         };
         match value.get_ref() {
             DeValue::Table(inner) => walk(&format!("{section}."), inner)?,
-            _ => return Err(fail(name.span().start, format!("`{section}` is a table; write [{section}]"))),
+            _ => {
+                return Err(fail(
+                    name.span().start,
+                    format!("`{section}` is a table; write [{section}]"),
+                ));
+            }
         }
     }
     Ok(layer)
@@ -124,7 +140,13 @@ mod tests {
         assert_eq!(layer[&Key::Disk].0, "8");
         assert_eq!(layer[&Key::Subnet].0, "10.1.0.0/24");
         assert_eq!(layer[&Key::Packages].0, "vim curl");
-        assert_eq!(layer[&Key::Subnet].1, Source::File { path: "kvmc.toml".to_owned(), line: 5 });
+        assert_eq!(
+            layer[&Key::Subnet].1,
+            Source::File {
+                path: "kvmc.toml".to_owned(),
+                line: 5
+            }
+        );
     }
 
     #[test]
@@ -142,12 +164,21 @@ mod tests {
     #[test]
     fn refuses_wrong_types_and_syntax() {
         assert_eq!(
-            read("masters = \"many\"\nmasters = 3").unwrap_err().split(':').nth(1),
+            read("masters = \"many\"\nmasters = 3")
+                .unwrap_err()
+                .split(':')
+                .nth(1),
             Some("2"),
             "a duplicate key is an error at its own line"
         );
-        assert_eq!(read("master_ram = 2").unwrap_err(), "kvmc.toml:1: `master_ram` wants a size such as \"2G\"");
-        assert_eq!(read("network = 3").unwrap_err(), "kvmc.toml:1: `network` is a table; write [network]");
+        assert_eq!(
+            read("master_ram = 2").unwrap_err(),
+            "kvmc.toml:1: `master_ram` wants a size such as \"2G\""
+        );
+        assert_eq!(
+            read("network = 3").unwrap_err(),
+            "kvmc.toml:1: `network` is a table; write [network]"
+        );
         assert!(read("= =").is_err());
         assert!(read("").unwrap().is_empty());
     }

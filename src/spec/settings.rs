@@ -173,8 +173,10 @@ pub(crate) struct Settings(BTreeMap<Key, (String, Source)>);
 impl Settings {
     /// Lays `layers` over the defaults, the later over the earlier.
     pub(crate) fn resolve(layers: impl IntoIterator<Item = Layer>) -> Self {
-        let mut all: Layer =
-            Key::ALL.into_iter().map(|k| (k, (k.default().to_owned(), Source::Default))).collect();
+        let mut all: Layer = Key::ALL
+            .into_iter()
+            .map(|k| (k, (k.default().to_owned(), Source::Default)))
+            .collect();
         for layer in layers {
             all.extend(layer);
         }
@@ -186,7 +188,9 @@ impl Settings {
     }
 
     pub(crate) fn source(&self, key: Key) -> Source {
-        self.0.get(&key).map_or(Source::Default, |(_, source)| source.clone())
+        self.0
+            .get(&key)
+            .map_or(Source::Default, |(_, source)| source.clone())
     }
 
     /// The packages, which one string holds separated by blanks or commas.
@@ -207,8 +211,7 @@ pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Layer {
         .into_iter()
         .filter_map(|key| {
             let value = read(key.variable())?;
-            (!value.trim().is_empty())
-                .then(|| (key, (value, Source::Environment(key.variable()))))
+            (!value.trim().is_empty()).then(|| (key, (value, Source::Environment(key.variable()))))
         })
         .collect()
 }
@@ -221,13 +224,22 @@ mod tests {
     fn later_layers_win() {
         let file = Layer::from([(
             Key::Vcpus,
-            ("2".to_owned(), Source::File { path: "kvmc.toml".to_owned(), line: 3 }),
+            (
+                "2".to_owned(),
+                Source::File {
+                    path: "kvmc.toml".to_owned(),
+                    line: 3,
+                },
+            ),
         )]);
         let environment = environment(|name| (name == "VIRTUAL_CPUS").then(|| "3".to_owned()));
         let flags = Layer::from([(Key::Masters, ("1".to_owned(), Source::Flag("--masters")))]);
         let settings = Settings::resolve([file, environment, flags]);
         assert_eq!(settings.value(Key::Vcpus), "3");
-        assert_eq!(settings.source(Key::Vcpus), Source::Environment("VIRTUAL_CPUS"));
+        assert_eq!(
+            settings.source(Key::Vcpus),
+            Source::Environment("VIRTUAL_CPUS")
+        );
         assert_eq!(settings.value(Key::Masters), "1");
         assert_eq!(settings.value(Key::Disk), "4G");
         assert!(!settings.source(Key::Disk).is_asked());

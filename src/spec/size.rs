@@ -101,7 +101,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_size() {
-        for bad in ["2gb", "", "G", "-1", "1e9", "2 G", "2.5G", "99999999999999999999G"] {
+        for bad in [
+            "2gb",
+            "",
+            "G",
+            "-1",
+            "1e9",
+            "2 G",
+            "2.5G",
+            "99999999999999999999G",
+        ] {
             assert!(Bytes::parse_ram(bad).is_err(), "{bad} was taken");
         }
         assert_eq!(

@@ -52,7 +52,10 @@ impl State {
             bail!("no place for the state: HOME is not set; set KVMC_STATE_DIR to a folder");
         };
         if !root.is_absolute() {
-            bail!("the state folder `{}` is not an absolute path; set KVMC_STATE_DIR to one that begins with /", root.display());
+            bail!(
+                "the state folder `{}` is not an absolute path; set KVMC_STATE_DIR to one that begins with /",
+                root.display()
+            );
         }
         Ok(Self { root })
     }
@@ -70,12 +73,16 @@ impl State {
     }
 
     pub(crate) fn cluster(&self, name: &str) -> ClusterDir {
-        ClusterDir { dir: self.clusters().join(name) }
+        ClusterDir {
+            dir: self.clusters().join(name),
+        }
     }
 
     /// Names of all clusters that have a folder, sorted.
     pub(crate) fn cluster_names(&self) -> Vec<String> {
-        let Ok(entries) = fs_err::read_dir(self.clusters()) else { return Vec::new() };
+        let Ok(entries) = fs_err::read_dir(self.clusters()) else {
+            return Vec::new();
+        };
         let mut names: Vec<_> = entries
             .flatten()
             .filter(|e| e.path().is_dir())
@@ -124,7 +131,9 @@ impl ClusterDir {
         self.dir.join(name)
     }
     pub(crate) fn node(&self, name: &str) -> NodeDir {
-        NodeDir { dir: self.dir.join("nodes").join(name) }
+        NodeDir {
+            dir: self.dir.join("nodes").join(name),
+        }
     }
 
     /// Refuses a folder so deep that a node's socket would not fit in `sun_path`.
@@ -189,7 +198,10 @@ mod tests {
     #[test]
     fn the_state_folder_has_one_place() {
         let none = |_: &str| None;
-        assert_eq!(State::locate(none, true).unwrap().root(), Path::new("/var/lib/kvmc"));
+        assert_eq!(
+            State::locate(none, true).unwrap().root(),
+            Path::new("/var/lib/kvmc")
+        );
         assert!(State::locate(none, false).is_err());
         let home = |n: &str| (n == "HOME").then(|| "/home/a".to_owned());
         assert_eq!(
@@ -202,8 +214,13 @@ mod tests {
 
     #[test]
     fn a_folder_too_deep_is_refused_with_the_numbers() {
-        let deep = State { root: PathBuf::from(format!("/{}", "d".repeat(90))) };
-        let error = deep.cluster("k80").check_sockets(["master0"].into_iter()).unwrap_err();
+        let deep = State {
+            root: PathBuf::from(format!("/{}", "d".repeat(90))),
+        };
+        let error = deep
+            .cluster("k80")
+            .check_sockets(["master0"].into_iter())
+            .unwrap_err();
         assert!(error.to_string().contains("the limit is 107"), "{error}");
     }
 }

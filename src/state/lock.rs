@@ -50,7 +50,11 @@ impl Lock {
                     let _unread = file.read_to_string(&mut holder);
                     bail!(
                         "the cluster is locked by {}; wait for it to end, or pass --wait SECONDS",
-                        if holder.is_empty() { "another kvmc" } else { holder.trim() }
+                        if holder.is_empty() {
+                            "another kvmc"
+                        } else {
+                            holder.trim()
+                        }
                     );
                 }
                 Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
@@ -83,8 +87,15 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// `HH:MM:SS` UTC of today: who waits for a lock wants no more.
 fn humantime(now: std::time::SystemTime) -> String {
-    let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    format!("{:02}:{:02}:{:02} UTC", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60)
+    let seconds = now
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs());
+    format!(
+        "{:02}:{:02}:{:02} UTC",
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60
+    )
 }
 
 #[cfg(test)]
@@ -98,8 +109,14 @@ mod tests {
         let set = |n: &str| (n == "KVMC_STATE_DIR").then(|| dir.path().display().to_string());
         let cluster = State::locate(set, true).unwrap().cluster("k80");
         let held = Lock::take(&cluster, "up", Duration::ZERO).await.unwrap();
-        let error = Lock::take(&cluster, "down", Duration::ZERO).await.unwrap_err().to_string();
-        assert!(error.contains(&format!("pid {} (kvmc up", std::process::id())), "{error}");
+        let error = Lock::take(&cluster, "down", Duration::ZERO)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("pid {} (kvmc up", std::process::id())),
+            "{error}"
+        );
         drop(held);
         Lock::take(&cluster, "down", Duration::ZERO).await.unwrap();
     }

@@ -94,7 +94,9 @@ impl ClusterRecord {
             format: u32,
         }
         let path = dir.record();
-        let Some(Version { format }) = read_json(&path)? else { return Ok(None) };
+        let Some(Version { format }) = read_json(&path)? else {
+            return Ok(None);
+        };
         if format != FORMAT {
             bail!(
                 "{} is of format {format}, this kvmc knows {FORMAT}; use the kvmc that made it",
@@ -129,7 +131,11 @@ impl ClusterRecord {
     pub(crate) fn node(&self, name: &str) -> Result<&NodeRecord> {
         self.nodes.iter().find(|n| n.name == name).with_context(|| {
             let names: Vec<_> = self.nodes.iter().map(|n| n.name.as_str()).collect();
-            format!("no node `{name}` in cluster `{}`; there are {}", self.spec.name, names.join(", "))
+            format!(
+                "no node `{name}` in cluster `{}`; there are {}",
+                self.spec.name,
+                names.join(", ")
+            )
         })
     }
 }

@@ -15,7 +15,9 @@ use serde::de::DeserializeOwned;
 /// # Errors
 /// The system's, with the path.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let dir = path.parent().with_context(|| format!("{} has no folder", path.display()))?;
+    let dir = path
+        .parent()
+        .with_context(|| format!("{} has no folder", path.display()))?;
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
         .permissions(std::fs::Permissions::from_mode(mode))
@@ -23,10 +25,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         .with_context(|| format!("failed to write in {}", dir.display()))?;
     let written = file
         .write_all(bytes)
-        .and_then(|()| file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)))
+        .and_then(|()| {
+            file.as_file()
+                .set_permissions(std::fs::Permissions::from_mode(mode))
+        })
         .and_then(|()| file.as_file().sync_all());
     written.with_context(|| format!("failed to write {}", path.display()))?;
-    file.persist(path).with_context(|| format!("failed to replace {}", path.display()))?;
+    file.persist(path)
+        .with_context(|| format!("failed to replace {}", path.display()))?;
     sync_dir(dir)
 }
 
@@ -51,8 +57,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let value = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is damaged", path.display()))?;
+    let value =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
     Ok(Some(value))
 }
 
@@ -81,15 +87,22 @@ pub(crate) fn private_dir(path: &Path) -> Result<()> {
     }
     let kind = fs_err::symlink_metadata(path)?;
     if !kind.is_dir() {
-        bail!("{} is not a folder; move it away, or set KVMC_STATE_DIR to another place", path.display());
+        bail!(
+            "{} is not a folder; move it away, or set KVMC_STATE_DIR to another place",
+            path.display()
+        );
     }
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
     Ok(())
 }
 
 fn sync_dir(dir: &Path) -> Result<()> {
-    let fd = open(dir, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .with_context(|| format!("failed to open {}", dir.display()))?;
+    let fd = open(
+        dir,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .with_context(|| format!("failed to open {}", dir.display()))?;
     nix::unistd::fsync(fd).with_context(|| format!("failed to sync {}", dir.display()))
 }
 
@@ -106,7 +119,11 @@ mod tests {
         assert_eq!(read_json::<Vec<u8>>(&path).unwrap(), Some(vec![3]));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary is left");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary is left"
+        );
     }
 
     #[test]

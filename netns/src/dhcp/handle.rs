@@ -76,8 +76,12 @@ pub struct Outcome {
 /// Handles one packet; `now` is in seconds after the epoch. Anything malformed is met with silence.
 #[must_use]
 pub fn handle(table: &mut Table, now: u64, packet: &[u8]) -> Outcome {
-    let Some(request) = decode(packet) else { return Outcome::default() };
-    let Ok(chaddr) = <[u8; 6]>::try_from(request.chaddr()) else { return Outcome::default() };
+    let Some(request) = decode(packet) else {
+        return Outcome::default();
+    };
+    let Ok(chaddr) = <[u8; 6]>::try_from(request.chaddr()) else {
+        return Outcome::default();
+    };
     let mac = MacAddr(chaddr);
     match request.opts().msg_type() {
         Some(MessageType::Discover) => discover(table, now, &request, mac),
@@ -137,7 +141,7 @@ fn requested(table: &mut Table, now: u64, request: &Message, mac: MacAddr) -> Ou
         }
         (Some(true), Some(address)) => (address, false),
         (None, Some(address)) if ciaddr.is_unspecified() => (address, true), // INIT-REBOOT
-        (None, _) if !ciaddr.is_unspecified() => (ciaddr, true), // RENEWING, REBINDING
+        (None, _) if !ciaddr.is_unspecified() => (ciaddr, true),             // RENEWING, REBINDING
         _ => return Outcome::default(),
     };
     // A client that is not known gets silence, unless it is plainly on the wrong network.
@@ -171,7 +175,15 @@ fn requested_address(request: &Message) -> Option<Ipv4Addr> {
 
 fn told(table: &Table, kind: NoticeKind, mac: MacAddr, address: Option<Ipv4Addr>) -> Outcome {
     let hostname = table.reservation(mac).map(|r| r.hostname.clone());
-    Outcome { reply: None, notice: Some(Notice { kind, mac, address, hostname }) }
+    Outcome {
+        reply: None,
+        notice: Some(Notice {
+            kind,
+            mac,
+            address,
+            hostname,
+        }),
+    }
 }
 
 /// Fields as RFC 2131 table 3 has them.
@@ -184,7 +196,10 @@ fn reply(
 ) -> Option<Reply> {
     let is_nak = kind == MessageType::Nak;
     let mut message = Message::default();
-    message.set_opcode(Opcode::BootReply).set_xid(request.xid()).set_flags(request.flags());
+    message
+        .set_opcode(Opcode::BootReply)
+        .set_xid(request.xid())
+        .set_flags(request.flags());
     message.set_giaddr(request.giaddr()).set_chaddr(&mac.0);
     message.set_yiaddr(yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED));
     if kind == MessageType::Ack {
@@ -225,10 +240,18 @@ fn reply(
     }
     let mut bytes = message.to_vec().ok()?;
     bytes.resize(bytes.len().max(SMALLEST), 0);
-    Some(Reply { bytes, to: destination(request, mac, is_nak, yiaddr) })
+    Some(Reply {
+        bytes,
+        to: destination(request, mac, is_nak, yiaddr),
+    })
 }
 
-fn destination(request: &Message, mac: MacAddr, is_nak: bool, yiaddr: Option<Ipv4Addr>) -> Destination {
+fn destination(
+    request: &Message,
+    mac: MacAddr,
+    is_nak: bool,
+    yiaddr: Option<Ipv4Addr>,
+) -> Destination {
     let giaddr = request.giaddr();
     if !giaddr.is_unspecified() {
         return Destination::Relay(giaddr);
@@ -236,7 +259,10 @@ fn destination(request: &Message, mac: MacAddr, is_nak: bool, yiaddr: Option<Ipv
     let wants_broadcast = request.flags() != Flags::default() && request.flags().broadcast();
     match (request.ciaddr(), yiaddr) {
         _ if is_nak => Destination::Broadcast,
-        (ciaddr, _) if !ciaddr.is_unspecified() => Destination::Client { address: ciaddr, mac },
+        (ciaddr, _) if !ciaddr.is_unspecified() => Destination::Client {
+            address: ciaddr,
+            mac,
+        },
         (_, Some(address)) if !wants_broadcast => Destination::Client { address, mac },
         _ => Destination::Broadcast,
     }

@@ -20,7 +20,11 @@ fn table() -> Table {
         mtu: Some(1400),
         lease_time: Duration::from_secs(3600),
     };
-    let node = Reservation { mac: NODE, address: NODE_ADDRESS, hostname: "master0".to_owned() };
+    let node = Reservation {
+        mac: NODE,
+        address: NODE_ADDRESS,
+        hostname: "master0".to_owned(),
+    };
     Table::new(config, vec![node])
 }
 
@@ -48,12 +52,35 @@ fn kind(message: &Message) -> MessageType {
 fn a_node_gets_its_address_and_name_whatever_it_calls_itself() {
     let mut table = table();
     let id = DhcpOption::ClientIdentifier(vec![1, 2, 3]);
-    let (offer, to) = ask(&mut table, &message(MessageType::Discover, NODE, &[id.clone()])).unwrap();
-    assert_eq!((kind(&offer), offer.yiaddr(), offer.xid()), (MessageType::Offer, NODE_ADDRESS, 7));
-    assert_eq!(to, Destination::Client { address: NODE_ADDRESS, mac: NODE });
-    assert_eq!(offer.opts().get(OptionCode::Hostname), Some(&DhcpOption::Hostname("master0".to_owned())));
-    assert_eq!(offer.opts().get(OptionCode::InterfaceMtu), Some(&DhcpOption::InterfaceMtu(1400)));
-    assert_eq!(offer.opts().get(OptionCode::ClientIdentifier), Some(&id), "RFC 6842");
+    let (offer, to) = ask(
+        &mut table,
+        &message(MessageType::Discover, NODE, &[id.clone()]),
+    )
+    .unwrap();
+    assert_eq!(
+        (kind(&offer), offer.yiaddr(), offer.xid()),
+        (MessageType::Offer, NODE_ADDRESS, 7)
+    );
+    assert_eq!(
+        to,
+        Destination::Client {
+            address: NODE_ADDRESS,
+            mac: NODE
+        }
+    );
+    assert_eq!(
+        offer.opts().get(OptionCode::Hostname),
+        Some(&DhcpOption::Hostname("master0".to_owned()))
+    );
+    assert_eq!(
+        offer.opts().get(OptionCode::InterfaceMtu),
+        Some(&DhcpOption::InterfaceMtu(1400))
+    );
+    assert_eq!(
+        offer.opts().get(OptionCode::ClientIdentifier),
+        Some(&id),
+        "RFC 6842"
+    );
 }
 
 #[test]
@@ -67,13 +94,32 @@ fn selecting_init_reboot_renewing_and_rebinding() {
     let (ack, _) = ask(&mut table, &request(&[requested.clone(), ours])).unwrap();
     assert_eq!((kind(&ack), ack.yiaddr()), (MessageType::Ack, NODE_ADDRESS));
     assert!(ask(&mut table, &request(&[requested.clone(), others])).is_none());
-    assert_eq!(kind(&ask(&mut table, &request(&[requested])).unwrap().0), MessageType::Ack);
+    assert_eq!(
+        kind(&ask(&mut table, &request(&[requested])).unwrap().0),
+        MessageType::Ack
+    );
     let (nak, to) = ask(&mut table, &request(&[wrong])).unwrap();
-    assert_eq!((kind(&nak), to, nak.yiaddr()), (MessageType::Nak, Destination::Broadcast, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(
+        (kind(&nak), to, nak.yiaddr()),
+        (
+            MessageType::Nak,
+            Destination::Broadcast,
+            Ipv4Addr::UNSPECIFIED
+        )
+    );
     let mut renew = request(&[]);
     renew.set_ciaddr(NODE_ADDRESS);
     let (ack, to) = ask(&mut table, &renew).unwrap();
-    assert_eq!((kind(&ack), to), (MessageType::Ack, Destination::Client { address: NODE_ADDRESS, mac: NODE }));
+    assert_eq!(
+        (kind(&ack), to),
+        (
+            MessageType::Ack,
+            Destination::Client {
+                address: NODE_ADDRESS,
+                mac: NODE
+            }
+        )
+    );
 }
 
 #[test]
@@ -82,7 +128,11 @@ fn an_unknown_client_is_met_with_silence_on_our_net_and_nak_on_another() {
     let here = DhcpOption::RequestedIpAddress(Ipv4Addr::new(192, 168, 80, 50));
     let elsewhere = DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 0, 0, 5));
     assert!(ask(&mut table, &message(MessageType::Request, GUEST, &[here])).is_none());
-    let (nak, _) = ask(&mut table, &message(MessageType::Request, GUEST, &[elsewhere])).unwrap();
+    let (nak, _) = ask(
+        &mut table,
+        &message(MessageType::Request, GUEST, &[elsewhere]),
+    )
+    .unwrap();
     assert_eq!(kind(&nak), MessageType::Nak);
 }
 
@@ -91,13 +141,27 @@ fn other_clients_get_leases_that_decline_and_release_end() {
     let mut table = table();
     let discover = message(MessageType::Discover, GUEST, &[]);
     let first = ask(&mut table, &discover).unwrap().0.yiaddr();
-    let options = [DhcpOption::RequestedIpAddress(first), DhcpOption::ServerIdentifier(SERVER)];
-    assert_eq!(kind(&ask(&mut table, &message(MessageType::Request, GUEST, &options)).unwrap().0), MessageType::Ack);
+    let options = [
+        DhcpOption::RequestedIpAddress(first),
+        DhcpOption::ServerIdentifier(SERVER),
+    ];
+    assert_eq!(
+        kind(
+            &ask(&mut table, &message(MessageType::Request, GUEST, &options))
+                .unwrap()
+                .0
+        ),
+        MessageType::Ack
+    );
     assert_eq!(table.leases().count(), 1);
     assert!(ask(&mut table, &message(MessageType::Decline, GUEST, &options)).is_none());
     let second = ask(&mut table, &discover).unwrap().0.yiaddr();
     assert_ne!(first, second, "a declined address is not offered again");
-    let mut release = message(MessageType::Release, GUEST, &[DhcpOption::ServerIdentifier(SERVER)]);
+    let mut release = message(
+        MessageType::Release,
+        GUEST,
+        &[DhcpOption::ServerIdentifier(SERVER)],
+    );
     release.set_ciaddr(second);
     assert!(ask(&mut table, &release).is_none());
     assert_eq!(table.leases().count(), 0);
@@ -107,10 +171,16 @@ fn other_clients_get_leases_that_decline_and_release_end() {
 fn inform_is_told_everything_but_an_address() {
     let mut table = table();
     let mut inform = message(MessageType::Inform, GUEST, &[]);
-    assert!(ask(&mut table, &inform).is_none(), "without an address there is nowhere to answer");
+    assert!(
+        ask(&mut table, &inform).is_none(),
+        "without an address there is nowhere to answer"
+    );
     inform.set_ciaddr(Ipv4Addr::new(192, 168, 80, 99));
     let (ack, _) = ask(&mut table, &inform).unwrap();
-    assert_eq!((kind(&ack), ack.yiaddr()), (MessageType::Ack, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(
+        (kind(&ack), ack.yiaddr()),
+        (MessageType::Ack, Ipv4Addr::UNSPECIFIED)
+    );
     assert!(ack.opts().get(OptionCode::AddressLeaseTime).is_none());
 }
 
@@ -120,7 +190,11 @@ fn p25_malformed_packets_are_met_with_silence() {
     for (at, value) in [(0, 2), (1, 6), (2, 17), (2, 255), (236, 0)] {
         let mut bad = good.clone();
         bad[at] = value;
-        assert_eq!(handle(&mut table(), 0, &bad), Outcome::default(), "byte {at} = {value}");
+        assert_eq!(
+            handle(&mut table(), 0, &bad),
+            Outcome::default(),
+            "byte {at} = {value}"
+        );
     }
     assert_eq!(handle(&mut table(), 0, &good[..239]), Outcome::default());
 }

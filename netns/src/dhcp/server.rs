@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
-    bind, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, sendto,
+    setsockopt, socket, sockopt,
 };
 use thiserror::Error;
 use tokio::net::UdpSocket;
@@ -29,7 +29,9 @@ const CLIENT_PORT: u16 = 68;
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// Another server has the port.
-    #[error("UDP port 67 on {bridge} is taken by another DHCP server; `ss -lunp sport = 67` names it")]
+    #[error(
+        "UDP port 67 on {bridge} is taken by another DHCP server; `ss -lunp sport = 67` names it"
+    )]
     PortTaken {
         /// The bridge.
         bridge: String,
@@ -64,22 +66,41 @@ impl Server {
     pub fn bind(bridge: &str) -> Result<Self, ServerError> {
         let fail = |what: &'static str| {
             let bridge = bridge.to_owned();
-            move |source| ServerError::Socket { what, bridge, source }
+            move |source| ServerError::Socket {
+                what,
+                bridge,
+                source,
+            }
         };
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let udp = socket(AddressFamily::Inet, SockType::Datagram, flags, None).map_err(fail("open a socket"))?;
-        setsockopt(&udp, sockopt::BindToDevice, &OsString::from(bridge)).map_err(fail("bind to the device"))?;
+        let udp = socket(AddressFamily::Inet, SockType::Datagram, flags, None)
+            .map_err(fail("open a socket"))?;
+        setsockopt(&udp, sockopt::BindToDevice, &OsString::from(bridge))
+            .map_err(fail("bind to the device"))?;
         setsockopt(&udp, sockopt::Broadcast, &true).map_err(fail("allow broadcasts"))?;
         let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT));
         bind(udp.as_raw_fd(), &any).map_err(|source| match source {
-            nix::Error::EADDRINUSE => ServerError::PortTaken { bridge: bridge.to_owned() },
+            nix::Error::EADDRINUSE => ServerError::PortTaken {
+                bridge: bridge.to_owned(),
+            },
             source => fail("bind to port 67")(source),
         })?;
-        let raw = socket(AddressFamily::Packet, SockType::Raw, flags, None::<SockProtocol>)
-            .map_err(fail("open a raw socket"))?;
+        let raw = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            flags,
+            None::<SockProtocol>,
+        )
+        .map_err(fail("open a raw socket"))?;
         let link = nix::net::if_::if_nametoindex(bridge).map_err(fail("find the link"))?;
-        let udp = UdpSocket::from_std(udp.into()).map_err(|_| fail("watch the socket")(nix::Error::EIO))?;
-        Ok(Self { bridge: bridge.to_owned(), udp, raw, link })
+        let udp = UdpSocket::from_std(udp.into())
+            .map_err(|_| fail("watch the socket")(nix::Error::EIO))?;
+        Ok(Self {
+            bridge: bridge.to_owned(),
+            udp,
+            raw,
+            link,
+        })
     }
 
     /// Serves for ever. `lease_file` outlives this process; one that cannot be read is put aside.
@@ -97,7 +118,11 @@ impl Server {
         }
         let mut packet = vec![0; 2048];
         loop {
-            let fail = |source| ServerError::Socket { what: "hear", bridge: self.bridge.clone(), source };
+            let fail = |source| ServerError::Socket {
+                what: "hear",
+                bridge: self.bridge.clone(),
+                source,
+            };
             let heard = self.udp.recv(&mut packet).await;
             let length = match heard {
                 Ok(length) => length,
@@ -105,7 +130,9 @@ impl Server {
                 Err(e) => return Err(fail(nix::Error::from_raw(e.raw_os_error().unwrap_or(0)))),
             };
             let outcome = {
-                let Ok(mut table) = table.lock() else { continue };
+                let Ok(mut table) = table.lock() else {
+                    continue;
+                };
                 let outcome = handle(&mut table, now(), packet.get(..length).unwrap_or_default());
                 let changed = outcome.notice.as_ref().is_some_and(|n| {
                     n.hostname.is_none() && !matches!(n.kind, NoticeKind::Offered | NoticeKind::Nak)
@@ -117,7 +144,10 @@ impl Server {
                 outcome
             };
             if let Some(reply) = outcome.reply {
-                let server = table.lock().map(|t| t.config.server).unwrap_or(Ipv4Addr::UNSPECIFIED);
+                let server = table
+                    .lock()
+                    .map(|t| t.config.server)
+                    .unwrap_or(Ipv4Addr::UNSPECIFIED);
                 self.send(&reply, server);
             }
             if let Some(notice) = outcome.notice {
@@ -140,14 +170,17 @@ impl Server {
         };
         let Some(source) = self.source() else { return };
         let frame = frame(&reply.bytes, (source, server), (mac, address));
-        let Some(to) = crate::tap::link_address(self.link) else { return };
+        let Some(to) = crate::tap::link_address(self.link) else {
+            return;
+        };
         let _lost = sendto(self.raw.as_raw_fd(), &frame, &to, MsgFlags::empty());
     }
 
     fn source(&self) -> Option<MacAddr> {
         let text = std::fs::read_to_string(format!("/sys/class/net/{}/address", self.bridge)).ok();
         // In a namespace /sys may be of another one; netlink's view is right there.
-        text.and_then(|t| t.trim().parse().ok()).or_else(|| mac_of(&self.bridge))
+        text.and_then(|t| t.trim().parse().ok())
+            .or_else(|| mac_of(&self.bridge))
     }
 }
 
@@ -210,11 +243,15 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 fn load(path: &Path, table: &Mutex<Table>) {
-    let Ok(bytes) = std::fs::read(path) else { return };
+    let Ok(bytes) = std::fs::read(path) else {
+        return;
+    };
     match (serde_json::from_slice(&bytes), table.lock()) {
         (Ok(leases), Ok(mut table)) => table.load(leases),
         _ => drop(std::fs::rename(path, path.with_extension("damaged"))),

@@ -70,8 +70,12 @@ impl Table {
     /// A table without leases.
     #[must_use]
     pub fn new(config: Config, reservations: Vec<Reservation>) -> Self {
-        let mut table =
-            Self { config, reserved: HashMap::new(), leases: HashMap::new(), quarantine: HashMap::new() };
+        let mut table = Self {
+            config,
+            reserved: HashMap::new(),
+            leases: HashMap::new(),
+            quarantine: HashMap::new(),
+        };
         table.set_reservations(reservations);
         table
     }
@@ -79,7 +83,8 @@ impl Table {
     /// Replaces all reservations; a lease on a reserved address ends.
     pub fn set_reservations(&mut self, reservations: Vec<Reservation>) {
         let addresses: HashSet<_> = reservations.iter().map(|r| r.address).collect();
-        self.leases.retain(|address, _| !addresses.contains(address));
+        self.leases
+            .retain(|address, _| !addresses.contains(address));
         self.reserved = reservations.into_iter().map(|r| (r.mac, r)).collect();
     }
 
@@ -103,26 +108,52 @@ impl Table {
 
     /// The address that a client has: reserved, or bound and not run out.
     pub(super) fn held(&self, mac: MacAddr, now: u64) -> Option<Ipv4Addr> {
-        let leased = || self.leases.values().find(|l| l.mac == mac && l.bound && l.expires > now);
-        self.reservation(mac).map(|r| r.address).or_else(|| leased().map(|l| l.address))
+        let leased = || {
+            self.leases
+                .values()
+                .find(|l| l.mac == mac && l.bound && l.expires > now)
+        };
+        self.reservation(mac)
+            .map(|r| r.address)
+            .or_else(|| leased().map(|l| l.address))
     }
 
     /// An address for a client, kept for it for a minute; none when the range is full.
-    pub(super) fn offer(&mut self, mac: MacAddr, wish: Option<Ipv4Addr>, now: u64) -> Option<Ipv4Addr> {
+    pub(super) fn offer(
+        &mut self,
+        mac: MacAddr,
+        wish: Option<Ipv4Addr>,
+        now: u64,
+    ) -> Option<Ipv4Addr> {
         if let Some(reservation) = self.reservation(mac) {
             return Some(reservation.address);
         }
         self.quarantine.retain(|_, until| *until > now);
-        let had = self.leases.values().find(|l| l.mac == mac).map(|l| l.address);
+        let had = self
+            .leases
+            .values()
+            .find(|l| l.mac == mac)
+            .map(|l| l.address);
         let address = had
             .into_iter()
             .chain(wish)
             .find(|a| self.is_free_for(mac, *a, now))
             .or_else(|| self.first_free(mac, now))?;
-        let bound = self.leases.get(&address).is_some_and(|l| l.mac == mac && l.bound && l.expires > now);
+        let bound = self
+            .leases
+            .get(&address)
+            .is_some_and(|l| l.mac == mac && l.bound && l.expires > now);
         if !bound {
             self.leases.retain(|_, l| l.mac != mac);
-            self.leases.insert(address, Lease { mac, address, expires: now + OFFER, bound: false });
+            self.leases.insert(
+                address,
+                Lease {
+                    mac,
+                    address,
+                    expires: now + OFFER,
+                    bound: false,
+                },
+            );
         }
         Some(address)
     }
@@ -137,14 +168,23 @@ impl Table {
         }
         self.leases.retain(|_, l| l.mac != mac);
         let expires = now + self.config.lease_time.as_secs();
-        self.leases.insert(address, Lease { mac, address, expires, bound: true });
+        self.leases.insert(
+            address,
+            Lease {
+                mac,
+                address,
+                expires,
+                bound: true,
+            },
+        );
         true
     }
 
     /// Ends a client's lease or offer of an address.
     pub(super) fn release(&mut self, mac: MacAddr, address: Option<Ipv4Addr>) -> bool {
         let before = self.leases.len();
-        self.leases.retain(|at, l| l.mac != mac || address.is_some_and(|a| a != *at));
+        self.leases
+            .retain(|at, l| l.mac != mac || address.is_some_and(|a| a != *at));
         before != self.leases.len()
     }
 
@@ -165,13 +205,22 @@ impl Table {
             && ![subnet.network(), subnet.broadcast(), self.config.server].contains(&address)
             && !self.reserved.values().any(|r| r.address == address)
             && !self.quarantine.contains_key(&address)
-            && self.leases.get(&address).is_none_or(|l| l.mac == mac || l.expires <= now)
+            && self
+                .leases
+                .get(&address)
+                .is_none_or(|l| l.mac == mac || l.expires <= now)
     }
 
     fn first_free(&self, mac: MacAddr, now: u64) -> Option<Ipv4Addr> {
         // From the end: nodes that join later take from the front.
         let subnet = self.config.subnet;
-        let (first, last) = (u32::from(subnet.network()) + 1, u32::from(subnet.broadcast()));
-        (first..last).rev().map(Ipv4Addr::from).find(|a| self.is_free_for(mac, *a, now))
+        let (first, last) = (
+            u32::from(subnet.network()) + 1,
+            u32::from(subnet.broadcast()),
+        );
+        (first..last)
+            .rev()
+            .map(Ipv4Addr::from)
+            .find(|a| self.is_free_for(mac, *a, now))
     }
 }

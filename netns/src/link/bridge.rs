@@ -24,7 +24,12 @@ impl Links {
         }
         self.add_bridge(spec).await?;
         let completed = async {
-            let link = self.find(&spec.name).await?.ok_or_else(|| LinkError::Missing { name: spec.name.clone() })?;
+            let link = self
+                .find(&spec.name)
+                .await?
+                .ok_or_else(|| LinkError::Missing {
+                    name: spec.name.clone(),
+                })?;
             self.complete_bridge(&link, spec).await
         };
         match completed.await {
@@ -59,12 +64,25 @@ impl Links {
                 let links = self.list().await?;
                 let ports = links.iter().filter(|port| port.master == Some(link.index));
                 let ports: Vec<&str> = ports.map(|port| port.name.as_str()).collect();
-                let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(" ") };
-                format!("a bridge with the MAC address {mac}, not {} (ports: {ports})", spec.mac)
+                let ports = if ports.is_empty() {
+                    "none".to_owned()
+                } else {
+                    ports.join(" ")
+                };
+                format!(
+                    "a bridge with the MAC address {mac}, not {} (ports: {ports})",
+                    spec.mac
+                )
             }
-            (kind, _) => format!("not a bridge but of kind {}", kind.unwrap_or("hardware or loopback")),
+            (kind, _) => format!(
+                "not a bridge but of kind {}",
+                kind.unwrap_or("hardware or loopback")
+            ),
         };
-        Err(LinkError::Foreign { name: spec.name.clone(), what })
+        Err(LinkError::Foreign {
+            name: spec.name.clone(),
+            what,
+        })
     }
 
     /// Sets what differs, in an order in which nothing leaks: IPv6 off before up.
@@ -72,7 +90,8 @@ impl Links {
         let mut change = Change::Unchanged;
         let unspec = || LinkUnspec::new_with_index(link.index);
         if link.mtu != spec.mtu {
-            self.change("MTU", &spec.name, unspec().mtu(spec.mtu).build()).await?;
+            self.change("MTU", &spec.name, unspec().mtu(spec.mtu).build())
+                .await?;
             change = Change::Changed;
         }
         if self.wrong_settings(&spec.name).await?.is_some() {
@@ -91,7 +110,8 @@ impl Links {
             change = Change::Changed;
         }
         if !link.up {
-            self.change("state", &spec.name, unspec().up().build()).await?;
+            self.change("state", &spec.name, unspec().up().build())
+                .await?;
             change = Change::Changed;
         }
         if change == Change::Changed {
@@ -105,26 +125,38 @@ impl Links {
             return Ok(Change::Unchanged);
         }
         let (address, prefix) = (IpAddr::V4(spec.address.ip()), spec.address.prefix());
-        let added = self.handle.address().add(link.index, address, prefix).execute().await;
+        let added = self
+            .handle
+            .address()
+            .add(link.index, address, prefix)
+            .execute()
+            .await;
         match added.map_err(to_io) {
             Ok(()) => Ok(Change::Changed),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Change::Unchanged),
-            Err(source) => {
-                Err(LinkError::Request { action: format!("give `{}` the address {}", spec.name, spec.address), source })
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(Change::Unchanged)
             }
+            Err(source) => Err(LinkError::Request {
+                action: format!("give `{}` the address {}", spec.name, spec.address),
+                source,
+            }),
         }
     }
 
     async fn has_address(&self, link: &Link, spec: &BridgeSpec) -> Result<bool, LinkError> {
         let wanted = IpNetwork::V4(spec.address);
         let addresses = self.addresses().await?;
-        Ok(addresses.iter().any(|address| address.link == link.index && address.network == wanted))
+        Ok(addresses
+            .iter()
+            .any(|address| address.link == link.index && address.network == wanted))
     }
 
     /// What of the forwarding settings is not as [`add_bridge`](Links::add_bridge) makes them.
     async fn wrong_settings(&self, name: &str) -> Result<Option<String>, LinkError> {
         let Some(message) = self.message(name).await? else {
-            return Err(LinkError::Missing { name: name.to_owned() });
+            return Err(LinkError::Missing {
+                name: name.to_owned(),
+            });
         };
         let mut settings = read::bridge_settings(&message);
         let wrong = settings.find(|setting| match setting {
@@ -136,7 +168,12 @@ impl Links {
     }
 
     async fn read_back(&self, spec: &BridgeSpec) -> Result<(), LinkError> {
-        let link = self.find(&spec.name).await?.ok_or_else(|| LinkError::Missing { name: spec.name.clone() })?;
+        let link = self
+            .find(&spec.name)
+            .await?
+            .ok_or_else(|| LinkError::Missing {
+                name: spec.name.clone(),
+            })?;
         let what = if link.mac != Some(spec.mac) {
             format!("MAC address {:?}, not {}", link.mac, spec.mac)
         } else if link.mtu != spec.mtu {
@@ -150,7 +187,10 @@ impl Links {
         } else {
             return Ok(());
         };
-        Err(LinkError::ReadBack { name: spec.name.clone(), what })
+        Err(LinkError::ReadBack {
+            name: spec.name.clone(),
+            what,
+        })
     }
 }
 

@@ -60,8 +60,13 @@ pub enum LinkError {
 }
 
 /// Makes the error of a request that was to do `action`.
-pub(super) fn request(action: impl FnOnce() -> String) -> impl FnOnce(rtnetlink::Error) -> LinkError {
-    |error| LinkError::Request { action: action(), source: to_io(error) }
+pub(super) fn request(
+    action: impl FnOnce() -> String,
+) -> impl FnOnce(rtnetlink::Error) -> LinkError {
+    |error| LinkError::Request {
+        action: action(),
+        source: to_io(error),
+    }
 }
 
 /// The errno in what rtnetlink returned, where there is one.

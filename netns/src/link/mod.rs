@@ -116,7 +116,10 @@ impl Links {
 
     /// The link of this name.
     pub async fn find(&self, name: &str) -> Result<Option<Link>, LinkError> {
-        Ok(self.message(name).await?.map(|message| read::link(&message)))
+        Ok(self
+            .message(name)
+            .await?
+            .map(|message| read::link(&message)))
     }
 
     /// All addresses of all links, IPv4 and IPv6.
@@ -140,7 +143,9 @@ impl Links {
         ] {
             let messages = self.handle.route().get(question).execute();
             let found: Vec<Route> = messages
-                .try_filter_map(|message| std::future::ready(Ok(read::main_route(&message, &links))))
+                .try_filter_map(|message| {
+                    std::future::ready(Ok(read::main_route(&message, &links)))
+                })
                 .try_collect()
                 .await
                 .map_err(request(|| "list the routes".to_owned()))?;
@@ -158,34 +163,67 @@ impl Links {
             .filter(|route| route.destination.is_ipv4() && route.destination.prefix() == 0)
             .filter_map(|route| route.link.map(|link| (route.metric, link)))
             .min();
-        let Some((_, index)) = best else { return Ok(None) };
-        Ok(self.list().await?.into_iter().find(|link| link.index == index))
+        let Some((_, index)) = best else {
+            return Ok(None);
+        };
+        Ok(self
+            .list()
+            .await?
+            .into_iter()
+            .find(|link| link.index == index))
     }
 
     /// Removes the link of this name; one that is gone already is done.
     pub async fn delete(&self, name: &str) -> Result<Change, LinkError> {
-        let Some(link) = self.find(name).await? else { return Ok(Change::Unchanged) };
-        match self.handle.link().del(link.index).execute().await.map_err(to_io) {
+        let Some(link) = self.find(name).await? else {
+            return Ok(Change::Unchanged);
+        };
+        match self
+            .handle
+            .link()
+            .del(link.index)
+            .execute()
+            .await
+            .map_err(to_io)
+        {
             Ok(()) => Ok(Change::Removed),
             // Between the look and the deed somebody else removed it.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Change::Unchanged),
-            Err(source) => Err(LinkError::Request { action: format!("remove the link `{name}`"), source }),
+            Err(source) => Err(LinkError::Request {
+                action: format!("remove the link `{name}`"),
+                source,
+            }),
         }
     }
 
     /// The kernel's full description of a link.
     async fn message(&self, name: &str) -> Result<Option<read::LinkMessage>, LinkError> {
         range::validate_link_name(name)?;
-        let found = self.handle.link().get().match_name(name).execute().try_collect::<Vec<_>>().await;
+        let found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name)
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await;
         match found.map_err(to_io) {
             Ok(messages) => Ok(messages.into_iter().next()),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
-            Err(source) => Err(LinkError::Request { action: format!("look up the link `{name}`"), source }),
+            Err(source) => Err(LinkError::Request {
+                action: format!("look up the link `{name}`"),
+                source,
+            }),
         }
     }
 
     /// Changes an existing link.
-    async fn change(&self, what: &str, name: &str, message: read::LinkMessage) -> Result<(), LinkError> {
+    async fn change(
+        &self,
+        what: &str,
+        name: &str,
+        message: read::LinkMessage,
+    ) -> Result<(), LinkError> {
         let changed = self.handle.link().change(message).execute().await;
         changed.map_err(request(|| format!("set the {what} of `{name}`")))
     }

@@ -16,25 +16,47 @@ impl Links {
     pub async fn create_tap(&self, spec: &TapSpec) -> Result<OwnedFd, LinkError> {
         range::validate_link_name(&spec.name)?;
         let Some(bridge) = self.find(&spec.bridge).await? else {
-            return Err(LinkError::Missing { name: spec.bridge.clone() });
+            return Err(LinkError::Missing {
+                name: spec.bridge.clone(),
+            });
         };
         if bridge.kind.as_deref() != Some("bridge") {
-            return Err(LinkError::Foreign { name: spec.bridge.clone(), what: "not a bridge".to_owned() });
+            return Err(LinkError::Foreign {
+                name: spec.bridge.clone(),
+                what: "not a bridge".to_owned(),
+            });
         }
-        let fd = tap::create(&spec.name).map_err(|source| LinkError::Tap { name: spec.name.clone(), source })?;
-        let tap = self.find(&spec.name).await?.ok_or_else(|| LinkError::Missing { name: spec.name.clone() })?;
+        let fd = tap::create(&spec.name).map_err(|source| LinkError::Tap {
+            name: spec.name.clone(),
+            source,
+        })?;
+        let tap = self
+            .find(&spec.name)
+            .await?
+            .ok_or_else(|| LinkError::Missing {
+                name: spec.name.clone(),
+            })?;
         disable_ipv6(&spec.name)?;
-        let message = LinkUnspec::new_with_index(tap.index).mtu(spec.mtu).controller(bridge.index).up().build();
+        let message = LinkUnspec::new_with_index(tap.index)
+            .mtu(spec.mtu)
+            .controller(bridge.index)
+            .up()
+            .build();
         self.change("bridge", &spec.name, message).await?;
 
         // A guest on a tap that is in no bridge, or in another's, would only seem to run.
         let what = match self.find(&spec.name).await? {
             None => "it is gone".to_owned(),
-            Some(tap) if tap.master != Some(bridge.index) => format!("it is no port of `{}`", spec.bridge),
+            Some(tap) if tap.master != Some(bridge.index) => {
+                format!("it is no port of `{}`", spec.bridge)
+            }
             Some(tap) if tap.mtu != spec.mtu => format!("MTU {}, not {}", tap.mtu, spec.mtu),
             Some(tap) if !tap.up => "it is down".to_owned(),
             Some(_) => return Ok(fd),
         };
-        Err(LinkError::ReadBack { name: spec.name.clone(), what })
+        Err(LinkError::ReadBack {
+            name: spec.name.clone(),
+            what,
+        })
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn link(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(octets) => link.mac = <[u8; 6]>::try_from(octets.as_slice()).ok().map(MacAddr),
+            LinkAttribute::Address(octets) => {
+                link.mac = <[u8; 6]>::try_from(octets.as_slice()).ok().map(MacAddr)
+            }
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::LinkInfo(infos) => {
@@ -45,10 +47,13 @@ pub(super) fn link(message: &LinkMessage) -> Link {
 
 /// The driver's settings of a bridge.
 pub(super) fn bridge_settings(message: &LinkMessage) -> impl Iterator<Item = &InfoBridge> {
-    let infos = message.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
-        _ => None,
-    });
+    let infos = message
+        .attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos),
+            _ => None,
+        });
     let settings = infos.flatten().filter_map(|info| match info {
         LinkInfo::Data(InfoData::Bridge(settings)) => Some(settings),
         _ => None,
@@ -69,7 +74,11 @@ pub(super) fn address(message: &AddressMessage, links: &[Link]) -> Option<Addres
     }
     let network = IpNetwork::new(local.or(peer)?, message.header.prefix_len).ok()?;
     let link = message.header.index;
-    Some(Address { link, link_name: name_of(link, links), network })
+    Some(Address {
+        link,
+        link_name: name_of(link, links),
+        network,
+    })
 }
 
 pub(super) fn main_route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
@@ -97,7 +106,14 @@ pub(super) fn main_route(message: &RouteMessage, links: &[Link]) -> Option<Route
     }
     let destination = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;
     let link_name = link.map(|index| name_of(index, links));
-    Some(Route { destination, link, link_name, gateway, table, metric })
+    Some(Route {
+        destination,
+        link,
+        link_name,
+        gateway,
+        table,
+        metric,
+    })
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {

@@ -31,7 +31,9 @@ impl CommandLine {
     /// its sockets are attended.
     pub(crate) fn new(name: &str, uuid: &str) -> Self {
         let mut line = Self::default();
-        line.add(&Name { guest: name.to_owned() });
+        line.add(&Name {
+            guest: name.to_owned(),
+        });
         line.add(&Uuid(uuid.to_owned()));
         line.flag("-nodefaults");
         line.flag("-no-user-config");
@@ -54,13 +56,17 @@ impl CommandLine {
     /// The QMP monitor on a listening socket.
     pub(crate) fn add_monitor(&mut self, fd: RawFd) {
         self.add(&Chardev::listening("qmp", fd));
-        self.add(&Mon { chardev: "qmp".to_owned() });
+        self.add(&Mon {
+            chardev: "qmp".to_owned(),
+        });
     }
 
     /// The first serial port on a listening socket; what is written with nobody there is lost.
     pub(crate) fn add_console(&mut self, fd: RawFd) {
         self.add(&Chardev::listening("console", fd));
-        self.add(&Serial { chardev: "console".to_owned() });
+        self.add(&Serial {
+            chardev: "console".to_owned(),
+        });
     }
 
     /// A named virtio-serial port on a listening socket.
@@ -86,18 +92,34 @@ impl CommandLine {
             let read_only = depth > 0;
             let file = format!("file{depth}");
             let node = format!("disk{depth}");
-            self.add(&Blockdev::file(&file, &format!("/dev/fdset/{set}"), read_only));
-            self.add(&Blockdev::qcow2(&node, &file, backing.as_deref(), read_only));
+            self.add(&Blockdev::file(
+                &file,
+                &format!("/dev/fdset/{set}"),
+                read_only,
+            ));
+            self.add(&Blockdev::qcow2(
+                &node,
+                &file,
+                backing.as_deref(),
+                read_only,
+            ));
             backing = Some(node);
         }
         if let Some(top) = backing {
-            self.add(&Device::new("virtio-blk-pci").with("drive", &top).with("id", "vda"));
+            self.add(
+                &Device::new("virtio-blk-pci")
+                    .with("drive", &top)
+                    .with("id", "vda"),
+            );
         }
     }
 
     /// A virtio-net card on a tap that is open already.
     pub(crate) fn add_nic(&mut self, tap: RawFd, mac: MacAddr) {
-        self.add(&Netdev { id: "net0".to_owned(), fd: tap });
+        self.add(&Netdev {
+            id: "net0".to_owned(),
+            fd: tap,
+        });
         self.add(
             &Device::new("virtio-net-pci")
                 .with("netdev", "net0")
@@ -159,12 +181,16 @@ mod tests {
         let args = CommandLine::new("kvmc-k80-master0", "u").build();
         let has = |a: &str| args.iter().any(|x| x == a);
         assert!(has("-nodefaults") && has("-no-user-config") && has("-S"));
-        assert!(has("on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
+        assert!(has(
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+        ));
     }
 
     #[test]
     fn a_comma_in_a_value_stays_in_the_value() {
-        let name = Name { guest: "a,b".to_owned() };
+        let name = Name {
+            guest: "a,b".to_owned(),
+        };
         assert_eq!(name.value(), "guest=a,,b,debug-threads=on");
     }
 }

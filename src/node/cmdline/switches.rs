@@ -185,7 +185,10 @@ pub(crate) struct Chardev {
 
 impl Chardev {
     pub(crate) fn listening(id: &str, fd: RawFd) -> Self {
-        Self { id: id.to_owned(), fd }
+        Self {
+            id: id.to_owned(),
+            fd,
+        }
     }
 }
 
@@ -194,7 +197,11 @@ impl Switch for Chardev {
         "-chardev"
     }
     fn value(&self) -> String {
-        format!("socket,id={},fd={},server=on,wait=off", escape(&self.id), self.fd)
+        format!(
+            "socket,id={},fd={},server=on,wait=off",
+            escape(&self.id),
+            self.fd
+        )
     }
 }
 

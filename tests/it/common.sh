@@ -1,0 +1,26 @@
+# Sourced by the scripts: a mount and network namespace is theirs alone.
+mount -t tmpfs none /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs none /run/netns; }
+mkdir -p ../home ../bin
+outside() { ip netns exec outside "$@"; }
+uplink() {
+  ip netns add outside
+  ip link add up0 mtu 1400 type veth peer name in0 mtu 1400 netns outside
+  ip link set lo up; ip addr add 203.0.113.2/24 dev up0; ip link set up0 up
+  ip route add default via 203.0.113.1
+  outside ip link set lo up; outside ip addr add 203.0.113.1/24 dev in0; outside ip link set in0 up
+}
+host() {
+  ip -o link | sed 's/ qlen [0-9]*//'; ip -o -4 addr; ip route; nft list ruleset
+  iptables-save | grep -v '^#'; cat /proc/sys/net/ipv4/ip_forward; ss -Hlnpu
+  # Processes of this state folder only: other tests have theirs. A zombie waits for its parent.
+  for p in /proc/[0-9]*; do
+    tr '\0' ' ' < "$p/cmdline" 2>/dev/null | grep -F "$KVMC_STATE_DIR" | grep -v '^grep' || true
+  done
+  find "$KVMC_STATE_DIR" -mindepth 1 ! -name accel.json ! -type l | sort
+  ls -A
+}
+fail() { echo "FAILED: $*" >&2; exit 1; }
+same() { diff "$1" "$2" || fail "$3"; echo "ok: $3"; }
+SMALL="--master-ram 512M --worker-ram 512M --lbl-ram 512M --vcpus 1"
+trap 'code=$?; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
+trap 'exit 130' INT TERM

@@ -1,0 +1,58 @@
+//! Ring 5: real Debian guests, through all the verbs. The template is built once, into a store that
+//! stays in the build folder.
+
+use std::path::Path;
+
+use super::support::Bench;
+
+/// Runs a script of this folder in a namespace of its own, and shows all it said when it fails.
+fn runs(script: &str) {
+    let bench = Bench::new();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it")
+        .join(script);
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store");
+    let prepare = format!(
+        "mkdir -p {0} ../state; ln -s {0} ../state/images; exec sh -eu {1}",
+        store.display(),
+        path.display()
+    );
+    // The template's packages come from the host's mirror, which only the host's own namespace reaches.
+    let root = store.parent().unwrap();
+    let built = std::process::Command::new(env!("CARGO_BIN_EXE_kvmc"))
+        .args(["image", "build"])
+        .env("KVMC_STATE_DIR", root.join("build"))
+        .status()
+        .unwrap();
+    assert!(built.success(), "the template cannot be built");
+    if !store.exists() {
+        let _another_test_was_first = std::os::unix::fs::symlink(root.join("build/images"), &store);
+    }
+    let output = bench.shell(&prepare);
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{text}");
+    assert!(
+        output.status.success(),
+        "{script} ended with {}",
+        output.status
+    );
+}
+
+#[test]
+fn a_cluster_lives_through_all_the_verbs() {
+    runs("verbs.sh");
+}
+
+#[test]
+fn dhcp_clients_of_others_lease_renew_and_release() {
+    runs("clients.sh");
+}
+
+#[test]
+fn a_failed_up_leaves_nothing() {
+    runs("failed_up.sh");
+}

@@ -1,0 +1,88 @@
+//! Runs kvmc in a network namespace made for it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A namespace with an uplink, a project folder and a state folder; all gone with it.
+pub(crate) struct Bench {
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        // Short: a node's socket must fit in 107 bytes.
+        let dir = tempfile::Builder::new()
+            .prefix("kvmc-t")
+            .tempdir_in("/tmp")
+            .unwrap();
+        std::fs::create_dir(dir.path().join("project")).unwrap();
+        Self { dir }
+    }
+
+    pub(crate) fn project(&self) -> PathBuf {
+        self.dir.path().join("project")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A shell in a new network and mount namespace, in the project's folder, with `kvmc` in PATH.
+    pub(crate) fn shell(&self, script: &str) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_kvmc"));
+        let path = format!(
+            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            program.parent().unwrap().display()
+        );
+        Command::new("unshare")
+            .args(["--net", "--mount", "sh", "-euc", script])
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.dir.path())
+            .env("KVMC_STATE_DIR", self.state())
+            .current_dir(self.project())
+            .output()
+            .unwrap()
+    }
+
+    /// Runs `script` after `setup`, which must fail and leave all as `setup` made it; returns what it said.
+    pub(crate) fn refused(&self, setup: &str, script: &str) -> String {
+        let before = self.files();
+        let list = "{ ip -o link; ip -o addr; ip route; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; }";
+        // The namespace ends with its shell, so that compares.
+        let output = self.shell(&format!(
+            "ip link set lo up; {setup}
+             {list} > ../before; code=0; ( {script} ) || code=$?; {list} > ../after
+             diff ../before ../after || exit 99; exit $code"
+        ));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let code = output.status.code();
+        assert!(
+            !matches!(code, None | Some(0 | 99)),
+            "ended with {code:?}: {printed}{said}"
+        );
+        assert!(said.contains("error"), "no error in: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+        assert_eq!(before, self.files(), "files were touched: {said}");
+        said
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let list = |dir: PathBuf| -> Vec<PathBuf> {
+            std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .map(|e| e.unwrap().path())
+                .collect()
+        };
+        let mut all = list(self.project());
+        all.extend(
+            list(self.state())
+                .into_iter()
+                .filter(|p| !p.ends_with("accel.json")),
+        );
+        all.sort();
+        all
+    }
+}

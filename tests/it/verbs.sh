@@ -1,0 +1,64 @@
+# up, ssh, ansible, stop, start, down on real guests.
+. "$(dirname "$0")/common.sh"
+uplink
+host > ../before
+kvmc up $SMALL --masters 1 --workers 1 --load-balancers 0
+kvmc status
+
+export ANSIBLE_HOST_KEY_CHECKING=True
+ansible -i inventory all -m ping
+test "$(ansible -i inventory all -m ping | grep -c SUCCESS)" = 2 || fail "ansible ping"
+test "$(ansible -i inventory workers -b -m command -a 'id -u' | tail -n 1)" = 0 || fail "sudo"
+test "$(ssh -F ssh_config master0 hostname)" = master0 || fail "ssh with id_rsa"
+password=$(sed -n 's/^ansible_password=//p' inventory)
+test "$(sshpass -p "$password" ssh -F ssh_config -o PreferredAuthentications=password -o PubkeyAuthentication=no master0 hostname)" = master0 || fail "ssh with the password"
+code=0; kvmc ssh master0 -- exit 7 || code=$?
+test $code = 7 || fail "the exit code is passed through"
+for f in inventory id_rsa ssh_config known_hosts; do test "$(stat -c %a $f)" = 600 || fail "mode of $f"; done
+
+facts='hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; hostname -I; cat /etc/ssh/ssh_host_*.pub'
+for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../facts.$n; done
+sort ../facts.master0 ../facts.worker0 | uniq -d | grep . && fail "nodes share something"
+echo "ok: nodes differ"
+
+uuid=$(sed -n 's/.*"uuid": "\(.*\)".*/\1/p' "$KVMC_STATE_DIR/clusters/k80/cluster.json" | head -n 1)
+pid=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/nodes/master0/process.json")
+tr '\0' '\n' < /proc/$pid/cmdline > ../cmdline
+for word in size=512M cpus=1 "$uuid" "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"; do
+  grep -qxF -- "$word" ../cmdline || fail "$word is not in QEMU's command line"
+done
+grep -q '^Uid:.*19[0-9]*' /proc/$pid/status || fail "QEMU's user"
+grep -q '^Groups:[[:space:]]*$' /proc/$pid/status || fail "QEMU has groups"
+grep -q '^CapEff:[[:space:]]*0*$' /proc/$pid/status || fail "QEMU has capabilities"
+grep -q '^NoNewPrivs:[[:space:]]*1' /proc/$pid/status || fail "QEMU may gain privileges"
+grep -q '^Seccomp:[[:space:]]*2' /proc/$pid/status || fail "QEMU has no sandbox"
+echo "ok: QEMU is confined"
+
+head -c 300000 /dev/urandom > ../big
+outside python3 -m http.server -d .. --bind 203.0.113.1 8000 >/dev/null 2>&1 &
+server=$!
+sleep 1
+kvmc ssh worker0 -- "cat /sys/class/net/eth0/mtu; ping -c 1 -W 5 master0 >/dev/null 2>&1 || ping -c 1 -W 5 192.168.80.2 >/dev/null; python3 -c 'import urllib.request as u; print(len(u.urlopen(\"http://203.0.113.1:8000/big\", timeout=60).read()))'" > ../net
+kill $server
+test "$(tr '\n' ' ' < ../net)" = "1400 300000 " || fail "network: $(cat ../net)"
+echo "ok: nodes reach each other and the outside, MTU 1400"
+
+kvmc ssh worker0 -- 'sudo networkctl renew eth0 && sleep 2 && networkctl status eth0 | grep -q 192.168.80.3 && sudo networkctl down eth0; sudo networkctl up eth0; sleep 5; hostname -I' || true
+kvmc ssh master0 -- 'echo kept > kept; sync'
+kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
+kvmc status | grep -q running || fail "status without the keeper"
+kvmc up
+test "$(kvmc ssh master0 -- cat kept)" = kept || fail "a file after kill -9 of the keeper"
+kvmc up --load-balancers 1
+kvmc stop
+kvmc stop
+host > ../stopped
+grep -q 'k80' ../stopped && grep -v "$KVMC_STATE_DIR" ../stopped | grep k80 && fail "stop leaves links or rules"
+kvmc start
+for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../again.$n; same ../facts.$n ../again.$n "$n is the same after stop and start"; done
+test "$(kvmc ssh master0 -- cat kept)" = kept || fail "a file after stop and start"
+test "$(kvmc ssh lbl0 -- hostname)" = lbl0 || fail "a node that joined later"
+kvmc down
+kvmc down
+host > ../after
+same ../before ../after "the host after down"
