@@ -101,7 +101,7 @@ pub(crate) enum ImageCommand {
     /// Build the template that `up` would use
     Build {
         #[command(flatten)]
-        flags: Flags,
+        flags: Box<Flags>,
     },
     /// List templates
     Ls,

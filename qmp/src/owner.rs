@@ -198,10 +198,7 @@ async fn write(stream: &UnixStream, mut bytes: &[u8], fd: Option<&OwnedFd>) -> i
     while !bytes.is_empty() {
         let sent = stream
             .async_io(Interest::WRITABLE, || {
-                let messages = rights
-                    .as_ref()
-                    .map(std::slice::from_ref)
-                    .unwrap_or_default();
+                let messages = rights.as_slice();
                 sendmsg::<()>(
                     stream.as_raw_fd(),
                     &[IoSlice::new(bytes)],

@@ -15,7 +15,7 @@ pub(crate) use down::{Removed, down};
 pub(crate) use network::check_namespace;
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, stop};
-pub(crate) use up::{look, preflight, steps, up};
+pub(crate) use up::{Work, look, preflight, steps, up};
 
 use crate::keeper::Stage;
 

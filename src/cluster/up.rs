@@ -106,22 +106,41 @@ pub(crate) fn steps(record: &ClusterRecord, seen: &Seen) -> Vec<Step> {
     plan(record, seen)
 }
 
+/// All that `up` works with.
+pub(crate) struct Work<'a> {
+    /// The cluster as it shall be.
+    pub(crate) record: ClusterRecord,
+    /// Nothing of it is there yet, so nothing is to stay when it fails.
+    pub(crate) is_new: bool,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) image: &'a Image,
+    pub(crate) dir: &'a ClusterDir,
+    pub(crate) links: &'a Links,
+    /// Held to the end.
+    pub(crate) lock: Lock,
+    /// What each node has to become ready.
+    pub(crate) timeout: std::time::Duration,
+    pub(crate) progress: Rc<dyn Progress>,
+}
+
 /// Carries out the plan under the cluster's lock.
 ///
 /// # Errors
 /// A step of the cluster as a whole; all that this run made of it is gone again then. A node that
 /// fails is no such error: it is in the answer.
-pub(crate) async fn up(
-    mut record: ClusterRecord,
-    is_new: bool,
-    steps: Vec<Step>,
-    image: &Image,
-    dir: &ClusterDir,
-    links: &Links,
-    lock: Lock,
-    timeout: std::time::Duration,
-    progress: &Rc<dyn Progress>,
-) -> Result<Upped> {
+pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
+    let Work {
+        mut record,
+        is_new,
+        steps,
+        image,
+        dir,
+        links,
+        lock,
+        timeout,
+        progress,
+    } = work;
+    let progress = &progress;
     let mut undo = Undo::default();
     if is_new {
         let dir = dir.clone();
@@ -198,9 +217,7 @@ async fn carry_out(
         Step::EnableForwarding => {
             record.network.forwarding_was_off = true;
             record.save(dir)?;
-            undo.push("forwarding", || async {
-                Ok(network::disable_forwarding()?)
-            });
+            undo.push("forwarding", || async { network::disable_forwarding() });
             network::enable_forwarding()
         }
         Step::CreateBridge { .. } => {

@@ -10,7 +10,7 @@ use kvmc_netns::Links;
 
 use super::Scene;
 use crate::cli::{Flags, StartFlags};
-use crate::cluster::{self, Progress};
+use crate::cluster::{self, Progress, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, architecture, choose, cores};
 use crate::node::vcpus;
 use crate::output::{self, Nodes, seconds};
@@ -164,17 +164,17 @@ async fn bring_up(
                 .unwrap_or(if accelerator.is_kvm() { 300 } else { 900 }),
         );
     let is_new = existing.is_none();
-    let work = cluster::up(
-        record.clone(),
+    let work = cluster::up(Work {
+        record: record.clone(),
         is_new,
         steps,
-        &image,
+        image: &image,
         dir,
-        &links,
+        links: &links,
         lock,
         timeout,
-        &progress,
-    );
+        progress,
+    });
     let upped = tokio::select! {
         upped = work => upped?,
         _ = tokio::signal::ctrl_c() => {

@@ -58,7 +58,7 @@ fn subnets() {
     refuses("kvmc up --subnet fd00::/64", &["IPv6"]);
     refuses("kvmc up --subnet 192.168.80.0/31", &["/31"]);
     refuses_after(
-        "ip link add d0 type dummy; ip addr add 192.168.80.9/24 dev d0; ip link set d0 up",
+        "ip link add d0 type veth peer name d1; ip link set d1 up; ip addr add 192.168.80.9/24 dev d0; ip link set d0 up",
         SMALL,
         &["192.168.80.0/24", "d0", "--subnet"],
     );

@@ -1,6 +1,13 @@
 //! kvmc as its users run it. Every test is in a network namespace of its own, on a state folder of its
 //! own, and leaves neither.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "test support is test code too"
+)]
+
 mod bad_input;
 mod guests;
 mod support;

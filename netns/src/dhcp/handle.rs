@@ -111,12 +111,45 @@ pub fn handle(table: &mut Table, now: u64, packet: &[u8]) -> Outcome {
     }
 }
 
-/// What the decoder must not see, it does not see: it panics on a long hlen and ignores the cookie.
+/// What the decoder must not see, it does not see: it panics on a long hlen and on options whose
+/// length is not what it should be, and ignores the cookie.
 fn decode(packet: &[u8]) -> Option<Message> {
     let is_ours = packet.len() >= FIXED
         && packet.get(..3)? == [1, 1, 6]
         && packet.get(FIXED - 4..FIXED)? == COOKIE;
-    is_ours.then(|| Message::from_bytes(packet).ok())?
+    is_ours.then(|| Message::from_bytes(&with_known_options(packet)?).ok())?
+}
+
+/// The packet with only those options that are looked at, each of a length that it can have; `None`
+/// when an option runs over the end.
+fn with_known_options(packet: &[u8]) -> Option<Vec<u8>> {
+    const END: u8 = 255;
+    let (fixed, mut rest) = packet.split_at_checked(FIXED)?;
+    let mut known = fixed.to_vec();
+    while let [code, more @ ..] = rest {
+        rest = more;
+        if *code == 0 {
+            continue;
+        }
+        if *code == END {
+            break;
+        }
+        let (length, more) = rest.split_first()?;
+        let (value, more) = more.split_at_checked(usize::from(*length))?;
+        rest = more;
+        let is_known = match code {
+            50 | 54 => value.len() == 4, // requested address, server identifier
+            53 => value.len() == 1,      // message type
+            61 => value.len() >= 2,      // client identifier
+            _ => false,
+        };
+        if is_known {
+            known.extend([*code, *length]);
+            known.extend(value);
+        }
+    }
+    known.push(END);
+    Some(known)
 }
 
 fn discover(table: &mut Table, now: u64, request: &Message, mac: MacAddr) -> Outcome {

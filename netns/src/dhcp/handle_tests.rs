@@ -54,7 +54,7 @@ fn a_node_gets_its_address_and_name_whatever_it_calls_itself() {
     let id = DhcpOption::ClientIdentifier(vec![1, 2, 3]);
     let (offer, to) = ask(
         &mut table,
-        &message(MessageType::Discover, NODE, &[id.clone()]),
+        &message(MessageType::Discover, NODE, std::slice::from_ref(&id)),
     )
     .unwrap();
     assert_eq!(
