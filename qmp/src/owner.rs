@@ -109,13 +109,17 @@ impl Owner {
     /// Takes what there is; false when the peer is gone or not to be followed any more.
     fn receive(&mut self, stream: &UnixStream, received: &mut Vec<u8>) -> bool {
         let mut chunk = [0; 8192];
+        let before = received.len();
         match stream.try_read(&mut chunk) {
             Ok(0) => return false,
             Ok(n) => received.extend_from_slice(chunk.get(..n).unwrap_or_default()),
             Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
         }
-        while let Some(end) = received.iter().position(|b| *b == b'\n') {
-            let line: Vec<u8> = received.drain(..=end).collect();
+        // Only what is new can hold an end: a long line must not be searched again for each chunk.
+        let mut searched = before;
+        while let Some(end) = received.iter().skip(searched).position(|b| *b == b'\n') {
+            let line: Vec<u8> = received.drain(..=searched + end).collect();
+            searched = 0;
             if !self.take(&line) {
                 return false;
             }

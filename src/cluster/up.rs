@@ -145,7 +145,10 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
     if is_new {
         let dir = dir.clone();
         undo.push("the cluster's folder", move || async move {
-            Ok(fs_err::remove_dir_all(dir.path())?)
+            fs_err::remove_dir_all(dir.path())?;
+            // Refused while another cluster is in it.
+            let _others_there = dir.path().parent().map(std::fs::remove_dir);
+            Ok(())
         });
     }
     let made = infrastructure(&mut record, &steps, image, dir, links, &mut undo, progress).await;

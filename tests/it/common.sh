@@ -11,7 +11,7 @@ uplink() {
 }
 host() {
   ip -o link | sed 's/ qlen [0-9]*//'; ip -o -4 addr; ip route; nft list ruleset
-  iptables-save | grep -v '^#'; cat /proc/sys/net/ipv4/ip_forward; ss -Hlnpu
+  iptables-save | grep -v '^#' || true; cat /proc/sys/net/ipv4/ip_forward; ss -Hlnpu
   # Processes of this state folder only: other tests have theirs. A zombie waits for its parent.
   for p in /proc/[0-9]*; do
     tr '\0' ' ' < "$p/cmdline" 2>/dev/null | grep -F "$KVMC_STATE_DIR" | grep -v '^grep' || true
