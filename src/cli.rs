@@ -103,12 +103,18 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         flags: Box<Flags>,
     },
-    /// List templates
+    /// List templates, and the machines frozen of them
     Ls,
     /// Remove a template that no cluster uses
     Rm {
         /// Its digest, as `ls` shows it
         id: String,
+    },
+    /// Remove frozen machines that no cluster uses and no `up` would wake nodes from
+    Prune {
+        /// Also those that an `up` would use, and templates that no cluster uses
+        #[arg(long)]
+        all: bool,
     },
 }
 
@@ -118,6 +124,9 @@ pub(crate) struct StartFlags {
     /// Seconds each node has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// Boot every node, instead of waking it from a frozen machine
+    #[arg(long)]
+    pub(crate) cold: bool,
     /// Go ahead though memory may not suffice
     #[arg(long)]
     pub(crate) overcommit: bool,

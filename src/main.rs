@@ -12,6 +12,7 @@ mod output;
 mod plan;
 mod spec;
 mod state;
+mod warm;
 
 use std::process::ExitCode;
 

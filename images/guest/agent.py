@@ -15,10 +15,11 @@ import struct
 import time
 
 PORT = "org.kvmc.agent.0"
-VERSION = 1
+VERSION = 2
 NIC = "eth0"
 HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
 MARK = "/var/lib/kvmc/configured"
+SETTLE = "/usr/lib/kvmc/settle"
 
 RNDADDENTROPY = 0x40085203  # random(4)
 RNDRESEEDCRNG = 0x5207
@@ -28,6 +29,9 @@ SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 SIOCGIFHWADDR, SIOCSIFHWADDR, SIOCGIFADDR = 0x8927, 0x8924, 0x8915
 IFF_UP = 1
 MS_BIND = 4096
+COVERS = "/run/kvmc/"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+PRODUCT_UUID = "/sys/class/dmi/id/product_uuid"
 
 
 def write(path, text, mode=0o644, uid=0, gid=0):
@@ -54,13 +58,22 @@ def set_password(shadow, user, password_hash):
     return "\n".join(lines) + "\n"
 
 
-def listens(table, port):
-    """True if a line of /proc/net/tcp has the port in state LISTEN (0A)."""
+def listener(table, port):
+    """Inode of the socket that has the port in state LISTEN (0A) in a table like /proc/net/tcp."""
     for line in table.splitlines()[1:]:
         fields = line.split()
-        if len(fields) > 3 and fields[3] == "0A" and fields[1].endswith(":%04X" % port):
-            return True
-    return False
+        if len(fields) > 9 and fields[3] == "0A" and fields[1].endswith(":%04X" % port):
+            return fields[9]
+    return None
+
+
+def ssh_listener():
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with open(path) as file:
+            inode = listener(file.read(), 22)
+        if inode:
+            return inode
+    return None
 
 
 def reseed(seed):
@@ -108,44 +121,96 @@ def address():
         return None
 
 
-def grow():
-    """The root file system to the size of its disk, while it is mounted."""
+# What grow() last made of the disk; a clone knows it from the machine that it woke from.
+grown = None
+
+
+def grow(expected):
+    """The root file system to the size of its disk, while it is mounted.
+
+    A woken kernel hears of its disk's new size a moment after it runs again.
+    """
+    global grown
+    if expected == grown:
+        return
     disk = os.open("/dev/vda", os.O_RDONLY)
     root = os.open("/", os.O_RDONLY)
     try:
-        size = struct.unpack("Q", fcntl.ioctl(disk, BLKGETSIZE64, bytes(8)))[0]
+        for _ in range(200):
+            size = struct.unpack("Q", fcntl.ioctl(disk, BLKGETSIZE64, bytes(8)))[0]
+            if size >= expected:
+                break
+            time.sleep(0.005)
         info = os.statvfs("/")
         if size // info.f_frsize * info.f_frsize - info.f_blocks * info.f_frsize > size // 50:
             fcntl.ioctl(root, EXT4_IOC_RESIZE_FS, struct.pack("Q", size // info.f_frsize))
+        grown = size
     finally:
         os.close(disk)
         os.close(root)
 
 
-def bind(text, path):
-    """Shows `text` at a path of /proc that cannot be written."""
-    source = "/run/kvmc-" + os.path.basename(path)
-    write(source, text, 0o444)
+def cover(path, mode):
+    """Shows a file of ours at a path of /proc or /sys that cannot be written; mount(2)."""
+    source = COVERS + os.path.basename(path)
+    os.makedirs(COVERS, exist_ok=True)
+    with open(path) as file:
+        write(source, file.read(), mode)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(source.encode(), path.encode(), None, MS_BIND, None) != 0:
         raise OSError(ctypes.get_errno(), "mount", path)
 
 
+def show(text, path):
+    """Changes what a covered path shows; one that never was covered shows the truth."""
+    try:
+        fd = os.open(COVERS + os.path.basename(path), os.O_WRONLY | os.O_TRUNC)
+    except OSError:
+        return
+    os.write(fd, text.encode())
+    os.close(fd)
+
+
 def restart_ssh():
-    """sshd reads its keys when it starts; SIGHUP makes it start again, sshd(8)."""
+    """sshd reads its keys when it starts; SIGHUP makes it start again, sshd(8).
+
+    Waits until nothing listens with the old keys any more.
+    """
+    old = ssh_listener()
+    if not old:
+        return
     try:
         with open("/run/sshd.pid") as file:
             os.kill(int(file.read()), signal.SIGHUP)
     except (OSError, ValueError):
-        pass
+        return
+    for _ in range(1000):
+        if ssh_listener() != old:
+            return
+        time.sleep(0.002)
+
+
+def restart_journal():
+    """journald keeps the ids it started with, and journalctl would look for the new ones in vain."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open("/proc/%s/comm" % entry) as file:
+                    if file.read().startswith("systemd-journal"):
+                        os.kill(int(entry), signal.SIGTERM)
+                        return
+            except OSError:
+                pass
 
 
 def take_identity(a):
+    """Becomes the node; returns the first random bytes drawn as such, which no two nodes may share."""
     if "time" in a:
         if abs(time.time() - a["time"]) > 0.5:
             time.clock_settime(time.CLOCK_REALTIME, a["time"])
     if "seed" in a:
         reseed(base64.b64decode(a["seed"]))
+    first = os.urandom(32).hex()
     name = a["hostname"]
     socket.sethostname(name)
     write("/etc/hostname", name + "\n")
@@ -153,7 +218,9 @@ def take_identity(a):
     write("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s%s\n::1 localhost ip6-localhost\n" % (full, name))
     write("/etc/machine-id", a["machine_id"] + "\n", 0o444)
     if a.get("boot_id"):
-        bind(a["boot_id"] + "\n", "/proc/sys/kernel/random/boot_id")
+        show(a["boot_id"] + "\n", BOOT_ID)
+    if a.get("uuid"):
+        show(a["uuid"] + "\n", PRODUCT_UUID)
     changed = False
     for kind, pair in a.get("host_keys", {}).items():
         path = HOST_KEYS % kind
@@ -164,8 +231,9 @@ def take_identity(a):
             changed = True
         write(path, pair["private"], 0o600)
         write(path + ".pub", pair["public"])
-    os.makedirs("/home/admin/.ssh", 0o700, exist_ok=True)
-    os.chown("/home/admin/.ssh", 1000, 1000)
+    if not os.path.isdir("/home/admin/.ssh"):
+        os.mkdir("/home/admin/.ssh", 0o700)
+        os.chown("/home/admin/.ssh", 1000, 1000)
     write("/home/admin/.ssh/authorized_keys", "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
     with open("/etc/shadow") as file:
         shadow = file.read()
@@ -174,14 +242,33 @@ def take_identity(a):
     if a.get("search"):
         lines.append("search " + a["search"])
     write("/etc/resolv.conf", "".join(line + "\n" for line in lines))
-    if a.get("grow"):
-        grow()
+    if a.get("disk"):
+        grow(a["disk"])
     if a.get("mac") and os.path.exists("/sys/class/net/" + NIC):
         set_mac(NIC, a["mac"])
     if changed:
         restart_ssh()
-    os.makedirs(os.path.dirname(MARK), exist_ok=True)
-    write(MARK, a["machine_id"] + "\n")
+    if not a.get("template"):
+        write(MARK, a["machine_id"] + "\n")
+    if not a.get("woken"):
+        os.sync()
+    return first
+
+
+def settle():
+    """Waits until the boot is over, and touches what nodes touch first, so that it is in memory.
+
+    Only in a machine that is to be frozen; programs may be started there.
+    """
+    status = os.waitpid(os.posix_spawn(SETTLE, [SETTLE], os.environ), 0)[1]
+    if status != 0:
+        raise OSError("settle ended with %d" % status)
+    with socket.create_connection(("127.0.0.1", 22), 60) as sock:
+        if not sock.recv(4) == b"SSH-":
+            raise OSError("ssh does not answer")
+    cover(BOOT_ID, 0o444)
+    if os.path.exists(PRODUCT_UUID):
+        cover(PRODUCT_UUID, 0o400)
     os.sync()
 
 
@@ -209,6 +296,7 @@ class Agent:
         self.identified = False
         self.leased = False
         self.ready = False
+        self.journal_due = None
 
     def say(self, message):
         data = json.dumps(message).encode() + b"\n"
@@ -227,12 +315,20 @@ class Agent:
         if name == "ping":
             return {"version": VERSION, "configured": self.configured}
         if name == "identity":
-            take_identity(a)
+            first = take_identity(a)
             if not self.configured or not self.identified:
                 notify()
-            self.configured = self.identified = True
+            self.identified = True
+            self.configured = not a.get("template")
+            if a.get("woken"):
+                self.leased = self.ready = False
+                self.journal_due = time.monotonic() + 5
             self.progress()
-            return {"ready": self.ready, "address": address()}
+            return {"ready": self.ready, "address": address(), "random": first}
+        if name == "settle":
+            settle()
+            self.identified = False
+            return {}
         if name == "info":
             disk = os.statvfs("/")
             return {"time": time.time(), "load": os.getloadavg(), "disk": disk.f_blocks * disk.f_frsize}
@@ -262,13 +358,17 @@ class Agent:
         if not self.leased and address():
             self.leased = True
             self.event("stage", stage="lease", address=address())
-        if self.leased:
-            for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-                with open(path) as file:
-                    if listens(file.read(), 22):
-                        self.ready = True
-                        self.event("ready", address=address())
-                        return
+        if self.leased and ssh_listener():
+            self.ready = True
+            self.event("ready", address=address())
+
+    def pause(self):
+        """Milliseconds until there is something to look at, if nobody says anything before."""
+        if self.identified and not self.ready:
+            return 50 if self.journal_due else 200
+        if self.journal_due:
+            return max(0, int(1000 * (self.journal_due - time.monotonic()))) + 1
+        return None
 
     def run(self):
         if self.configured:
@@ -277,8 +377,7 @@ class Agent:
         poll = select.poll()
         poll.register(self.port, select.POLLIN)
         while True:
-            waiting = self.identified and not self.ready
-            for _, events in poll.poll(200 if waiting else None):
+            for _, events in poll.poll(self.pause()):
                 if not events & select.POLLIN:
                     # The host's end is closed: poll would return at once for ever.
                     time.sleep(0.3)
@@ -296,6 +395,9 @@ class Agent:
                 for line in lines:
                     self.handle(line)
             self.progress()
+            if self.ready and self.journal_due and time.monotonic() >= self.journal_due:
+                self.journal_due = None
+                restart_journal()
 
 
 def main():

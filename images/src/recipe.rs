@@ -140,7 +140,7 @@ pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String
     let mut line = format!("{console} root=/dev/vda rw net.ifnames=0 panic=-1 quiet");
     if emulated {
         line.push_str(
-            " mitigations=off audit=0 cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1",
+            " mitigations=off audit=0 cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 init_on_alloc=0",
         );
         if architecture == Architecture::Amd64 {
             line.push_str(" tsc=reliable no_timer_check");

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{Architecture, ImageError};
 
 /// Goes up when what is done here changes, so that templates are built anew.
-pub(crate) const REVISION: &str = "1";
+pub(crate) const REVISION: &str = "2";
 
 /// Packages that every node has, beside the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
@@ -27,8 +27,9 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 12] = [
+pub(crate) const FILES: [(&str, &str); 13] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
+    ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
         "etc/systemd/system/kvmc-agent.service",
         include_str!("../guest/kvmc-agent.service"),
@@ -145,10 +146,12 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
         fs_err::write(&path, text)?;
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
     }
-    fs_err::set_permissions(
-        root.join("etc/sudoers.d/kvmc"),
-        std::fs::Permissions::from_mode(0o440),
-    )?;
+    for (path, mode) in [
+        ("etc/sudoers.d/kvmc", 0o440),
+        ("usr/lib/kvmc/settle", 0o755),
+    ] {
+        fs_err::set_permissions(root.join(path), std::fs::Permissions::from_mode(mode))?;
+    }
     let units = root.join("etc/systemd/system");
     for unit in MASKED {
         let _none_there = std::fs::remove_file(units.join(unit));
@@ -165,6 +168,8 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
     for path in REMOVED {
         let _none_there = std::fs::remove_file(root.join(path));
     }
+    // Where the agent notes that the node has its identity.
+    fs_err::create_dir_all(root.join("var/lib/kvmc"))?;
     // systemd takes an empty file for a machine that has booted before: no first-boot work, and the
     // agent writes the true one before anything asks.
     fs_err::write(root.join("etc/machine-id"), "")?;
@@ -207,5 +212,11 @@ fn add_admin(root: &Path) -> Result<(), ImageError> {
                 .map_err(ImageError::io("own the home folder"))?;
         }
     }
-    chown(&home, Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))
+    let ssh = home.join(".ssh");
+    fs_err::create_dir_all(&ssh)?;
+    fs_err::set_permissions(&ssh, std::fs::Permissions::from_mode(0o700))?;
+    for folder in [&home, &ssh] {
+        chown(folder, Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))?;
+    }
+    Ok(())
 }

@@ -1,4 +1,5 @@
-//! Nodes from started to ready, as many booting at once as there are cores: all at once are slower.
+//! Nodes from started to ready. As many boot at once as there are cores, since all at once are slower;
+//! those that wake do so all at once.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,13 +10,20 @@ use kvmc_netns::{Links, TapSpec};
 use tokio::sync::{Semaphore, watch};
 
 use super::Progress;
+use super::up::Ground;
+use super::warm::Warm;
 use crate::host::cores;
 use crate::keeper::{Board, Keeper, Request, Stage};
 use crate::node::{Launch, Running, launch};
 use crate::state::{ClusterDir, ClusterRecord, NodeDir};
+use crate::warm::Memory;
 
 /// Lines of a console that an error shows.
 const CONSOLE_LINES: usize = 8;
+/// Longest from the start of a waking to an identity; booting instead would be faster then.
+const WAKE: Duration = Duration::from_secs(90);
+/// Longest that the keeper takes to see a killed QEMU's end.
+const SEEN_DEAD: Duration = Duration::from_secs(5);
 
 /// Starts the nodes; returns those that did not become ready, with the reason.
 ///
@@ -24,12 +32,17 @@ const CONSOLE_LINES: usize = 8;
 pub(super) async fn boot(
     record: &ClusterRecord,
     nodes: &[String],
-    image: &Image,
-    dir: &ClusterDir,
-    links: &Links,
+    ground: Ground<'_>,
     timeout: Duration,
-    progress: &Rc<dyn Progress>,
 ) -> Result<Vec<(String, String)>> {
+    let Ground {
+        image,
+        warm,
+        dir,
+        links,
+        progress,
+        ..
+    } = ground;
     if nodes.is_empty() {
         return Ok(Vec::new());
     }
@@ -43,6 +56,7 @@ pub(super) async fn boot(
             name: name.clone(),
             record: record.clone(),
             image: image.clone(),
+            warm: warm.clone(),
             dir: dir.clone(),
             links: links.clone(),
             keeper: keeper.clone(),
@@ -51,8 +65,7 @@ pub(super) async fn boot(
         };
         let (slots, board) = (Rc::clone(&slots), board.clone());
         tasks.push(all.spawn_local(async move {
-            let _slot = slots.acquire().await;
-            let result = one.boot(board).await;
+            let result = one.start(board, &slots).await;
             (one.name, result)
         }));
     }
@@ -74,6 +87,7 @@ struct One {
     name: String,
     record: ClusterRecord,
     image: Image,
+    warm: Warm,
     dir: ClusterDir,
     links: Links,
     keeper: Keeper,
@@ -82,7 +96,37 @@ struct One {
 }
 
 impl One {
-    async fn boot(&self, board: watch::Receiver<Board>) -> Result<()> {
+    /// Wakes the node if it can be woken, and boots it if not.
+    async fn start(&self, board: watch::Receiver<Board>, slots: &Semaphore) -> Result<()> {
+        let node = self.record.node(&self.name)?;
+        let memory = node
+            .frozen
+            .as_ref()
+            .filter(|_| self.dir.node(&self.name).asleep().exists())
+            .and_then(|id| self.warm.memory(id));
+        if let Some(memory) = memory {
+            let mut reached = Stage::Started;
+            let woken = self.attempt(&board, Some(&memory), &mut reached).await;
+            match woken {
+                Err(e) if reached < Stage::Identity => self.progress.say(&format!(
+                    "{} cannot be woken, it boots instead: {e:#}",
+                    self.name
+                )),
+                result => return result,
+            }
+        }
+        let _slot = slots.acquire().await;
+        self.attempt(&board, None, &mut Stage::Started.clone())
+            .await
+    }
+
+    /// One start; `reached` says afterwards how far it came.
+    async fn attempt(
+        &self,
+        board: &watch::Receiver<Board>,
+        memory: Option<&Memory>,
+        reached: &mut Stage,
+    ) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let dir = self.dir.node(&self.name);
         let network = &self.record.network;
@@ -97,22 +141,75 @@ impl One {
             node,
             dir: &dir,
             image: &self.image,
+            backing: &self.warm.store.backing(node, &self.image),
             accelerator: &self.record.accelerator,
             tap,
+            memory: memory.map(Memory::share).transpose()?,
         })?;
         self.progress.stage(&self.name, Stage::Started, "");
+        let is_waking = memory.is_some();
+        let result = self
+            .see_through(board, &mut running, &dir, is_waking, reached)
+            .await;
+        if is_waking && result.is_err() && *reached < Stage::Identity {
+            // A half-woken node must not stay; its card was never connected.
+            running.kill();
+            let note = self.end_seen(board.clone()).await;
+            return result.map_err(|e| {
+                if note.is_empty() {
+                    e
+                } else {
+                    anyhow::anyhow!(note)
+                }
+            });
+        }
+        result
+    }
+
+    async fn see_through(
+        &self,
+        board: &watch::Receiver<Board>,
+        running: &mut Running,
+        dir: &NodeDir,
+        is_waking: bool,
+        reached: &mut Stage,
+    ) -> Result<()> {
         self.keeper.ask(&Request::Sync).await?;
-        let mut reached = Stage::Started;
+        if is_waking {
+            tokio::select! {
+                result = self.follow(board.clone(), Stage::Identity, reached) => result?,
+                words = until_dead(running, dir) => bail!("QEMU ended: {words}"),
+                () = tokio::time::sleep(WAKE) => bail!("it does not take its identity"),
+            }
+        }
         tokio::select! {
-            result = self.follow(board, &mut reached) => result,
-            words = until_dead(&mut running, &dir) => bail!("QEMU ended: {words}"),
+            result = self.follow(board.clone(), Stage::Ready, reached) => result,
+            words = until_dead(running, dir) => bail!("QEMU ended: {words}"),
             () = tokio::time::sleep(self.timeout) => bail!(
                 "not ready after {} s; it got as far as `{}`. The end of its console:\n{}",
                 self.timeout.as_secs(),
                 self.dir_stage(),
-                console_tail(&dir)
+                console_tail(dir)
             ),
         }
+    }
+
+    /// Waits until the keeper has seen the node's end too, and returns its words for it: only then does
+    /// it attend the next QEMU.
+    async fn end_seen(&self, mut board: watch::Receiver<Board>) -> String {
+        let seen = async {
+            loop {
+                let view = board.borrow_and_update().get(&self.name).cloned();
+                match view {
+                    Some(view) if view.stage == Stage::Ended => return view.note,
+                    _ if board.changed().await.is_err() => return String::new(),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(SEEN_DEAD, seen)
+            .await
+            .unwrap_or_default()
     }
 
     /// The stage last shown; asked of the keeper's board when time is up.
@@ -126,19 +223,23 @@ impl One {
             .unwrap_or_else(|| "started".to_owned())
     }
 
-    async fn follow(&self, mut board: watch::Receiver<Board>, reached: &mut Stage) -> Result<()> {
+    /// Follows the node to a stage. Its end is no stage: its process is watched beside this, and has
+    /// better words.
+    async fn follow(
+        &self,
+        mut board: watch::Receiver<Board>,
+        until: Stage,
+        reached: &mut Stage,
+    ) -> Result<()> {
         loop {
             let seen = board.borrow_and_update().get(&self.name).cloned();
             if let Some(view) = seen {
-                if view.stage > *reached {
+                if view.stage > *reached && view.stage != Stage::Ended {
                     *reached = view.stage;
                     self.progress.stage(&self.name, view.stage, &view.note);
                 }
-                match view.stage {
-                    Stage::Ready => return Ok(()),
-                    // Its process is watched beside this, and has better words.
-                    Stage::Ended => std::future::pending::<()>().await,
-                    _ => {}
+                if *reached >= until {
+                    return Ok(());
                 }
             }
             if board.changed().await.is_err() {

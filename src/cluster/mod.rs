@@ -10,12 +10,14 @@ mod stop;
 pub(crate) mod tests;
 mod undo;
 mod up;
+mod warm;
 
 pub(crate) use down::{Removed, down};
 pub(crate) use network::check_namespace;
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, stop};
-pub(crate) use up::{Work, look, preflight, steps, up};
+pub(crate) use up::{Ground, Work, look, preflight, steps, up};
+pub(crate) use warm::{Warm, missing, prepare};
 
 use crate::keeper::Stage;
 

@@ -116,6 +116,7 @@ pub(super) fn compose(
             vcpus: spec.vcpus,
             ram: spec.role(role).ram,
             disk: spec.disk,
+            frozen: None,
             name,
         });
     }

@@ -1,8 +1,9 @@
 //! A cluster for unit tests.
 
 use crate::host::Accelerator;
+use crate::node::KeyPair;
 use crate::node::Secrets;
-use crate::node::identity::{HostKeys, KeyPair};
+use crate::node::identity::HostKeys;
 use crate::spec::{Settings, check};
 use crate::state::{ClusterRecord, NetworkRecord};
 

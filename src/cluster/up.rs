@@ -8,9 +8,10 @@ use kvmc_images::Image;
 use kvmc_netns::Links;
 
 use super::undo::Undo;
+use super::warm::Warm;
 use super::{Progress, artifacts, boot, network};
 use crate::keeper::Keeper;
-use crate::node::{Identity, Secrets, clone_disk};
+use crate::node::{Identity, KeyPool, Secrets, clone_disk};
 use crate::plan::{Seen, Step, plan};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
 
@@ -113,14 +114,23 @@ pub(crate) struct Work<'a> {
     /// Nothing of it is there yet, so nothing is to stay when it fails.
     pub(crate) is_new: bool,
     pub(crate) steps: Vec<Step>,
-    pub(crate) image: &'a Image,
-    pub(crate) dir: &'a ClusterDir,
-    pub(crate) links: &'a Links,
+    pub(crate) ground: Ground<'a>,
     /// Held to the end.
     pub(crate) lock: Lock,
     /// What each node has to become ready.
     pub(crate) timeout: std::time::Duration,
-    pub(crate) progress: Rc<dyn Progress>,
+}
+
+/// What a cluster is built with and on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) image: &'a Image,
+    /// The frozen machines that nodes wake from.
+    pub(crate) warm: &'a Warm,
+    pub(crate) keys: &'a KeyPool,
+    pub(crate) dir: &'a ClusterDir,
+    pub(crate) links: &'a Links,
+    pub(crate) progress: &'a Rc<dyn Progress>,
 }
 
 /// Carries out the plan under the cluster's lock.
@@ -133,14 +143,11 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
         mut record,
         is_new,
         steps,
-        image,
-        dir,
-        links,
+        ground,
         lock,
         timeout,
-        progress,
     } = work;
-    let progress = &progress;
+    let Ground { dir, progress, .. } = ground;
     let mut undo = Undo::default();
     if is_new {
         let dir = dir.clone();
@@ -151,7 +158,7 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
             Ok(())
         });
     }
-    let made = infrastructure(&mut record, &steps, image, dir, links, &mut undo, progress).await;
+    let made = infrastructure(&mut record, &steps, ground, &mut undo).await;
     if let Err(error) = made {
         progress.say("taking back what was made");
         for left in undo.run().await {
@@ -167,7 +174,7 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
             _ => None,
         })
         .collect();
-    let failed = boot::boot(&record, &to_start, image, dir, links, timeout, progress).await?;
+    let failed = boot::boot(&record, &to_start, ground, timeout).await?;
     record.phase = Phase::Up;
     record.save(dir)?;
     drop(lock);
@@ -180,15 +187,12 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
 async fn infrastructure(
     record: &mut ClusterRecord,
     steps: &[Step],
-    image: &Image,
-    dir: &ClusterDir,
-    links: &Links,
+    ground: Ground<'_>,
     undo: &mut Undo,
-    progress: &Rc<dyn Progress>,
 ) -> Result<()> {
-    private_dir(dir.path())?;
+    private_dir(ground.dir.path())?;
     for step in steps {
-        if let Err(e) = carry_out(step, record, image, dir, links, undo, progress).await {
+        if let Err(e) = carry_out(step, record, ground, undo).await {
             return Err(e.context(format!("failed to {step}")));
         }
     }
@@ -198,19 +202,24 @@ async fn infrastructure(
 async fn carry_out(
     step: &Step,
     record: &mut ClusterRecord,
-    image: &Image,
-    dir: &ClusterDir,
-    links: &Links,
+    ground: Ground<'_>,
     undo: &mut Undo,
-    progress: &Rc<dyn Progress>,
 ) -> Result<()> {
+    let Ground {
+        image,
+        warm,
+        keys,
+        dir,
+        progress,
+        ..
+    } = ground;
     let was = record.clone();
-    let links = links.clone();
+    let links = ground.links.clone();
     match step {
         Step::Record => {
             record.phase = Phase::Starting;
             record.save(dir)?;
-            let secrets = secrets(record, dir)?;
+            let secrets = secrets(record, dir, keys)?;
             undo.push("the files for Ansible and ssh", {
                 let (record, secrets) = (record.clone(), secrets.clone());
                 move || async move { artifacts::remove(&record, Some(&secrets)) }
@@ -245,7 +254,14 @@ async fn carry_out(
             keeper.ensure().await.map(drop)
         }
         Step::CloneDisk { node } => {
-            clone_disk(record.node(node)?, &dir.node(node), image)?;
+            let node_record = record.node(node)?;
+            let backing = warm.store.backing(node_record, image);
+            let nearest = backing.first().unwrap_or(&image.disk);
+            let wakes = node_record
+                .frozen
+                .as_deref()
+                .is_some_and(|id| warm.memory(id).is_some());
+            clone_disk(node_record, &dir.node(node), nearest, wakes)?;
             progress.stage(node, crate::keeper::Stage::Cloned, "");
             Ok(())
         }
@@ -254,14 +270,17 @@ async fn carry_out(
 }
 
 /// The cluster's secrets, completed for nodes that are new.
-fn secrets(record: &ClusterRecord, dir: &ClusterDir) -> Result<Secrets> {
+fn secrets(record: &ClusterRecord, dir: &ClusterDir, keys: &KeyPool) -> Result<Secrets> {
     let existing = read_json::<Secrets>(&dir.secrets())?;
     let (secrets, changed) = match existing {
         Some(mut secrets) => {
-            let changed = secrets.complete(&record.nodes)?;
+            let changed = secrets.complete(&record.nodes, keys)?;
             (secrets, changed)
         }
-        None => (Secrets::generate(&record.spec.name, &record.nodes)?, true),
+        None => (
+            Secrets::generate(&record.spec.name, &record.nodes, keys)?,
+            true,
+        ),
     };
     if changed {
         replace_json(&dir.secrets(), &secrets, 0o600).context("failed to keep the keys")?;

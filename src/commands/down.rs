@@ -8,8 +8,10 @@ use kvmc_netns::Links;
 
 use super::Scene;
 use crate::cluster::{self, Removed};
+use crate::node::KeyPool;
 use crate::output;
 use crate::state::{ClusterRecord, Lock, remove_file};
+use crate::warm;
 
 pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
     let names = if all {
@@ -22,9 +24,11 @@ pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
         fine &= one(scene, name).await?;
     }
     if all && fine {
+        warm::Store::open(scene.state.root()).remove_all()?;
+        KeyPool::open(scene.state.root()).remove()?;
         Store::open(scene.state.root()).remove_all()?;
         remove_file(&scene.state.accel_cache())?;
-        output::talk("templates removed");
+        output::talk("templates and frozen machines removed");
         // Only if nothing of the user's is in it.
         let _not_empty = std::fs::remove_dir(scene.state.root());
     }

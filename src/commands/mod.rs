@@ -62,7 +62,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
                 dir.path() == Path::new(&folder),
                 "the keeper is started by other verbs"
             );
-            keeper::run(dir, name).await.map(|()| ExitCode::SUCCESS)
+            keeper::run(context.state.root().to_owned(), dir, name)
+                .await
+                .map(|()| ExitCode::SUCCESS)
         }
     }
 }

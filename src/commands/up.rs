@@ -10,13 +10,14 @@ use kvmc_netns::Links;
 
 use super::Scene;
 use crate::cli::{Flags, StartFlags};
-use crate::cluster::{self, Progress, Work};
+use crate::cluster::{self, Ground, Progress, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, architecture, choose, cores};
-use crate::node::vcpus;
+use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
 use crate::spec::{ClusterSpec, Settings, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock};
+use crate::warm;
 
 pub(super) async fn up(
     scene: &Scene,
@@ -130,19 +131,50 @@ async fn bring_up(
         start.overcommit,
     )?;
     if dry_run {
-        return Ok(print_plan(
-            &cluster::steps(&record, &seen),
-            image.is_none(),
-            &recipe,
-        ));
+        let template = image.is_none().then_some(&recipe);
+        let missing = match &image {
+            Some(image) if !start.cold => {
+                let frozen = warm::Store::open(scene.state.root());
+                cluster::missing(&frozen, &record, existing.as_ref(), image)?
+            }
+            _ => Vec::new(),
+        };
+        let steps = cluster::steps(&record, &seen);
+        return Ok(print_plan(&steps, template, &missing));
     }
     let image = match image {
         Some(image) => image,
         None => build(&store, &recipe)?,
     };
+    let nodes = Rc::new(Nodes::new());
+    let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
+    let frozen = warm::Store::open(scene.state.root());
+    let keys = KeyPool::open(scene.state.root());
+    let warm = if start.cold {
+        Warm::none(frozen)
+    } else {
+        let prepared = cluster::prepare(
+            frozen,
+            &record,
+            existing.as_ref(),
+            &image,
+            dir,
+            &keys,
+            &progress,
+        );
+        tokio::select! {
+            warm = prepared => warm?,
+            _ = tokio::signal::ctrl_c() => {
+                nodes.end();
+                output::talk("interrupted; nothing was made");
+                return Ok(ExitCode::from(130));
+            }
+        }
+    };
     let lock = Lock::take(dir, "up", scene.wait).await?;
     let existing = ClusterRecord::load(dir)?;
-    let record = design_again(record, &image, existing.as_ref(), dir, &links).await?;
+    let mut record = design_again(record, &image, existing.as_ref(), dir, &links).await?;
+    warm.assign(&mut record, existing.as_ref());
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     let steps = cluster::steps(&record, &seen);
     if steps.is_empty() {
@@ -155,8 +187,6 @@ async fn bring_up(
     if steps.iter().any(|s| matches!(s, Step::StartNode { .. })) {
         say_accelerator(&record);
     }
-    let nodes = Rc::new(Nodes::new());
-    let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
     let timeout =
         Duration::from_secs(
             start
@@ -168,12 +198,16 @@ async fn bring_up(
         record: record.clone(),
         is_new,
         steps,
-        image: &image,
-        dir,
-        links: &links,
+        ground: Ground {
+            image: &image,
+            warm: &warm,
+            keys: &keys,
+            dir,
+            links: &links,
+            progress: &progress,
+        },
         lock,
         timeout,
-        progress,
     });
     let upped = tokio::select! {
         upped = work => upped?,
@@ -299,10 +333,14 @@ fn fail_on(checks: &[host::Check]) -> Result<()> {
     }
 }
 
-fn print_plan(steps: &[Step], build: bool, recipe: &Recipe) -> ExitCode {
-    let template = build.then(|| format!("build the template {}\n", recipe.name()));
+fn print_plan(steps: &[Step], template: Option<&Recipe>, missing: &[warm::Shape]) -> ExitCode {
+    let template = template.map(|r| format!("build the template {}\n", r.name()));
+    let frozen: String = missing
+        .iter()
+        .map(|shape| format!("freeze a machine of {shape}\n"))
+        .collect();
     let rest: String = steps.iter().map(|s| format!("{s}\n")).collect();
-    output::data(&(template.unwrap_or_default() + &rest));
+    output::data(&(template.unwrap_or_default() + &frozen + &rest));
     ExitCode::SUCCESS
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kvmc_images::qcow2;
 use kvmc_qmp::{Client, Event, Events, ExchangeLog};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -14,7 +15,8 @@ use super::console;
 use super::protocol::Stage;
 use super::status::Status;
 use crate::node::identity;
-use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json};
+use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
+use crate::warm;
 
 /// Bytes of a node's log of QMP and agent exchanges.
 const LONGEST_LOG: u64 = 256 << 10;
@@ -33,7 +35,18 @@ pub(super) struct Attended {
     pub(super) dir: NodeDir,
     pub(super) node: NodeRecord,
     pub(super) network: NetworkRecord,
+    /// The frozen machines.
+    pub(super) store: warm::Store,
     pub(super) status: Status,
+}
+
+/// How a node's QEMU ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum End {
+    /// In words.
+    Ended(String),
+    /// The guest asked for a reset that this QEMU could not do, since it has no kernel to boot.
+    Reset,
 }
 
 /// The connections to one node, once there are any.
@@ -45,15 +58,20 @@ pub(super) struct Lines {
 
 impl Attended {
     /// Attends the node until its QEMU ends.
-    pub(super) async fn run(self, lines: watch::Sender<Lines>) {
-        let note = match self.attend(&lines).await {
-            Ok(how) => how,
-            Err(e) => format!("{e:#}"),
+    pub(super) async fn run(self, lines: watch::Sender<Lines>) -> End {
+        let end = match self.attend(&lines).await {
+            Ok(end) => end,
+            Err(e) => End::Ended(format!("{e:#}")),
         };
-        self.status.reach(&self.node.name, Stage::Ended, &note);
+        let note = match &end {
+            End::Ended(how) => how,
+            End::Reset => "the guest reboots",
+        };
+        self.status.reach(&self.node.name, Stage::Ended, note);
+        end
     }
 
-    async fn attend(&self, lines: &watch::Sender<Lines>) -> Result<String> {
+    async fn attend(&self, lines: &watch::Sender<Lines>) -> Result<End> {
         let log = || ExchangeLog::open(&self.dir.qmp_log(), LONGEST_LOG).ok();
         let (qmp, mut events) =
             Client::connect_qmp(&self.dir.qmp_socket(), log(), GREETING).await?;
@@ -67,22 +85,55 @@ impl Attended {
         let (agent, agent_events) =
             Client::connect_agent(&self.dir.agent_socket(), log(), GREETING).await?;
         lines.send_modify(|l| l.agent = Some(agent.clone()));
-        let seen = qmp.execute(qapi_qmp::query_status {}).await?;
-        if seen.status == qapi_qmp::RunState::prelaunch {
-            qmp.execute(qapi_qmp::cont {}).await?;
+        if let Err(e) = self.set_going(&qmp).await {
+            // Whoever starts it sees its end, and our words on the board.
+            let _gone = qmp.quit().await;
+            return Err(e);
         }
-        let guest = tokio::spawn(self.clone().guest(agent, agent_events));
-        let how = self.until_end(&mut events).await;
+        let guest = tokio::spawn(self.clone().guest(qmp, agent, agent_events));
+        let end = self.until_end(&mut events).await;
         guest.abort();
-        Ok(how)
+        Ok(end)
+    }
+
+    /// From paused to running: booting, or waking. One that runs already is left alone.
+    async fn set_going(&self, qmp: &Client) -> Result<()> {
+        let seen = qmp.execute(qapi_qmp::query_status {}).await?;
+        match seen.status {
+            qapi_qmp::RunState::prelaunch => {
+                if let Some(size) = self.grown()? {
+                    warm::resize(qmp, size).await?;
+                }
+                qmp.execute(qapi_qmp::cont {}).await?;
+            }
+            qapi_qmp::RunState::inmigrate => {
+                let frozen = self.node.frozen.as_deref().context("it was never frozen")?;
+                warm::wake(qmp, &self.store.state(frozen), self.grown()?)
+                    .await
+                    .context("it cannot be woken")?;
+                self.status.reach(&self.node.name, Stage::Woken, "");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The size that the node's disk is to have, when it has another yet.
+    fn grown(&self) -> Result<Option<u64>> {
+        let is = qcow2::inspect(&self.dir.disk())?.virtual_size;
+        Ok((is < self.node.disk.0).then_some(self.node.disk.0))
     }
 
     /// Follows QEMU's events to its end and says in words how it ended.
-    async fn until_end(&self, events: &mut Events) -> String {
+    async fn until_end(&self, events: &mut Events) -> End {
         let mut how = "QEMU ended without a word".to_owned();
+        let mut is_reset = false;
         while let Some(Event { name, data, .. }) = events.next().await {
             match name.as_str() {
-                "SHUTDOWN" => how = shutdown_in_words(&data),
+                "SHUTDOWN" => {
+                    is_reset = data.get("reason").and_then(Value::as_str) == Some("guest-reset");
+                    how = shutdown_in_words(&data);
+                }
                 "RESET" if data.get("guest") == Some(&Value::Bool(true)) => {
                     self.status.restart(&self.node.name);
                 }
@@ -90,22 +141,29 @@ impl Attended {
                 _ => {}
             }
         }
-        how
+        if is_reset {
+            End::Reset
+        } else {
+            End::Ended(how)
+        }
     }
 
     /// Brings the guest to ready, each time it boots.
-    async fn guest(self, agent: Client, mut events: Events) {
-        // A guest that runs already (the keeper is new, the guest is not) says no hello of itself.
-        if agent
+    async fn guest(self, qmp: Client, agent: Client, mut events: Events) {
+        // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
+        // hello of itself.
+        if self.dir.waking().exists() {
+            self.introduce_woken(&qmp, &agent).await;
+        } else if agent
             .request("ping", json!({}), Duration::from_secs(2))
             .await
             .is_ok()
         {
-            self.introduce(&agent).await;
+            self.introduce(&agent, false).await;
         }
         while let Some(event) = events.next().await {
             match event.name.as_str() {
-                "hello" => self.introduce(&agent).await,
+                "hello" => drop(self.introduce(&agent, false).await),
                 "stage" if event.data.get("stage").and_then(Value::as_str) == Some("lease") => {
                     self.status.reach(&self.node.name, Stage::Lease, "");
                 }
@@ -115,12 +173,29 @@ impl Attended {
         }
     }
 
-    async fn introduce(&self, agent: &Client) {
+    /// A woken guest gets its identity while its card is cut, and the network after that.
+    async fn introduce_woken(&self, qmp: &Client, agent: &Client) {
+        if !self.introduce(agent, true).await {
+            return;
+        }
+        let connected = async {
+            warm::connect(qmp).await?;
+            remove_file(&self.dir.waking())
+        };
+        if let Err(e) = connected.await {
+            let name = &self.node.name;
+            self.status.log(name, Stage::Identity, &format!("{e:#}"));
+        }
+    }
+
+    /// True when the guest took its identity.
+    async fn introduce(&self, agent: &Client, woken: bool) -> bool {
         let name = &self.node.name;
         let pushed = async {
             let secrets =
                 read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
-            let arguments = identity::push(&self.cluster, &self.node, &self.network, &secrets)?;
+            let arguments =
+                identity::push(&self.cluster, &self.node, &self.network, &secrets, woken)?;
             anyhow::Ok(agent.request_secret("identity", arguments, AGENT).await?)
         };
         match pushed.await {
@@ -130,8 +205,12 @@ impl Attended {
                     self.status.reach(name, Stage::Lease, "");
                     self.look_at_ssh();
                 }
+                true
             }
-            Err(e) => self.status.log(name, Stage::Identity, &format!("{e:#}")),
+            Err(e) => {
+                self.status.log(name, Stage::Identity, &format!("{e:#}"));
+                false
+            }
         }
     }
 

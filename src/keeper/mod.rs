@@ -5,6 +5,7 @@ mod attend;
 mod client;
 mod console;
 mod protocol;
+mod respawn;
 mod server;
 mod status;
 

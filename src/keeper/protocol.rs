@@ -14,6 +14,8 @@ pub(crate) enum Stage {
     Started,
     /// The guest has written to its console.
     Kernel,
+    /// It runs, from a frozen machine's state.
+    Woken,
     /// The agent has taken the identity.
     Identity,
     /// It holds its address.
@@ -32,6 +34,7 @@ impl Stage {
             Self::Cloned => "cloned",
             Self::Started => "started",
             Self::Kernel => "kernel",
+            Self::Woken => "woken",
             Self::Identity => "identity",
             Self::Lease => "lease",
             Self::Ssh => "ssh",

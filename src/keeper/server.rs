@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,17 +14,21 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::attend::{Attended, Lines};
+use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
 use super::protocol::{Answer, Request, Stage};
+use super::respawn::respawn;
 use super::status::Status;
-use crate::node::{Identity, identity::domain};
+use crate::node::{Identity, KeyPool, fill_keys, identity::domain};
 use crate::state::{
     ClusterDir, ClusterRecord, NetworkRecord, NodeRecord, read_json, remove_file, replace_json,
 };
+use crate::warm;
 
 /// DHCP's lease time: short enough that a change of the uplink's MTU is heard within the hour.
 const LEASE_TIME: Duration = Duration::from_secs(3600);
+/// A cluster that is up this long is at rest.
+const REST: Duration = Duration::from_secs(15);
 /// Longest that a guest's agent may take to say that it heard.
 const ASK_GUEST: Duration = Duration::from_secs(4);
 
@@ -31,7 +36,7 @@ const ASK_GUEST: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// What keeps it from serving: the record, port 67, its socket.
-pub(crate) async fn run(dir: ClusterDir, cluster: String) -> Result<()> {
+pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Result<()> {
     // Alone in its session, no terminal's end reaches it. A leader already is as good.
     let _leader_already = nix::unistd::setsid();
     let record = ClusterRecord::require(&dir, &cluster)?;
@@ -46,6 +51,7 @@ pub(crate) async fn run(dir: ClusterDir, cluster: String) -> Result<()> {
     let (notices, heard) = mpsc::channel(64);
     let socket = listen(&dir)?;
     let state = Arc::new(State {
+        root,
         dir: dir.clone(),
         status: status.clone(),
         table: Arc::clone(&table),
@@ -53,6 +59,7 @@ pub(crate) async fn run(dir: ClusterDir, cluster: String) -> Result<()> {
     });
     state.sync()?;
     tokio::spawn(follow_leases(heard, Arc::clone(&state)));
+    tokio::spawn(keep_keys(Arc::clone(&state)));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
     let serve = async {
         loop {
@@ -115,6 +122,8 @@ fn reservations(nodes: &[NodeRecord]) -> Vec<dhcp::Reservation> {
 
 #[derive(Debug)]
 struct State {
+    /// The state folder, with templates and frozen machines.
+    root: PathBuf,
     dir: ClusterDir,
     status: Status,
     table: Arc<Mutex<dhcp::Table>>,
@@ -123,7 +132,7 @@ struct State {
 
 impl State {
     /// Reads the record again: reservations for all nodes, attendance for those that run.
-    fn sync(&self) -> Result<()> {
+    fn sync(self: &Arc<Self>) -> Result<()> {
         let Some(record) = ClusterRecord::load(&self.dir)? else {
             return Ok(());
         };
@@ -152,11 +161,27 @@ impl State {
                 dir,
                 node: node.clone(),
                 network: record.network.clone(),
+                store: warm::Store::open(&self.root),
                 status: self.status.clone(),
             };
-            tokio::spawn(attended.run(sender));
+            let state = Arc::clone(self);
+            tokio::spawn(async move {
+                let name = attended.node.name.clone();
+                if attended.run(sender).await == End::Reset {
+                    state.restart(&name).await;
+                }
+            });
         }
         Ok(())
+    }
+
+    /// Boots a node whose guest asked for a reset: a woken QEMU has no kernel to do it with.
+    async fn restart(self: &Arc<Self>, node: &str) {
+        let restarted = respawn(&self.root, &self.dir, node).await;
+        if let Err(e) = restarted.and_then(|()| self.sync()) {
+            let note = format!("cannot be booted again: {e:#}; `kvmc up` tries too");
+            self.status.log(node, Stage::Ended, &note);
+        }
     }
 
     fn lines(&self, node: &str) -> Result<Lines> {
@@ -196,6 +221,20 @@ impl State {
     async fn quit(&self, node: &str) -> Result<()> {
         let qmp = self.lines(node)?.qmp.context("QMP is not there")?;
         Ok(qmp.quit().await?)
+    }
+}
+
+/// Once the nodes are up and at rest, makes keys for the cluster that comes after this one.
+async fn keep_keys(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(REST).await;
+        let board = state.status.board();
+        if !board.is_empty() && board.values().all(|v| v.stage >= Stage::Ready) {
+            let (pool, nodes) = (KeyPool::open(&state.root), board.len());
+            // Without spare keys the next cluster makes its own.
+            std::thread::spawn(move || fill_keys(&pool, nodes, || true));
+            return;
+        }
     }
 }
 

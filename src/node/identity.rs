@@ -10,29 +10,20 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use ssh_key::private::{Ed25519Keypair, RsaKeypair};
-use ssh_key::rand_core::OsRng;
-use ssh_key::{LineEnding, PrivateKey};
 
+use super::keys::{KeyPair, KeyPool, ed25519};
 use crate::state::{NetworkRecord, NodeRecord};
 
 /// As ssh-keygen's default.
-const ADMIN_RSA_BITS: usize = 3072;
+const ADMIN_RSA_BITS: u32 = 3072;
 /// The pinned ed25519 key is what clients use; this one is for those that know only RSA.
-const HOST_RSA_BITS: usize = 2048;
+const HOST_RSA_BITS: u32 = 2048;
 
 /// The user that Ansible comes as.
 pub(crate) const ADMIN: &str = "admin";
 /// The domain that node names stand in.
 pub(crate) fn domain(cluster: &str) -> String {
     format!("{cluster}.internal")
-}
-
-/// A key pair in OpenSSH's formats.
-#[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct KeyPair {
-    pub(crate) private: String,
-    pub(crate) public: String,
 }
 
 /// The host keys of one node.
@@ -51,14 +42,6 @@ pub(crate) struct Secrets {
     pub(crate) hosts: BTreeMap<String, HostKeys>,
 }
 
-impl std::fmt::Debug for KeyPair {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyPair")
-            .field("public", &self.public)
-            .finish_non_exhaustive()
-    }
-}
-
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Secrets")
@@ -72,11 +55,12 @@ impl Secrets {
     ///
     /// # Errors
     /// None that a working random generator would give.
-    pub(crate) fn generate(cluster: &str, nodes: &[NodeRecord]) -> Result<Self> {
+    pub(crate) fn generate(cluster: &str, nodes: &[NodeRecord], pool: &KeyPool) -> Result<Self> {
         let password = password();
         let admin = std::thread::scope(|scope| {
-            let admin = scope.spawn(|| rsa(ADMIN_RSA_BITS, &format!("{ADMIN}@{cluster} (kvmc)")));
-            let hosts = host_keys(nodes);
+            let admin =
+                scope.spawn(|| pool.rsa(ADMIN_RSA_BITS, &format!("{ADMIN}@{cluster} (kvmc)")));
+            let hosts = host_keys(nodes, pool);
             admin
                 .join()
                 .map_err(|_| anyhow::anyhow!("key generation stopped"))?
@@ -95,18 +79,27 @@ impl Secrets {
     ///
     /// # Errors
     /// As [`Self::generate`].
-    pub(crate) fn complete(&mut self, nodes: &[NodeRecord]) -> Result<bool> {
+    pub(crate) fn complete(&mut self, nodes: &[NodeRecord], pool: &KeyPool) -> Result<bool> {
         let missing: Vec<_> = nodes
             .iter()
             .filter(|n| !self.hosts.contains_key(&n.name))
             .cloned()
             .collect();
-        self.hosts.extend(host_keys(&missing)?);
+        self.hosts.extend(host_keys(&missing, pool)?);
         Ok(!missing.is_empty())
     }
 }
 
-fn host_keys(nodes: &[NodeRecord]) -> Result<BTreeMap<String, HostKeys>> {
+/// Keeps keys ready for the next cluster of as many nodes.
+///
+/// # Errors
+/// As [`KeyPool::fill`].
+pub(crate) fn fill(pool: &KeyPool, nodes: usize, wanted: impl Fn() -> bool) -> Result<()> {
+    pool.fill(ADMIN_RSA_BITS, 1, &wanted)?;
+    pool.fill(HOST_RSA_BITS, nodes, &wanted)
+}
+
+fn host_keys(nodes: &[NodeRecord], pool: &KeyPool) -> Result<BTreeMap<String, HostKeys>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = nodes.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
@@ -119,7 +112,7 @@ fn host_keys(nodes: &[NodeRecord]) -> Result<BTreeMap<String, HostKeys>> {
                         .map(|n| {
                             let keys = HostKeys {
                                 ed25519: ed25519(&n.name)?,
-                                rsa: rsa(HOST_RSA_BITS, &n.name)?,
+                                rsa: pool.rsa(HOST_RSA_BITS, &n.name)?,
                             };
                             Ok((n.name.clone(), keys))
                         })
@@ -136,33 +129,6 @@ fn host_keys(nodes: &[NodeRecord]) -> Result<BTreeMap<String, HostKeys>> {
             );
         }
         Ok(all)
-    })
-}
-
-fn rsa(bits: usize, comment: &str) -> Result<KeyPair> {
-    let pair = RsaKeypair::random(&mut OsRng, bits).context("failed to make an RSA key")?;
-    pair_of(PrivateKey::new(pair.into(), comment))
-}
-
-fn ed25519(comment: &str) -> Result<KeyPair> {
-    pair_of(PrivateKey::new(
-        Ed25519Keypair::random(&mut OsRng).into(),
-        comment,
-    ))
-}
-
-fn pair_of(key: ssh_key::Result<PrivateKey>) -> Result<KeyPair> {
-    let key = key.context("failed to make a key")?;
-    let private = key
-        .to_openssh(LineEnding::LF)
-        .context("failed to write a key")?;
-    let public = key
-        .public_key()
-        .to_openssh()
-        .context("failed to write a key")?;
-    Ok(KeyPair {
-        private: private.to_string(),
-        public: format!("{public}\n"),
     })
 }
 
@@ -233,22 +199,49 @@ pub(crate) fn uid(cluster_dir: &std::path::Path, ordinal: u32) -> u32 {
     FIRST + slot * NODES + ordinal % NODES
 }
 
-/// The arguments of the agent's `identity`.
+/// The arguments of the agent's `identity` in a machine that is to be frozen: nothing in it is anybody's,
+/// and the agent replaces it all on waking.
+///
+/// # Errors
+/// As [`Secrets::generate`].
+pub(crate) fn template(disk: u64) -> Result<Value> {
+    let keys = ed25519("template")?;
+    Ok(json!({
+        "template": true,
+        "hostname": "template",
+        "machine_id": random_id(),
+        "host_keys": { "ed25519": { "private": keys.private, "public": keys.public } },
+        "authorized_keys": [],
+        "password_hash": "!",
+        "time": time(),
+        "disk": disk,
+    }))
+}
+
+/// Seconds after the epoch.
+fn time() -> f64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
+}
+
+/// The arguments of the agent's `identity`; with `woken` also what a guest that boots makes itself.
+///
+/// # Errors
+/// Keys that are missing.
 pub(crate) fn push(
     cluster: &str,
     node: &NodeRecord,
     network: &NetworkRecord,
     secrets: &Secrets,
+    woken: bool,
 ) -> Result<Value> {
     let keys = secrets
         .hosts
         .get(&node.name)
         .with_context(|| format!("there are no host keys for `{}`", node.name))?;
     let seed: [u8; 64] = rand::rng().random();
-    let time = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64());
-    Ok(json!({
+    let mut arguments = json!({
         "hostname": node.name,
         "machine_id": node.machine_id,
         "host_keys": {
@@ -259,11 +252,22 @@ pub(crate) fn push(
         "password_hash": secrets.password_hash,
         "dns": resolvers(&network.dns),
         "search": domain(cluster),
-        "time": time,
+        "time": time(),
         "seed": base64(&seed),
         "mac": node.mac.to_string(),
-        "grow": true,
-    }))
+        "disk": node.disk.0,
+    });
+    if super::unsafe_no_reseed()
+        && let Value::Object(arguments) = &mut arguments
+    {
+        arguments.remove("seed");
+    }
+    if woken && let Value::Object(arguments) = &mut arguments {
+        arguments.insert("woken".to_owned(), json!(true));
+        arguments.insert("uuid".to_owned(), json!(node.uuid));
+        arguments.insert("boot_id".to_owned(), json!(uuid(&random_id())));
+    }
+    Ok(arguments)
 }
 
 fn resolvers(dns: &[Ipv4Addr]) -> Vec<String> {
@@ -328,10 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_do_not_show_in_debug_output() {
-        let key = ed25519("n").unwrap();
-        assert!(!format!("{key:?}").contains("PRIVATE"));
-        assert!(key.private.contains("BEGIN OPENSSH PRIVATE KEY"));
+    fn a_password_is_kept_as_crypt_has_it() {
         let hashed = hash("secret").unwrap();
         assert!(hashed.starts_with("$6$"), "{hashed}");
     }

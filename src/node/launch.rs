@@ -1,33 +1,41 @@
-//! One node from its parts: disks, sockets and a tap in, a running QEMU out.
+//! One node from its parts: disks, memory, sockets and a tap in, a running QEMU out.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kvmc_images::{Architecture, Image, kernel_command_line};
+use kvmc_images::{Architecture, Image, kernel_command_line, qcow2};
+use kvmc_netns::MacAddr;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::cmdline::{Accel, CommandLine, Cpu, Kernel, Machine, Memory, Smp, program};
+use super::cmdline::{
+    Accel, CommandLine, Cpu, Device, Kernel, Machine, MachineType, Memory, NetBackend, Smp, program,
+};
 use super::process::{Credentials, Passed, Running, spawn};
 use crate::host::{Accelerator, cores, kvm_group};
+use crate::spec::Bytes;
 use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace_json};
 
 /// MiB of translated code that an emulated node may keep; the default would be up to 1 GB.
 pub(crate) const TB_SIZE: u32 = 256;
 /// The port that the guest agent answers on.
 const AGENT_PORT: &str = "org.kvmc.agent.0";
+/// Of a kernel that is never started, only its header is read (Linux's x86 boot protocol).
+const KERNEL_HEAD: u64 = 64 << 10;
+/// The card of a machine that is to be frozen; nothing is ever sent from it.
+const TEMPLATE_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 0xfe]);
 
-/// All that a node is started from.
-#[derive(Debug)]
-pub(crate) struct Launch<'a> {
-    pub(crate) cluster: &'a str,
-    pub(crate) node: &'a NodeRecord,
-    pub(crate) dir: &'a NodeDir,
-    pub(crate) image: &'a Image,
-    pub(crate) accelerator: &'a Accelerator,
-    pub(crate) tap: OwnedFd,
+/// A generation that never changes, see [`unsafe_no_reseed`].
+const TEMPLATE_GUID: &str = "00000000-0000-4000-8000-000000000000";
+
+/// For the tests' negative control alone: woken nodes go on with the random numbers of the machine they
+/// woke from, and share them.
+pub(crate) fn unsafe_no_reseed() -> bool {
+    std::env::var_os("KVMC_UNSAFE_NO_RESEED").is_some_and(|v| v == "1")
 }
 
 /// The vcpus a node gets: under emulation never more than the host has cores, where it would crawl.
@@ -39,19 +47,165 @@ pub(crate) fn vcpus(asked: u32, accelerator: &Accelerator) -> u32 {
     }
 }
 
-/// Makes the node's disk when it has none; true when it was made.
+/// Makes the node's disk on `backing` when it has none; true when it was made. With `asleep` the
+/// node's first start is to be a waking.
 ///
 /// # Errors
 /// A size below the template's, or the system's.
-pub(crate) fn clone_disk(node: &NodeRecord, dir: &NodeDir, image: &Image) -> Result<bool> {
+pub(crate) fn clone_disk(
+    node: &NodeRecord,
+    dir: &NodeDir,
+    backing: &Path,
+    asleep: bool,
+) -> Result<bool> {
     private_dir(dir.path())?;
     let disk = dir.disk();
     if disk.exists() {
         return Ok(false);
     }
-    kvmc_images::qcow2::create_overlay(&disk, &image.disk, node.disk.0)
+    // What wakes has seen a disk of the template's size; it is told of the new one when it runs.
+    let size = if asleep {
+        qcow2::inspect(backing)?.virtual_size
+    } else {
+        node.disk.0
+    };
+    qcow2::create_overlay(&disk, backing, size)
         .with_context(|| format!("failed to make the disk of {}", node.name))?;
+    if asleep {
+        fs_err::write(dir.asleep(), "")?;
+    }
     Ok(true)
+}
+
+/// Where a guest's memory comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// Zeroed pages: the guest boots.
+    Boot,
+    /// Pages that others will map: the guest boots, to be frozen.
+    Freeze(File),
+    /// A frozen guest's pages, mapped privately; its device state is awaited over QMP.
+    Wake(File),
+}
+
+/// A card's other end.
+#[derive(Debug)]
+pub(crate) enum Nic {
+    Tap { tap: OwnedFd, mac: MacAddr },
+    Nowhere,
+}
+
+/// What a QEMU of ours is made of. The same parts give the same devices at the same places, which is
+/// what a frozen state needs to fit.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) uuid: &'a str,
+    pub(crate) image: &'a Image,
+    pub(crate) accelerator: &'a Accelerator,
+    pub(crate) vcpus: u32,
+    pub(crate) ram: Bytes,
+    pub(crate) source: Source,
+    /// The writable one first, then what it lies on.
+    pub(crate) disks: Vec<File>,
+    pub(crate) nic: Nic,
+    pub(crate) qmp: UnixListener,
+    pub(crate) console: UnixListener,
+    pub(crate) agent: UnixListener,
+}
+
+impl Parts<'_> {
+    /// QEMU's arguments, and the descriptors that they speak of.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub(crate) fn assemble(self) -> Result<(Vec<String>, Passed)> {
+        let mut passed = Passed::default();
+        let mut line = CommandLine::new(self.name, self.uuid);
+        let architecture = self.image.recipe.architecture;
+        let is_woken = matches!(self.source, Source::Wake(_));
+        let memory_backend = match self.source {
+            Source::Boot => None,
+            Source::Freeze(file) => Some((passed.pass(file), true)),
+            Source::Wake(file) => Some((passed.pass(file), false)),
+        };
+        line.add(&Machine {
+            kind: match architecture {
+                Architecture::Amd64 => MachineType::Q35,
+                Architecture::Arm64 => MachineType::Virt,
+            },
+            has_backend: memory_backend.is_some(),
+        });
+        if let Some((fd, share)) = memory_backend {
+            line.add_memory_backend(fd, self.ram.0, share);
+        }
+        if self.accelerator.is_kvm() {
+            line.add(&Accel::Kvm);
+            line.add(&Cpu("host"));
+        } else {
+            line.add(&Accel::Tcg { tb_size: TB_SIZE });
+            line.add(&Cpu(match architecture {
+                // What is costly to emulate and protects nothing here: a tenth of a start.
+                Architecture::Amd64 => "max,la57=off,smap=off,smep=off,pku=off",
+                Architecture::Arm64 => "max",
+            }));
+        }
+        line.add(&Smp { cpus: self.vcpus });
+        line.add(&Memory {
+            size: self.ram.as_mib(),
+        });
+        let kernel = if is_woken && architecture == Architecture::Amd64 {
+            head(&self.image.kernel)?
+        } else {
+            read_only(&self.image.kernel)?
+        };
+        let kernel = Kernel {
+            kernel: passed.pass(kernel),
+            initrd: passed.pass(read_only(&self.image.initrd)?),
+            append: kernel_command_line(architecture, !self.accelerator.is_kvm()),
+        };
+        for switch in &kernel.switches() {
+            line.add(switch);
+        }
+        line.add_monitor(passed.pass(self.qmp));
+        line.add_console(passed.pass(self.console));
+        line.add_port(AGENT_PORT, passed.pass(self.agent));
+        let disks: Vec<_> = self.disks.into_iter().map(|d| passed.pass(d)).collect();
+        line.add_disk(&disks);
+        match self.nic {
+            Nic::Tap { tap, mac } => line.add_nic(NetBackend::Tap(passed.pass(tap)), mac),
+            Nic::Nowhere => line.add_nic(NetBackend::Hub, TEMPLATE_MAC),
+        }
+        line.add_rng();
+        if architecture == Architecture::Amd64 {
+            // Tells the guest's kernel that it is a copy: it makes new random numbers then.
+            let guid = if unsafe_no_reseed() {
+                TEMPLATE_GUID
+            } else {
+                "auto"
+            };
+            line.add(&Device::new("vmgenid").with("guid", guid));
+        }
+        if is_woken {
+            line.await_state();
+        }
+        Ok((line.build(), passed))
+    }
+}
+
+/// All that a node is started from.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) node: &'a NodeRecord,
+    pub(crate) dir: &'a NodeDir,
+    pub(crate) image: &'a Image,
+    /// What the node's disk lies on, the nearest first.
+    pub(crate) backing: &'a [PathBuf],
+    pub(crate) accelerator: &'a Accelerator,
+    pub(crate) tap: OwnedFd,
+    /// The memory of the frozen machine to wake from; else the node boots.
+    pub(crate) memory: Option<File>,
 }
 
 /// Starts the node's QEMU, paused, and writes down which process it is.
@@ -64,82 +218,110 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         node,
         dir,
         image,
+        backing,
         accelerator,
         tap,
+        memory,
     } = launch;
-    let mut passed = Passed::default();
-    let mut line = CommandLine::new(&format!("kvmc-{cluster}-{}", node.name), &node.uuid);
-    add_processor(&mut line, image.recipe.architecture, accelerator, node);
-    let kernel = Kernel {
-        kernel: passed.pass(read_only(&image.kernel)?),
-        initrd: passed.pass(read_only(&image.initrd)?),
-        append: kernel_command_line(image.recipe.architecture, !accelerator.is_kvm()),
-    };
-    for switch in &kernel.switches() {
-        line.add(switch);
+    match memory {
+        // From here on its disk may change, and the frozen memory would not fit it any more.
+        Some(_) => fs_err::rename(dir.asleep(), dir.waking())?,
+        None => {
+            remove_file(&dir.asleep())?;
+            remove_file(&dir.waking())?;
+        }
     }
-    line.add_monitor(passed.pass(listen(&dir.qmp_socket())?));
-    line.add_console(passed.pass(listen(&dir.console_socket())?));
-    line.add_port(AGENT_PORT, passed.pass(listen(&dir.agent_socket())?));
-    let disk = File::options()
-        .read(true)
-        .write(true)
-        .open(dir.disk())
-        .with_context(|| format!("failed to open {}", dir.disk().display()))?;
-    line.add_disk(&[passed.pass(disk), passed.pass(read_only(&image.disk)?)]);
-    line.add_nic(passed.pass(tap), node.mac);
-    line.add_rng();
-
-    let log = File::options()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(dir.qemu_log())
-        .with_context(|| format!("failed to open {}", dir.qemu_log().display()))?;
-    let gid = if accelerator.is_kvm() {
-        kvm_group().unwrap_or(node.uid)
-    } else {
-        node.uid
+    let parts = Parts {
+        name: &format!("kvmc-{cluster}-{}", node.name),
+        uuid: &node.uuid,
+        image,
+        accelerator,
+        vcpus: vcpus(node.vcpus, accelerator),
+        ram: node.ram,
+        source: memory.map_or(Source::Boot, Source::Wake),
+        disks: disks(&dir.disk(), backing)?,
+        nic: Nic::Tap { tap, mac: node.mac },
+        qmp: listen(&dir.qmp_socket())?,
+        console: listen(&dir.console_socket())?,
+        agent: listen(&dir.agent_socket())?,
     };
-    let who = Credentials { uid: node.uid, gid };
+    let (args, passed) = parts.assemble()?;
+    let log = create_log(&dir.qemu_log())?;
+    let who = credentials(node.uid, accelerator);
     let program = program(image.recipe.architecture);
-    let running = spawn(program, &line.build(), passed, who, log, &node.uuid)?;
+    let running = spawn(program, &args, passed, who, log, &node.uuid)?;
     replace_json(&dir.process(), &running.identity, 0o600)?;
     Ok(running)
 }
 
-fn add_processor(
-    line: &mut CommandLine,
-    architecture: Architecture,
-    accelerator: &Accelerator,
-    node: &NodeRecord,
-) {
-    line.add(&match architecture {
-        Architecture::Amd64 => Machine::Q35,
-        Architecture::Arm64 => Machine::Virt,
-    });
-    if accelerator.is_kvm() {
-        line.add(&Accel::Kvm);
-        line.add(&Cpu("host"));
+/// Who a QEMU runs as.
+pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
+    let gid = if accelerator.is_kvm() {
+        kvm_group().unwrap_or(uid)
     } else {
-        line.add(&Accel::Tcg { tb_size: TB_SIZE });
-        line.add(&Cpu("max"));
+        uid
+    };
+    Credentials {
+        uid,
+        gid,
+        dies_with_us: false,
     }
-    line.add(&Smp {
-        cpus: vcpus(node.vcpus, accelerator),
-    });
-    line.add(&Memory {
-        size: node.ram.as_mib(),
-    });
+}
+
+/// A disk and all that it lies on, opened.
+///
+/// # Errors
+/// The one that cannot be opened.
+pub(crate) fn disks(disk: &Path, backing: &[PathBuf]) -> Result<Vec<File>> {
+    let top = File::options()
+        .read(true)
+        .write(true)
+        .open(disk)
+        .with_context(|| format!("failed to open {}", disk.display()))?;
+    let mut disks = vec![top];
+    for path in backing {
+        disks.push(read_only(path)?);
+    }
+    Ok(disks)
+}
+
+/// An empty log for what QEMU says.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn create_log(path: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("failed to open {}", path.display()))
 }
 
 fn read_only(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("failed to open {}", path.display()))
 }
 
+/// The head of a kernel: QEMU reads all of what it is given into memory of its own, 12 MB a node.
+fn head(kernel: &Path) -> Result<File> {
+    let mut bytes = Vec::new();
+    read_only(kernel)?
+        .take(KERNEL_HEAD)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("failed to read {}", kernel.display()))?;
+    let fd =
+        memfd_create(c"kvmc-kernel", MFdFlags::MFD_CLOEXEC).context("failed to make a memfd")?;
+    let mut file = File::from(fd);
+    file.write_all(&bytes).context("failed to write a memfd")?;
+    Ok(file)
+}
+
 /// Listens before QEMU is there: nobody can take the path in between, and connecting never fails.
-fn listen(path: &Path) -> Result<UnixListener> {
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
     remove_file(path)?;
     UnixListener::bind(path).with_context(|| format!("failed to listen on {}", path.display()))
 }

@@ -43,6 +43,8 @@ pub(crate) struct Credentials {
     pub(crate) uid: u32,
     /// The uid again, or the group of `/dev/kvm` where that is not open to all.
     pub(crate) gid: u32,
+    /// It is killed when the thread that starts it ends.
+    pub(crate) dies_with_us: bool,
 }
 
 /// What tells a process from every other that ever had its pid.
@@ -125,6 +127,12 @@ impl Running {
     pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
+
+    /// Kills it and waits for its end; one that has ended is done.
+    pub(crate) fn kill(&mut self) {
+        let _already_gone = self.child.kill();
+        let _status = self.child.wait();
+    }
 }
 
 /// Runs in the child between fork and exec; order matters: ids last, since they take the rights that
@@ -145,7 +153,12 @@ fn confine(who: Credentials) -> Result<(), Errno> {
     let gid = Gid::from_raw(who.gid);
     nix::unistd::setresgid(gid, gid, gid)?;
     let uid = Uid::from_raw(who.uid);
-    nix::unistd::setresuid(uid, uid, uid)
+    nix::unistd::setresuid(uid, uid, uid)?;
+    if who.dies_with_us {
+        // After the change of ids, which would clear it again: prctl(2).
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    }
+    Ok(())
 }
 
 fn identify(pid: i32, mark: &str) -> Result<Identity> {

@@ -3,6 +3,7 @@
 //! ```text
 //! <state>/
 //!   images/…                      templates (kvmc-images owns what is below)
+//!   warm/…                        frozen machines (src/warm owns what is below)
 //!   accel.json                    which accelerator works here, cached
 //!   clusters/<name>/
 //!     cluster.json                the record: what was asked, every object made
@@ -14,6 +15,7 @@
 //!     nodes/<node>/
 //!       disk.qcow2                overlay on the template
 //!       process.json              pid, start time, boot id of its QEMU
+//!       asleep, waking            marks of a node that is to wake, or is just waking
 //!       qmp.sock agent.sock console.sock
 //!       console.log qemu.log qmp.log
 //! ```
@@ -167,6 +169,14 @@ impl NodeDir {
     }
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("disk.qcow2")
+    }
+    /// There while the node has not run yet, and is to wake from a frozen machine.
+    pub(crate) fn asleep(&self) -> PathBuf {
+        self.dir.join("asleep")
+    }
+    /// There from the start of a waking until the node has its identity.
+    pub(crate) fn waking(&self) -> PathBuf {
+        self.dir.join("waking")
     }
     pub(crate) fn process(&self) -> PathBuf {
         self.dir.join("process.json")

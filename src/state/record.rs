@@ -81,6 +81,9 @@ pub(crate) struct NodeRecord {
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     pub(crate) disk: Bytes,
+    /// The frozen machine that its disk lies on; without one it lies on the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frozen: Option<String>,
 }
 
 impl ClusterRecord {

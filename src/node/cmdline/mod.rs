@@ -15,9 +15,14 @@ use std::os::fd::RawFd;
 use kvmc_images::Architecture;
 use kvmc_netns::MacAddr;
 pub(crate) use switches::{
-    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Kernel, Machine, Memory, Mon, Name, Netdev,
-    Object, Sandbox, Serial, Smp, Switch, Uuid,
+    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Kernel, Machine, MachineType, Memory, Mon, Name,
+    NetBackend, Netdev, Object, Sandbox, Serial, Smp, Switch, Uuid,
 };
+
+/// The node name of a disk's writable image, as `block_resize` knows it.
+pub(crate) const TOP_DISK: &str = "disk0";
+/// The id of a node's card to the network, as `set_link` knows it.
+pub(crate) const NETDEV: &str = "net0";
 
 /// The switches of one QEMU, in the order they are given.
 #[derive(Debug, Default)]
@@ -114,15 +119,15 @@ impl CommandLine {
         }
     }
 
-    /// A virtio-net card on a tap that is open already.
-    pub(crate) fn add_nic(&mut self, tap: RawFd, mac: MacAddr) {
+    /// A virtio-net card.
+    pub(crate) fn add_nic(&mut self, backend: NetBackend, mac: MacAddr) {
         self.add(&Netdev {
-            id: "net0".to_owned(),
-            fd: tap,
+            id: NETDEV.to_owned(),
+            backend,
         });
         self.add(
             &Device::new("virtio-net-pci")
-                .with("netdev", "net0")
+                .with("netdev", NETDEV)
                 .with("mac", &mac.to_string())
                 .with("romfile", ""),
         );
@@ -132,6 +137,25 @@ impl CommandLine {
     pub(crate) fn add_rng(&mut self) {
         self.add(&Object::new("rng-builtin").with("id", "rng0"));
         self.add(&Device::new("virtio-rng-pci").with("rng", "rng0"));
+    }
+
+    /// Guest memory in a file: shared, so that it is what is kept, or private, so that it is kept.
+    pub(crate) fn add_memory_backend(&mut self, fd: RawFd, size: u64, share: bool) {
+        self.add(
+            &Object::new("memory-backend-file")
+                .with("id", switches::RAM)
+                .with("size", &size.to_string())
+                .with("mem-path", &format!("/proc/self/fd/{fd}"))
+                .with("share", if share { "on" } else { "off" }),
+        );
+    }
+
+    /// Starts without a state, which comes by `migrate-incoming`; the guest's reset ends it, since
+    /// its kernel is only a head.
+    pub(crate) fn await_state(&mut self) {
+        self.args
+            .extend(["-incoming".to_owned(), "defer".to_owned()]);
+        self.flag("-no-reboot");
     }
 
     pub(crate) fn build(self) -> Vec<String> {

@@ -58,23 +58,39 @@ impl Switch for Sandbox {
 
 /// `-machine`
 #[derive(Debug)]
-pub(crate) enum Machine {
+pub(crate) struct Machine {
+    pub(crate) kind: MachineType,
+    /// Its memory is the object [`RAM`].
+    pub(crate) has_backend: bool,
+}
+
+/// The machines that nodes are.
+#[derive(Debug)]
+pub(crate) enum MachineType {
     /// amd64
     Q35,
     /// arm64
     Virt,
 }
 
+/// The id of a memory backend.
+pub(super) const RAM: &str = "ram0";
+
 impl Switch for Machine {
     fn name(&self) -> &'static str {
         "-machine"
     }
     fn value(&self) -> String {
-        match self {
-            Self::Q35 => "q35,usb=off,vmport=off,smm=off,graphics=off,dump-guest-core=off",
-            Self::Virt => "virt,usb=off,gic-version=max,dump-guest-core=off",
+        let mut value = match self.kind {
+            MachineType::Q35 => "q35,usb=off,vmport=off,smm=off,graphics=off,dump-guest-core=off",
+            MachineType::Virt => "virt,usb=off,gic-version=max,dump-guest-core=off",
         }
-        .to_owned()
+        .to_owned();
+        if self.has_backend {
+            value.push_str(",memory-backend=");
+            value.push_str(RAM);
+        }
+        value
     }
 }
 
@@ -294,11 +310,20 @@ impl Switch for Blockdev {
     }
 }
 
-/// `-netdev tap` on a descriptor: by name, a tap that is missing would be made in silence, unbridged.
+/// `-netdev`
 #[derive(Debug)]
 pub(crate) struct Netdev {
     pub(crate) id: String,
-    pub(crate) fd: RawFd,
+    pub(crate) backend: NetBackend,
+}
+
+/// What a card is connected to.
+#[derive(Debug)]
+pub(crate) enum NetBackend {
+    /// A tap by its descriptor: by name, one that is missing would be made in silence, unbridged.
+    Tap(RawFd),
+    /// A hub with nothing else on it.
+    Hub,
 }
 
 impl Switch for Netdev {
@@ -306,7 +331,11 @@ impl Switch for Netdev {
         "-netdev"
     }
     fn value(&self) -> String {
-        format!("tap,id={},fd={}", escape(&self.id), self.fd)
+        let id = escape(&self.id);
+        match self.backend {
+            NetBackend::Tap(fd) => format!("tap,id={id},fd={fd}"),
+            NetBackend::Hub => format!("hubport,id={id},hubid=0"),
+        }
     }
 }
 

@@ -1,0 +1,206 @@
+//! Which frozen machines a cluster's new nodes wake from; made where there are none.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use anyhow::Result;
+use kvmc_images::Image;
+use tokio::sync::Semaphore;
+
+use super::Progress;
+use crate::host::{Accelerator, cores};
+use crate::node::{KeyPool, fill_keys, unsafe_no_reseed, vcpus};
+use crate::spec::Bytes;
+use crate::state::{ClusterDir, ClusterRecord, NodeRecord};
+use crate::warm::{Frozen, Memory, Shape, Store, freeze};
+
+/// The frozen machines at hand, with their memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Warm {
+    pub(crate) store: Store,
+    /// By the frozen machine's id.
+    memories: BTreeMap<String, Rc<Memory>>,
+    /// Ids by RAM, vcpus and disk of the nodes that wake.
+    by_shape: BTreeMap<(Bytes, u32, Bytes), String>,
+}
+
+impl Warm {
+    /// None at hand: every node boots.
+    pub(crate) fn none(store: Store) -> Self {
+        Self {
+            store,
+            memories: BTreeMap::new(),
+            by_shape: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn memory(&self, id: &str) -> Option<Rc<Memory>> {
+        self.memories.get(id).map(Rc::clone)
+    }
+
+    fn insert(&mut self, disk: Bytes, frozen: &Frozen, memory: Memory) {
+        let shape = frozen.shape();
+        self.by_shape
+            .insert((shape.ram, shape.vcpus, disk), frozen.id.clone());
+        self.memories.insert(frozen.id.clone(), Rc::new(memory));
+    }
+
+    /// Gives each node that is new the frozen machine that it will lie on.
+    pub(crate) fn assign(&self, record: &mut ClusterRecord, existing: Option<&ClusterRecord>) {
+        let accelerator = record.accelerator.clone();
+        for node in &mut record.nodes {
+            if existing.is_none_or(|r| r.node(&node.name).is_err()) {
+                let shape = (node.ram, vcpus(node.vcpus, &accelerator), node.disk);
+                node.frozen = self.by_shape.get(&shape).cloned();
+            }
+        }
+    }
+}
+
+/// The shapes of a record's nodes that are new, with their disks, each once.
+fn shapes(
+    record: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    image: &Image,
+) -> Result<Vec<(Shape, Bytes)>> {
+    let mut shapes: Vec<(Shape, Bytes)> = Vec::new();
+    let is_new = |n: &&NodeRecord| existing.is_none_or(|r| r.node(&n.name).is_err());
+    for node in record.nodes.iter().filter(is_new) {
+        let vcpus = vcpus(node.vcpus, &record.accelerator);
+        let shape = Shape::new(image, &record.accelerator, vcpus, node.ram)?;
+        let wanted = (shape, node.disk);
+        if !shapes.contains(&wanted) {
+            shapes.push(wanted);
+        }
+    }
+    Ok(shapes)
+}
+
+/// The machines that `up` would freeze.
+///
+/// # Errors
+/// No QEMU, or a folder that cannot be read.
+pub(crate) fn missing(
+    store: &Store,
+    record: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    image: &Image,
+) -> Result<Vec<Shape>> {
+    let mut missing = Vec::new();
+    for (shape, disk) in shapes(record, existing, image)? {
+        if store.find(&shape, disk)?.is_none() {
+            missing.push(shape);
+        }
+    }
+    Ok(missing)
+}
+
+/// Loads, or makes, what the new nodes wake from, and loads what nodes still asleep lie on. What cannot
+/// be had is said in a line; its nodes boot.
+///
+/// # Errors
+/// No QEMU.
+pub(crate) async fn prepare(
+    store: Store,
+    record: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    image: &Image,
+    dir: &ClusterDir,
+    keys: &KeyPool,
+    progress: &Rc<dyn Progress>,
+) -> Result<Warm> {
+    if unsafe_no_reseed() {
+        progress.say("KVMC_UNSAFE_NO_RESEED=1: the nodes will share their random numbers, and keys made of them");
+    }
+    let mut warm = Warm::none(store.clone());
+    let mut to_freeze = Vec::new();
+    for (shape, disk) in shapes(record, existing, image)? {
+        match find(&store, &shape, disk, progress) {
+            Some((frozen, memory)) => warm.insert(disk, &frozen, memory),
+            None => to_freeze.push((shape, disk)),
+        }
+    }
+    let accelerator = &record.accelerator;
+    if !to_freeze.is_empty() {
+        // The processor has time now, and the keys are needed right after.
+        let (keys, nodes) = (keys.clone(), record.nodes.len());
+        std::thread::spawn(move || fill_keys(&keys, nodes, || true));
+    }
+    for (disk, frozen, memory) in freeze_all(&store, to_freeze, image, accelerator, progress).await
+    {
+        warm.insert(disk, &frozen, memory);
+    }
+    let asleep = existing.iter().flat_map(|r| &r.nodes).filter_map(|n| {
+        let id = n.frozen.as_ref()?;
+        dir.node(&n.name).asleep().exists().then_some((n, id))
+    });
+    for (node, id) in asleep {
+        let vcpus = vcpus(node.vcpus, accelerator);
+        // QEMU or the accelerator may be another one by now.
+        let shape = Shape::new(image, accelerator, vcpus, node.ram)?;
+        let fits = |f: &Frozen| f.id == *id && *f.shape() == shape;
+        if !warm.memories.contains_key(id)
+            && let Some(frozen) = store.list()?.into_iter().find(fits)
+        {
+            match frozen.load() {
+                Ok(memory) => drop(warm.memories.insert(id.clone(), Rc::new(memory))),
+                Err(e) => progress.say(&format!("nodes that were asleep boot: {e:#}")),
+            }
+        }
+    }
+    Ok(warm)
+}
+
+fn find(
+    store: &Store,
+    shape: &Shape,
+    disk: Bytes,
+    progress: &Rc<dyn Progress>,
+) -> Option<(Frozen, Memory)> {
+    let found = store.find(shape, disk).and_then(|frozen| {
+        let Some(frozen) = frozen else {
+            return Ok(None);
+        };
+        frozen.load().map(|memory| Some((frozen, memory)))
+    });
+    found.unwrap_or_else(|e| {
+        progress.say(&format!("the frozen machine ({shape}) is no good: {e:#}"));
+        None
+    })
+}
+
+/// Freezes machines, as many at once as there are cores.
+async fn freeze_all(
+    store: &Store,
+    shapes: Vec<(Shape, Bytes)>,
+    image: &Image,
+    accelerator: &Accelerator,
+    progress: &Rc<dyn Progress>,
+) -> Vec<(Bytes, Frozen, Memory)> {
+    let slots = Rc::new(Semaphore::new(usize::try_from(cores()).unwrap_or(1)));
+    let all = tokio::task::LocalSet::new();
+    let tasks: Vec<_> = shapes
+        .into_iter()
+        .map(|(shape, disk)| {
+            let (store, image, accelerator) = (store.clone(), image.clone(), accelerator.clone());
+            let (slots, progress) = (Rc::clone(&slots), Rc::clone(progress));
+            all.spawn_local(async move {
+                let _slot = slots.acquire().await;
+                progress.say(&format!(
+                    "freezing a machine of {shape} (once; nodes wake from it instead of booting)"
+                ));
+                freeze(&store, &shape, disk, &image, &accelerator)
+                    .await
+                    .map(|(frozen, memory)| (disk, frozen, memory))
+                    .map_err(|e| progress.say(&format!("nodes of {shape} boot cold: {e:#}")))
+                    .ok()
+            })
+        })
+        .collect();
+    all.await;
+    let mut frozen = Vec::new();
+    for task in tasks {
+        frozen.extend(task.await.ok().flatten());
+    }
+    frozen
+}

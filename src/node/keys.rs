@@ -1,0 +1,199 @@
+//! Key pairs, made on the host. RSA ones take a good part of a second each, so some are kept ready.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use ssh_key::private::Ed25519Keypair;
+use ssh_key::rand_core::OsRng;
+use ssh_key::{LineEnding, PrivateKey};
+
+/// A key pair in OpenSSH's formats.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct KeyPair {
+    pub(crate) private: String,
+    pub(crate) public: String,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyPair")
+            .field("public", &self.public)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A folder of RSA keys that nobody has yet. Each is taken by a rename, so that no two takers ever have
+/// the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyPool {
+    dir: PathBuf,
+}
+
+impl KeyPool {
+    /// The pool below a state folder, which need not be there yet.
+    pub(crate) fn open(root: &Path) -> Self {
+        Self {
+            dir: root.join("keys"),
+        }
+    }
+
+    /// An RSA key of the pool, or a new one.
+    ///
+    /// # Errors
+    /// That ssh-keygen failed.
+    pub(crate) fn rsa(&self, bits: u32, comment: &str) -> Result<KeyPair> {
+        let mut key = match self.take(bits) {
+            Some(key) => key,
+            None => make_rsa(bits)?,
+        };
+        key.set_comment(comment);
+        pair_of(&key)
+    }
+
+    fn take(&self, bits: u32) -> Option<PrivateKey> {
+        for path in self.ready(bits) {
+            let taken = path.with_extension("taken");
+            if std::fs::rename(&path, &taken).is_err() {
+                continue;
+            }
+            let text = std::fs::read_to_string(&taken);
+            // With the file still there, somebody might take it for spare.
+            std::fs::remove_file(&taken).ok()?;
+            if let Some(key) = text.ok().and_then(|t| PrivateKey::from_openssh(t).ok()) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// Makes keys until `count` of `bits` are ready; ends early when told to by `wanted`.
+    ///
+    /// # Errors
+    /// ssh-keygen's, or the system's.
+    pub(crate) fn fill(&self, bits: u32, count: usize, wanted: impl Fn() -> bool) -> Result<()> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .with_context(|| format!("failed to make {}", self.dir.display()))?;
+        let mut ready = self.ready(bits).len();
+        while ready < count && wanted() {
+            let text = make_rsa(bits)?
+                .to_openssh(LineEnding::LF)
+                .context("failed to write a key")?;
+            let name = format!("rsa{bits}-{}", super::identity::random_id());
+            crate::state::replace(&self.dir.join(name), text.as_bytes(), 0o600)?;
+            ready += 1;
+        }
+        Ok(())
+    }
+
+    /// Removes the pool.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn remove(&self) -> Result<()> {
+        match fs_err::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn ready(&self, bits: u32) -> Vec<PathBuf> {
+        let prefix = format!("rsa{bits}-");
+        let is_ready = |path: &PathBuf| {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned());
+            name.is_some_and(|n| n.starts_with(&prefix) && !n.contains('.'))
+        };
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries.map(|e| e.path()).filter(is_ready).collect()
+    }
+}
+
+/// OpenSSL makes RSA keys many times faster than what there is in Rust, and ssh is needed anyhow.
+fn make_rsa(bits: u32) -> Result<PrivateKey> {
+    let dir = tempfile::Builder::new()
+        .prefix("kvmc-key-")
+        .tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .context("failed to make a folder for a key")?;
+    let path = dir.path().join("key");
+    #[expect(clippy::disallowed_methods, reason = "ssh-keygen, for RSA keys")]
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", &bits.to_string(), "-N", "", "-f"])
+        .arg(&path)
+        .stdin(Stdio::null())
+        .output()
+        .context("failed to start ssh-keygen")?;
+    if !output.status.success() {
+        bail!(
+            "ssh-keygen failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    let text = fs_err::read_to_string(&path)?;
+    PrivateKey::from_openssh(text).context("ssh-keygen made a key that cannot be read")
+}
+
+/// A new ed25519 pair.
+///
+/// # Errors
+/// None that a working random generator would give.
+pub(crate) fn ed25519(comment: &str) -> Result<KeyPair> {
+    let key = PrivateKey::new(Ed25519Keypair::random(&mut OsRng).into(), comment)
+        .context("failed to make a key")?;
+    pair_of(&key)
+}
+
+fn pair_of(key: &PrivateKey) -> Result<KeyPair> {
+    let private = key
+        .to_openssh(LineEnding::LF)
+        .context("failed to write a key")?;
+    let public = key
+        .public_key()
+        .to_openssh()
+        .context("failed to write a key")?;
+    Ok(KeyPair {
+        private: private.to_string(),
+        public: format!("{public}\n"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_key_is_given_once_and_a_damaged_one_never() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = KeyPool::open(dir.path());
+        pool.fill(1024, 2, || true).unwrap();
+        std::fs::write(pool.dir.join("rsa1024-bad"), "not a key").unwrap();
+        let first = pool.take(1024).unwrap();
+        let second = pool.take(1024).unwrap();
+        assert_ne!(first.public_key(), second.public_key());
+        assert!(pool.take(1024).is_none());
+        assert_eq!(std::fs::read_dir(&pool.dir).unwrap().count(), 0);
+        // With nothing spare one is made, and it bears the name it was asked for.
+        let pair = pool.rsa(1024, "node").unwrap();
+        assert!(pair.public.trim_end().ends_with(" node"), "{}", pair.public);
+    }
+
+    #[test]
+    fn filling_stops_when_it_is_not_wanted_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = KeyPool::open(dir.path());
+        pool.fill(1024, 2, || false).unwrap();
+        assert!(pool.take(1024).is_none());
+    }
+
+    #[test]
+    fn private_parts_do_not_show_in_debug_output() {
+        let key = ed25519("n").unwrap();
+        assert!(!format!("{key:?}").contains("PRIVATE"));
+        assert!(key.private.contains("BEGIN OPENSSH PRIVATE KEY"));
+    }
+}

@@ -1,0 +1,261 @@
+//! Freezing: boot, wait for quiet, stop, write the device state down.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::{Image, qcow2};
+use kvmc_qmp::{Client, Events, ExchangeLog};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+
+use super::memory::Memory;
+use super::shape::Shape;
+use super::store::{Frozen, Store};
+use crate::host::Accelerator;
+use crate::node::cmdline::{NETDEV, program};
+use crate::node::{
+    Credentials, Nic, Parts, Running, Source, create_log, credentials, disks, identity, listen,
+    spawn,
+};
+use crate::spec::Bytes;
+
+/// From QEMU's start to its greeting.
+const GREETING: Duration = Duration::from_secs(30);
+/// From the kernel's start to the agent's hello, emulated and beside others.
+const BOOT: Duration = Duration::from_secs(300);
+/// From there to the end of the boot.
+const SETTLE: Duration = Duration::from_secs(300);
+/// To write half a megabyte of device state.
+const STATE: Duration = Duration::from_secs(60);
+/// Free bytes below which nothing is frozen: memory of a fresh guest, and its disk.
+const ROOM: u64 = 1 << 30;
+
+/// A QEMU that does not outlive its owner, whatever becomes of that.
+struct Machine(Running);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+/// Boots a machine of `shape` with a disk of `disk_size` and freezes it, unless another process just did; its memory comes
+/// along, for whoever froze it wakes nodes next.
+///
+/// # Errors
+/// What went wrong; nothing of it is left.
+pub(crate) async fn freeze(
+    store: &Store,
+    shape: &Shape,
+    disk_size: Bytes,
+    image: &Image,
+    accelerator: &Accelerator,
+) -> Result<(Frozen, Memory)> {
+    let draft = store.draft(shape).await?;
+    if let Some(frozen) = store.find(shape, disk_size)? {
+        let memory = frozen.load()?;
+        return Ok((frozen, memory));
+    }
+    check_room(draft.path())?;
+    let memory = Memory::new(shape.ram.0)?;
+    let state = draft.path().join("state");
+    {
+        let disk = draft.path().join("disk.qcow2");
+        qcow2::create_overlay(&disk, &image.disk, disk_size.0)
+            .context("failed to make the disk of a machine to freeze")?;
+        let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
+        let frozen = match drive(draft.path(), &state, disk_size).await {
+            Ok(()) => ended(&mut machine).await,
+            Err(e) => Err(e),
+        };
+        if let Err(e) = frozen {
+            let end = machine.0.ended().map(|s| format!(" (QEMU ended: {s})"));
+            let said = tail(&draft.path().join("qemu.log"));
+            let console = tail(&draft.path().join("console.log"));
+            return Err(e.context(format!(
+                "failed to freeze a machine{}{said}{console}",
+                end.unwrap_or_default()
+            )));
+        }
+    }
+    memory.seal()?;
+    Ok((draft.finish(&memory, disk_size)?, memory))
+}
+
+fn check_room(dir: &Path) -> Result<()> {
+    let stat = nix::sys::statvfs::statvfs(dir).context("failed to look at the free space")?;
+    let free = stat.blocks_available() * stat.fragment_size();
+    if free < ROOM {
+        bail!(
+            "{} MiB are free in {}, {} MiB are needed for a machine's memory and disk",
+            free >> 20,
+            dir.display(),
+            ROOM >> 20
+        );
+    }
+    Ok(())
+}
+
+fn start(
+    dir: &Path,
+    shape: &Shape,
+    image: &Image,
+    accelerator: &Accelerator,
+    memory: &Memory,
+) -> Result<Machine> {
+    let disk = dir.join("disk.qcow2");
+    let uuid = identity::uuid(&identity::random_id());
+    let parts = Parts {
+        name: "kvmc-freeze",
+        uuid: &uuid,
+        image,
+        accelerator,
+        vcpus: shape.vcpus,
+        ram: shape.ram,
+        source: Source::Freeze(memory.share()?),
+        disks: disks(&disk, std::slice::from_ref(&image.disk))?,
+        nic: Nic::Nowhere,
+        qmp: listen(&dir.join("qmp.sock"))?,
+        console: listen(&dir.join("console.sock"))?,
+        agent: listen(&dir.join("agent.sock"))?,
+    };
+    let (args, passed) = parts.assemble()?;
+    let who = Credentials {
+        dies_with_us: true,
+        ..credentials(identity::uid(dir, 0), accelerator)
+    };
+    let log = create_log(&dir.join("qemu.log"))?;
+    let program = program(image.recipe.architecture);
+    Ok(Machine(spawn(program, &args, passed, who, log, &uuid)?))
+}
+
+/// From a paused QEMU to one that has written its state and ended.
+async fn drive(dir: &Path, state: &Path, disk_size: Bytes) -> Result<()> {
+    let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
+    let (qmp, _events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
+    let (agent, mut said) = Client::connect_agent(&dir.join("agent.sock"), None, GREETING).await?;
+    let console = tokio::spawn(copy(dir.join("console.sock"), dir.join("console.log")));
+    // It stays so in the clones until they are themselves.
+    request(&qmp, "set_link", json!({ "name": NETDEV, "up": false })).await?;
+    qmp.execute(qapi_qmp::cont {}).await?;
+    tokio::time::timeout(BOOT, hello(&mut said))
+        .await
+        .context("its agent does not say hello")??;
+    agent
+        .request_secret("identity", identity::template(disk_size.0)?, SETTLE)
+        .await
+        .context("its agent does not take an identity")?;
+    agent
+        .request("settle", json!({}), SETTLE)
+        .await
+        .context("its boot does not come to rest")?;
+    qmp.execute(qapi_qmp::stop {}).await?;
+    request(&qmp, "migrate-set-capabilities", ignore_shared()).await?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(state)
+        .with_context(|| format!("failed to make {}", state.display()))?;
+    qmp.pass_fd("state", file.into()).await?;
+    request(&qmp, "migrate", json!({ "uri": "fd:state" })).await?;
+    tokio::time::timeout(STATE, migrated(&qmp))
+        .await
+        .context("its state takes too long to write")??;
+    qmp.quit().await?;
+    console.abort();
+    Ok(())
+}
+
+/// Lets QEMU end by itself, so that all of its disk is written.
+async fn ended(machine: &mut Machine) -> Result<()> {
+    for _ in 0..1000 {
+        if machine.0.ended().is_some() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bail!("QEMU does not quit")
+}
+
+async fn hello(said: &mut Events) -> Result<()> {
+    while let Some(event) = said.next().await {
+        if event.name == "hello" {
+            return Ok(());
+        }
+    }
+    bail!("it ended while it booted");
+}
+
+/// Arguments of `migrate-set-capabilities`: memory that is shared is not in the stream.
+pub(crate) fn ignore_shared() -> Value {
+    json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] })
+}
+
+pub(crate) async fn request(qmp: &Client, name: &str, arguments: Value) -> Result<Value> {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    qmp.request(name, arguments, DEADLINE)
+        .await
+        .with_context(|| format!("QEMU refused {name}"))
+}
+
+/// Waits for the end of a migration, in or out.
+///
+/// # Errors
+/// That it failed, in QEMU's words.
+pub(crate) async fn migrated(qmp: &Client) -> Result<()> {
+    loop {
+        let answer = request(qmp, "query-migrate", json!({})).await?;
+        let status = answer
+            .get("status")
+            .and_then(Value::as_str)
+            .unwrap_or("none");
+        match status {
+            "completed" => return Ok(()),
+            "failed" | "cancelled" => bail!(
+                "the state is {status}: {}",
+                answer
+                    .get("error-desc")
+                    .and_then(Value::as_str)
+                    .unwrap_or("no reason given")
+            ),
+            _ => tokio::time::sleep(Duration::from_millis(3)).await,
+        }
+    }
+}
+
+/// Keeps the console, for when the boot fails.
+async fn copy(socket: std::path::PathBuf, to: std::path::PathBuf) -> Result<()> {
+    const LONGEST: usize = 64 << 10;
+    let mut stream = tokio::net::UnixStream::connect(socket).await?;
+    let mut all = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        let n = stream.read(&mut part).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        if all.len() < LONGEST {
+            all.extend(part.get(..n).unwrap_or_default());
+            fs_err::write(&to, &all)?;
+        }
+    }
+}
+
+/// The last lines of a log, as the end of an error.
+fn tail(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let text: String = String::from_utf8_lossy(&bytes)
+        .chars()
+        .filter(|c| *c == '\n' || !c.is_control())
+        .collect();
+    let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let from = lines.len().saturating_sub(4);
+    lines
+        .get(from..)
+        .unwrap_or_default()
+        .iter()
+        .map(|l| format!("\n  | {l}"))
+        .collect()
+}

@@ -1,0 +1,116 @@
+//! All that a frozen machine depends on.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use kvmc_images::{Image, kernel_command_line};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::host::Accelerator;
+use crate::node::cmdline::program;
+use crate::node::identity::hex;
+use crate::spec::Bytes;
+
+/// Goes up when the devices of a node or the way of freezing change: states of before fit no more.
+const REVISION: u32 = 1;
+
+/// Two nodes of one shape may wake from one frozen machine; a change in any field makes another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    revision: u32,
+    /// Digest of the template.
+    pub(crate) image: String,
+    architecture: String,
+    /// The QEMU binary: path, size, time of change, for a state fits the QEMU that wrote it.
+    qemu: String,
+    accelerator: String,
+    /// The processor that `-cpu host` or `max` comes to here.
+    processor: String,
+    pub(crate) vcpus: u32,
+    pub(crate) ram: Bytes,
+    kernel_line: String,
+}
+
+impl Shape {
+    /// The shape of a node on this host.
+    ///
+    /// # Errors
+    /// No QEMU.
+    pub(crate) fn new(
+        image: &Image,
+        accelerator: &Accelerator,
+        vcpus: u32,
+        ram: Bytes,
+    ) -> Result<Self> {
+        let architecture = image.recipe.architecture;
+        Ok(Self {
+            revision: REVISION,
+            image: image.id.clone(),
+            architecture: architecture.to_string(),
+            qemu: qemu(program(architecture))?,
+            accelerator: accelerator.name().to_owned(),
+            processor: processor(),
+            vcpus,
+            ram,
+            kernel_line: kernel_command_line(architecture, !accelerator.is_kvm()),
+        })
+    }
+
+    /// True while a node could still be of this shape, on this host with this QEMU.
+    pub(crate) fn is_current(&self, image: &Image) -> bool {
+        let accelerators = [Accelerator::Kvm, Accelerator::Tcg { why: String::new() }];
+        accelerators.iter().any(|accelerator| {
+            Self::new(image, accelerator, self.vcpus, self.ram).is_ok_and(|shape| shape == *self)
+        })
+    }
+
+    /// Names the shape: digits of a digest of all of it.
+    pub(crate) fn key(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        hex(Sha256::digest(text).get(..8).unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let vcpus = if self.vcpus == 1 { "vcpu" } else { "vcpus" };
+        write!(f, "{}, {} {vcpus}", self.ram, self.vcpus)
+    }
+}
+
+fn qemu(program: &str) -> Result<String> {
+    let path = std::env::var_os("PATH")
+        .and_then(|path| {
+            std::env::split_paths(&path)
+                .map(|dir| dir.join(program))
+                .find(|p| p.is_file())
+        })
+        .unwrap_or_else(|| PathBuf::from(program));
+    let meta = fs_err::metadata(&path).with_context(|| format!("failed to find {program}"))?;
+    Ok(format!(
+        "{} {} {}",
+        path.display(),
+        meta.len(),
+        meta.mtime()
+    ))
+}
+
+/// Model and features: a state with features that the host has lost would not load, or worse, would.
+fn processor() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let mut lines: Vec<_> = text
+        .lines()
+        .take_while(|l| !l.is_empty())
+        .filter(|l| {
+            ["vendor_id", "model", "flags", "CPU part", "Features"]
+                .iter()
+                .any(|k| l.starts_with(k))
+        })
+        .collect();
+    lines.sort_unstable();
+    hex(Sha256::digest(lines.join("\n"))
+        .get(..8)
+        .unwrap_or_default())
+}

@@ -1,0 +1,326 @@
+//! The folder of frozen machines.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::Image;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::memory::{Memory, allocated};
+use super::shape::Shape;
+use crate::spec::Bytes;
+use crate::state::{NodeRecord, private_dir, read_json, replace_json};
+
+const FREEZING: &str = ".freeze-";
+const LOCK: &str = ".lock";
+const META: &str = "frozen.json";
+/// Where the meta file goes when the content is found changed: nobody wakes from it any more.
+const DAMAGED: &str = "damaged.json";
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    dir: PathBuf,
+}
+
+/// A frozen machine on disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Frozen {
+    /// The name of its folder.
+    pub(crate) id: String,
+    dir: PathBuf,
+    meta: Meta,
+}
+
+/// `frozen.json`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Meta {
+    shape: Shape,
+    /// Bytes that the guest sees on its disk, and that its file system fills.
+    disk_size: Bytes,
+    /// Digests, BLAKE3.
+    ram: String,
+    state: String,
+    disk: String,
+}
+
+/// A freeze under way: its folder goes with it unless it is finished.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    dir: tempfile::TempDir,
+    shape: Shape,
+    store: Store,
+    _lock: Flock<File>,
+}
+
+impl Store {
+    /// The store below a state folder, which need not be there yet.
+    pub(crate) fn open(root: &Path) -> Self {
+        Self {
+            dir: root.join("warm"),
+        }
+    }
+
+    /// The frozen machine of a shape whose disk comes nearest to `disk` from below, since a disk can
+    /// only grow; its content is not looked at yet.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub(crate) fn find(&self, shape: &Shape, disk: Bytes) -> Result<Option<Frozen>> {
+        let fits = |f: &Frozen| f.meta.shape == *shape && f.meta.disk_size <= disk;
+        let all = self.list()?.into_iter().filter(fits);
+        Ok(all.max_by_key(|f| f.meta.disk_size))
+    }
+
+    /// All frozen machines that can be woken from.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub(crate) fn list(&self) -> Result<Vec<Frozen>> {
+        let mut found = Vec::new();
+        for id in self.ids()? {
+            let dir = self.dir.join(&id);
+            // One that is damaged, or that an older kvmc made, is as good as none.
+            if let Ok(Some(meta)) = read_json(&dir.join(META)) {
+                found.push(Frozen { id, dir, meta });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The disk that a node's disk lies on.
+    pub(crate) fn disk(&self, id: &str) -> PathBuf {
+        self.dir.join(id).join("disk.qcow2")
+    }
+
+    /// What a node's disk lies on, the nearest first.
+    pub(crate) fn backing(&self, node: &NodeRecord, image: &Image) -> Vec<PathBuf> {
+        let frozen = node.frozen.as_deref().map(|id| self.disk(id));
+        frozen.into_iter().chain([image.disk.clone()]).collect()
+    }
+
+    /// The device state that a node wakes to.
+    pub(crate) fn state(&self, id: &str) -> PathBuf {
+        self.dir.join(id).join("state")
+    }
+
+    /// Begins a freeze; waits while another process is at the same one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) async fn draft(&self, shape: &Shape) -> Result<Draft> {
+        private_dir(&self.dir)?;
+        let key = shape.key();
+        let path = self.dir.join(format!("{key}{LOCK}"));
+        let lock = loop {
+            let file = fs_err::File::create(&path)?.into_parts().0;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => break lock,
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err((_, e)) => return Err(e).context(format!("failed to lock {}", path.display())),
+            }
+        };
+        // With the lock held, what is there was left by one that was killed.
+        for entry in fs_err::read_dir(&self.dir)?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&format!("{FREEZING}{key}")) {
+                fs_err::remove_dir_all(entry.path())?;
+            }
+        }
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{FREEZING}{key}-"))
+            .rand_bytes(4)
+            .tempdir_in(&self.dir)
+            .context("failed to make a folder to freeze in")?;
+        Ok(Draft {
+            dir,
+            shape: shape.clone(),
+            store: self.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// Removes what killed freezes left, and what `keep` does not want; returns the names of the
+    /// frozen machines that went, and the bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn prune(&self, keep: impl Fn(&str) -> bool) -> Result<(Vec<String>, u64)> {
+        let mut gone = Vec::new();
+        let mut bytes = 0;
+        self.sweep()?;
+        for id in self.ids()? {
+            if !keep(&id) {
+                let dir = self.dir.join(&id);
+                bytes += size(&dir);
+                fs_err::remove_dir_all(&dir)?;
+                gone.push(id);
+            }
+        }
+        Ok((gone, bytes))
+    }
+
+    /// Removes all frozen machines and the folder.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn remove_all(&self) -> Result<()> {
+        match fs_err::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what freezes that were killed have left.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in self.names()? {
+            let Some(key) = name.strip_suffix(LOCK) else {
+                continue;
+            };
+            let path = self.dir.join(&name);
+            let file = fs_err::File::open(&path)?.into_parts().0;
+            let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else {
+                continue;
+            };
+            for left in self.names()? {
+                if left.starts_with(&format!("{FREEZING}{key}")) {
+                    fs_err::remove_dir_all(self.dir.join(left))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names of the folders that hold, or held, a frozen machine.
+    fn ids(&self) -> Result<BTreeSet<String>> {
+        Ok(self
+            .names()?
+            .into_iter()
+            .filter(|n| !n.starts_with('.') && self.dir.join(n).is_dir())
+            .collect())
+    }
+
+    fn names(&self) -> Result<BTreeSet<String>> {
+        let entries = match fs_err::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(e) => return Err(e.into()),
+        };
+        Ok(entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .collect())
+    }
+}
+
+impl Draft {
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Makes the draft a frozen machine, read-only and on its disk.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn finish(self, memory: &Memory, disk_size: Bytes) -> Result<Frozen> {
+        let path = self.dir.path();
+        let ram = memory.save(&path.join("ram"))?;
+        let meta = Meta {
+            shape: self.shape,
+            disk_size,
+            ram,
+            state: digest(&path.join("state"))?,
+            disk: digest(&path.join("disk.qcow2"))?,
+        };
+        for entry in fs_err::read_dir(path)?.flatten() {
+            let name = entry.file_name();
+            if !["ram", "state", "disk.qcow2"].iter().any(|f| name == *f) {
+                fs_err::remove_file(entry.path())?;
+                continue;
+            }
+            fs_err::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o444))?;
+            fs_err::File::open(entry.path())?.sync_all()?;
+        }
+        replace_json(&path.join(META), &meta, 0o444)?;
+        let key = meta.shape.key();
+        let taken = self.store.ids()?;
+        let id = (1..)
+            .map(|n: u32| format!("{key}-{n}"))
+            .find(|id| !taken.contains(id))
+            .context("no name is left")?;
+        let dir = self.store.dir.join(&id);
+        fs_err::rename(self.dir.keep(), &dir)?;
+        fs_err::File::open(&self.store.dir)?.sync_all()?;
+        Ok(Frozen { id, dir, meta })
+    }
+}
+
+impl Frozen {
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.meta.shape
+    }
+
+    pub(crate) fn disk_size(&self) -> Bytes {
+        self.meta.disk_size
+    }
+
+    /// Bytes on the host's disk.
+    pub(crate) fn size(&self) -> u64 {
+        size(&self.dir)
+    }
+
+    /// Its memory, after every byte of it, of the state and of the disk was compared with what was
+    /// frozen.
+    ///
+    /// # Errors
+    /// The file that has changed; nobody wakes from this machine any more then.
+    pub(crate) fn load(&self) -> Result<Memory> {
+        let checked = || -> Result<Memory> {
+            for (name, expected) in [("state", &self.meta.state), ("disk.qcow2", &self.meta.disk)] {
+                let path = self.dir.join(name);
+                if digest(&path)? != *expected {
+                    bail!("{} is not what was frozen", path.display());
+                }
+            }
+            let path = self.dir.join("ram");
+            let (memory, found) = Memory::load(&path, self.meta.shape.ram.0)?;
+            if found != self.meta.ram {
+                bail!("{} is not what was frozen", path.display());
+            }
+            Ok(memory)
+        };
+        let result = checked();
+        if result.is_err() {
+            // Its disk may be in use, so the folder stays until `image prune`.
+            let _unwritable = std::fs::rename(self.dir.join(META), self.dir.join(DAMAGED));
+        }
+        result
+    }
+}
+
+fn digest(path: &Path) -> Result<String> {
+    let mut hash = blake3::Hasher::new();
+    hash.update_reader(fs_err::File::open(path)?)
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(hash.finalize().to_hex().to_string())
+}
+
+fn size(dir: &Path) -> u64 {
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| allocated(&e.path()))
+        .sum()
+}
