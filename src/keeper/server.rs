@@ -20,6 +20,7 @@ use super::protocol::{Answer, Request, Stage};
 use super::respawn::respawn;
 use super::status::Status;
 use crate::node::{Identity, KeyPool, fill_keys, identity::domain};
+use crate::output;
 use crate::state::{
     ClusterDir, ClusterRecord, NetworkRecord, NodeRecord, read_json, remove_file, replace_json,
 };
@@ -46,8 +47,14 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         0o600,
     )?;
     let status = Status::new(dir.events());
-    let table = Arc::new(Mutex::new(dhcp_table(&record)));
     let server = dhcp::Server::bind(&record.network.bridge)?;
+    let mut table = dhcp_table(&record);
+    let (leases, problem) = dhcp::LeaseFile::load(dir.leases(), &mut table);
+    if let Some(problem) = problem {
+        // Into keeper.log: stderr leads there.
+        output::error(&problem.into());
+    }
+    let table = Arc::new(Mutex::new(table));
     let (notices, heard) = mpsc::channel(64);
     let socket = listen(&dir)?;
     let state = Arc::new(State {
@@ -71,7 +78,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         }
     };
     tokio::select! {
-        ended = server.run(table, notices, Some(dir.leases())) => ended.map_err(Into::into),
+        ended = server.run(table, notices, Some(leases)) => ended.map_err(Into::into),
         () = serve => Ok(()),
         _ = terminate.recv() => {
             remove_file(&dir.keeper_socket())?;

@@ -168,6 +168,47 @@ fn other_clients_get_leases_that_decline_and_release_end() {
 }
 
 #[test]
+fn only_what_changes_a_lease_counts_as_a_change() {
+    let mut table = table();
+    let mut changes = |kind, mac, options: &[DhcpOption], ciaddr: [u8; 4], at: u64| {
+        let before = table.changes();
+        let mut message = message(kind, mac, options);
+        message.set_ciaddr(Ipv4Addr::from(ciaddr));
+        let _replies_are_tested_above = handle(&mut table, at, &message.to_vec().unwrap());
+        table.changes() - before
+    };
+    use MessageType::{Decline, Discover, Inform, Release, Request};
+    let wanted = [192, 168, 80, 50];
+    let selecting = [
+        DhcpOption::RequestedIpAddress(wanted.into()),
+        DhcpOption::ServerIdentifier(SERVER),
+    ];
+    let none = [0; 4];
+    assert_eq!(changes(Discover, GUEST, &selecting[..1], none, 1000), 0);
+    assert_eq!(changes(Request, GUEST, &selecting, none, 1000), 1);
+    assert_eq!(changes(Request, GUEST, &selecting, none, 1000), 0);
+    assert_eq!(changes(Request, GUEST, &[], wanted, 2000), 1, "renewed");
+    assert_eq!(changes(Discover, GUEST, &[], none, 2000), 0);
+    assert_eq!(changes(Inform, GUEST, &[], wanted, 2000), 0);
+    assert_eq!(changes(Release, GUEST, &[], [192, 168, 80, 51], 2000), 0);
+    assert_eq!(changes(Release, GUEST, &[], wanted, 2000), 1);
+    assert_eq!(changes(Release, GUEST, &[], wanted, 2000), 0);
+    assert_eq!(changes(Discover, GUEST, &selecting[..1], none, 2000), 0);
+    assert_eq!(
+        changes(Decline, GUEST, &selecting, none, 2000),
+        0,
+        "an offer"
+    );
+    let reserved = [
+        DhcpOption::RequestedIpAddress(NODE_ADDRESS),
+        DhcpOption::ServerIdentifier(SERVER),
+    ];
+    assert_eq!(changes(Request, NODE, &reserved, none, 2000), 0);
+    let node = NODE_ADDRESS.octets();
+    assert_eq!(changes(Release, NODE, &[], node, 2000), 0);
+}
+
+#[test]
 fn inform_is_told_everything_but_an_address() {
     let mut table = table();
     let mut inform = message(MessageType::Inform, GUEST, &[]);

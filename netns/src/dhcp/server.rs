@@ -4,10 +4,8 @@
 //! is whole whatever the bridge offloads.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +17,7 @@ use thiserror::Error;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::{Destination, Notice, NoticeKind, Reply, Table, handle};
+use super::{Destination, LeaseFile, Notice, Reply, Table, handle};
 use crate::MacAddr;
 
 const SERVER_PORT: u16 = 67;
@@ -103,7 +101,7 @@ impl Server {
         })
     }
 
-    /// Serves for ever. `lease_file` outlives this process; one that cannot be read is put aside.
+    /// Serves for ever, and keeps `lease_file` up to date.
     ///
     /// # Errors
     /// That the socket failed for good, as when the bridge is gone.
@@ -111,11 +109,8 @@ impl Server {
         self,
         table: Arc<Mutex<Table>>,
         notices: mpsc::Sender<Notice>,
-        lease_file: Option<PathBuf>,
+        mut lease_file: Option<LeaseFile>,
     ) -> Result<(), ServerError> {
-        if let Some(path) = &lease_file {
-            load(path, &table);
-        }
         let mut packet = vec![0; 2048];
         loop {
             let fail = |source| ServerError::Socket {
@@ -134,12 +129,9 @@ impl Server {
                     continue;
                 };
                 let outcome = handle(&mut table, now(), packet.get(..length).unwrap_or_default());
-                let changed = outcome.notice.as_ref().is_some_and(|n| {
-                    n.hostname.is_none() && !matches!(n.kind, NoticeKind::Offered | NoticeKind::Nak)
-                });
                 // Before the ACK goes out: what was promised must survive us.
-                if let (true, Some(path)) = (changed, &lease_file) {
-                    save(path, &table);
+                if let Some(file) = &mut lease_file {
+                    file.follow(&table);
                 }
                 outcome
             };
@@ -246,29 +238,6 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
-}
-
-fn load(path: &Path, table: &Mutex<Table>) {
-    let Ok(bytes) = std::fs::read(path) else {
-        return;
-    };
-    match (serde_json::from_slice(&bytes), table.lock()) {
-        (Ok(leases), Ok(mut table)) => table.load(leases),
-        _ => drop(std::fs::rename(path, path.with_extension("damaged"))),
-    }
-}
-
-/// A disk that is full costs the file, not the service.
-fn save(path: &Path, table: &Table) {
-    let leases: Vec<_> = table.leases().collect();
-    let new = path.with_extension("new");
-    let written = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(&serde_json::to_vec(&leases)?)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    let _unwritten = written();
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub struct Table {
     reserved: HashMap<MacAddr, Reservation>,
     leases: HashMap<Ipv4Addr, Lease>,
     quarantine: HashMap<Ipv4Addr, u64>,
+    changes: u64,
 }
 
 impl Table {
@@ -75,6 +76,7 @@ impl Table {
             reserved: HashMap::new(),
             leases: HashMap::new(),
             quarantine: HashMap::new(),
+            changes: 0,
         };
         table.set_reservations(reservations);
         table
@@ -83,14 +85,18 @@ impl Table {
     /// Replaces all reservations; a lease on a reserved address ends.
     pub fn set_reservations(&mut self, reservations: Vec<Reservation>) {
         let addresses: HashSet<_> = reservations.iter().map(|r| r.address).collect();
-        self.leases
-            .retain(|address, _| !addresses.contains(address));
+        self.remove(|lease| addresses.contains(&lease.address));
         self.reserved = reservations.into_iter().map(|r| (r.mac, r)).collect();
     }
 
     /// The leases that are bound.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.leases.values().filter(|l| l.bound)
+    }
+
+    /// Grows with each change of the leases that are bound. A lease that ran out is no change.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Takes over leases of an earlier run, as far as they are of this range.
@@ -166,26 +172,33 @@ impl Table {
         if !self.is_free_for(mac, address, now) {
             return false;
         }
-        self.leases.retain(|_, l| l.mac != mac);
-        let expires = now + self.config.lease_time.as_secs();
-        self.leases.insert(
+        let lease = Lease {
+            mac,
             address,
-            Lease {
-                mac,
-                address,
-                expires,
-                bound: true,
-            },
-        );
+            expires: now + self.config.lease_time.as_secs(),
+            bound: true,
+        };
+        // Asked for again within the second, it is the same.
+        if self.leases.get(&address) != Some(&lease) {
+            self.leases.retain(|_, l| l.mac != mac);
+            self.leases.insert(address, lease);
+            self.changes += 1;
+        }
         true
     }
 
     /// Ends a client's lease or offer of an address.
     pub(super) fn release(&mut self, mac: MacAddr, address: Option<Ipv4Addr>) -> bool {
-        let before = self.leases.len();
-        self.leases
-            .retain(|at, l| l.mac != mac || address.is_some_and(|a| a != *at));
-        before != self.leases.len()
+        self.remove(|l| l.mac == mac && address.is_none_or(|a| a == l.address))
+    }
+
+    /// Ends leases and offers; true when there was one.
+    fn remove(&mut self, ends: impl Fn(&Lease) -> bool) -> bool {
+        let ended: Vec<_> = self.leases.extract_if(|_, l| ends(l)).collect();
+        if ended.iter().any(|(_, l)| l.bound) {
+            self.changes += 1;
+        }
+        !ended.is_empty()
     }
 
     /// Leaves an address alone that its client found in use.
