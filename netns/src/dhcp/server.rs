@@ -54,6 +54,7 @@ pub struct Server {
     udp: UdpSocket,
     raw: OwnedFd,
     link: u32,
+    mac: MacAddr,
 }
 
 impl Server {
@@ -91,6 +92,7 @@ impl Server {
         )
         .map_err(fail("open a raw socket"))?;
         let link = nix::net::if_::if_nametoindex(bridge).map_err(fail("find the link"))?;
+        let mac = mac_of(bridge).map_err(fail("find the Ethernet address"))?;
         let udp = UdpSocket::from_std(udp.into())
             .map_err(|_| fail("watch the socket")(nix::Error::EIO))?;
         Ok(Self {
@@ -98,6 +100,7 @@ impl Server {
             udp,
             raw,
             link,
+            mac,
         })
     }
 
@@ -160,28 +163,21 @@ impl Server {
                 return;
             }
         };
-        let Some(source) = self.source() else { return };
-        let frame = frame(&reply.bytes, (source, server), (mac, address));
+        let frame = frame(&reply.bytes, (self.mac, server), (mac, address));
         let Some(to) = crate::tap::link_address(self.link) else {
             return;
         };
         let _lost = sendto(self.raw.as_raw_fd(), &frame, &to, MsgFlags::empty());
     }
-
-    fn source(&self) -> Option<MacAddr> {
-        let text = std::fs::read_to_string(format!("/sys/class/net/{}/address", self.bridge)).ok();
-        // In a namespace /sys may be of another one; netlink's view is right there.
-        text.and_then(|t| t.trim().parse().ok())
-            .or_else(|| mac_of(&self.bridge))
-    }
 }
 
-fn mac_of(link: &str) -> Option<MacAddr> {
-    nix::ifaddrs::getifaddrs()
-        .ok()?
+/// By getifaddrs(3): /sys may be mounted in another namespace, and show that one's links.
+fn mac_of(link: &str) -> nix::Result<MacAddr> {
+    nix::ifaddrs::getifaddrs()?
         .filter(|a| a.interface_name == link)
         .find_map(|a| a.address?.as_link_addr()?.addr())
         .map(MacAddr)
+        .ok_or(nix::Error::ENODEV)
 }
 
 /// Ethernet, IPv4 and UDP around a message.
