@@ -95,12 +95,15 @@ impl Links {
             change = Change::Changed;
         }
         if self.wrong_settings(&spec.name).await?.is_some() {
-            let message = LinkMessageBuilder::<LinkBridge>::new(&spec.name)
-                .index(link.index)
-                .stp_state(BridgeStpState::Disabled)
-                .forward_delay(0)
-                .build();
-            self.change("spanning tree", &spec.name, message).await?;
+            let message = || LinkMessageBuilder::<LinkBridge>::new(&spec.name).index(link.index);
+            // In one message the kernel would take the delay first, and refuse 0 with a spanning tree.
+            for message in [
+                message().stp_state(BridgeStpState::Disabled),
+                message().forward_delay(0),
+            ] {
+                self.change("spanning tree", &spec.name, message.build())
+                    .await?;
+            }
             change = Change::Changed;
         }
         if disable_ipv6(&spec.name)? == Change::Changed {
