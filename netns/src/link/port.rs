@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use rtnetlink::LinkUnspec;
 
-use super::{LinkError, Links, TapSpec, bridge::disable_ipv6};
+use super::{Link, LinkError, Links, TapSpec, bridge::disable_ipv6};
 use crate::{range, tap};
 
 impl Links {
@@ -15,17 +15,7 @@ impl Links {
     /// close-on-exec and expects a virtio-net header before each frame.
     pub async fn create_tap(&self, spec: &TapSpec) -> Result<OwnedFd, LinkError> {
         range::validate_link_name(&spec.name)?;
-        let Some(bridge) = self.find(&spec.bridge).await? else {
-            return Err(LinkError::Missing {
-                name: spec.bridge.clone(),
-            });
-        };
-        if bridge.kind.as_deref() != Some("bridge") {
-            return Err(LinkError::Foreign {
-                name: spec.bridge.clone(),
-                what: "not a bridge".to_owned(),
-            });
-        }
+        let bridge = self.bridge_of(spec).await?;
         let fd = tap::create(&spec.name).map_err(|source| LinkError::Tap {
             name: spec.name.clone(),
             source,
@@ -43,8 +33,14 @@ impl Links {
             .up()
             .build();
         self.change("bridge", &spec.name, message).await?;
+        self.check_tap(spec).await?;
+        Ok(fd)
+    }
 
-        // A guest on a tap that is in no bridge, or in another's, would only seem to run.
+    /// Reads back whether a tap is as [`create_tap`](Links::create_tap) makes it: a guest on a tap that
+    /// is in no bridge, or in another's, would only seem to run.
+    pub async fn check_tap(&self, spec: &TapSpec) -> Result<(), LinkError> {
+        let bridge = self.bridge_of(spec).await?;
         let what = match self.find(&spec.name).await? {
             None => "it is gone".to_owned(),
             Some(tap) if tap.master != Some(bridge.index) => {
@@ -52,11 +48,27 @@ impl Links {
             }
             Some(tap) if tap.mtu != spec.mtu => format!("MTU {}, not {}", tap.mtu, spec.mtu),
             Some(tap) if !tap.up => "it is down".to_owned(),
-            Some(_) => return Ok(fd),
+            Some(_) => return Ok(()),
         };
         Err(LinkError::ReadBack {
             name: spec.name.clone(),
             what,
         })
+    }
+
+    async fn bridge_of(&self, spec: &TapSpec) -> Result<Link, LinkError> {
+        let bridge = self
+            .find(&spec.bridge)
+            .await?
+            .ok_or_else(|| LinkError::Missing {
+                name: spec.bridge.clone(),
+            })?;
+        if bridge.kind.as_deref() != Some("bridge") {
+            return Err(LinkError::Foreign {
+                name: spec.bridge.clone(),
+                what: "not a bridge".to_owned(),
+            });
+        }
+        Ok(bridge)
     }
 }

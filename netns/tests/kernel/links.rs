@@ -1,0 +1,150 @@
+//! Bridges and taps.
+
+use std::os::fd::OwnedFd;
+
+use kvmc_netns::{Change, LinkError, Links, TapSpec};
+
+use super::support::{BRIDGE, BRIDGE_MAC, bridge, in_namespace, ip, pair, seen, with_bridge};
+
+#[test]
+fn a_bridge_made_and_removed_leaves_links_addresses_and_routes_as_they_were() {
+    in_namespace(async || {
+        pair("other");
+        ip(&["address", "add", "198.51.100.1/24", "dev", "other"]);
+        ip(&["route", "add", "default", "via", "198.51.100.2"]);
+        settled().await;
+        let links = Links::open().unwrap();
+        let before = seen();
+        assert_eq!(
+            links.ensure_bridge(&bridge()).await.unwrap(),
+            Change::Created
+        );
+        let made = seen();
+        assert!(made.contains("192.0.2.1/24"), "{made}");
+        assert!(made.contains(&BRIDGE_MAC.to_string()), "{made}");
+        let again = links.ensure_bridge(&bridge()).await.unwrap();
+        assert_eq!((again, seen()), (Change::Unchanged, made));
+        assert_eq!(links.delete(BRIDGE).await.unwrap(), Change::Removed);
+        assert_eq!(seen(), before);
+        assert_eq!(links.delete(BRIDGE).await.unwrap(), Change::Unchanged);
+    });
+}
+
+/// Duplicate address detection of the links that are not ours takes its time.
+async fn settled() {
+    for _ in 0..100 {
+        if !seen().contains("tentative") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[test]
+fn a_bridge_that_was_tampered_with_is_set_right() {
+    in_namespace(async || {
+        let links = with_bridge().await;
+        let whole = seen();
+        for change in [
+            &["link", "set", BRIDGE, "down"][..],
+            &["link", "set", BRIDGE, "mtu", "1300"],
+            &["address", "flush", "dev", BRIDGE],
+            &["link", "set", BRIDGE, "type", "bridge", "stp_state", "1"],
+        ] {
+            ip(change);
+            let set_right = links.ensure_bridge(&bridge()).await.unwrap();
+            assert_eq!(set_right, Change::Changed, "{change:?}");
+            assert_eq!(seen(), whole, "{change:?}");
+            let details = ip(&["-details", "link", "show", BRIDGE]);
+            assert!(details.contains("stp_state 0"), "{change:?}: {details}");
+        }
+    });
+}
+
+#[test]
+fn a_link_of_the_bridges_name_that_is_another_thing_is_not_touched() {
+    in_namespace(async || {
+        pair(BRIDGE);
+        settled().await;
+        let before = seen();
+        let links = Links::open().unwrap();
+        let error = links.ensure_bridge(&bridge()).await.unwrap_err();
+        assert!(matches!(error, LinkError::Foreign { .. }), "{error}");
+        assert_eq!(seen(), before);
+    });
+}
+
+fn tap() -> TapSpec {
+    TapSpec {
+        name: "tb0-tap".to_owned(),
+        bridge: BRIDGE.to_owned(),
+        mtu: 1400,
+    }
+}
+
+#[test]
+fn a_tap_is_a_port_of_its_bridge_and_goes_with_its_descriptor() {
+    in_namespace(async || {
+        let links = with_bridge().await;
+        let before = seen();
+        let fd: OwnedFd = links.create_tap(&tap()).await.unwrap();
+        let made = ip(&["-oneline", "link", "show", "master", BRIDGE]);
+        assert!(
+            made.contains("tb0-tap") && made.contains("mtu 1400"),
+            "{made}"
+        );
+        links.check_tap(&tap()).await.unwrap();
+        let error = links.create_tap(&tap()).await.unwrap_err();
+        assert!(matches!(error, LinkError::Tap { .. }), "shared: {error}");
+        drop(fd);
+        assert_eq!(seen(), before);
+    });
+}
+
+#[test]
+fn a_tap_that_is_not_in_its_bridge_is_caught() {
+    in_namespace(async || {
+        let links = with_bridge().await;
+        ip(&["link", "add", "elsewhere", "type", "bridge"]);
+        let tap = tap();
+        let _fd = links.create_tap(&tap).await.unwrap();
+        for (change, what) in [
+            (
+                &["link", "set", "tb0-tap", "nomaster"][..],
+                "no port of `tb0`",
+            ),
+            (
+                &["link", "set", "tb0-tap", "master", "elsewhere"],
+                "no port of `tb0`",
+            ),
+            (
+                &["link", "set", "tb0-tap", "master", BRIDGE, "down"],
+                "it is down",
+            ),
+            (
+                &["link", "set", "tb0-tap", "up", "mtu", "1300"],
+                "MTU 1300, not 1400",
+            ),
+            (&["link", "delete", "tb0-tap"], "it is gone"),
+        ] {
+            ip(change);
+            let error = links.check_tap(&tap).await.unwrap_err();
+            assert!(matches!(error, LinkError::ReadBack { .. }), "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        ip(&["link", "delete", BRIDGE]);
+        let error = links.check_tap(&tap).await.unwrap_err();
+        assert!(matches!(error, LinkError::Missing { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_tap_of_a_link_that_is_no_bridge_is_refused() {
+    in_namespace(async || {
+        pair(BRIDGE);
+        let links = Links::open().unwrap();
+        let error = links.create_tap(&tap()).await.unwrap_err();
+        assert!(matches!(error, LinkError::Foreign { .. }), "{error}");
+        assert!(!seen().contains("tb0-tap"));
+    });
+}

@@ -1,0 +1,15 @@
+//! Ring 3: this crate on a real kernel, without a VM. Every test is in a network namespace of its
+//! own; where none can be made, it fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "test support is test code too"
+)]
+
+mod client;
+mod dhcp;
+mod links;
+mod nat;
+mod support;
