@@ -2,8 +2,28 @@
 . "$(dirname "$0")/common.sh"
 uplink
 host > ../before
-kvmc up $SMALL --masters 1 --workers 1 --load-balancers 0
+# Each differs from its default, which is 4 vcpus, 4 GB of disk, and whole gigabytes of RAM.
+export CPU_ARCHITECTURE=amd64 DISK_SIZE=5 VIRTUAL_CPUS=1 MASTER_RAM=512M WORKER_RAM=640M LBL_RAM=576M
+kvmc up --masters 1 --workers 1 --load-balancers 0
 kvmc status
+
+# The environment's words in what runs: QEMU's command line, the disk, the guest's file system.
+of() { kvmc status --json | python3 -c 'import json,sys; print(next(n["pid"] for n in json.load(sys.stdin)["nodes"] if n["name"] == sys.argv[1]))' $1; }
+started_as() {
+  pid=$(of $1)
+  test "$(basename "$(readlink /proc/$pid/exe)")" = qemu-system-x86_64 || fail "$1 is no amd64 machine"
+  tr '\0' '\n' < /proc/$pid/cmdline > ../cmdline
+  for word in size=$2 cpus=1; do
+    grep -qxF -- "$word" ../cmdline || fail "$word is not in the command line of $1"
+  done
+  disk=$KVMC_STATE_DIR/clusters/k80/nodes/$1/disk.qcow2
+  qemu-img info -U --output=json "$disk" | grep -q '"virtual-size": 5368709120' || fail "the disk of $1"
+  root=$(kvmc ssh $1 -- df -B1 --output=size / | tail -n 1)
+  test "$root" -gt 4600000000 && test "$root" -le 5368709120 || fail "the file system of $1: $root"
+}
+started_as master0 512M
+started_as worker0 640M
+echo "ok: the environment's settings are in what runs"
 
 export ANSIBLE_HOST_KEY_CHECKING=True
 ansible -i inventory all -m ping
@@ -22,9 +42,9 @@ sort ../facts.master0 ../facts.worker0 | uniq -d | grep . && fail "nodes share s
 echo "ok: nodes differ"
 
 uuid=$(sed -n 's/.*"uuid": "\(.*\)".*/\1/p' "$KVMC_STATE_DIR/clusters/k80/cluster.json" | head -n 1)
-pid=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/nodes/master0/process.json")
+pid=$(of master0)
 tr '\0' '\n' < /proc/$pid/cmdline > ../cmdline
-for word in size=512M cpus=1 "$uuid" "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"; do
+for word in "$uuid" "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"; do
   grep -qxF -- "$word" ../cmdline || fail "$word is not in QEMU's command line"
 done
 grep -q '^Uid:.*19[0-9]*' /proc/$pid/status || fail "QEMU's user"
@@ -50,6 +70,7 @@ kvmc status | grep -q running || fail "status without the keeper"
 kvmc up
 test "$(kvmc ssh master0 -- cat kept)" = kept || fail "a file after kill -9 of the keeper"
 kvmc up --load-balancers 1
+started_as lbl0 576M
 kvmc stop
 kvmc stop
 host > ../stopped
