@@ -3,6 +3,7 @@
 mod artifacts;
 mod boot;
 mod down;
+mod interrupt;
 mod network;
 mod record;
 mod stop;
@@ -13,10 +14,11 @@ mod up;
 mod warm;
 
 pub(crate) use down::{Removed, down};
+pub(crate) use interrupt::Interrupt;
 pub(crate) use network::check_namespace;
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, stop};
-pub(crate) use up::{Ground, Work, look, preflight, steps, up};
+pub(crate) use up::{Ground, Upped, Work, look, preflight, steps, up};
 pub(crate) use warm::{Warm, missing, prepare};
 
 use crate::keeper::Stage;

@@ -9,7 +9,7 @@ use kvmc_netns::Links;
 
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Progress, artifacts, boot, network};
+use super::{Interrupt, Progress, artifacts, boot, network};
 use crate::keeper::Keeper;
 use crate::node::{Identity, KeyPool, Secrets, clone_disk};
 use crate::plan::{Seen, Step, plan};
@@ -17,11 +17,19 @@ use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_jso
 
 /// How `up` went.
 #[derive(Debug)]
-pub(crate) struct Upped {
-    /// Nodes that were started by this run.
-    pub(crate) started: Vec<String>,
-    /// Nodes that did not become ready, each with the reason.
-    pub(crate) failed: Vec<(String, String)>,
+pub(crate) enum Upped {
+    /// To its end.
+    Done {
+        /// Nodes that were started by this run.
+        started: Vec<String>,
+        /// Nodes that did not become ready, each with the reason.
+        failed: Vec<(String, String)>,
+    },
+    /// It was told to stop.
+    Interrupted {
+        /// Nothing is left of what this run made.
+        taken_back: bool,
+    },
 }
 
 /// Refuses what would hurt, before anything is made: a range or bridge that is taken, files of the
@@ -119,6 +127,7 @@ pub(crate) struct Work<'a> {
     pub(crate) lock: Lock,
     /// What each node has to become ready.
     pub(crate) timeout: std::time::Duration,
+    pub(crate) interrupt: Interrupt,
 }
 
 /// What a cluster is built with and on.
@@ -133,7 +142,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) progress: &'a Rc<dyn Progress>,
 }
 
-/// Carries out the plan under the cluster's lock.
+/// Carries out the plan under the cluster's lock. Interrupted before the nodes boot, it leaves nothing
+/// of a new cluster, as when it fails; later, what there is stays.
 ///
 /// # Errors
 /// A step of the cluster as a whole; all that this run made of it is gone again then. A node that
@@ -144,8 +154,9 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
         is_new,
         steps,
         ground,
-        lock,
+        lock: _lock,
         timeout,
+        mut interrupt,
     } = work;
     let Ground { dir, progress, .. } = ground;
     let mut undo = Undo::default();
@@ -158,14 +169,28 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
             Ok(())
         });
     }
-    let made = infrastructure(&mut record, &steps, ground, &mut undo).await;
-    if let Err(error) = made {
-        progress.say("taking back what was made");
-        for left in undo.run().await {
-            progress.say(&format!("{left:#}"));
+    let made = async {
+        private_dir(dir.path())?;
+        for step in &steps {
+            if interrupt.has_come().await {
+                return Ok(false);
+            }
+            carry_out(step, &mut record, ground, &mut undo)
+                .await
+                .with_context(|| format!("failed to {step}"))?;
         }
-        drop(lock);
-        return Err(error);
+        anyhow::Ok(!interrupt.has_come().await)
+    };
+    match made.await {
+        Ok(true) => {}
+        Ok(false) => {
+            let taken_back = is_new && take_back(undo, progress).await;
+            return Ok(Upped::Interrupted { taken_back });
+        }
+        Err(error) => {
+            take_back(undo, progress).await;
+            return Err(error);
+        }
     }
     let to_start: Vec<_> = steps
         .iter()
@@ -174,29 +199,26 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
             _ => None,
         })
         .collect();
-    let failed = boot::boot(&record, &to_start, ground, timeout).await?;
+    let failed = tokio::select! {
+        failed = boot::boot(&record, &to_start, ground, timeout) => failed?,
+        () = interrupt.wait() => return Ok(Upped::Interrupted { taken_back: false }),
+    };
     record.phase = Phase::Up;
     record.save(dir)?;
-    drop(lock);
-    Ok(Upped {
+    Ok(Upped::Done {
         started: to_start,
         failed,
     })
 }
 
-async fn infrastructure(
-    record: &mut ClusterRecord,
-    steps: &[Step],
-    ground: Ground<'_>,
-    undo: &mut Undo,
-) -> Result<()> {
-    private_dir(ground.dir.path())?;
-    for step in steps {
-        if let Err(e) = carry_out(step, record, ground, undo).await {
-            return Err(e.context(format!("failed to {step}")));
-        }
+/// True when nothing went wrong with it.
+async fn take_back(undo: Undo, progress: &Rc<dyn Progress>) -> bool {
+    progress.say("taking back what was made");
+    let left = undo.run().await;
+    for error in &left {
+        progress.say(&format!("{error:#}"));
     }
-    Ok(())
+    left.is_empty()
 }
 
 async fn carry_out(

@@ -10,7 +10,7 @@ use kvmc_netns::Links;
 
 use super::Scene;
 use crate::cli::{Flags, StartFlags};
-use crate::cluster::{self, Ground, Progress, Warm, Work};
+use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, architecture, choose, cores};
 use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
@@ -148,35 +148,32 @@ async fn bring_up(
     };
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
+    let mut interrupt = Interrupt::listen()?;
     let frozen = warm::Store::open(scene.state.root());
     let keys = KeyPool::open(scene.state.root());
     let warm = if start.cold {
         Warm::none(frozen)
     } else {
-        let prepared = cluster::prepare(
-            frozen,
-            &record,
-            existing.as_ref(),
-            &image,
-            dir,
-            &keys,
-            &progress,
-        );
+        let before = existing.as_ref();
         tokio::select! {
-            warm = prepared => warm?,
-            _ = tokio::signal::ctrl_c() => {
+            warm = cluster::prepare(frozen, &record, before, &image, dir, &keys, &progress) => warm?,
+            () = interrupt.wait() => {
                 nodes.end();
-                output::talk("interrupted; nothing was made");
-                return Ok(ExitCode::from(130));
+                return Ok(interrupted("the cluster is as it was"));
             }
         }
     };
-    let lock = Lock::take(dir, "up", scene.wait).await?;
-    let existing = ClusterRecord::load(dir)?;
-    let mut record = design_again(record, &image, existing.as_ref(), dir, &links).await?;
-    warm.assign(&mut record, existing.as_ref());
-    let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
-    let steps = cluster::steps(&record, &seen);
+    let lock = tokio::select! {
+        lock = Lock::take(dir, "up", scene.wait) => lock?,
+        () = interrupt.wait() => return Ok(interrupted("the cluster is as it was")),
+    };
+    let (record, is_new, steps) = match plan_again(record, &image, &warm, dir, &links).await {
+        Ok(planned) => planned,
+        Err(error) => {
+            lock.abandon();
+            return Err(error);
+        }
+    };
     if steps.is_empty() {
         output::talk(&format!(
             "cluster `{}` is up; nothing to do",
@@ -193,8 +190,7 @@ async fn bring_up(
                 .timeout
                 .unwrap_or(if accelerator.is_kvm() { 300 } else { 900 }),
         );
-    let is_new = existing.is_none();
-    let work = cluster::up(Work {
+    let upped = cluster::up(Work {
         record: record.clone(),
         is_new,
         steps,
@@ -208,28 +204,58 @@ async fn bring_up(
         },
         lock,
         timeout,
-    });
-    let upped = tokio::select! {
-        upped = work => upped?,
-        _ = tokio::signal::ctrl_c() => {
-            nodes.end();
-            output::talk("interrupted; `kvmc up` goes on from here, `kvmc down` removes what there is");
-            return Ok(ExitCode::from(130));
+        interrupt,
+    })
+    .await?;
+    nodes.end();
+    finish(&record, upped, began)
+}
+
+fn interrupted(what_now: &str) -> ExitCode {
+    output::talk(&format!("interrupted; {what_now}"));
+    ExitCode::from(130)
+}
+
+fn finish(record: &ClusterRecord, upped: Upped, began: Instant) -> Result<ExitCode> {
+    let (started, failed) = match upped {
+        Upped::Done { started, failed } => (started, failed),
+        Upped::Interrupted { taken_back: true } => {
+            return Ok(interrupted("nothing is left of what was made"));
+        }
+        Upped::Interrupted { taken_back: false } => {
+            return Ok(interrupted(
+                "`kvmc up` goes on from here, `kvmc down` removes what there is",
+            ));
         }
     };
-    nodes.end();
-    for (name, why) in &upped.failed {
+    for (name, why) in &failed {
         output::talk(&format!("error: {name}: {why}"));
     }
-    if !upped.failed.is_empty() {
+    if !failed.is_empty() {
         bail!(
             "{} of {} nodes are not ready; `kvmc up` tries again, `kvmc down` removes the cluster",
-            upped.failed.len(),
-            upped.started.len()
+            failed.len(),
+            started.len()
         );
     }
-    summary(&record, upped.started.len(), began);
+    summary(record, started.len(), began);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The record, whether it is of a new cluster, and the steps to it, now that nobody else changes it.
+async fn plan_again(
+    record: ClusterRecord,
+    image: &Image,
+    warm: &Warm,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<(ClusterRecord, bool, Vec<Step>)> {
+    let existing = ClusterRecord::load(dir)?;
+    let mut record = design_again(record, image, existing.as_ref(), dir, links).await?;
+    warm.assign(&mut record, existing.as_ref());
+    let seen = cluster::look(&record, existing.as_ref(), dir, links).await?;
+    let steps = cluster::steps(&record, &seen);
+    Ok((record, existing.is_none(), steps))
 }
 
 async fn design_again(

@@ -40,7 +40,10 @@ impl Lock {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) if is_at(&held, &path) => {
                     let mut lock = Self { _file: held, path };
-                    lock.sign(verb)?;
+                    if let Err(error) = lock.sign(verb) {
+                        lock.abandon();
+                        return Err(error);
+                    }
                     return Ok(lock);
                 }
                 // `down` removed the file between our open and our lock: that lock is of nothing.
@@ -64,6 +67,19 @@ impl Lock {
                     return Err(e).with_context(|| format!("failed to lock {}", path.display()));
                 }
             }
+        }
+    }
+
+    /// Gives the lock back, and removes the cluster's folder if there is nothing else in it: then it was
+    /// made for the lock, and no cluster came of it.
+    pub(crate) fn abandon(self) {
+        let Some(dir) = self.path.parent() else {
+            return;
+        };
+        let alone = std::fs::read_dir(dir).is_ok_and(|entries| entries.count() == 1);
+        if alone && std::fs::remove_file(&self.path).is_ok() {
+            let _new_in_it = std::fs::remove_dir(dir);
+            let _others_there = dir.parent().map(std::fs::remove_dir);
         }
     }
 
@@ -119,5 +135,19 @@ mod tests {
         );
         drop(held);
         Lock::take(&cluster, "down", Duration::ZERO).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn abandoned_it_leaves_a_folder_only_where_there_is_more_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |n: &str| (n == "KVMC_STATE_DIR").then(|| dir.path().display().to_string());
+        let cluster = State::locate(set, true).unwrap().cluster("k80");
+        let lock = Lock::take(&cluster, "up", Duration::ZERO).await.unwrap();
+        lock.abandon();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let lock = Lock::take(&cluster, "up", Duration::ZERO).await.unwrap();
+        std::fs::write(cluster.record(), "").unwrap();
+        lock.abandon();
+        assert!(cluster.record().exists() && cluster.lock().exists());
     }
 }

@@ -56,3 +56,8 @@ fn dhcp_clients_of_others_lease_renew_and_release() {
 fn a_failed_up_leaves_nothing() {
     runs("failed_up.sh");
 }
+
+#[test]
+fn an_interrupted_up_leaves_nothing_or_goes_on() {
+    runs("interrupted.sh");
+}
