@@ -234,9 +234,12 @@ impl One {
         loop {
             let seen = board.borrow_and_update().get(&self.name).cloned();
             if let Some(view) = seen {
-                if view.stage > *reached && view.stage != Stage::Ended {
-                    *reached = view.stage;
-                    self.progress.stage(&self.name, view.stage, &view.note);
+                for stage in view.passed {
+                    if stage > *reached && stage != Stage::Ended {
+                        *reached = stage;
+                        let note = if stage == view.stage { &*view.note } else { "" };
+                        self.progress.stage(&self.name, stage, note);
+                    }
                 }
                 if *reached >= until {
                     return Ok(());

@@ -48,6 +48,10 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeView {
     pub(crate) stage: Stage,
+    /// All that it came through since QEMU's start, the present one last: who watches the board may miss
+    /// what is there but for a moment.
+    #[serde(default)]
+    pub(crate) passed: Vec<Stage>,
     /// What went wrong, or how it ended; empty when there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,

@@ -46,6 +46,7 @@ impl Status {
                 node.to_owned(),
                 NodeView {
                     stage: Stage::Started,
+                    passed: vec![Stage::Started],
                     note: String::new(),
                 },
             );
@@ -59,10 +60,9 @@ impl Status {
             .board
             .send_if_modified(|board| match board.get_mut(node) {
                 Some(view) if view.stage < stage => {
-                    *view = NodeView {
-                        stage,
-                        note: note.to_owned(),
-                    };
+                    view.stage = stage;
+                    view.passed.push(stage);
+                    note.clone_into(&mut view.note);
                     true
                 }
                 _ => false,
@@ -125,6 +125,7 @@ mod tests {
         status.reach("a", Stage::Lease, "");
         status.reach("unknown", Stage::Lease, "");
         assert_eq!(status.board()["a"].stage, Stage::Lease);
+        assert_eq!(status.board()["a"].passed, [Stage::Started, Stage::Lease]);
         assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 2);
     }
 }

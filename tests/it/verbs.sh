@@ -4,7 +4,10 @@ uplink
 host > ../before
 # Each differs from its default, which is 4 vcpus, 4 GB of disk, and whole gigabytes of RAM.
 export CPU_ARCHITECTURE=amd64 DISK_SIZE=5 VIRTUAL_CPUS=1 MASTER_RAM=512M WORKER_RAM=640M LBL_RAM=576M
-kvmc up --masters 1 --workers 1 --load-balancers 0
+kvmc up --masters 1 --workers 1 --load-balancers 0 2> ../said || { cat ../said; exit 1; }
+cat ../said
+stages=$(sed -n 's/^.* s  worker0 *//p' ../said | tr '\n' ' ')
+test "${stages%lease ssh ready }" != "$stages" || fail "stages shown: $stages"
 kvmc status
 
 # The environment's words in what runs: QEMU's command line, the disk, the guest's file system.
