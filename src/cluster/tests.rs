@@ -22,6 +22,7 @@ pub(crate) fn record() -> ClusterRecord {
     };
     let accelerator = Accelerator::Tcg {
         why: "test".to_owned(),
+        said: String::new(),
     };
     super::record::compose(
         spec,

@@ -26,7 +26,7 @@ pub(super) fn run(scene: &Scene, fix: bool) -> Result<ExitCode> {
     if crate::host::find_program(crate::node::cmdline::program(architecture)).is_some() {
         let words = match choose(&scene.state, AccelChoice::Auto, architecture, false)? {
             Accelerator::Kvm => ["ok".to_owned(), "KVM works".to_owned()],
-            Accelerator::Tcg { why } => ["slow".to_owned(), format!("TCG: {why}")],
+            Accelerator::Tcg { why, .. } => ["slow".to_owned(), format!("TCG: {why}")],
         };
         let [finding, what] = words;
         rows.push(vec!["accelerator".to_owned(), finding, what]);

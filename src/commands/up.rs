@@ -371,7 +371,7 @@ fn print_plan(steps: &[Step], template: Option<&Recipe>, missing: &[warm::Shape]
 }
 
 fn say_accelerator(record: &ClusterRecord) {
-    let Accelerator::Tcg { why } = &record.accelerator else {
+    let Accelerator::Tcg { why, .. } = &record.accelerator else {
         return;
     };
     let asked = record.spec.vcpus;

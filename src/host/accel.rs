@@ -2,12 +2,14 @@
 //! the answer comes from a guest of 16 bytes that says it ran.
 
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kvmc_images::Architecture;
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::node::{boot_id, cmdline::program};
@@ -20,8 +22,11 @@ use crate::state::{State, private_dir, read_json, replace_json};
 pub(crate) enum Accelerator {
     Kvm,
     Tcg {
-        /// Why not KVM.
+        /// Why not KVM, in a few words.
         why: String,
+        /// All that QEMU said of it; nothing for people who only want their cluster.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        said: String,
     },
 }
 
@@ -68,7 +73,21 @@ struct Cached {
     boot_id: String,
     qemu: String,
     /// `None`: it works.
-    why_not: Option<String>,
+    why_not: Option<WhyNot>,
+}
+
+/// Why KVM is not used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct WhyNot {
+    why: String,
+    said: String,
+}
+
+impl From<String> for WhyNot {
+    fn from(why: String) -> Self {
+        let said = String::new();
+        Self { why, said }
+    }
 }
 
 /// Decides by the wish, and by the probe where the wish leaves it open.
@@ -84,26 +103,32 @@ pub(crate) fn choose(
     match wish {
         AccelChoice::Tcg => Ok(Accelerator::Tcg {
             why: "as asked".to_owned(),
+            said: String::new(),
         }),
         AccelChoice::Auto => Ok(match kvm_is_unusable(state, guest, may_cache) {
             None => Accelerator::Kvm,
-            Some(why) => Accelerator::Tcg { why },
+            Some(WhyNot { why, said }) => Accelerator::Tcg { why, said },
         }),
         AccelChoice::Kvm => match kvm_is_unusable(state, guest, may_cache) {
             None => Ok(Accelerator::Kvm),
-            Some(why) => {
-                bail!("KVM was asked for and cannot be used: {why}; leave --accel out to emulate")
+            Some(WhyNot { why, said }) => {
+                let said = said.lines().map(|l| format!("\n  | {l}"));
+                bail!(
+                    "KVM was asked for and cannot be used: {why}; leave --accel out to emulate{}",
+                    said.collect::<String>()
+                )
             }
         },
     }
 }
 
-fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Option<String> {
+fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Option<WhyNot> {
     if architecture() != Some(guest) {
-        return Some(format!("a guest of {guest} is emulated on this host"));
+        return Some(format!("a guest of {guest} is emulated on this host").into());
     }
     if !Path::new("/dev/kvm").exists() {
-        return Some("/dev/kvm is not there; load kvm_intel or kvm_amd, or enable virtualization in the firmware".to_owned());
+        let why = "/dev/kvm is not there; load kvm_intel or kvm_amd, or enable virtualization in the firmware";
+        return Some(why.to_owned().into());
     }
     let key = (boot_id().unwrap_or_default(), qemu_key(program(guest)));
     let path = state.accel_cache();
@@ -112,7 +137,7 @@ fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Optio
     {
         return cached.why_not;
     }
-    let why_not = probe(guest).err().map(|e| format!("{e:#}"));
+    let why_not = probe(guest).unwrap_or_else(|e| Some(format!("{e:#}").into()));
     if may_cache && private_dir(state.root()).is_ok() {
         // A cache: when it cannot be written, the next run probes again.
         let _unwritten = replace_json(
@@ -139,11 +164,11 @@ fn qemu_key(program: &str) -> String {
 }
 
 /// Runs a firmware of three instructions under KVM with the CPU model that nodes get, and waits for
-/// it to end QEMU with the agreed status.
+/// it to end QEMU with the agreed status; returns why it did not.
 ///
 /// # Errors
-/// Why it did not: QEMU's own words where it said any.
-fn probe(guest: Architecture) -> Result<()> {
+/// That QEMU could not be run.
+fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
     const LIMIT: Duration = Duration::from_secs(5);
     let firmware = firmware().context("failed to write the probe")?;
     let arguments: &[&str] = match guest {
@@ -194,26 +219,31 @@ fn probe(guest: Architecture) -> Result<()> {
     let output = child
         .wait_with_output()
         .context("failed to wait for the probe")?;
-    match status {
-        Some(status) if status.code() == Some(AGREED) => Ok(()),
-        None if guest == Architecture::Arm64 => Ok(()),
-        Some(_) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said
-                .lines()
-                .map(str::trim)
-                .rfind(|l| !l.is_empty())
-                .unwrap_or("no word from QEMU");
-            let last = last
-                .strip_prefix(program(guest))
-                .map_or(last, |l| l.trim_start_matches([':', ' ']));
-            bail!("/dev/kvm is there but a guest does not run: {last}")
-        }
-        None => bail!(
-            "/dev/kvm is there but a guest does not run: nothing for {} s",
-            LIMIT.as_secs()
-        ),
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let how = match status {
+        Some(status) if status.code() == Some(AGREED) => return Ok(None),
+        None if guest == Architecture::Arm64 => return Ok(None),
+        Some(status) => how_it_ended(status, &said, program(guest)),
+        None => format!("nothing for {} s", LIMIT.as_secs()),
+    };
+    let why = format!("/dev/kvm is there but a guest does not run: {how}");
+    Ok(Some(WhyNot { why, said }))
+}
+
+/// A QEMU that refuses says why in its last line; one that crashes names a line of its source.
+fn how_it_ended(status: ExitStatus, said: &str, program: &str) -> String {
+    if let Some(signal) = status.signal() {
+        let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
+        return format!("QEMU crashed ({name})");
     }
+    let last = said
+        .lines()
+        .map(str::trim)
+        .rfind(|l| !l.is_empty())
+        .unwrap_or("no word from QEMU");
+    last.strip_prefix(program)
+        .map_or(last, |l| l.trim_start_matches([':', ' ']))
+        .to_owned()
 }
 
 /// isa-debug-exit ends QEMU with `(value << 1) | 1`; its documentation in hw/misc/debugexit.c.
@@ -234,6 +264,20 @@ fn firmware() -> Result<tempfile::NamedTempFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_are_told_what_qemu_refused_but_not_where_its_source_crashed() {
+        let refused = "qemu: warning: x\nqemu: failed to initialize kvm: Permission denied";
+        assert_eq!(
+            how_it_ended(ExitStatus::from_raw(1 << 8), refused, "qemu"),
+            "failed to initialize kvm: Permission denied"
+        );
+        let crashed = "qemu: kvm.c:3183: kvm_buf_set_msrs: Assertion `ret == 1' failed.";
+        assert_eq!(
+            how_it_ended(ExitStatus::from_raw(6), crashed, "qemu"),
+            "QEMU crashed (SIGABRT)"
+        );
+    }
 
     #[test]
     fn the_probes_firmware_ends_an_emulated_qemu_with_the_agreed_status() {

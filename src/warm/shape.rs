@@ -60,7 +60,13 @@ impl Shape {
 
     /// True while a node could still be of this shape, on this host with this QEMU.
     pub(crate) fn is_current(&self, image: &Image) -> bool {
-        let accelerators = [Accelerator::Kvm, Accelerator::Tcg { why: String::new() }];
+        let accelerators = [
+            Accelerator::Kvm,
+            Accelerator::Tcg {
+                why: String::new(),
+                said: String::new(),
+            },
+        ];
         accelerators.iter().any(|accelerator| {
             Self::new(image, accelerator, self.vcpus, self.ram).is_ok_and(|shape| shape == *self)
         })
