@@ -16,7 +16,8 @@ host() {
   for p in /proc/[0-9]*; do
     tr '\0' ' ' < "$p/cmdline" 2>/dev/null | grep -F "$KVMC_STATE_DIR" | grep -v '^grep' || true
   done
-  find "$KVMC_STATE_DIR" -mindepth 1 ! -name accel.json ! -type l | sort
+  # Beside the clusters, the state folder holds caches: templates, frozen machines, spare keys.
+  find "$KVMC_STATE_DIR" -mindepth 1 | grep -Ev "^$KVMC_STATE_DIR/(accel.json|(images|warm|keys)(/|$))" | sort
   ls -A
 }
 fail() { echo "FAILED: $*" >&2; exit 1; }

@@ -86,3 +86,9 @@ kvmc down
 kvmc down
 host > ../after
 same ../before ../after "the host after down"
+
+# The templates are the tests', not this one's to remove.
+rm "$KVMC_STATE_DIR/images"
+kvmc down --all
+test ! -e "$KVMC_STATE_DIR" || fail "down --all leaves $(find "$KVMC_STATE_DIR")"
+echo "ok: nothing is left after down --all"
