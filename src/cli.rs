@@ -164,6 +164,15 @@ pub(crate) struct Flags {
     /// Disk of each node; a bare number is GB [default: 4G]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     disk: Option<String>,
+    /// When a master that ended by itself starts again: never, on-failure or always [default: never]
+    #[arg(long, value_name = "WHEN")]
+    master_restart: Option<String>,
+    /// The same for workers [default: never]
+    #[arg(long, value_name = "WHEN")]
+    worker_restart: Option<String>,
+    /// The same for load balancers [default: never]
+    #[arg(long, value_name = "WHEN", alias = "load-balancer-restart")]
+    lbl_restart: Option<String>,
     /// The cluster's network [default: 192.168.80.0/24]
     #[arg(long, value_name = "CIDR")]
     subnet: Option<String>,
@@ -200,6 +209,9 @@ impl Flags {
             (Key::WorkerRam, &self.worker_ram),
             (Key::LblRam, &self.lbl_ram),
             (Key::Disk, &self.disk),
+            (Key::MasterRestart, &self.master_restart),
+            (Key::WorkerRestart, &self.worker_restart),
+            (Key::LblRestart, &self.lbl_restart),
             (Key::Subnet, &self.subnet),
             (Key::Bridge, &self.bridge),
             (Key::Accel, &self.accel),

@@ -41,6 +41,7 @@ pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<NetworkR
         dns: resolvers(),
         forwarding_was_off: false,
         namespace: namespace()?,
+        boot_id: crate::node::boot_id()?,
     })
 }
 

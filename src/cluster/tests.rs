@@ -19,6 +19,7 @@ pub(crate) fn record() -> ClusterRecord {
         dns: Vec::new(),
         forwarding_was_off: false,
         namespace: 0,
+        boot_id: String::new(),
     };
     let accelerator = Accelerator::Tcg {
         why: "test".to_owned(),

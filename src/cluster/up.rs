@@ -92,8 +92,9 @@ pub(crate) async fn look(
             .collect()
     };
     Ok(Seen {
-        recorded: existing.is_some_and(|r| r.nodes == record.nodes && r.phase == Phase::Up)
-            && secrets.as_ref().is_some_and(has_keys),
+        recorded: existing.is_some_and(|r| {
+            r.nodes == record.nodes && r.spec == record.spec && r.phase == Phase::Up
+        }) && secrets.as_ref().is_some_and(has_keys),
         forwarding: net.forwarding,
         bridge: net.bridge,
         nat: net.nat,

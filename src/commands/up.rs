@@ -49,6 +49,9 @@ fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settin
     same.workers.count = record.spec.workers.count;
     same.load_balancers.count = record.spec.load_balancers.count;
     same.accel = record.spec.accel;
+    same.masters.restart = record.spec.masters.restart;
+    same.workers.restart = record.spec.workers.restart;
+    same.load_balancers.restart = record.spec.load_balancers.restart;
     if same == record.spec {
         return Ok(());
     }

@@ -52,6 +52,9 @@ pub(crate) struct NodeView {
     /// what is there but for a moment.
     #[serde(default)]
     pub(crate) passed: Vec<Stage>,
+    /// Why it stands still, when it does: `no space on <path>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) paused: Option<String>,
     /// What went wrong, or how it ended; empty when there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,

@@ -47,6 +47,7 @@ impl Status {
                 NodeView {
                     stage: Stage::Started,
                     passed: vec![Stage::Started],
+                    paused: None,
                     note: String::new(),
                 },
             );

@@ -177,6 +177,7 @@ impl Parts<'_> {
             Nic::Nowhere => line.add_nic(NetBackend::Hub, TEMPLATE_MAC),
         }
         line.add_rng();
+        line.add_panic_notifier();
         if architecture == Architecture::Amd64 {
             // Tells the guest's kernel that it is a copy: it makes new random numbers then.
             let guid = if unsafe_no_reseed() {

@@ -7,7 +7,7 @@ use kvmc_images::Architecture;
 use kvmc_netns::range;
 
 use super::settings::{Key, Settings};
-use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, RoleSpec};
+use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, Restart, RoleSpec};
 
 /// The least RAM on which the template boots.
 const LEAST_RAM: Bytes = Bytes::mib(256);
@@ -46,6 +46,7 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
     };
     let count = |key: Key| number(settings.value(key)).map_err(|e| at(key, e));
     let ram = |key: Key| ram(settings.value(key)).map_err(|e| at(key, e));
+    let restart = |key: Key| Restart::parse(settings.value(key)).map_err(|e| at(key, e));
     let spec = ClusterSpec {
         name,
         architecture,
@@ -53,14 +54,17 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         masters: RoleSpec {
             count: count(Key::Masters)?,
             ram: ram(Key::MasterRam)?,
+            restart: restart(Key::MasterRestart)?,
         },
         workers: RoleSpec {
             count: count(Key::Workers)?,
             ram: ram(Key::WorkerRam)?,
+            restart: restart(Key::WorkerRestart)?,
         },
         load_balancers: RoleSpec {
             count: count(Key::LoadBalancers)?,
             ram: ram(Key::LblRam)?,
+            restart: restart(Key::LblRestart)?,
         },
         vcpus: vcpus(settings.value(Key::Vcpus)).map_err(|e| at(Key::Vcpus, e))?,
         disk: disk(settings.value(Key::Disk)).map_err(|e| at(Key::Disk, e))?,
@@ -213,6 +217,11 @@ mod tests {
             (Key::Subnet, "10.0.0.0/31", "/31"),
             (Key::Bridge, "kvmc-cluster-br1", "15"),
             (Key::Accel, "xen", "none of auto, kvm, tcg"),
+            (
+                Key::WorkerRestart,
+                "sometimes",
+                "none of never, on-failure, always",
+            ),
             (Key::Cluster, "../x", "not a cluster name"),
         ] {
             let error = with(key, bad).unwrap_err();

@@ -4,11 +4,13 @@
 
 mod check;
 mod file;
+mod restart;
 mod settings;
 mod size;
 
 pub(crate) use check::{check, validate_cluster_name};
 pub(crate) use file::parse as parse_file;
+pub(crate) use restart::Restart;
 pub(crate) use settings::{Key, Layer, Settings, Source, environment};
 pub(crate) use size::{Bytes, approximate};
 
@@ -62,6 +64,9 @@ impl Role {
 pub(crate) struct RoleSpec {
     pub(crate) count: u32,
     pub(crate) ram: Bytes,
+    /// What becomes of a node whose QEMU ended by itself.
+    #[serde(default)]
+    pub(crate) restart: Restart,
 }
 
 /// The template that nodes are cloned from.

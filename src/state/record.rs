@@ -63,6 +63,9 @@ pub(crate) struct NetworkRecord {
     pub(crate) forwarding_was_off: bool,
     /// Inode of the network namespace that all this is in.
     pub(crate) namespace: u64,
+    /// The boot of the host that it was made in; empty in records of before it was written down.
+    #[serde(default)]
+    pub(crate) boot_id: String,
 }
 
 /// One node: all that never changes in its life.

@@ -114,7 +114,10 @@ impl CommandLine {
             self.add(
                 &Device::new("virtio-blk-pci")
                     .with("drive", &top)
-                    .with("id", "vda"),
+                    .with("id", "vda")
+                    // Out of space, the guest stands still; it would take an error for a broken disk.
+                    .with("werror", "stop")
+                    .with("rerror", "stop"),
             );
         }
     }
@@ -131,6 +134,11 @@ impl CommandLine {
                 .with("mac", &mac.to_string())
                 .with("romfile", ""),
         );
+    }
+
+    /// Tells QEMU when the guest's kernel panics.
+    pub(crate) fn add_panic_notifier(&mut self) {
+        self.add(&Device::new("pvpanic-pci"));
     }
 
     /// A source of entropy that needs no file of the host.
@@ -195,7 +203,7 @@ mod tests {
                 "-blockdev",
                 r#"{"backing":"disk1","discard":"unmap","driver":"qcow2","file":"file0","node-name":"disk0"}"#,
                 "-device",
-                "virtio-blk-pci,drive=disk0,id=vda",
+                "virtio-blk-pci,drive=disk0,id=vda,werror=stop,rerror=stop",
             ]
         );
     }
