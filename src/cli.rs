@@ -179,6 +179,18 @@ pub(crate) struct Flags {
     /// The bridge [default: k80]
     #[arg(long, value_name = "NAME")]
     bridge: Option<String>,
+    /// Cut the nodes off from all but each other and the host
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    isolated: Option<String>,
+    /// IPv6 in the cluster's network: a prefix of its own, translated to the outside
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv6: Option<String>,
+    /// A network more, such as name=storage,subnet=10.81.0.0/24,ipv6; may be repeated
+    #[arg(long, value_name = "NETWORK")]
+    network: Vec<String>,
+    /// A port of the host that leads to a node, such as 8080:lbl0:80 or 53:lbl0:53/udp; may be repeated
+    #[arg(long, value_name = "FORWARD")]
+    forward: Vec<String>,
     /// auto, kvm or tcg [default: auto]
     #[arg(long, value_name = "WHICH")]
     accel: Option<String>,
@@ -199,7 +211,10 @@ pub(crate) struct Flags {
 impl Flags {
     /// The flags given, as the uppermost layer of settings.
     pub(crate) fn layer(&self) -> Layer {
-        let packages = (!self.package.is_empty()).then(|| self.package.join(" "));
+        let join = |all: &[String], by: &str| (!all.is_empty()).then(|| all.join(by));
+        let packages = join(&self.package, " ");
+        let networks = join(&self.network, "; ");
+        let forwards = join(&self.forward, " ");
         [
             (Key::Masters, &self.masters),
             (Key::Workers, &self.workers),
@@ -214,6 +229,10 @@ impl Flags {
             (Key::LblRestart, &self.lbl_restart),
             (Key::Subnet, &self.subnet),
             (Key::Bridge, &self.bridge),
+            (Key::Isolated, &self.isolated),
+            (Key::Ipv6, &self.ipv6),
+            (Key::Networks, &networks),
+            (Key::Forward, &forwards),
             (Key::Accel, &self.accel),
             (Key::Architecture, &self.arch),
             (Key::Suite, &self.suite),

@@ -5,6 +5,7 @@ mod boot;
 mod down;
 mod interrupt;
 mod network;
+mod networks;
 mod record;
 mod stop;
 #[cfg(test)]

@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use kvmc_netns::{BridgeSpec, Links, MacAddr, nat::Nat, range, sysctl};
 
+use super::networks;
 use crate::node::identity::mac;
-use crate::spec::ClusterSpec;
+use crate::spec::{ClusterSpec, MAIN};
 use crate::state::{ClusterRecord, NetworkRecord};
 
 /// The sysctl that lets the host route for the nodes.
@@ -21,28 +22,34 @@ pub(crate) fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
 }
 
-/// What the network of a new cluster will be.
+/// What the networks of a new cluster will be, the main one first.
 ///
 /// # Errors
 /// When the host's links cannot be read.
-pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<NetworkRecord> {
+pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<Vec<NetworkRecord>> {
     let uplink = links.uplink().await?;
-    Ok(NetworkRecord {
+    let main = NetworkRecord {
+        name: MAIN.to_owned(),
         bridge: spec.bridge.clone(),
         mac: bridge_mac(spec),
         subnet: spec.subnet,
         gateway: gateway(spec.subnet),
         mtu: uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU)),
-        table: format!(
-            "kvmc_{}",
-            spec.bridge
-                .replace(|c: char| !c.is_ascii_alphanumeric(), "_")
-        ),
+        isolated: spec.isolated,
+        prefix6: spec.ipv6.then(|| networks::prefix6(&spec.name, 0)),
+        table: table(&spec.bridge),
         dns: resolvers(),
         forwarding_was_off: false,
         namespace: namespace()?,
         boot_id: crate::node::boot_id()?,
-    })
+    };
+    Ok(networks::beside(main, spec))
+}
+
+/// The name of a bridge's nft table.
+pub(super) fn table(bridge: &str) -> String {
+    let word = bridge.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    format!("kvmc_{word}")
 }
 
 fn bridge_mac(spec: &ClusterSpec) -> MacAddr {

@@ -1,17 +1,19 @@
 //! From a spec to the record of a cluster: every node with all that it keeps for life.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use kvmc_netns::Links;
+use kvmc_netns::{Links, MacAddr};
 
 use super::network::{self, tap_name};
 use crate::host::Accelerator;
 use crate::node::identity::{mac, random_id, uid, uuid};
-use crate::spec::ClusterSpec;
-use crate::state::{ClusterDir, ClusterRecord, FORMAT, NetworkRecord, NodeRecord, Phase};
+use crate::spec::{ClusterSpec, Forward};
+use crate::state::{
+    ClusterDir, ClusterRecord, FORMAT, NetworkRecord, NicRecord, NodeRecord, Phase,
+};
 
 /// The record of a new cluster, or of one that grows.
 ///
@@ -26,16 +28,16 @@ pub(crate) async fn design(
     existing: Option<&ClusterRecord>,
     links: &Links,
 ) -> Result<ClusterRecord> {
-    let network = match existing {
+    let networks = match existing {
         Some(record) if record.phase == Phase::Stopped => {
             // The host may have another uplink by now, and be in another namespace.
-            NetworkRecord {
-                mac: record.network.mac,
-                forwarding_was_off: record.network.forwarding_was_off,
-                ..network::design(&spec, links).await?
-            }
+            let designed = network::design(&spec, links).await?;
+            designed
+                .into_iter()
+                .map(|network| keep(network, record))
+                .collect()
         }
-        Some(record) => record.network.clone(),
+        Some(record) => record.networks().cloned().collect(),
         None => network::design(&spec, links).await?,
     };
     let nodes = existing.map(|r| r.nodes.clone()).unwrap_or_default();
@@ -44,15 +46,45 @@ pub(crate) async fn design(
         image,
         accelerator,
         project,
-        network,
+        networks,
         dir.path(),
         &nodes,
     )?;
     if let Some(existing) = existing {
+        record.forwards = forwards(existing, &record.spec)?;
         record.generation = existing.generation;
         record.phase = existing.phase;
     }
     Ok(record)
+}
+
+/// A network designed anew, with what of it stays the same for the cluster's life.
+fn keep(designed: NetworkRecord, record: &ClusterRecord) -> NetworkRecord {
+    match record.networks().find(|n| n.name == designed.name) {
+        Some(before) => NetworkRecord {
+            mac: before.mac,
+            prefix6: before.prefix6,
+            forwarding_was_off: before.forwarding_was_off,
+            ..designed
+        },
+        None => designed,
+    }
+}
+
+/// What there is, and what of the wish is not there yet: `up` takes no forward away.
+fn forwards(existing: &ClusterRecord, spec: &ClusterSpec) -> Result<Vec<Forward>> {
+    let mut forwards = existing.forwards.clone();
+    for wanted in &spec.forwards {
+        match forwards.iter().find(|f| f.collides(wanted)) {
+            Some(there) if there == wanted => {}
+            Some(there) => bail!(
+                "forward: {wanted} is asked for, and there is {there}; `kvmc forward rm {}` first",
+                there.host_side()
+            ),
+            None => forwards.push(wanted.clone()),
+        }
+    }
+    Ok(forwards)
 }
 
 /// The pure part.
@@ -61,7 +93,7 @@ pub(super) fn compose(
     image: String,
     accelerator: Accelerator,
     project: PathBuf,
-    network: NetworkRecord,
+    networks: Vec<NetworkRecord>,
     dir: &Path,
     existing: &[NodeRecord],
 ) -> Result<ClusterRecord> {
@@ -76,12 +108,10 @@ pub(super) fn compose(
             gone.name
         );
     }
-    let mut addresses: HashSet<Ipv4Addr> = existing.iter().map(|n| n.address).collect();
-    let mut macs: HashSet<_> = existing
-        .iter()
-        .map(|n| n.mac)
-        .chain([network.mac])
-        .collect();
+    let taken: Vec<_> = existing.iter().flat_map(NodeRecord::nics).collect();
+    let mut addresses: HashSet<Ipv4Addr> = taken.iter().map(|n| n.address).collect();
+    let bridges = networks.iter().map(|n| n.mac);
+    let mut macs: HashSet<_> = taken.iter().map(|n| n.mac).chain(bridges).collect();
     let mut uids: HashSet<u32> = existing.iter().map(|n| n.uid).collect();
     let mut nodes = Vec::new();
     for (name, role) in wanted {
@@ -89,22 +119,18 @@ pub(super) fn compose(
             nodes.push(node.clone());
             continue;
         }
-        let address = spec
-            .subnet
-            .iter()
-            .skip(2)
-            .find(|a| *a != spec.subnet.broadcast() && !addresses.contains(a))
-            .with_context(|| format!("no address is left in {} for {name}", spec.subnet))?;
-        let mac = (0..)
-            .map(|n| mac(&spec.name, &name, n))
-            .find(|m| !macs.contains(m));
-        let uid = (0..1024).map(|n| uid(dir, n)).find(|u| !uids.contains(u));
-        let (mac, uid) = mac
-            .zip(uid)
+        let uid = (0..1024)
+            .map(|n| uid(dir, n))
+            .find(|u| !uids.contains(u))
             .with_context(|| format!("no identity is left for {name}"))?;
-        addresses.insert(address);
-        macs.insert(mac);
         uids.insert(uid);
+        let mut more_nics = networks
+            .iter()
+            .map(|network| nic(&spec.name, network, &name, &mut addresses, &mut macs))
+            .collect::<Result<VecDeque<_>>>()?;
+        let NicRecord { address, mac, tap } = more_nics
+            .pop_front()
+            .context("a cluster without a network")?;
         nodes.push(NodeRecord {
             role,
             address,
@@ -112,15 +138,20 @@ pub(super) fn compose(
             uuid: uuid(&random_id()),
             machine_id: random_id(),
             uid,
-            tap: tap_name(&spec.bridge, &name),
+            tap,
             vcpus: spec.vcpus,
             ram: spec.role(role).ram,
             disk: spec.disk,
+            more_nics: more_nics.into(),
             frozen: None,
             name,
         });
     }
+    check_names(&networks, &nodes)?;
+    let mut networks = networks.into_iter();
+    let network = networks.next().context("a cluster without a network")?;
     Ok(ClusterRecord {
+        forwards: spec.forwards.clone(),
         format: FORMAT,
         generation: 0,
         phase: Phase::Starting,
@@ -129,6 +160,56 @@ pub(super) fn compose(
         accelerator,
         project,
         network,
+        more_networks: networks.collect(),
         nodes,
+    })
+}
+
+/// Refuses a bridge that was given the name of a tap or of another bridge.
+fn check_names(networks: &[NetworkRecord], nodes: &[NodeRecord]) -> Result<()> {
+    let mut names: HashSet<String> = nodes
+        .iter()
+        .flat_map(NodeRecord::nics)
+        .map(|n| n.tap)
+        .collect();
+    match networks.iter().find(|n| !names.insert(n.bridge.clone())) {
+        None => Ok(()),
+        Some(network) => bail!(
+            "the bridge {} of network {} has the name of another link of this cluster; give it another",
+            network.bridge,
+            network.name
+        ),
+    }
+}
+
+/// A new node's card in a network.
+fn nic(
+    cluster: &str,
+    network: &NetworkRecord,
+    node: &str,
+    addresses: &mut HashSet<Ipv4Addr>,
+    macs: &mut HashSet<MacAddr>,
+) -> Result<NicRecord> {
+    let subnet = network.subnet;
+    let address = subnet
+        .iter()
+        .skip(2)
+        .find(|a| *a != subnet.broadcast() && !addresses.contains(a))
+        .with_context(|| format!("no address is left in {subnet} for {node}"))?;
+    let thing = if network.is_main() {
+        node.to_owned()
+    } else {
+        format!("{node} in {}", network.name)
+    };
+    let mac = (0..)
+        .map(|n| mac(cluster, &thing, n))
+        .find(|m| !macs.contains(m))
+        .with_context(|| format!("no identity is left for {node}"))?;
+    addresses.insert(address);
+    macs.insert(mac);
+    Ok(NicRecord {
+        address,
+        mac,
+        tap: tap_name(&network.bridge, node),
     })
 }

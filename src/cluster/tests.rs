@@ -4,17 +4,24 @@ use crate::host::Accelerator;
 use crate::node::KeyPair;
 use crate::node::Secrets;
 use crate::node::identity::HostKeys;
-use crate::spec::{Settings, check};
+use crate::spec::{ClusterSpec, Key, Layer, MAIN, Settings, Source, check};
 use crate::state::{ClusterRecord, NetworkRecord};
 
 pub(crate) fn record() -> ClusterRecord {
-    let spec = check(&Settings::resolve([])).unwrap();
+    record_of(check(&Settings::resolve([])).unwrap()).unwrap()
+}
+
+/// The record of a new cluster of this spec.
+pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
     let network = NetworkRecord {
+        name: MAIN.to_owned(),
         bridge: spec.bridge.clone(),
         mac: "52:54:00:00:00:01".parse().unwrap(),
         subnet: spec.subnet,
         gateway: "192.168.80.1".parse().unwrap(),
         mtu: 1500,
+        isolated: false,
+        prefix6: None,
         table: "kvmc_k80".to_owned(),
         dns: Vec::new(),
         forwarding_was_off: false,
@@ -25,16 +32,16 @@ pub(crate) fn record() -> ClusterRecord {
         why: "test".to_owned(),
         said: String::new(),
     };
+    let networks = super::networks::beside(network, &spec);
     super::record::compose(
         spec,
         "0".repeat(32),
         accelerator,
         "/project".into(),
-        network,
+        networks,
         std::path::Path::new("/s"),
         &[],
     )
-    .unwrap()
 }
 
 pub(crate) fn secrets() -> Secrets {
@@ -84,7 +91,7 @@ fn a_node_keeps_what_it_has_when_others_join() {
         first.image.clone(),
         first.accelerator.clone(),
         first.project.clone(),
-        first.network.clone(),
+        first.networks().cloned().collect(),
         std::path::Path::new("/s"),
         &first.nodes,
     )
@@ -95,5 +102,85 @@ fn a_node_keeps_what_it_has_when_others_join() {
     assert_eq!(
         next.node("master3").unwrap().address.to_string(),
         "192.168.80.9"
+    );
+}
+
+fn spec_with(networks: &str) -> ClusterSpec {
+    let source = Source::Flag("--network");
+    let layer = Layer::from([(Key::Networks, (networks.to_owned(), source))]);
+    check(&Settings::resolve([layer])).unwrap()
+}
+
+/// A record with a network more, of IPv6.
+fn with_storage() -> ClusterRecord {
+    record_of(spec_with("name=storage,subnet=10.81.0.0/24,ipv6")).unwrap()
+}
+
+#[test]
+fn a_bridge_with_a_taps_name_is_refused() {
+    let spec = spec_with("name=a,subnet=10.81.0.0/24,bridge=k80-master0");
+    let error = record_of(spec).unwrap_err().to_string();
+    assert!(error.contains("k80-master0 of network a"), "{error}");
+}
+
+#[test]
+fn a_node_has_a_card_in_each_network_and_no_two_share_anything() {
+    let record = with_storage();
+    let mut seen = std::collections::HashSet::new();
+    for network in record.networks() {
+        assert!(network.bridge.len() <= 15 && seen.insert(network.bridge.clone()));
+        assert!(seen.insert(network.mac.to_string()) && seen.insert(network.table.clone()));
+    }
+    for node in &record.nodes {
+        assert_eq!(record.nics(node).count(), 2);
+        for (network, nic) in record.nics(node) {
+            assert!(network.subnet.contains(nic.address));
+            assert!(nic.tap.len() <= 15, "{}", nic.tap);
+            for thing in [nic.address.to_string(), nic.mac.to_string(), nic.tap] {
+                assert!(seen.insert(thing.clone()), "{thing} twice");
+            }
+        }
+    }
+    let storage = &record.more_networks[0];
+    assert_eq!(storage.bridge, "k80--storage");
+    let lbl0 = record.node("lbl0").unwrap();
+    assert_eq!(lbl0.more_nics[0].address.to_string(), "10.81.0.8");
+    let address = storage.address6(lbl0.more_nics[0].mac).unwrap();
+    assert!(storage.prefix6.unwrap().contains(address));
+    assert_ne!(Some(address), storage.gateway6());
+    assert_eq!(record.network.address6(lbl0.mac), None);
+}
+
+#[test]
+fn an_interface_id_is_made_of_the_mac_as_rfc_4291_shows_it() {
+    let mut network = record().network;
+    network.prefix6 = Some("fd00:1:2:3::/64".parse().unwrap());
+    let address = network.address6("34:56:78:9a:bc:de".parse().unwrap());
+    assert_eq!(
+        address.unwrap().to_string(),
+        "fd00:1:2:3:3656:78ff:fe9a:bcde"
+    );
+    assert_eq!(network.gateway6().unwrap().to_string(), "fd00:1:2:3::1");
+}
+
+#[test]
+fn a_record_of_before_is_one_of_one_network() {
+    let record = record();
+    let mut json = serde_json::to_value(&record).unwrap();
+    let network = json
+        .pointer_mut("/network")
+        .unwrap()
+        .as_object_mut()
+        .unwrap();
+    network.remove("name");
+    network.remove("isolated");
+    let spec = json.pointer_mut("/spec").unwrap().as_object_mut().unwrap();
+    for key in ["isolated", "ipv6", "networks", "forwards"] {
+        spec.remove(key);
+    }
+    assert!(json.get("more_networks").is_none());
+    assert_eq!(
+        serde_json::from_value::<ClusterRecord>(json).unwrap(),
+        record
     );
 }

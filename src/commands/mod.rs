@@ -17,7 +17,10 @@ use anyhow::{Context, Result};
 
 use crate::cli::{Cli, Command, Flags};
 use crate::keeper;
-use crate::spec::{Key, Layer, Settings, Source, environment, parse_file, validate_cluster_name};
+use crate::spec::{
+    Key, Layer, Settings, Source, environment, join_forwards, join_networks, parse_file,
+    validate_cluster_name,
+};
 use crate::state::{ClusterRecord, State};
 
 /// What every verb starts from.
@@ -135,6 +138,10 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         (Key::LblRestart, spec.load_balancers.restart.to_string()),
         (Key::Bridge, spec.bridge.clone()),
         (Key::Subnet, spec.subnet.to_string()),
+        (Key::Isolated, spec.isolated.to_string()),
+        (Key::Ipv6, spec.ipv6.to_string()),
+        (Key::Networks, join_networks(&spec.networks)),
+        (Key::Forward, join_forwards(&spec.forwards)),
         (Key::Suite, spec.image.suite.clone()),
         (Key::Mirror, spec.image.mirror.clone().unwrap_or_default()),
         (Key::Packages, spec.image.packages.join(" ")),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Scene;
 use crate::keeper::{Board, Keeper, Request, Stage};
@@ -41,14 +41,15 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
                 json!({
                     "name": n.name, "role": n.role, "state": row.state, "address": n.address,
                     "mac": n.mac, "vcpus": vcpus(n.vcpus, &record.accelerator), "ram": n.ram,
-                    "disk": n.disk, "pid": row.pid,
+                    "disk": n.disk, "pid": row.pid, "nics": nics(&record, n),
                 })
             })
             .collect();
         let whole = json!({
             "cluster": name, "phase": record.phase, "accelerator": record.accelerator,
             "bridge": record.network.bridge, "subnet": record.network.subnet,
-            "image": record.image, "keeper": board.is_some(), "nodes": nodes,
+            "image": record.image, "keeper": board.is_some(), "networks": networks(&record),
+            "forwards": record.forwards, "nodes": nodes,
         });
         output::data(&format!("{whole:#}\n"));
         return Ok(ExitCode::SUCCESS);
@@ -83,6 +84,30 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         &table,
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+fn networks(record: &ClusterRecord) -> Vec<Value> {
+    record
+        .networks()
+        .map(|n| {
+            json!({
+                "name": n.name, "bridge": n.bridge, "subnet": n.subnet, "gateway": n.gateway,
+                "prefix6": n.prefix6, "gateway6": n.gateway6(), "isolated": n.isolated, "mtu": n.mtu,
+            })
+        })
+        .collect()
+}
+
+fn nics(record: &ClusterRecord, node: &NodeRecord) -> Vec<Value> {
+    record
+        .nics(node)
+        .map(|(network, nic)| {
+            json!({
+                "network": network.name, "address": nic.address, "mac": nic.mac,
+                "address6": network.address6(nic.mac), "tap": nic.tap,
+            })
+        })
+        .collect()
 }
 
 fn look(dir: &ClusterDir, node: &NodeRecord, board: Option<&Board>) -> Row {

@@ -52,6 +52,7 @@ fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settin
     same.masters.restart = record.spec.masters.restart;
     same.workers.restart = record.spec.workers.restart;
     same.load_balancers.restart = record.spec.load_balancers.restart;
+    same.forwards.clone_from(&record.spec.forwards);
     if same == record.spec {
         return Ok(());
     }

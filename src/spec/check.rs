@@ -8,6 +8,7 @@ use kvmc_netns::range;
 
 use super::settings::{Key, Settings};
 use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, Restart, RoleSpec};
+use super::{forward, networks};
 
 /// The least RAM on which the template boots.
 const LEAST_RAM: Bytes = Bytes::mib(256);
@@ -47,7 +48,8 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
     let count = |key: Key| number(settings.value(key)).map_err(|e| at(key, e));
     let ram = |key: Key| ram(settings.value(key)).map_err(|e| at(key, e));
     let restart = |key: Key| Restart::parse(settings.value(key)).map_err(|e| at(key, e));
-    let spec = ClusterSpec {
+    let switch = |key: Key| networks::boolean(settings.value(key)).map_err(|e| at(key, e));
+    let mut spec = ClusterSpec {
         name,
         architecture,
         accel,
@@ -71,6 +73,10 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         subnet: range::validate_subnet(settings.value(Key::Subnet))
             .map_err(|e| at(Key::Subnet, e.to_string()))?,
         bridge: settings.value(Key::Bridge).to_owned(),
+        isolated: switch(Key::Isolated)?,
+        ipv6: switch(Key::Ipv6)?,
+        networks: Vec::new(),
+        forwards: Vec::new(),
         image: ImageSpec {
             suite: settings.value(Key::Suite).to_owned(),
             mirror: Some(settings.value(Key::Mirror).to_owned()).filter(|m| !m.is_empty()),
@@ -85,6 +91,14 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         ));
     }
     check_room(&spec)?;
+    spec.networks = networks::parse(settings.value(Key::Networks), spec.subnet, &spec.bridge)
+        .map_err(|e| at(Key::Networks, e))?;
+    for network in &spec.networks {
+        fits(&spec, network.subnet, "the network's subnet")?;
+    }
+    let nodes: Vec<_> = spec.node_names().into_iter().map(|(n, _)| n).collect();
+    spec.forwards =
+        forward::parse(settings.value(Key::Forward), &nodes).map_err(|e| at(Key::Forward, e))?;
     Ok(spec)
 }
 
@@ -94,15 +108,18 @@ pub(crate) fn room(subnet: Ipv4Network) -> u64 {
 }
 
 fn check_room(spec: &ClusterSpec) -> Result<()> {
+    fits(spec, spec.subnet, "--subnet")
+}
+
+fn fits(spec: &ClusterSpec, subnet: Ipv4Network, cure: &str) -> Result<()> {
     let nodes = u64::from(spec.masters.count)
         + u64::from(spec.workers.count)
         + u64::from(spec.load_balancers.count);
-    let room = room(spec.subnet);
+    let room = room(subnet);
     if nodes > room {
         bail!(
-            "{nodes} nodes do not fit in /{}: {} has {room} addresses for nodes; ask for fewer or pass a larger --subnet",
-            spec.subnet.prefix(),
-            spec.subnet,
+            "{nodes} nodes do not fit in /{}: {subnet} has {room} addresses for nodes; ask for fewer or pass a larger {cure}",
+            subnet.prefix(),
         );
     }
     Ok(())
@@ -223,6 +240,14 @@ mod tests {
                 "none of never, on-failure, always",
             ),
             (Key::Cluster, "../x", "not a cluster name"),
+            (Key::Ipv6, "perhaps", "neither true nor false"),
+            (
+                Key::Networks,
+                "name=a,subnet=10.9.0.0/30",
+                "7 nodes do not fit in /30",
+            ),
+            (Key::Networks, "name=a", "no subnet"),
+            (Key::Forward, "80:lbl1:80", "no node `lbl1`"),
         ] {
             let error = with(key, bad).unwrap_err();
             assert!(error.contains(expected), "{}={bad}: {error}", key.name());

@@ -7,6 +7,7 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::networks::NetworkSpec;
 use super::settings::{Key, Layer, Source};
 
 /// What is wrong with a `kvmc.toml`, as `FILE:LINE: what`.
@@ -40,7 +41,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let mut walk = |prefix: &str, table: &DeTable<'_>| -> Result<(), Diagnosis> {
         for (name, value) in table {
             let full = format!("{prefix}{}", name.get_ref());
-            if matches!(full.as_str(), "network" | "image") && prefix.is_empty() {
+            if matches!(full.as_str(), "network" | "image" | "networks") && prefix.is_empty() {
                 continue;
             }
             let Some(key) = Key::ALL.into_iter().find(|k| k.name() == full) else {
@@ -72,7 +73,57 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
             }
         }
     }
+    if let Some((name, value)) = table
+        .get_ref()
+        .iter()
+        .find(|(n, _)| n.get_ref() == "networks")
+    {
+        let text = networks(value).map_err(|(at, what)| fail(at, what))?;
+        let source = Source::File {
+            path: shown.clone(),
+            line: line_of(text_without_mark, name.span().start),
+        };
+        layer.insert(Key::Networks, (text, source));
+    }
     Ok(layer)
+}
+
+/// The tables of `[[networks]]` as the setting has them, or what is wrong and where.
+fn networks(value: &Spanned<DeValue<'_>>) -> Result<String, (usize, String)> {
+    let form = || "`networks` is a list of tables; write [[networks]]".to_owned();
+    let DeValue::Array(tables) = value.get_ref() else {
+        return Err((value.span().start, form()));
+    };
+    let mut all = Vec::new();
+    for item in tables {
+        let DeValue::Table(table) = item.get_ref() else {
+            return Err((item.span().start, form()));
+        };
+        let mut parts = Vec::new();
+        for (name, value) in table {
+            let key = name.get_ref();
+            if !NetworkSpec::KEYS.contains(&key.as_ref()) {
+                let keys = NetworkSpec::KEYS;
+                return Err((name.span().start, unknown_of(key, &keys)));
+            }
+            let is_switch = matches!(key.as_ref(), "isolated" | "ipv6");
+            let text = match value.get_ref() {
+                DeValue::String(s) if !is_switch && !s.contains([',', ';', '=']) => s.to_string(),
+                DeValue::Boolean(b) if is_switch => b.to_string(),
+                _ => {
+                    let wanted = if is_switch {
+                        "true or false"
+                    } else {
+                        "a string"
+                    };
+                    return Err((value.span().start, format!("`{key}` wants {wanted}")));
+                }
+            };
+            parts.push(format!("{key}={text}"));
+        }
+        all.push(parts.join(","));
+    }
+    Ok(all.join("; "))
 }
 
 fn value_text(key: Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
@@ -80,10 +131,13 @@ fn value_text(key: Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
         key,
         Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus | Key::Disk
     );
+    let is_list = matches!(key, Key::Packages | Key::Forward);
+    let is_switch = matches!(key, Key::Isolated | Key::Ipv6);
     match value.get_ref() {
-        DeValue::String(s) if !matches!(key, Key::Packages) => Some(s.to_string()),
+        DeValue::String(s) if !is_list && !is_switch => Some(s.to_string()),
+        DeValue::Boolean(b) if is_switch => Some(b.to_string()),
         DeValue::Integer(n) if is_number => Some(n.to_string()),
-        DeValue::Array(items) if key == Key::Packages => items
+        DeValue::Array(items) if is_list => items
             .iter()
             .map(|item| match item.get_ref() {
                 DeValue::String(s) => Some(s.to_string()),
@@ -100,24 +154,26 @@ fn wrong_type(key: Key) -> String {
         Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus => "a whole number",
         Key::Disk => "a size such as \"4G\", or a number of GB",
         Key::MasterRam | Key::WorkerRam | Key::LblRam => "a size such as \"2G\"",
-        Key::Packages => "a list of strings",
+        Key::Packages | Key::Forward => "a list of strings",
+        Key::Isolated | Key::Ipv6 => "true or false",
         _ => "a string",
     };
     format!("`{}` wants {wanted}", key.name())
 }
 
 fn unknown(name: &str) -> String {
-    let nearest = Key::ALL
-        .into_iter()
-        .map(|k| (strsim::damerau_levenshtein(name, k.name()), k.name()))
+    unknown_of(name, &Key::ALL.map(Key::name))
+}
+
+fn unknown_of(name: &str, keys: &[&str]) -> String {
+    let nearest = keys
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min()
         .filter(|(distance, known)| *distance <= 3.max(known.len() / 3));
     match nearest {
         Some((_, known)) => format!("unknown key `{name}`; did you mean `{known}`?"),
-        None => {
-            let all: Vec<_> = Key::ALL.into_iter().map(Key::name).collect();
-            format!("unknown key `{name}`; the keys are {}", all.join(", "))
-        }
+        None => format!("unknown key `{name}`; the keys are {}", keys.join(", ")),
     }
 }
 
@@ -159,6 +215,44 @@ mod tests {
             read("[network]\n\nsubnit = \"x\"\n").unwrap_err(),
             "kvmc.toml:3: unknown key `network.subnit`; did you mean `network.subnet`?"
         );
+    }
+
+    #[test]
+    fn reads_networks_switches_and_forwards() {
+        let layer = read(
+            "forward = [\"8080:lbl0:80\", \"53:lbl0:53/udp\"]\n[network]\nipv6 = true\n\n[[networks]]\nname = \"storage\"\nsubnet = \"10.9.0.0/24\"\nipv6 = true\n[[networks]]\nname = \"b\"\nsubnet = \"10.8.0.0/24\"\n",
+        )
+        .unwrap();
+        assert_eq!(layer[&Key::Forward].0, "8080:lbl0:80 53:lbl0:53/udp");
+        assert_eq!(layer[&Key::Ipv6].0, "true");
+        let networks = super::super::networks::parse(
+            &layer[&Key::Networks].0,
+            "192.168.80.0/24".parse().unwrap(),
+            "k80",
+        )
+        .unwrap();
+        assert_eq!(networks.len(), 2);
+        assert!(networks[0].ipv6 && !networks[1].ipv6);
+        for (text, expected) in [
+            (
+                "[[networks]]\nname = \"a\"\nsubnt = \"x\"\n",
+                "kvmc.toml:3: unknown key `subnt`; did you mean `subnet`?",
+            ),
+            (
+                "[[networks]]\nipv6 = \"true\"\n",
+                "kvmc.toml:2: `ipv6` wants true or false",
+            ),
+            (
+                "[networks]\nname = \"a\"\n",
+                "kvmc.toml:1: `networks` is a list of tables; write [[networks]]",
+            ),
+            (
+                "[network]\nipv6 = \"true\"\n",
+                "kvmc.toml:2: `network.ipv6` wants true or false",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), expected);
+        }
     }
 
     #[test]

@@ -4,12 +4,16 @@
 
 mod check;
 mod file;
+mod forward;
+mod networks;
 mod restart;
 mod settings;
 mod size;
 
 pub(crate) use check::{check, validate_cluster_name};
 pub(crate) use file::parse as parse_file;
+pub(crate) use forward::{Forward, join as join_forwards};
+pub(crate) use networks::{MAIN, NetworkSpec, join as join_networks};
 pub(crate) use restart::Restart;
 pub(crate) use settings::{Key, Layer, Settings, Source, environment};
 pub(crate) use size::{Bytes, approximate};
@@ -92,6 +96,17 @@ pub(crate) struct ClusterSpec {
     pub(crate) disk: Bytes,
     pub(crate) subnet: Ipv4Network,
     pub(crate) bridge: String,
+    /// Nodes reach each other and the host, and nothing outside.
+    #[serde(default)]
+    pub(crate) isolated: bool,
+    #[serde(default)]
+    pub(crate) ipv6: bool,
+    /// Networks beside the main one, in the order of the nodes' cards.
+    #[serde(default)]
+    pub(crate) networks: Vec<NetworkSpec>,
+    /// Asked for; what there is, is in the record.
+    #[serde(default)]
+    pub(crate) forwards: Vec<Forward>,
     pub(crate) image: ImageSpec,
 }
 

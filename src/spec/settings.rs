@@ -23,13 +23,17 @@ pub(crate) enum Key {
     LblRestart,
     Bridge,
     Subnet,
+    Isolated,
+    Ipv6,
+    Networks,
+    Forward,
     Suite,
     Mirror,
     Packages,
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Cluster,
         Self::Architecture,
         Self::Accel,
@@ -46,6 +50,10 @@ impl Key {
         Self::LblRestart,
         Self::Bridge,
         Self::Subnet,
+        Self::Isolated,
+        Self::Ipv6,
+        Self::Networks,
+        Self::Forward,
         Self::Suite,
         Self::Mirror,
         Self::Packages,
@@ -70,6 +78,10 @@ impl Key {
             Self::LblRestart => "lbl_restart",
             Self::Bridge => "network.bridge",
             Self::Subnet => "network.subnet",
+            Self::Isolated => "network.isolated",
+            Self::Ipv6 => "network.ipv6",
+            Self::Networks => "networks",
+            Self::Forward => "forward",
             Self::Suite => "image.suite",
             Self::Mirror => "image.mirror",
             Self::Packages => "image.packages",
@@ -95,6 +107,10 @@ impl Key {
             Self::LblRestart => "LBL_RESTART",
             Self::Bridge => "KVMC_BRIDGE",
             Self::Subnet => "KVMC_SUBNET",
+            Self::Isolated => "KVMC_ISOLATED",
+            Self::Ipv6 => "KVMC_IPV6",
+            Self::Networks => "KVMC_NETWORKS",
+            Self::Forward => "KVMC_FORWARD",
             Self::Suite => "KVMC_SUITE",
             Self::Mirror => "KVMC_MIRROR",
             Self::Packages => "KVMC_PACKAGES",
@@ -120,6 +136,10 @@ impl Key {
             Self::LblRestart => "--lbl-restart",
             Self::Bridge => "--bridge",
             Self::Subnet => "--subnet",
+            Self::Isolated => "--isolated",
+            Self::Ipv6 => "--ipv6",
+            Self::Networks => "--network",
+            Self::Forward => "--forward",
             Self::Suite => "--suite",
             Self::Mirror => "--mirror",
             Self::Packages => "--package",
@@ -140,7 +160,8 @@ impl Key {
             Self::MasterRestart | Self::WorkerRestart | Self::LblRestart => "never",
             Self::Subnet => "192.168.80.0/24",
             Self::Suite => "trixie",
-            Self::Mirror | Self::Packages => "",
+            Self::Isolated | Self::Ipv6 => "false",
+            Self::Mirror | Self::Packages | Self::Networks | Self::Forward => "",
         }
     }
 }

@@ -7,5 +7,5 @@ mod store;
 
 pub(crate) use layout::{ClusterDir, NodeDir, State};
 pub(crate) use lock::Lock;
-pub(crate) use record::{ClusterRecord, FORMAT, NetworkRecord, NodeRecord, Phase};
+pub(crate) use record::{ClusterRecord, FORMAT, NetworkRecord, NicRecord, NodeRecord, Phase};
 pub(crate) use store::{private_dir, read_json, remove_file, replace, replace_json};

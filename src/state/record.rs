@@ -1,17 +1,17 @@
 //! What is written down about a cluster, before it is made.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use ipnetwork::Ipv4Network;
+use ipnetwork::{Ipv4Network, Ipv6Network};
 use kvmc_netns::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::ClusterDir;
 use super::store::{read_json, replace_json};
 use crate::host::Accelerator;
-use crate::spec::{Bytes, ClusterSpec, Role};
+use crate::spec::{Bytes, ClusterSpec, Forward, MAIN, Role};
 
 /// Version of `cluster.json`; a newer one is refused, an older one would be migrated here.
 pub(crate) const FORMAT: u32 = 1;
@@ -43,23 +43,39 @@ pub(crate) struct ClusterRecord {
     pub(crate) accelerator: Accelerator,
     /// Where `up` was run: the folder of `inventory` and `id_rsa`.
     pub(crate) project: PathBuf,
+    /// The main one: of the nodes' first card, default route and DNS.
     pub(crate) network: NetworkRecord,
+    /// The others, in the order of the nodes' further cards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more_networks: Vec<NetworkRecord>,
+    /// Ports of the host that lead to nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) forwards: Vec<Forward>,
     pub(crate) nodes: Vec<NodeRecord>,
 }
 
-/// The host objects of the network, with what they replaced.
+/// The host objects of a network, with what they replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {
+    /// Unique in the cluster.
+    #[serde(default = "main_name")]
+    pub(crate) name: String,
     pub(crate) bridge: String,
     pub(crate) mac: MacAddr,
     pub(crate) subnet: Ipv4Network,
     /// The host's address on the bridge: router and DHCP server.
     pub(crate) gateway: Ipv4Addr,
     pub(crate) mtu: u32,
+    /// Its nodes reach nothing outside.
+    #[serde(default)]
+    pub(crate) isolated: bool,
+    /// The prefix that its nodes make their IPv6 addresses in; none without IPv6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prefix6: Option<Ipv6Network>,
     /// The nft table.
     pub(crate) table: String,
     pub(crate) dns: Vec<Ipv4Addr>,
-    /// True once this cluster switched `ip_forward` on.
+    /// True once this cluster switched `ip_forward` on; of the main network alone, as is `namespace`.
     pub(crate) forwarding_was_off: bool,
     /// Inode of the network namespace that all this is in.
     pub(crate) namespace: u64,
@@ -84,12 +100,76 @@ pub(crate) struct NodeRecord {
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     pub(crate) disk: Bytes,
+    /// Cards beside the first, in the order of the record's `more_networks`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) more_nics: Vec<NicRecord>,
     /// The frozen machine that its disk lies on; without one it lies on the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) frozen: Option<String>,
 }
 
+/// A node's card in one network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NicRecord {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mac: MacAddr,
+    pub(crate) tap: String,
+}
+
+fn main_name() -> String {
+    MAIN.to_owned()
+}
+
+impl NetworkRecord {
+    /// True for the network that gives nodes their default route and DNS.
+    pub(crate) fn is_main(&self) -> bool {
+        self.name == MAIN
+    }
+
+    /// The host's IPv6 address on the bridge: the first of the prefix.
+    pub(crate) fn gateway6(&self) -> Option<Ipv6Addr> {
+        let prefix = self.prefix6?;
+        Some(Ipv6Addr::from(u128::from(prefix.network()) | 1))
+    }
+
+    /// The address that a node with this card makes itself in the prefix: RFC 4862, from the card's
+    /// Ethernet address as RFC 4291 appendix A has it.
+    pub(crate) fn address6(&self, mac: MacAddr) -> Option<Ipv6Addr> {
+        let prefix = self.prefix6?;
+        let [a, b, c, d, e, f] = mac.octets();
+        let interface = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+        Some(Ipv6Addr::from(
+            u128::from(prefix.network()) | u128::from(interface),
+        ))
+    }
+}
+
+impl NodeRecord {
+    /// All its cards, the main network's first.
+    pub(crate) fn nics(&self) -> impl Iterator<Item = NicRecord> {
+        let first = NicRecord {
+            address: self.address,
+            mac: self.mac,
+            tap: self.tap.clone(),
+        };
+        std::iter::once(first).chain(self.more_nics.iter().cloned())
+    }
+}
+
 impl ClusterRecord {
+    /// All networks, the main one first.
+    pub(crate) fn networks(&self) -> impl Iterator<Item = &NetworkRecord> {
+        std::iter::once(&self.network).chain(&self.more_networks)
+    }
+
+    /// A node's cards with the network that each is in, the main one first.
+    pub(crate) fn nics(
+        &self,
+        node: &NodeRecord,
+    ) -> impl Iterator<Item = (&NetworkRecord, NicRecord)> {
+        self.networks().zip(node.nics())
+    }
+
     /// The record of a cluster; `None` when there is no such cluster.
     ///
     /// # Errors
