@@ -81,6 +81,9 @@ pub(crate) enum Command {
         /// Install what is missing
         #[arg(long)]
         fix: bool,
+        /// amd64 or arm64: what the guests are to be
+        #[arg(long)]
+        arch: Option<String>,
     },
     /// Templates
     Image {
@@ -209,6 +212,14 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
+    /// No flag but the architecture's.
+    pub(crate) fn of_architecture(arch: Option<String>) -> Self {
+        Self {
+            arch,
+            ..Self::default()
+        }
+    }
+
     /// The flags given, as the uppermost layer of settings.
     pub(crate) fn layer(&self) -> Layer {
         let join = |all: &[String], by: &str| (!all.is_empty()).then(|| all.join(by));

@@ -46,7 +46,7 @@ fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
     let packages: Vec<_> = tree::PACKAGES
         .iter()
         .map(|p| (*p).to_owned())
-        .chain([tree::kernel_package(recipe.architecture)])
+        .chain([recipe.architecture.platform().kernel_package.to_owned()])
         .chain(recipe.packages.iter().cloned())
         .collect();
     let mut arguments: Vec<String> = [

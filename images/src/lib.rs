@@ -9,6 +9,7 @@
 //!     image.json                recipe, digests, sizes
 //! ```
 
+mod architecture;
 mod build;
 mod error;
 mod exec;
@@ -18,6 +19,7 @@ mod recipe;
 mod store;
 mod tree;
 
+pub use architecture::{Architecture, Platform, Probe, Qemu, Uefi, kernel_command_line};
 pub use error::ImageError;
-pub use recipe::{Architecture, Recipe, kernel_command_line};
+pub use recipe::Recipe;
 pub use store::{Image, Store};

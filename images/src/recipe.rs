@@ -1,46 +1,9 @@
 //! What a template is made of.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{ImageError, tree};
-
-/// A guest's instruction set, by Debian's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Architecture {
-    /// x86-64
-    Amd64,
-    /// AArch64
-    Arm64,
-}
-
-impl fmt::Display for Architecture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Amd64 => "amd64",
-            Self::Arm64 => "arm64",
-        })
-    }
-}
-
-impl FromStr for Architecture {
-    type Err = ImageError;
-
-    /// Takes `adm64` too: the scripts' documentation had it so.
-    fn from_str(text: &str) -> Result<Self, ImageError> {
-        match text {
-            "amd64" | "adm64" | "x86_64" => Ok(Self::Amd64),
-            "arm64" | "aarch64" => Ok(Self::Arm64),
-            _ => Err(ImageError::Recipe {
-                what: format!("`{text}` is neither amd64 nor arm64"),
-            }),
-        }
-    }
-}
+use crate::{Architecture, ImageError, tree};
 
 /// What a template is built from; equal recipes give one template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,28 +88,6 @@ impl Recipe {
         let more: String = self.packages.iter().map(|p| format!("+{p}")).collect();
         format!("{release}-{}{more}", self.architecture)
     }
-}
-
-/// The kernel's command line for a template.
-///
-/// An emulated guest is spared what costs boot time and guards against the faults of processors it
-/// does not run on.
-#[must_use]
-pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String {
-    let console = match architecture {
-        Architecture::Amd64 => "console=ttyS0",
-        Architecture::Arm64 => "console=ttyAMA0",
-    };
-    let mut line = format!("{console} root=/dev/vda rw net.ifnames=0 panic=-1 quiet");
-    if emulated {
-        line.push_str(
-            " mitigations=off audit=0 cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 init_on_alloc=0",
-        );
-        if architecture == Architecture::Amd64 {
-            line.push_str(" tsc=reliable no_timer_check");
-        }
-    }
-    line
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use crate::{Architecture, ImageError};
+use crate::ImageError;
 
 /// Goes up when what is done here changes, so that templates are built anew.
 pub(crate) const REVISION: &str = "2";
@@ -127,11 +127,6 @@ const REMOVED: [&str; 13] = [
     // Started when something asks for it by D-Bus; the agent shuts down without it.
     "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
 ];
-
-/// The packages of a recipe's kernel.
-pub(crate) fn kernel_package(architecture: Architecture) -> String {
-    format!("linux-image-cloud-{architecture}")
-}
 
 /// Makes the tree a template.
 ///

@@ -4,13 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use super::Scene;
-use crate::host::{Accelerator, Check, Finding, Needs, architecture, basics, choose, install};
-use crate::output;
-use crate::spec::AccelChoice;
+use kvmc_images::Architecture;
 
-pub(super) fn run(scene: &Scene, fix: bool) -> Result<ExitCode> {
-    let architecture = architecture().context("kvmc runs on amd64 and arm64 hosts")?;
+use super::Scene;
+use crate::cli::Flags;
+use crate::host::{Accelerator, Check, Finding, Needs, basics, choose, install, register_binfmt};
+use crate::output;
+use crate::spec::{AccelChoice, check};
+
+pub(super) fn run(scene: &Scene, fix: bool, arch: Option<String>) -> Result<ExitCode> {
+    Architecture::host().context("kvmc runs on amd64 and arm64 hosts")?;
+    let flags = Flags::of_architecture(arch);
+    let architecture = check(&scene.settings(&flags)?)?.architecture;
     let needs = Needs {
         architecture,
         build: true,
@@ -20,10 +25,17 @@ pub(super) fn run(scene: &Scene, fix: bool) -> Result<ExitCode> {
     if fix && !packages.is_empty() {
         output::talk(&format!("installing {}", packages.join(" ")));
         install(&packages)?;
+    }
+    if fix && register_binfmt(architecture)? {
+        output::talk(&format!(
+            "the kernel now runs {architecture} programs with QEMU (binfmt_misc)"
+        ));
+    }
+    if fix {
         checks = basics(&needs);
     }
     let mut rows: Vec<_> = checks.iter().map(row).collect();
-    if crate::host::find_program(crate::node::cmdline::program(architecture)).is_some() {
+    if crate::host::find_program(architecture.platform().qemu.program).is_some() {
         let words = match choose(&scene.state, AccelChoice::Auto, architecture, false)? {
             Accelerator::Kvm => ["ok".to_owned(), "KVM works".to_owned()],
             Accelerator::Tcg { why, .. } => ["slow".to_owned(), format!("TCG: {why}")],

@@ -57,7 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status { json } => status::run(&context, json).await,
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
         Command::Config { flags } => config::run(&context, &flags),
-        Command::Doctor { fix } => doctor::run(&context, fix),
+        Command::Doctor { fix, arch } => doctor::run(&context, fix, arch),
         Command::Image { command } => image::run(&context, command),
         Command::Keeper { name, folder } => {
             let dir = context.state.cluster(&name);

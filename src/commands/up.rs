@@ -11,7 +11,7 @@ use kvmc_netns::Links;
 use super::Scene;
 use crate::cli::{Flags, StartFlags};
 use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
-use crate::host::{self, Accelerator, Finding, Needs, Room, architecture, choose, cores};
+use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
 use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
@@ -84,12 +84,6 @@ async fn bring_up(
     dry_run: bool,
 ) -> Result<ExitCode> {
     let began = Instant::now();
-    if Some(spec.architecture) != architecture() {
-        bail!(
-            "architecture: {} guests are not yet possible on this host",
-            spec.architecture
-        );
-    }
     if let Some(record) = &existing {
         cluster::check_namespace(record)?;
     }

@@ -8,11 +8,11 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::Architecture;
+use kvmc_images::{Architecture, Probe};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::node::{boot_id, cmdline::program};
+use crate::node::boot_id;
 use crate::spec::AccelChoice;
 use crate::state::{State, private_dir, read_json, replace_json};
 
@@ -35,6 +35,15 @@ impl Accelerator {
         matches!(self, Self::Kvm)
     }
 
+    /// The `-cpu` of a guest.
+    pub(crate) const fn cpu(&self, guest: Architecture) -> &'static str {
+        let qemu = &guest.platform().qemu;
+        match self {
+            Self::Kvm => qemu.cpu,
+            Self::Tcg { .. } => qemu.emulated_cpu,
+        }
+    }
+
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Kvm => "KVM",
@@ -46,17 +55,6 @@ impl Accelerator {
 /// The host's cores that this process may use.
 pub(crate) fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
-}
-
-/// The architecture this program was built for.
-pub(crate) const fn architecture() -> Option<Architecture> {
-    if cfg!(target_arch = "x86_64") {
-        Some(Architecture::Amd64)
-    } else if cfg!(target_arch = "aarch64") {
-        Some(Architecture::Arm64)
-    } else {
-        None
-    }
 }
 
 /// The group of `/dev/kvm`, when it is not open to everybody: the one group that a node's QEMU then
@@ -123,14 +121,17 @@ pub(crate) fn choose(
 }
 
 fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Option<WhyNot> {
-    if architecture() != Some(guest) {
-        return Some(format!("a guest of {guest} is emulated on this host").into());
+    if guest.is_foreign() {
+        return Some(format!("{guest} guests, on a host of another architecture").into());
     }
     if !Path::new("/dev/kvm").exists() {
         let why = "/dev/kvm is not there; load kvm_intel or kvm_amd, or enable virtualization in the firmware";
         return Some(why.to_owned().into());
     }
-    let key = (boot_id().unwrap_or_default(), qemu_key(program(guest)));
+    let key = (
+        boot_id().unwrap_or_default(),
+        qemu_key(guest.platform().qemu.program),
+    );
     let path = state.accel_cache();
     if let Ok(Some(cached)) = read_json::<Cached>(&path)
         && (&cached.boot_id, &cached.qemu) == (&key.0, &key.1)
@@ -163,31 +164,22 @@ fn qemu_key(program: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Runs a firmware of three instructions under KVM with the CPU model that nodes get, and waits for
+/// Runs a firmware of a few instructions under KVM with the CPU model that nodes get, and waits for
 /// it to end QEMU with the agreed status; returns why it did not.
 ///
 /// # Errors
 /// That QEMU could not be run.
 fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
     const LIMIT: Duration = Duration::from_secs(5);
-    let firmware = firmware().context("failed to write the probe")?;
-    let arguments: &[&str] = match guest {
-        Architecture::Amd64 => &[
-            "-machine",
-            "q35",
-            "-device",
-            "isa-debug-exit,iobase=0x501,iosize=1",
-        ],
-        // There is no such device on virt: that QEMU can set up the vcpu has to do.
-        Architecture::Arm64 => &["-machine", "virt,gic-version=max", "-S"],
-    };
+    let qemu = &guest.platform().qemu;
+    let firmware = firmware(&qemu.probe).context("failed to write the probe")?;
     #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
-    let mut child = Command::new(program(guest))
+    let mut child = Command::new(qemu.program)
         .args([
             "-accel",
             "kvm",
             "-cpu",
-            "host",
+            qemu.cpu,
             "-m",
             "16",
             "-nodefaults",
@@ -195,20 +187,16 @@ fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
         ])
         .args(["-display", "none", "-no-reboot", "-bios"])
         .arg(firmware.path())
-        .args(arguments)
+        .args(qemu.probe.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start {}", program(guest)))?;
+        .with_context(|| format!("failed to start {}", qemu.program))?;
     let until = Instant::now() + LIMIT;
-    let settled = Duration::from_millis(300);
     let status = loop {
         match child.try_wait().context("failed to wait for the probe")? {
             Some(status) => break Some(status),
-            None if guest == Architecture::Arm64 && Instant::now() + LIMIT > until + settled => {
-                break None;
-            }
             None if Instant::now() > until => break None,
             None => std::thread::sleep(Duration::from_millis(2)),
         }
@@ -221,9 +209,8 @@ fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
         .context("failed to wait for the probe")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let how = match status {
-        Some(status) if status.code() == Some(AGREED) => return Ok(None),
-        None if guest == Architecture::Arm64 => return Ok(None),
-        Some(status) => how_it_ended(status, &said, program(guest)),
+        Some(status) if status.code() == Some(qemu.probe.agreed) => return Ok(None),
+        Some(status) => how_it_ended(status, &said, qemu.program),
         None => format!("nothing for {} s", LIMIT.as_secs()),
     };
     let why = format!("/dev/kvm is there but a guest does not run: {how}");
@@ -246,15 +233,12 @@ fn how_it_ended(status: ExitStatus, said: &str, program: &str) -> String {
         .to_owned()
 }
 
-/// isa-debug-exit ends QEMU with `(value << 1) | 1`; its documentation in hw/misc/debugexit.c.
-const VALUE: u8 = 0x31;
-const AGREED: i32 = ((VALUE as i32) << 1) | 1;
-
-/// 64 KiB whose last 16 bytes are where an x86 begins: `mov dx, 0x501; mov al, VALUE; out dx, al; hlt`.
-fn firmware() -> Result<tempfile::NamedTempFile> {
-    let mut image = vec![0xf4_u8; 64 << 10];
-    let at = image.len() - 16;
-    image[at..at + 7].copy_from_slice(&[0xba, 0x01, 0x05, 0xb0, VALUE, 0xee, 0xf4]);
+/// 64 KiB of firmware with the probe's instructions.
+fn firmware(probe: &Probe) -> Result<tempfile::NamedTempFile> {
+    let mut image = vec![0_u8; 64 << 10];
+    if let Some(place) = image.get_mut(probe.offset..probe.offset + probe.code.len()) {
+        place.copy_from_slice(probe.code);
+    }
     let mut file = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
     file.write_all(&image)
         .context("failed to write a temporary file")?;
@@ -281,28 +265,48 @@ mod tests {
 
     #[test]
     fn the_probes_firmware_ends_an_emulated_qemu_with_the_agreed_status() {
-        if super::super::find_program("qemu-system-x86_64").is_none() {
-            println!("skipped: qemu-system-x86_64 is not installed");
-            return;
+        for guest in Architecture::ALL {
+            let qemu = &guest.platform().qemu;
+            if super::super::find_program(qemu.program).is_none() {
+                println!("skipped: {} is not installed", qemu.program);
+                continue;
+            }
+            let firmware = firmware(&qemu.probe).unwrap();
+            #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
+            let status = Command::new("timeout")
+                .args(["20", qemu.program, "-accel", "tcg", "-cpu", "max"])
+                .args(["-m", "16", "-nodefaults", "-display", "none", "-no-reboot"])
+                .args(qemu.probe.arguments)
+                .arg("-bios")
+                .arg(firmware.path())
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(qemu.probe.agreed), "{guest}");
         }
-        let firmware = firmware().unwrap();
-        #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
-        let status = Command::new("qemu-system-x86_64")
-            .args([
-                "-accel",
-                "tcg",
-                "-machine",
-                "q35",
-                "-m",
-                "16",
-                "-nodefaults",
-                "-display",
-                "none",
-            ])
-            .args(["-device", "isa-debug-exit,iobase=0x501,iosize=1", "-bios"])
-            .arg(firmware.path())
-            .status()
+    }
+
+    #[test]
+    fn a_foreign_guest_is_emulated_in_one_line_and_kvm_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().display().to_string();
+        let state = State::locate(|n| (n == "KVMC_STATE_DIR").then(|| path.clone()), true).unwrap();
+        let foreign = Architecture::ALL
+            .into_iter()
+            .find(|a| a.is_foreign())
             .unwrap();
-        assert_eq!(status.code(), Some(AGREED));
+        let Accelerator::Tcg { why, said } =
+            choose(&state, AccelChoice::Auto, foreign, true).unwrap()
+        else {
+            panic!("KVM for another architecture")
+        };
+        assert_eq!(
+            why,
+            format!("{foreign} guests, on a host of another architecture")
+        );
+        assert_eq!(said, "");
+        let error = choose(&state, AccelChoice::Kvm, foreign, true).unwrap_err();
+        assert_eq!(error.to_string().lines().count(), 1);
+        // No probe ran, so nothing is remembered.
+        assert!(!state.accel_cache().exists());
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 use kvmc_images::Architecture;
 
-use super::find_program;
-use crate::node::{TB_SIZE, cmdline::program};
+use super::{binfmt, find_program};
+use crate::node::TB_SIZE;
 use crate::spec::approximate;
 
 /// What one check found.
@@ -56,12 +56,9 @@ const QEMU_OVERHEAD: u64 = 48 << 20;
 
 /// Programs, devices and rights: what does not depend on the cluster.
 pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
-    let qemu_package = match needs.architecture {
-        Architecture::Amd64 => "qemu-system-x86",
-        Architecture::Arm64 => "qemu-system-arm",
-    };
+    let qemu = &needs.architecture.platform().qemu;
     let mut checks = vec![
-        has_program("QEMU", program(needs.architecture), qemu_package),
+        has_program("QEMU", qemu.program, qemu.package),
         has_program("nft", "nft", "nftables"),
         has_program("ssh", "ssh", "openssh-client"),
     ];
@@ -69,6 +66,9 @@ pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
         checks.push(has_program("mmdebstrap", "mmdebstrap", "mmdebstrap"));
         checks.push(has_program("mke2fs", "mke2fs", "e2fsprogs"));
         checks.push(has_program("qemu-img", "qemu-img", "qemu-utils"));
+        if needs.architecture.is_foreign() {
+            checks.extend(binfmt::checks(needs.architecture));
+        }
     }
     checks.push(device("tun", "/dev/net/tun", "modprobe tun"));
     checks.push(rights());
@@ -90,7 +90,7 @@ pub(crate) fn run(needs: &Needs, room: Room, state_root: &Path) -> Result<Vec<Ch
     Ok(checks)
 }
 
-fn has_program(name: &'static str, program: &str, package: &'static str) -> Check {
+pub(super) fn has_program(name: &'static str, program: &str, package: &'static str) -> Check {
     let finding = match find_program(program) {
         Some(path) => Finding::Fine(path.display().to_string()),
         None => Finding::Missing {

@@ -1,12 +1,14 @@
 //! What the host has and lacks: named checks, each with its cure; and which accelerator works.
 
 mod accel;
+mod binfmt;
 mod checks;
 mod packages;
 
 use std::path::PathBuf;
 
-pub(crate) use accel::{Accelerator, architecture, choose, cores, kvm_group};
+pub(crate) use accel::{Accelerator, choose, cores, kvm_group};
+pub(crate) use binfmt::register as register_binfmt;
 pub(crate) use checks::{Check, Finding, Needs, Room, basics, run as run_checks};
 pub(crate) use packages::install;
 

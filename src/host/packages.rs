@@ -21,6 +21,8 @@ fn name_for(manager: &str, debian: &str) -> String {
         ("dnf", "qemu-system-arm") => "qemu-system-aarch64-core",
         ("dnf", "qemu-utils") => "qemu-img",
         ("dnf", "openssh-client") => "openssh-clients",
+        ("zypper", "qemu-system-arm") => "qemu-arm",
+        ("zypper", "qemu-user-static") => "qemu-linux-user",
         ("pacman", "qemu-system-x86") => "qemu-system-x86",
         ("pacman", "qemu-system-arm") => "qemu-system-aarch64",
         ("pacman", "qemu-utils") => "qemu-img",

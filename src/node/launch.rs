@@ -8,13 +8,11 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kvmc_images::{Architecture, Image, kernel_command_line, qcow2};
+use kvmc_images::{Image, kernel_command_line, qcow2};
 use kvmc_netns::MacAddr;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::cmdline::{
-    Accel, CommandLine, Cpu, Device, Kernel, Machine, MachineType, Memory, NetBackend, Smp, program,
-};
+use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, NetBackend, Smp};
 use super::process::{Credentials, Passed, Running, spawn};
 use crate::host::{Accelerator, cores, kvm_group};
 use crate::spec::Bytes;
@@ -24,7 +22,8 @@ use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace_json};
 pub(crate) const TB_SIZE: u32 = 256;
 /// The port that the guest agent answers on.
 const AGENT_PORT: &str = "org.kvmc.agent.0";
-/// Of a kernel that is never started, only its header is read (Linux's x86 boot protocol).
+/// Of a kernel that is never started, only its header is read (Linux's boot protocols of x86 and
+/// arm64), so long as it is not packed as a whole.
 const KERNEL_HEAD: u64 = 64 << 10;
 /// The card of a machine that is to be frozen; nothing is ever sent from it.
 const TEMPLATE_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 0xfe]);
@@ -123,6 +122,7 @@ impl Parts<'_> {
         let mut passed = Passed::default();
         let mut line = CommandLine::new(self.name, self.uuid);
         let architecture = self.image.recipe.architecture;
+        let platform = architecture.platform();
         let is_woken = matches!(self.source, Source::Wake(_));
         let memory_backend = match self.source {
             Source::Boot => None,
@@ -130,31 +130,23 @@ impl Parts<'_> {
             Source::Wake(file) => Some((passed.pass(file), false)),
         };
         line.add(&Machine {
-            kind: match architecture {
-                Architecture::Amd64 => MachineType::Q35,
-                Architecture::Arm64 => MachineType::Virt,
-            },
+            kind: platform.qemu.machine,
             has_backend: memory_backend.is_some(),
         });
         if let Some((fd, share)) = memory_backend {
             line.add_memory_backend(fd, self.ram.0, share);
         }
-        if self.accelerator.is_kvm() {
-            line.add(&Accel::Kvm);
-            line.add(&Cpu("host"));
+        line.add(&if self.accelerator.is_kvm() {
+            Accel::Kvm
         } else {
-            line.add(&Accel::Tcg { tb_size: TB_SIZE });
-            line.add(&Cpu(match architecture {
-                // What is costly to emulate and protects nothing here: a tenth of a start.
-                Architecture::Amd64 => "max,la57=off,smap=off,smep=off,pku=off",
-                Architecture::Arm64 => "max",
-            }));
-        }
+            Accel::Tcg { tb_size: TB_SIZE }
+        });
+        line.add(&Cpu(self.accelerator.cpu(architecture)));
         line.add(&Smp { cpus: self.vcpus });
         line.add(&Memory {
             size: self.ram.as_mib(),
         });
-        let kernel = if is_woken && architecture == Architecture::Amd64 {
+        let kernel = if is_woken {
             head(&self.image.kernel)?
         } else {
             read_only(&self.image.kernel)?
@@ -178,7 +170,7 @@ impl Parts<'_> {
         }
         line.add_rng();
         line.add_panic_notifier();
-        if architecture == Architecture::Amd64 {
+        if platform.has_vmgenid {
             // Tells the guest's kernel that it is a copy: it makes new random numbers then.
             let guid = if unsafe_no_reseed() {
                 TEMPLATE_GUID
@@ -249,7 +241,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let (args, passed) = parts.assemble()?;
     let log = create_log(&dir.qemu_log())?;
     let who = credentials(node.uid, accelerator);
-    let program = program(image.recipe.architecture);
+    let program = image.recipe.architecture.platform().qemu.program;
     let running = spawn(program, &args, passed, who, log, &node.uuid)?;
     replace_json(&dir.process(), &running.identity, 0o600)?;
     Ok(running)

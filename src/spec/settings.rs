@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kvmc_images::Architecture;
+
 /// One setting. The order here is the order in which `kvmc config` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
@@ -149,7 +151,11 @@ impl Key {
     const fn default(self) -> &'static str {
         match self {
             Self::Cluster | Self::Bridge => "k80",
-            Self::Architecture => "amd64",
+            // What the host runs without emulation.
+            Self::Architecture => match Architecture::host() {
+                Some(Architecture::Arm64) => "arm64",
+                _ => "amd64",
+            },
             Self::Accel => "auto",
             Self::Masters | Self::Workers => "3",
             Self::LoadBalancers => "1",

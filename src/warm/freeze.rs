@@ -14,7 +14,7 @@ use super::memory::Memory;
 use super::shape::Shape;
 use super::store::{Frozen, Store};
 use crate::host::Accelerator;
-use crate::node::cmdline::{NETDEV, program};
+use crate::node::cmdline::NETDEV;
 use crate::node::{
     Credentials, Nic, Parts, Running, Source, create_log, credentials, disks, identity, listen,
     spawn,
@@ -127,7 +127,7 @@ fn start(
         ..credentials(identity::uid(dir, 0), accelerator)
     };
     let log = create_log(&dir.join("qemu.log"))?;
-    let program = program(image.recipe.architecture);
+    let program = image.recipe.architecture.platform().qemu.program;
     Ok(Machine(spawn(program, &args, passed, who, log, &uuid)?))
 }
 

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::Accelerator;
-use crate::node::cmdline::program;
 use crate::node::identity::hex;
 use crate::spec::Bytes;
 
@@ -26,6 +25,8 @@ pub(crate) struct Shape {
     /// The QEMU binary: path, size, time of change, for a state fits the QEMU that wrote it.
     qemu: String,
     accelerator: String,
+    machine: String,
+    cpu: String,
     /// The processor that `-cpu host` or `max` comes to here.
     processor: String,
     pub(crate) vcpus: u32,
@@ -45,12 +46,15 @@ impl Shape {
         ram: Bytes,
     ) -> Result<Self> {
         let architecture = image.recipe.architecture;
+        let platform = &architecture.platform().qemu;
         Ok(Self {
             revision: REVISION,
             image: image.id.clone(),
             architecture: architecture.to_string(),
-            qemu: qemu(program(architecture))?,
+            qemu: qemu(platform.program)?,
             accelerator: accelerator.name().to_owned(),
+            machine: platform.machine.to_owned(),
+            cpu: accelerator.cpu(architecture).to_owned(),
             processor: processor(),
             vcpus,
             ram,

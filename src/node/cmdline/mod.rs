@@ -12,11 +12,10 @@ mod switches;
 
 use std::os::fd::RawFd;
 
-use kvmc_images::Architecture;
 use kvmc_netns::MacAddr;
 pub(crate) use switches::{
-    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Kernel, Machine, MachineType, Memory, Mon, Name,
-    NetBackend, Netdev, Object, Sandbox, Serial, Smp, Switch, Uuid,
+    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Kernel, Machine, Memory, Mon, Name, NetBackend,
+    Netdev, Object, Sandbox, Serial, Smp, Switch, Uuid,
 };
 
 /// The node name of a disk's writable image, as `block_resize` knows it.
@@ -168,14 +167,6 @@ impl CommandLine {
 
     pub(crate) fn build(self) -> Vec<String> {
         self.args
-    }
-}
-
-/// The program that emulates `architecture`.
-pub(crate) const fn program(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::Amd64 => "qemu-system-x86_64",
-        Architecture::Arm64 => "qemu-system-aarch64",
     }
 }
 

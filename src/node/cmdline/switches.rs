@@ -59,18 +59,10 @@ impl Switch for Sandbox {
 /// `-machine`
 #[derive(Debug)]
 pub(crate) struct Machine {
-    pub(crate) kind: MachineType,
+    /// The machine with its own keys.
+    pub(crate) kind: &'static str,
     /// Its memory is the object [`RAM`].
     pub(crate) has_backend: bool,
-}
-
-/// The machines that nodes are.
-#[derive(Debug)]
-pub(crate) enum MachineType {
-    /// amd64
-    Q35,
-    /// arm64
-    Virt,
 }
 
 /// The id of a memory backend.
@@ -81,11 +73,7 @@ impl Switch for Machine {
         "-machine"
     }
     fn value(&self) -> String {
-        let mut value = match self.kind {
-            MachineType::Q35 => "q35,usb=off,vmport=off,smm=off,graphics=off,dump-guest-core=off",
-            MachineType::Virt => "virt,usb=off,gic-version=max,dump-guest-core=off",
-        }
-        .to_owned();
+        let mut value = self.kind.to_owned();
         if self.has_backend {
             value.push_str(",memory-backend=");
             value.push_str(RAM);

@@ -1,0 +1,52 @@
+//! AArch64.
+
+use super::{Platform, Probe, Qemu, Uefi};
+
+pub(super) const PLATFORM: Platform = Platform {
+    name: "arm64",
+    machine: "aarch64",
+    elf_machine: 183,
+    // mov x8, #93; mov x0, #42; svc #0
+    exit_42: &[
+        0xa8, 0x0b, 0x80, 0xd2, 0x40, 0x05, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4,
+    ],
+    kernel_package: "linux-image-cloud-arm64",
+    console: "ttyAMA0",
+    emulated_words: &[],
+    has_vmgenid: false,
+    qemu: Qemu {
+        program: "qemu-system-aarch64",
+        package: "qemu-system-arm",
+        machine: "virt,usb=off,gic-version=max,dump-guest-core=off",
+        cpu: "host",
+        emulated_cpu: "max",
+        user_program: "qemu-aarch64-static",
+        probe: Probe {
+            // PSCI's SYSTEM_OFF: movz w0, #0x8400, lsl #16; movk w0, #8; hvc #0; b .
+            code: &[
+                0x00, 0x80, 0xb0, 0x52, 0x00, 0x01, 0x80, 0x72, 0x02, 0x00, 0x00, 0xd4, 0x00, 0x00,
+                0x00, 0x14,
+            ],
+            offset: 0,
+            arguments: &["-machine", "virt,gic-version=max"],
+            agreed: 0,
+        },
+    },
+    uefi: Uefi {
+        package: "qemu-efi-aarch64",
+        images: &[
+            (
+                "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+                "/usr/share/AAVMF/AAVMF_VARS.fd",
+            ),
+            (
+                "/usr/share/AAVMF/AAVMF_CODE.fd",
+                "/usr/share/AAVMF/AAVMF_VARS.fd",
+            ),
+            (
+                "/usr/share/edk2/aarch64/QEMU_EFI-pflash.raw",
+                "/usr/share/edk2/aarch64/vars-template-pflash.raw",
+            ),
+        ],
+    },
+};
