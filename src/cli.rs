@@ -200,6 +200,18 @@ pub(crate) struct Flags {
     /// amd64 or arm64 [default: amd64]
     #[arg(long, value_name = "ARCH", alias = "cpu-architecture")]
     arch: Option<String>,
+    /// Image of the nodes: a name, a file or an address [default: a template built here]
+    #[arg(long, value_name = "NAME|PATH|URL")]
+    image: Option<String>,
+    /// Image of the masters, where it is another
+    #[arg(long, value_name = "NAME|PATH|URL")]
+    master_image: Option<String>,
+    /// Image of the workers
+    #[arg(long, value_name = "NAME|PATH|URL")]
+    worker_image: Option<String>,
+    /// Image of the load balancers
+    #[arg(long, value_name = "NAME|PATH|URL", alias = "load-balancer-image")]
+    lbl_image: Option<String>,
     /// Debian suite of the template [default: trixie]
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -246,6 +258,10 @@ impl Flags {
             (Key::Forward, &forwards),
             (Key::Accel, &self.accel),
             (Key::Architecture, &self.arch),
+            (Key::Image, &self.image),
+            (Key::MasterImage, &self.master_image),
+            (Key::WorkerImage, &self.worker_image),
+            (Key::LblImage, &self.lbl_image),
             (Key::Suite, &self.suite),
             (Key::Mirror, &self.mirror),
             (Key::Packages, &packages),

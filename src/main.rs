@@ -6,6 +6,7 @@ mod cli;
 mod cluster;
 mod commands;
 mod host;
+mod image;
 mod keeper;
 mod node;
 mod output;

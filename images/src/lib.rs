@@ -5,21 +5,25 @@
 //!   lock                        flock: one build at a time
 //!   .build-…                    a build under way; removed when its builder is gone
 //!   <digest>/                   named by what it contains
-//!     disk.qcow2 vmlinuz initrd   0444
-//!     image.json                recipe, digests, sizes
+//!     disk.qcow2 vmlinuz initrd   0444; only the disk where firmware boots it
+//!     image.json                what it is, where it is from, digests
+//!   tags/<name>@<architecture>  the digest that a name stands for
 //! ```
 
 mod architecture;
 mod build;
 mod error;
 mod exec;
+mod image;
 mod initrd;
 pub mod qcow2;
 mod recipe;
 mod store;
+mod tags;
 mod tree;
 
 pub use architecture::{Architecture, Platform, Probe, Qemu, Uefi, kernel_command_line};
 pub use error::ImageError;
+pub use image::{Boot, Guest, Image, Origin};
 pub use recipe::Recipe;
-pub use store::{Image, Store};
+pub use store::Store;

@@ -5,60 +5,35 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{ImageError, Recipe, build, qcow2};
+use crate::image::{DISK, Meta};
+use crate::tags::Tags;
+use crate::{Architecture, Image, ImageError, Recipe, build, qcow2};
 
-/// The files whose digests make an image's name.
-const FILES: [&str; 3] = ["disk.qcow2", "vmlinuz", "initrd"];
 /// Hex digits of a digest that stand for the image.
 const ID_LENGTH: usize = 32;
 const BUILD: &str = ".build-";
+/// Digits of a digest that are enough to name an image.
+const SHORTEST_ID: usize = 6;
+/// Layers that an image can have.
+const DEEPEST: usize = 32;
 
 /// A folder of images.
 #[derive(Debug, Clone)]
 pub struct Store {
     images: PathBuf,
-}
-
-/// A template.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Digest of its content.
-    pub id: String,
-    /// Name for people.
-    pub name: String,
-    /// What it was built from.
-    pub recipe: Recipe,
-    /// Its folder.
-    pub directory: PathBuf,
-    /// The root disk, qcow2.
-    pub disk: PathBuf,
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// The initrd.
-    pub initrd: PathBuf,
-    /// Size of its disk as a guest sees it, in bytes.
-    pub virtual_size: u64,
-    digests: Vec<String>,
-}
-
-/// `image.json`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Meta {
-    format: u32,
-    key: String,
-    recipe: Recipe,
-    digests: Vec<String>,
+    tags: Tags,
 }
 
 impl Store {
     /// The store below a state folder, which need not be there yet.
     #[must_use]
     pub fn open(root: &Path) -> Self {
+        let images = root.join("images");
         Self {
-            images: root.join("images"),
+            tags: Tags::open(&images),
+            images,
         }
     }
 
@@ -69,7 +44,7 @@ impl Store {
     pub fn find(&self, recipe: &Recipe) -> Result<Option<Image>, ImageError> {
         let key = recipe.key();
         for id in self.ids()? {
-            if self.meta(&id)?.key == key {
+            if self.meta(&id)?.key.as_ref() == Some(&key) {
                 return self.get(&id).map(Some);
             }
         }
@@ -83,20 +58,93 @@ impl Store {
     pub fn get(&self, id: &str) -> Result<Image, ImageError> {
         let meta = self.meta(id)?;
         let directory = self.images.join(id);
-        let [disk, kernel, initrd] = FILES.map(|name| directory.join(name));
-        let virtual_size = qcow2::inspect(&disk)?.virtual_size;
-        let name = meta.recipe.name();
+        let layers = self.layers(id, &meta)?;
+        let virtual_size = qcow2::inspect(&directory.join(DISK))?.virtual_size;
         Ok(Image {
             id: id.to_owned(),
-            name,
-            recipe: meta.recipe,
+            name: meta.name,
+            architecture: meta.architecture,
+            boot: meta.boot,
+            guest: meta.guest,
+            origin: meta.origin,
+            parent: meta.parent,
+            created: meta.created,
             directory,
-            disk,
-            kernel,
-            initrd,
+            layers,
             virtual_size,
             digests: meta.digests,
         })
+    }
+
+    /// The disks that an image is made of, its own first.
+    fn layers(&self, id: &str, meta: &Meta) -> Result<Vec<PathBuf>, ImageError> {
+        let mut layers = vec![self.images.join(id).join(DISK)];
+        let mut below = meta.parent.clone();
+        while let Some(parent) = below {
+            let path = self.images.join(&parent).join(DISK);
+            // Parents are there before their children, so no chain of true digests is a ring.
+            if layers.contains(&path) || layers.len() > DEEPEST {
+                return Err(ImageError::Unfit {
+                    path,
+                    why: format!("is below itself, or more than {DEEPEST} deep"),
+                });
+            }
+            layers.push(path);
+            below = self.meta(&parent)?.parent;
+        }
+        Ok(layers)
+    }
+
+    /// The image that `name` means: a tag, a digest or the beginning of one (6 digits or more), or the
+    /// name of one that was built.
+    ///
+    /// # Errors
+    /// More than one that it could mean, or one that cannot be read.
+    pub fn named(
+        &self,
+        name: &str,
+        architecture: Architecture,
+    ) -> Result<Option<Image>, ImageError> {
+        let ids = self.ids()?;
+        if let Some(id) = self.tags.get(name, architecture)
+            && ids.contains(&id)
+        {
+            return self.get(&id).map(Some);
+        }
+        let mut found = Vec::new();
+        for id in ids {
+            let begins = name.len() >= SHORTEST_ID && id.starts_with(name);
+            let meta = self.meta(&id)?;
+            if meta.architecture == architecture && (begins || meta.name == name) {
+                found.push((meta.created, id));
+            }
+        }
+        let by_id = found.iter().filter(|(_, id)| id.starts_with(name)).count();
+        if by_id > 1 {
+            return Err(ImageError::Recipe {
+                what: format!("`{name}` is the beginning of {by_id} images; write more of it"),
+            });
+        }
+        // Built twice, by different kvmc: the later one.
+        found.sort();
+        found.last().map(|(_, id)| self.get(id)).transpose()
+    }
+
+    /// Lets a name stand for an image.
+    ///
+    /// # Errors
+    /// A name that is none, or the system's.
+    pub fn tag(&self, image: &Image, name: &str) -> Result<(), ImageError> {
+        self.tags.set(name, image.architecture, &image.id)
+    }
+
+    /// The names that stand for an image.
+    #[must_use]
+    pub fn tags(&self, id: &str) -> Vec<String> {
+        let all = self.tags.all().into_iter();
+        all.filter(|(_, tagged)| tagged == id)
+            .map(|((name, _), _)| name)
+            .collect()
     }
 
     /// All images.
@@ -133,18 +181,22 @@ impl Store {
                 self.images.display()
             )))?;
         build::build(recipe, work.path(), say)?;
-        let digests = FILES
-            .iter()
-            .map(|name| digest(&work.path().join(name)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let all = hex(&Sha256::digest(digests.join(" ")));
+        self.admit(work, Meta::built(recipe))
+    }
+
+    /// Makes a folder with an image's files an image of the store, under its digest; one that is there
+    /// already is taken instead.
+    fn admit(&self, work: tempfile::TempDir, mut meta: Meta) -> Result<Image, ImageError> {
+        let files = Meta::files(meta.boot);
+        let mut all = Vec::new();
+        for name in files {
+            let digest = digest(&work.path().join(name))?;
+            all.push(digest.clone());
+            meta.digests.insert((*name).to_owned(), digest);
+        }
+        all.extend(meta.parent.clone());
+        let all = hex(&Sha256::digest(all.join(" ")));
         let id = all.get(..ID_LENGTH).unwrap_or(&all).to_owned();
-        let meta = Meta {
-            format: 1,
-            key: recipe.key(),
-            recipe: recipe.clone(),
-            digests,
-        };
         let text = serde_json::to_vec_pretty(&meta).unwrap_or_default();
         fs_err::write(work.path().join("image.json"), text)?;
         File::open(work.path().join("image.json"))?.sync_all()?;
@@ -152,7 +204,11 @@ impl Store {
             work.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
-        fs_err::rename(work.keep(), self.images.join(&id))?;
+        let to = self.images.join(&id);
+        if to.exists() {
+            return self.get(&id);
+        }
+        fs_err::rename(work.keep(), &to)?;
         File::open(&self.images)?.sync_all()?;
         self.get(&id)
     }
@@ -162,7 +218,7 @@ impl Store {
     /// # Errors
     /// The file that is not what was built.
     pub fn verify(&self, image: &Image) -> Result<(), ImageError> {
-        for (name, expected) in FILES.iter().zip(&image.digests) {
+        for (name, expected) in &image.digests {
             let path = image.directory.join(name);
             let found = digest(&path)?;
             if &found != expected {
@@ -181,6 +237,7 @@ impl Store {
     /// # Errors
     /// The system's.
     pub fn remove(&self, id: &str) -> Result<(), ImageError> {
+        self.tags.forget(id);
         match fs_err::remove_dir_all(self.images.join(id)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
             _ => Ok(()),
@@ -229,10 +286,7 @@ impl Store {
     fn meta(&self, id: &str) -> Result<Meta, ImageError> {
         let path = self.images.join(id).join("image.json");
         let bytes = fs_err::read(&path)?;
-        serde_json::from_slice(&bytes).map_err(|e| ImageError::Unfit {
-            path,
-            why: format!("is damaged: {e}"),
-        })
+        Meta::parse(&path, &bytes)
     }
 }
 

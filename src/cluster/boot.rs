@@ -36,7 +36,7 @@ pub(super) async fn boot(
     timeout: Duration,
 ) -> Result<Vec<(String, String)>> {
     let Ground {
-        image,
+        images,
         warm,
         dir,
         links,
@@ -55,7 +55,7 @@ pub(super) async fn boot(
         let one = One {
             name: name.clone(),
             record: record.clone(),
-            image: image.clone(),
+            image: images.of(record, record.node(name)?)?.clone(),
             warm: warm.clone(),
             dir: dir.clone(),
             links: links.clone(),

@@ -1,19 +1,24 @@
 //! From a spec to the record of a cluster: every node with all that it keeps for life.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use kvmc_images::Guest;
 use kvmc_netns::{Links, MacAddr};
 
 use super::network::{self, tap_name};
 use crate::host::Accelerator;
+use crate::image::Pick;
 use crate::node::identity::{mac, random_id, uid, uuid};
-use crate::spec::{ClusterSpec, Forward};
+use crate::spec::{ClusterSpec, Forward, Role};
 use crate::state::{
     ClusterDir, ClusterRecord, FORMAT, NetworkRecord, NicRecord, NodeRecord, Phase,
 };
+
+/// The image of each role's new nodes.
+type Picks = BTreeMap<Role, Pick>;
 
 /// The record of a new cluster, or of one that grows.
 ///
@@ -21,7 +26,7 @@ use crate::state::{
 /// A change that a cluster cannot make while it is there.
 pub(crate) async fn design(
     spec: ClusterSpec,
-    image: String,
+    picks: &Picks,
     accelerator: Accelerator,
     project: PathBuf,
     dir: &ClusterDir,
@@ -43,7 +48,7 @@ pub(crate) async fn design(
     let nodes = existing.map(|r| r.nodes.clone()).unwrap_or_default();
     let mut record = compose(
         spec,
-        image,
+        picks,
         accelerator,
         project,
         networks,
@@ -52,6 +57,7 @@ pub(crate) async fn design(
     )?;
     if let Some(existing) = existing {
         record.forwards = forwards(existing, &record.spec)?;
+        record.image.clone_from(&existing.image);
         record.generation = existing.generation;
         record.phase = existing.phase;
     }
@@ -90,7 +96,7 @@ fn forwards(existing: &ClusterRecord, spec: &ClusterSpec) -> Result<Vec<Forward>
 /// The pure part.
 pub(super) fn compose(
     spec: ClusterSpec,
-    image: String,
+    picks: &Picks,
     accelerator: Accelerator,
     project: PathBuf,
     networks: Vec<NetworkRecord>,
@@ -98,6 +104,10 @@ pub(super) fn compose(
     existing: &[NodeRecord],
 ) -> Result<ClusterRecord> {
     let wanted = spec.node_names();
+    let image = picks
+        .get(&Role::Master)
+        .map(|p| p.id.clone())
+        .unwrap_or_default();
     if let Some(gone) = existing
         .iter()
         .find(|n| !wanted.iter().any(|(name, _)| *name == n.name))
@@ -123,6 +133,9 @@ pub(super) fn compose(
             .map(|n| uid(dir, n))
             .find(|u| !uids.contains(u))
             .with_context(|| format!("no identity is left for {name}"))?;
+        let pick = picks
+            .get(&role)
+            .with_context(|| format!("no image was found for {name}"))?;
         uids.insert(uid);
         let mut more_nics = networks
             .iter()
@@ -143,6 +156,8 @@ pub(super) fn compose(
             ram: spec.role(role).ram,
             disk: spec.disk,
             more_nics: more_nics.into(),
+            image: (pick.id != image).then(|| pick.id.clone()),
+            seeded: pick.guest == Guest::CloudInit,
             frozen: None,
             name,
         });

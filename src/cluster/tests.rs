@@ -35,13 +35,21 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
     let networks = super::networks::beside(network, &spec);
     super::record::compose(
         spec,
-        "0".repeat(32),
+        &picks(),
         accelerator,
         "/project".into(),
         networks,
         std::path::Path::new("/s"),
         &[],
     )
+}
+
+fn picks() -> std::collections::BTreeMap<crate::spec::Role, crate::image::Pick> {
+    let pick = crate::image::Pick {
+        id: "0".repeat(32),
+        guest: kvmc_images::Guest::Agent,
+    };
+    crate::spec::Role::ALL.map(|r| (r, pick.clone())).into()
 }
 
 pub(crate) fn secrets() -> Secrets {
@@ -88,7 +96,7 @@ fn a_node_keeps_what_it_has_when_others_join() {
     spec.masters.count += 1;
     let next = super::record::compose(
         spec,
-        first.image.clone(),
+        &picks(),
         first.accelerator.clone(),
         first.project.clone(),
         first.networks().cloned().collect(),

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::Image;
 use kvmc_netns::Links;
 
 use super::undo::Undo;
 use super::warm::Warm;
 use super::{Interrupt, Progress, artifacts, boot, network};
+use crate::image::Images;
 use crate::keeper::Keeper;
 use crate::node::{Identity, KeyPool, Secrets, clone_disk};
 use crate::plan::{Seen, Step, plan};
@@ -40,21 +40,24 @@ pub(crate) enum Upped {
 pub(crate) async fn preflight(
     record: &ClusterRecord,
     dir: &ClusterDir,
-    image: Option<&Image>,
+    images: &Images,
     existing: Option<&ClusterRecord>,
     links: &Links,
 ) -> Result<()> {
     dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
-    if let Some(image) = image
-        && let Some(small) = record.nodes.iter().find(|n| n.disk.0 < image.virtual_size)
-    {
-        bail!(
-            "disk: {} for {} is smaller than the template {} ({} MiB); ask for more with --disk",
-            small.disk,
-            small.name,
-            image.name,
-            image.virtual_size >> 20
-        );
+    for node in &record.nodes {
+        // One that is still to be made is looked at when it is there.
+        if let Ok(image) = images.of(record, node)
+            && node.disk.0 < image.virtual_size
+        {
+            bail!(
+                "disk: {} for {} is smaller than its image {} ({} MiB); ask for more with --disk",
+                node.disk,
+                node.name,
+                image.name,
+                image.virtual_size.div_ceil(1 << 20)
+            );
+        }
     }
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
     let ours = match links.find(&record.network.bridge).await? {
@@ -134,7 +137,7 @@ pub(crate) struct Work<'a> {
 /// What a cluster is built with and on.
 #[derive(Clone, Copy)]
 pub(crate) struct Ground<'a> {
-    pub(crate) image: &'a Image,
+    pub(crate) images: &'a Images,
     /// The frozen machines that nodes wake from.
     pub(crate) warm: &'a Warm,
     pub(crate) keys: &'a KeyPool,
@@ -229,7 +232,7 @@ async fn carry_out(
     undo: &mut Undo,
 ) -> Result<()> {
     let Ground {
-        image,
+        images,
         warm,
         keys,
         dir,
@@ -278,8 +281,11 @@ async fn carry_out(
         }
         Step::CloneDisk { node } => {
             let node_record = record.node(node)?;
+            let image = images.of(record, node_record)?;
             let backing = warm.store.backing(node_record, image);
-            let nearest = backing.first().unwrap_or(&image.disk);
+            let nearest = backing
+                .first()
+                .with_context(|| format!("the image {} has no disk", image.name))?;
             let wakes = node_record
                 .frozen
                 .as_deref()

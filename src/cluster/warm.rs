@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::Progress;
 use crate::host::{Accelerator, cores};
+use crate::image::Images;
 use crate::node::{KeyPool, fill_keys, unsafe_no_reseed, vcpus};
 use crate::spec::Bytes;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord};
@@ -20,8 +21,8 @@ pub(crate) struct Warm {
     pub(crate) store: Store,
     /// By the frozen machine's id.
     memories: BTreeMap<String, Rc<Memory>>,
-    /// Ids by RAM, vcpus and disk of the nodes that wake.
-    by_shape: BTreeMap<(Bytes, u32, Bytes), String>,
+    /// Ids by image, RAM, vcpus and disk of the nodes that wake.
+    by_shape: BTreeMap<(String, Bytes, u32, Bytes), String>,
 }
 
 impl Warm {
@@ -40,17 +41,21 @@ impl Warm {
 
     fn insert(&mut self, disk: Bytes, frozen: &Frozen, memory: Memory) {
         let shape = frozen.shape();
-        self.by_shape
-            .insert((shape.ram, shape.vcpus, disk), frozen.id.clone());
+        self.by_shape.insert(
+            (shape.image.clone(), shape.ram, shape.vcpus, disk),
+            frozen.id.clone(),
+        );
         self.memories.insert(frozen.id.clone(), Rc::new(memory));
     }
 
     /// Gives each node that is new the frozen machine that it will lie on.
     pub(crate) fn assign(&self, record: &mut ClusterRecord, existing: Option<&ClusterRecord>) {
         let accelerator = record.accelerator.clone();
+        let cluster_image = record.image.clone();
         for node in &mut record.nodes {
             if existing.is_none_or(|r| r.node(&node.name).is_err()) {
-                let shape = (node.ram, vcpus(node.vcpus, &accelerator), node.disk);
+                let image = node.image.as_ref().unwrap_or(&cluster_image).clone();
+                let shape = (image, node.ram, vcpus(node.vcpus, &accelerator), node.disk);
                 node.frozen = self.by_shape.get(&shape).cloned();
             }
         }
@@ -58,19 +63,26 @@ impl Warm {
 }
 
 /// The shapes of a record's nodes that are new, with their disks, each once.
-fn shapes(
+fn shapes<'a>(
     record: &ClusterRecord,
     existing: Option<&ClusterRecord>,
-    image: &Image,
-) -> Result<Vec<(Shape, Bytes)>> {
-    let mut shapes: Vec<(Shape, Bytes)> = Vec::new();
-    let is_new = |n: &&NodeRecord| existing.is_none_or(|r| r.node(&n.name).is_err());
+    images: &'a Images,
+) -> Result<Vec<(Shape, Bytes, &'a Image)>> {
+    let mut shapes: Vec<(Shape, Bytes, &Image)> = Vec::new();
+    // Nobody could tell a woken one without an agent who it is.
+    let is_new = |n: &&NodeRecord| !n.seeded && existing.is_none_or(|r| r.node(&n.name).is_err());
     for node in record.nodes.iter().filter(is_new) {
+        // One that is still to be made has no frozen machine yet.
+        let Ok(image) = images.of(record, node) else {
+            continue;
+        };
         let vcpus = vcpus(node.vcpus, &record.accelerator);
         let shape = Shape::new(image, &record.accelerator, vcpus, node.ram)?;
-        let wanted = (shape, node.disk);
-        if !shapes.contains(&wanted) {
-            shapes.push(wanted);
+        if !shapes
+            .iter()
+            .any(|(s, disk, _)| *s == shape && *disk == node.disk)
+        {
+            shapes.push((shape, node.disk, image));
         }
     }
     Ok(shapes)
@@ -84,10 +96,10 @@ pub(crate) fn missing(
     store: &Store,
     record: &ClusterRecord,
     existing: Option<&ClusterRecord>,
-    image: &Image,
+    images: &Images,
 ) -> Result<Vec<Shape>> {
     let mut missing = Vec::new();
-    for (shape, disk) in shapes(record, existing, image)? {
+    for (shape, disk, _) in shapes(record, existing, images)? {
         if store.find(&shape, disk)?.is_none() {
             missing.push(shape);
         }
@@ -104,7 +116,7 @@ pub(crate) async fn prepare(
     store: Store,
     record: &ClusterRecord,
     existing: Option<&ClusterRecord>,
-    image: &Image,
+    images: &Images,
     dir: &ClusterDir,
     keys: &KeyPool,
     progress: &Rc<dyn Progress>,
@@ -114,10 +126,10 @@ pub(crate) async fn prepare(
     }
     let mut warm = Warm::none(store.clone());
     let mut to_freeze = Vec::new();
-    for (shape, disk) in shapes(record, existing, image)? {
+    for (shape, disk, image) in shapes(record, existing, images)? {
         match find(&store, &shape, disk, progress) {
             Some((frozen, memory)) => warm.insert(disk, &frozen, memory),
-            None => to_freeze.push((shape, disk)),
+            None => to_freeze.push((shape, disk, image.clone())),
         }
     }
     let accelerator = &record.accelerator;
@@ -126,8 +138,7 @@ pub(crate) async fn prepare(
         let (keys, nodes) = (keys.clone(), record.nodes.len());
         std::thread::spawn(move || fill_keys(&keys, nodes, || true));
     }
-    for (disk, frozen, memory) in freeze_all(&store, to_freeze, image, accelerator, progress).await
-    {
+    for (disk, frozen, memory) in freeze_all(&store, to_freeze, accelerator, progress).await {
         warm.insert(disk, &frozen, memory);
     }
     let asleep = existing.iter().flat_map(|r| &r.nodes).filter_map(|n| {
@@ -137,7 +148,7 @@ pub(crate) async fn prepare(
     for (node, id) in asleep {
         let vcpus = vcpus(node.vcpus, accelerator);
         // QEMU or the accelerator may be another one by now.
-        let shape = Shape::new(image, accelerator, vcpus, node.ram)?;
+        let shape = Shape::new(images.of(record, node)?, accelerator, vcpus, node.ram)?;
         let fits = |f: &Frozen| f.id == *id && *f.shape() == shape;
         if !warm.memories.contains_key(id)
             && let Some(frozen) = store.list()?.into_iter().find(fits)
@@ -172,8 +183,7 @@ fn find(
 /// Freezes machines, as many at once as there are cores.
 async fn freeze_all(
     store: &Store,
-    shapes: Vec<(Shape, Bytes)>,
-    image: &Image,
+    shapes: Vec<(Shape, Bytes, Image)>,
     accelerator: &Accelerator,
     progress: &Rc<dyn Progress>,
 ) -> Vec<(Bytes, Frozen, Memory)> {
@@ -181,8 +191,8 @@ async fn freeze_all(
     let all = tokio::task::LocalSet::new();
     let tasks: Vec<_> = shapes
         .into_iter()
-        .map(|(shape, disk)| {
-            let (store, image, accelerator) = (store.clone(), image.clone(), accelerator.clone());
+        .map(|(shape, disk, image)| {
+            let (store, accelerator) = (store.clone(), accelerator.clone());
             let (slots, progress) = (Rc::clone(&slots), Rc::clone(progress));
             all.spawn_local(async move {
                 let _slot = slots.acquire().await;

@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 use kvmc_images::Store;
 
 use super::Scene;
-use super::up::{build, recipe};
+use super::up::build;
 use crate::cli::ImageCommand;
+use crate::image::recipe;
 use crate::output;
 use crate::spec::{approximate, check};
 use crate::state::ClusterRecord;
@@ -111,7 +112,9 @@ fn sleepers(scene: &Scene, id: &str) -> Vec<String> {
 
 /// The clusters whose disks lie on an image.
 fn users(scene: &Scene, id: &str) -> Vec<String> {
-    clusters(scene, |r| r.image == id)
+    clusters(scene, |r| {
+        r.image == id || r.nodes.iter().any(|n| r.image_of(n) == id)
+    })
 }
 
 /// The clusters that `uses` is true of; one whose record cannot be read may be among them.

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use crate::cli::{Cli, Command, Flags};
 use crate::keeper;
 use crate::spec::{
-    Key, Layer, Settings, Source, environment, join_forwards, join_networks, parse_file,
+    Key, Layer, Role, Settings, Source, environment, join_forwards, join_networks, parse_file,
     validate_cluster_name,
 };
 use crate::state::{ClusterRecord, State};
@@ -122,6 +122,7 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         crate::spec::AccelChoice::Kvm => "kvm",
         crate::spec::AccelChoice::Tcg => "tcg",
     };
+    let role_image = |role: Role| spec.image.roles.get(&role).cloned().unwrap_or_default();
     [
         (Key::Architecture, spec.architecture.to_string()),
         (Key::Accel, accel.to_owned()),
@@ -142,6 +143,10 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         (Key::Ipv6, spec.ipv6.to_string()),
         (Key::Networks, join_networks(&spec.networks)),
         (Key::Forward, join_forwards(&spec.forwards)),
+        (Key::Image, spec.image.name.clone()),
+        (Key::MasterImage, role_image(Role::Master)),
+        (Key::WorkerImage, role_image(Role::Worker)),
+        (Key::LblImage, role_image(Role::LoadBalancer)),
         (Key::Suite, spec.image.suite.clone()),
         (Key::Mirror, spec.image.mirror.clone().unwrap_or_default()),
         (Key::Packages, spec.image.packages.join(" ")),

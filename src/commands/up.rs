@@ -12,6 +12,7 @@ use super::Scene;
 use crate::cli::{Flags, StartFlags};
 use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
+use crate::image::{Images, Wanted};
 use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
@@ -87,63 +88,48 @@ async fn bring_up(
     if let Some(record) = &existing {
         cluster::check_namespace(record)?;
     }
-    let recipe = recipe(&spec)?;
     let store = Store::open(scene.state.root());
-    // A cluster stays on the template it was made from.
-    let image = match &existing {
-        Some(record) => Some(store.get(&record.image).with_context(|| {
-            format!(
-                "the template {} of cluster `{}` is gone or damaged; `kvmc down`, then `kvmc up`",
-                record.image, spec.name
-            )
-        })?),
-        None => store.find(&recipe)?,
-    };
-    check_programs(&spec, image.is_none())?;
+    let wanted = Wanted::look(&spec, existing.as_ref(), &store)?;
+    let must_build = wanted.recipe().is_some();
+    check_programs(&spec, must_build)?;
     let accelerator = choose(&scene.state, spec.accel, spec.architecture, !dry_run)?;
     let links = Links::open()?;
     let project = match &existing {
         Some(record) => record.project.clone(),
         None => std::env::current_dir().context("this folder is gone")?,
     };
-    let id = image.as_ref().map(|i| i.id.clone()).unwrap_or_default();
-    let design = |id: String| {
-        cluster::design(
-            spec.clone(),
-            id,
-            accelerator.clone(),
-            project.clone(),
-            dir,
-            existing.as_ref(),
-            &links,
-        )
-    };
-    let record = design(id).await?;
-    cluster::preflight(&record, dir, image.as_ref(), existing.as_ref(), &links).await?;
+    let record = cluster::design(
+        spec.clone(),
+        &wanted.picks(),
+        accelerator.clone(),
+        project.clone(),
+        dir,
+        existing.as_ref(),
+        &links,
+    )
+    .await?;
+    let found = wanted.found();
+    cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     check_room(
         scene,
         &record,
         &cluster::steps(&record, &seen),
-        image.is_none(),
+        must_build,
         start.overcommit,
     )?;
     if dry_run {
-        let template = image.is_none().then_some(&recipe);
-        let missing = match &image {
-            Some(image) if !start.cold => {
-                let frozen = warm::Store::open(scene.state.root());
-                cluster::missing(&frozen, &record, existing.as_ref(), image)?
-            }
-            _ => Vec::new(),
+        let missing = if start.cold {
+            Vec::new()
+        } else {
+            let frozen = warm::Store::open(scene.state.root());
+            cluster::missing(&frozen, &record, existing.as_ref(), &found)?
         };
         let steps = cluster::steps(&record, &seen);
-        return Ok(print_plan(&steps, template, &missing));
+        return Ok(print_plan(&steps, wanted.recipe(), &missing));
     }
-    let image = match image {
-        Some(image) => image,
-        None => build(&store, &recipe)?,
-    };
+    let images = wanted.obtain(|recipe| build(&store, recipe))?;
+    let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
     let mut interrupt = Interrupt::listen()?;
@@ -154,7 +140,7 @@ async fn bring_up(
     } else {
         let before = existing.as_ref();
         tokio::select! {
-            warm = cluster::prepare(frozen, &record, before, &image, dir, &keys, &progress) => warm?,
+            warm = cluster::prepare(frozen, &record, before, &images, dir, &keys, &progress) => warm?,
             () = interrupt.wait() => {
                 nodes.end();
                 return Ok(interrupted("the cluster is as it was"));
@@ -165,7 +151,7 @@ async fn bring_up(
         lock = Lock::take(dir, "up", scene.wait) => lock?,
         () = interrupt.wait() => return Ok(interrupted("the cluster is as it was")),
     };
-    let (record, is_new, steps) = match plan_again(record, &image, &warm, dir, &links).await {
+    let (record, is_new, steps) = match plan_again(record, &images, &warm, dir, &links).await {
         Ok(planned) => planned,
         Err(error) => {
             lock.abandon();
@@ -193,7 +179,7 @@ async fn bring_up(
         is_new,
         steps,
         ground: Ground {
-            image: &image,
+            images: &images,
             warm: &warm,
             keys: &keys,
             dir,
@@ -243,13 +229,13 @@ fn finish(record: &ClusterRecord, upped: Upped, began: Instant) -> Result<ExitCo
 /// The record, whether it is of a new cluster, and the steps to it, now that nobody else changes it.
 async fn plan_again(
     record: ClusterRecord,
-    image: &Image,
+    images: &Images,
     warm: &Warm,
     dir: &ClusterDir,
     links: &Links,
 ) -> Result<(ClusterRecord, bool, Vec<Step>)> {
     let existing = ClusterRecord::load(dir)?;
-    let mut record = design_again(record, image, existing.as_ref(), dir, links).await?;
+    let mut record = design_again(record, images, existing.as_ref(), dir, links).await?;
     warm.assign(&mut record, existing.as_ref());
     let seen = cluster::look(&record, existing.as_ref(), dir, links).await?;
     let steps = cluster::steps(&record, &seen);
@@ -258,14 +244,14 @@ async fn plan_again(
 
 async fn design_again(
     record: ClusterRecord,
-    image: &Image,
+    images: &Images,
     existing: Option<&ClusterRecord>,
     dir: &ClusterDir,
     links: &Links,
 ) -> Result<ClusterRecord> {
     cluster::design(
         record.spec,
-        image.id.clone(),
+        &images.picks(),
         record.accelerator,
         record.project,
         dir,
@@ -273,16 +259,6 @@ async fn design_again(
         links,
     )
     .await
-}
-
-pub(super) fn recipe(spec: &ClusterSpec) -> Result<Recipe> {
-    let image = &spec.image;
-    Ok(Recipe::new(
-        &image.suite,
-        spec.architecture,
-        image.mirror.as_deref(),
-        &image.packages,
-    )?)
 }
 
 /// Builds a template, saying what takes so long.

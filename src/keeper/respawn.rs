@@ -40,7 +40,7 @@ pub(super) async fn respawn(root: &Path, dir: &ClusterDir, node: &str) -> Result
     }
     let node = record.node(node)?;
     let image = Store::open(root)
-        .get(&record.image)
+        .get(record.image_of(node))
         .context("its template is gone")?;
     let spec = TapSpec {
         name: node.tap.clone(),

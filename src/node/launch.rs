@@ -121,7 +121,7 @@ impl Parts<'_> {
     pub(crate) fn assemble(self) -> Result<(Vec<String>, Passed)> {
         let mut passed = Passed::default();
         let mut line = CommandLine::new(self.name, self.uuid);
-        let architecture = self.image.recipe.architecture;
+        let architecture = self.image.architecture;
         let platform = architecture.platform();
         let is_woken = matches!(self.source, Source::Wake(_));
         let memory_backend = match self.source {
@@ -147,13 +147,13 @@ impl Parts<'_> {
             size: self.ram.as_mib(),
         });
         let kernel = if is_woken {
-            head(&self.image.kernel)?
+            head(&self.image.kernel())?
         } else {
-            read_only(&self.image.kernel)?
+            read_only(&self.image.kernel())?
         };
         let kernel = Kernel {
             kernel: passed.pass(kernel),
-            initrd: passed.pass(read_only(&self.image.initrd)?),
+            initrd: passed.pass(read_only(&self.image.initrd())?),
             append: kernel_command_line(architecture, !self.accelerator.is_kvm()),
         };
         for switch in &kernel.switches() {
@@ -241,7 +241,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let (args, passed) = parts.assemble()?;
     let log = create_log(&dir.qemu_log())?;
     let who = credentials(node.uid, accelerator);
-    let program = image.recipe.architecture.platform().qemu.program;
+    let program = image.architecture.platform().qemu.program;
     let running = spawn(program, &args, passed, who, log, &node.uuid)?;
     replace_json(&dir.process(), &running.identity, 0o600)?;
     Ok(running)

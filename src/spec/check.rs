@@ -1,14 +1,17 @@
 //! From settings to a [`ClusterSpec`]: every error names the setting, the value, the limit and the
 //! layer it came from.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Result, anyhow, bail};
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
 use kvmc_netns::range;
 
 use super::settings::{Key, Settings};
-use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, Restart, RoleSpec};
+use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, Restart, Role, RoleSpec};
 use super::{forward, networks};
+use crate::image::Reference;
 
 /// The least RAM on which the template boots.
 const LEAST_RAM: Bytes = Bytes::mib(256);
@@ -78,6 +81,8 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         networks: Vec::new(),
         forwards: Vec::new(),
         image: ImageSpec {
+            name: image_name(settings.value(Key::Image)).map_err(|e| at(Key::Image, e))?,
+            roles: image_roles(settings, &at)?,
             suite: settings.value(Key::Suite).to_owned(),
             mirror: Some(settings.value(Key::Mirror).to_owned()).filter(|m| !m.is_empty()),
             packages: settings.packages(),
@@ -100,6 +105,38 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
     spec.forwards =
         forward::parse(settings.value(Key::Forward), &nodes).map_err(|e| at(Key::Forward, e))?;
     Ok(spec)
+}
+
+/// Role images that are asked for.
+fn image_roles(
+    settings: &Settings,
+    at: &impl Fn(Key, String) -> anyhow::Error,
+) -> Result<BTreeMap<Role, String>> {
+    let mut roles = BTreeMap::new();
+    for (role, key) in [
+        (Role::Master, Key::MasterImage),
+        (Role::Worker, Key::WorkerImage),
+        (Role::LoadBalancer, Key::LblImage),
+    ] {
+        let name = image_name(settings.value(key)).map_err(|e| at(key, e))?;
+        if !name.is_empty() {
+            roles.insert(role, name);
+        }
+    }
+    Ok(roles)
+}
+
+/// An image as it was asked for; a path holds from any folder.
+fn image_name(text: &str) -> Result<String, String> {
+    if text.starts_with('-') || text.chars().any(char::is_control) {
+        return Err(format!("`{}` is no image", text.escape_debug()));
+    }
+    match Reference::parse(text) {
+        Reference::File(path) => std::path::absolute(&path)
+            .map(|p| p.display().to_string())
+            .map_err(|e| format!("`{text}`: {e}")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// The addresses nodes can have in a subnet: all but network, broadcast and the host's own.

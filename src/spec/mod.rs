@@ -18,9 +18,13 @@ pub(crate) use restart::Restart;
 pub(crate) use settings::{Key, Layer, Settings, Source, environment};
 pub(crate) use size::{Bytes, approximate};
 
+use std::collections::BTreeMap;
+
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
 use serde::{Deserialize, Serialize};
+
+use crate::image::Reference;
 
 /// Which accelerator was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,12 +77,25 @@ pub(crate) struct RoleSpec {
     pub(crate) restart: Restart,
 }
 
-/// The template that nodes are cloned from.
+/// The image that nodes are cloned from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageSpec {
+    /// As it was asked for; empty for the template that kvmc builds.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) name: String,
+    /// Roles whose nodes have another one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) roles: BTreeMap<Role, String>,
     pub(crate) suite: String,
     pub(crate) mirror: Option<String>,
     pub(crate) packages: Vec<String>,
+}
+
+impl ImageSpec {
+    /// The image of a role's nodes, as it was asked for.
+    pub(crate) fn reference(&self, role: Role) -> Reference {
+        Reference::parse(self.roles.get(&role).unwrap_or(&self.name))
+    }
 }
 
 /// A cluster as asked for, checked as far as that goes without looking at the host.

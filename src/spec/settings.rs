@@ -29,13 +29,17 @@ pub(crate) enum Key {
     Ipv6,
     Networks,
     Forward,
+    Image,
+    MasterImage,
+    WorkerImage,
+    LblImage,
     Suite,
     Mirror,
     Packages,
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Cluster,
         Self::Architecture,
         Self::Accel,
@@ -56,6 +60,10 @@ impl Key {
         Self::Ipv6,
         Self::Networks,
         Self::Forward,
+        Self::Image,
+        Self::MasterImage,
+        Self::WorkerImage,
+        Self::LblImage,
         Self::Suite,
         Self::Mirror,
         Self::Packages,
@@ -84,6 +92,10 @@ impl Key {
             Self::Ipv6 => "network.ipv6",
             Self::Networks => "networks",
             Self::Forward => "forward",
+            Self::Image => "image.name",
+            Self::MasterImage => "master_image",
+            Self::WorkerImage => "worker_image",
+            Self::LblImage => "lbl_image",
             Self::Suite => "image.suite",
             Self::Mirror => "image.mirror",
             Self::Packages => "image.packages",
@@ -113,6 +125,10 @@ impl Key {
             Self::Ipv6 => "KVMC_IPV6",
             Self::Networks => "KVMC_NETWORKS",
             Self::Forward => "KVMC_FORWARD",
+            Self::Image => "KVMC_IMAGE",
+            Self::MasterImage => "KVMC_MASTER_IMAGE",
+            Self::WorkerImage => "KVMC_WORKER_IMAGE",
+            Self::LblImage => "KVMC_LBL_IMAGE",
             Self::Suite => "KVMC_SUITE",
             Self::Mirror => "KVMC_MIRROR",
             Self::Packages => "KVMC_PACKAGES",
@@ -142,6 +158,10 @@ impl Key {
             Self::Ipv6 => "--ipv6",
             Self::Networks => "--network",
             Self::Forward => "--forward",
+            Self::Image => "--image",
+            Self::MasterImage => "--master-image",
+            Self::WorkerImage => "--worker-image",
+            Self::LblImage => "--lbl-image",
             Self::Suite => "--suite",
             Self::Mirror => "--mirror",
             Self::Packages => "--package",
@@ -167,7 +187,14 @@ impl Key {
             Self::Subnet => "192.168.80.0/24",
             Self::Suite => "trixie",
             Self::Isolated | Self::Ipv6 => "false",
-            Self::Mirror | Self::Packages | Self::Networks | Self::Forward => "",
+            Self::Image
+            | Self::MasterImage
+            | Self::WorkerImage
+            | Self::LblImage
+            | Self::Mirror
+            | Self::Packages
+            | Self::Networks
+            | Self::Forward => "",
         }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct ClusterRecord {
     pub(crate) generation: u64,
     pub(crate) phase: Phase,
     pub(crate) spec: ClusterSpec,
-    /// Digest of the template that every node's disk lies on.
+    /// Digest of the image that the nodes' disks lie on, but for those that have their own.
     pub(crate) image: String,
     pub(crate) accelerator: Accelerator,
     /// Where `up` was run: the folder of `inventory` and `id_rsa`.
@@ -103,6 +103,12 @@ pub(crate) struct NodeRecord {
     /// Cards beside the first, in the order of the record's `more_networks`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) more_nics: Vec<NicRecord>,
+    /// Digest of the image that its disk lies on, where that is not the cluster's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image: Option<String>,
+    /// Its image has no agent: it is told who it is by a seed disk, once, and watched from outside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) seeded: bool,
     /// The frozen machine that its disk lies on; without one it lies on the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) frozen: Option<String>,
@@ -208,6 +214,11 @@ impl ClusterRecord {
     pub(crate) fn save(&mut self, dir: &ClusterDir) -> Result<()> {
         self.generation += 1;
         replace_json(&dir.record(), self, 0o600)
+    }
+
+    /// Digest of the image that a node's disk lies on.
+    pub(crate) fn image_of<'a>(&'a self, node: &'a NodeRecord) -> &'a str {
+        node.image.as_ref().unwrap_or(&self.image)
     }
 
     /// A node by name.

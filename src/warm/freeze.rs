@@ -63,7 +63,7 @@ pub(crate) async fn freeze(
     let state = draft.path().join("state");
     {
         let disk = draft.path().join("disk.qcow2");
-        qcow2::create_overlay(&disk, &image.disk, disk_size.0)
+        qcow2::create_overlay(&disk, &image.disk(), disk_size.0)
             .context("failed to make the disk of a machine to freeze")?;
         let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
         let frozen = match drive(draft.path(), &state, disk_size).await {
@@ -115,7 +115,7 @@ fn start(
         vcpus: shape.vcpus,
         ram: shape.ram,
         source: Source::Freeze(memory.share()?),
-        disks: disks(&disk, std::slice::from_ref(&image.disk))?,
+        disks: disks(&disk, &image.layers)?,
         nic: Nic::Nowhere,
         qmp: listen(&dir.join("qmp.sock"))?,
         console: listen(&dir.join("console.sock"))?,
@@ -127,7 +127,7 @@ fn start(
         ..credentials(identity::uid(dir, 0), accelerator)
     };
     let log = create_log(&dir.join("qemu.log"))?;
-    let program = image.recipe.architecture.platform().qemu.program;
+    let program = image.architecture.platform().qemu.program;
     Ok(Machine(spawn(program, &args, passed, who, log, &uuid)?))
 }
 

@@ -45,7 +45,7 @@ impl Shape {
         vcpus: u32,
         ram: Bytes,
     ) -> Result<Self> {
-        let architecture = image.recipe.architecture;
+        let architecture = image.architecture;
         let platform = &architecture.platform().qemu;
         Ok(Self {
             revision: REVISION,

@@ -102,7 +102,7 @@ impl Store {
     /// What a node's disk lies on, the nearest first.
     pub(crate) fn backing(&self, node: &NodeRecord, image: &Image) -> Vec<PathBuf> {
         let frozen = node.frozen.as_deref().map(|id| self.disk(id));
-        frozen.into_iter().chain([image.disk.clone()]).collect()
+        frozen.into_iter().chain(image.layers.clone()).collect()
     }
 
     /// The device state that a node wakes to.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::ImageError;
 
 /// A guest's instruction set, by Debian's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// x86-64

@@ -1,0 +1,286 @@
+//! What an image is: files, how a machine starts from it, what in it takes an identity, where it is from.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Architecture, ImageError, Recipe};
+
+/// Version of `image.json`; 1 knew only what is built from packages.
+pub(crate) const FORMAT: u32 = 2;
+/// The root disk.
+pub(crate) const DISK: &str = "disk.qcow2";
+const KERNEL: &str = "vmlinuz";
+const INITRD: &str = "initrd";
+
+/// How a machine starts from an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Boot {
+    /// QEMU loads the kernel and initrd that lie beside the disk.
+    Direct,
+    /// PC BIOS (`SeaBIOS`) loads a boot loader from the disk.
+    Bios,
+    /// UEFI loads a boot loader from the disk's EFI system partition.
+    Uefi,
+}
+
+impl Boot {
+    /// The name, as `image.json` and `--firmware` have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+        }
+    }
+}
+
+/// What in a guest takes the identity that kvmc gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guest {
+    /// kvmc's agent.
+    Agent,
+    /// cloud-init, from a `NoCloud` seed, once; nothing in it answers the host.
+    CloudInit,
+}
+
+impl Guest {
+    /// The name, for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::CloudInit => "cloud-init",
+        }
+    }
+}
+
+/// Where an image is from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum Origin {
+    /// Built from packages.
+    Built {
+        /// What it is made of.
+        recipe: Recipe,
+    },
+    /// Downloaded.
+    Pulled {
+        /// From where.
+        url: String,
+        /// `sha512:…` or `sha256:…`, as its publisher had it; none was compared with `--insecure`.
+        checksum: Option<String>,
+        /// The keyring that the checksums' signature was good for.
+        keyring: Option<String>,
+    },
+    /// Copied from a file of the user's.
+    Imported {
+        /// The file.
+        path: PathBuf,
+        /// Its size, inode and time of change, by which it is known again.
+        stamp: String,
+    },
+    /// Its parent after its first boot, with the agent.
+    Prepared,
+    /// Its parent after a script was run in it.
+    Provisioned {
+        /// SHA-256 of the script.
+        script: String,
+    },
+    /// A stopped node's disk.
+    Committed {
+        /// `cluster/node`.
+        node: String,
+    },
+}
+
+impl Origin {
+    /// For people, in a few words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Built { .. } => "built from packages".to_owned(),
+            Self::Pulled { url, checksum, .. } => match checksum {
+                Some(_) => format!("pulled from {url}"),
+                None => format!("pulled, unverified, from {url}"),
+            },
+            Self::Imported { path, .. } => format!("imported from {}", path.display()),
+            Self::Prepared => "prepared: the agent added".to_owned(),
+            Self::Provisioned { .. } => "built by a script".to_owned(),
+            Self::Committed { node } => format!("committed from {node}"),
+        }
+    }
+}
+
+/// An image in the store.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Digest of its content.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// The guest's instruction set.
+    pub architecture: Architecture,
+    /// How a machine starts from it.
+    pub boot: Boot,
+    /// What takes an identity in it.
+    pub guest: Guest,
+    /// Where it is from.
+    pub origin: Origin,
+    /// The image that its disk lies on.
+    pub parent: Option<String>,
+    /// Seconds after the epoch at which it came into the store; 0 where that was not kept.
+    pub created: u64,
+    /// Its folder.
+    pub directory: PathBuf,
+    /// Its disk, then those of its parents, the nearest first; qcow2.
+    pub layers: Vec<PathBuf>,
+    /// Size of its disk as a guest sees it, in bytes.
+    pub virtual_size: u64,
+    pub(crate) digests: BTreeMap<String, String>,
+}
+
+impl Image {
+    /// The root disk, qcow2.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.directory.join(DISK)
+    }
+
+    /// The kernel, where QEMU loads it.
+    #[must_use]
+    pub fn kernel(&self) -> PathBuf {
+        self.directory.join(KERNEL)
+    }
+
+    /// The initrd, where QEMU loads it.
+    #[must_use]
+    pub fn initrd(&self) -> PathBuf {
+        self.directory.join(INITRD)
+    }
+
+    /// The digest of its disk file, SHA-256 in hex.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        self.digests.get(DISK).map_or("", String::as_str)
+    }
+}
+
+/// `image.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    pub(crate) format: u32,
+    pub(crate) name: String,
+    /// What it was made from, digested: asked for again, it is found by this.
+    pub(crate) key: Option<String>,
+    pub(crate) architecture: Architecture,
+    pub(crate) boot: Boot,
+    pub(crate) guest: Guest,
+    pub(crate) origin: Origin,
+    pub(crate) parent: Option<String>,
+    pub(crate) created: u64,
+    /// SHA-256 of each file.
+    pub(crate) digests: BTreeMap<String, String>,
+}
+
+/// `image.json` of format 1.
+#[derive(Debug, Deserialize)]
+struct First {
+    key: String,
+    recipe: Recipe,
+    digests: Vec<String>,
+}
+
+impl Meta {
+    /// The names of an image's files.
+    pub(crate) const fn files(boot: Boot) -> &'static [&'static str] {
+        match boot {
+            Boot::Direct => &[DISK, KERNEL, INITRD],
+            Boot::Bios | Boot::Uefi => &[DISK],
+        }
+    }
+
+    /// The meta data of a template that is built from `recipe`.
+    pub(crate) fn built(recipe: &Recipe) -> Self {
+        Self {
+            format: FORMAT,
+            name: recipe.name(),
+            key: Some(recipe.key()),
+            architecture: recipe.architecture,
+            boot: Boot::Direct,
+            guest: Guest::Agent,
+            origin: Origin::Built {
+                recipe: recipe.clone(),
+            },
+            parent: None,
+            created: now(),
+            digests: BTreeMap::new(),
+        }
+    }
+
+    /// Reads any format that was ever written.
+    ///
+    /// # Errors
+    /// A file that is damaged, or of a newer kvmc.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ImageError> {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let unfit = |why: String| ImageError::Unfit {
+            path: path.to_owned(),
+            why,
+        };
+        let damaged = |e: serde_json::Error| unfit(format!("is damaged: {e}"));
+        let Version { format } = serde_json::from_slice(bytes).map_err(damaged)?;
+        match format {
+            1 => {
+                let first: First = serde_json::from_slice(bytes).map_err(damaged)?;
+                let files = Self::files(Boot::Direct).iter().map(|f| (*f).to_owned());
+                Ok(Self {
+                    key: Some(first.key),
+                    created: 0,
+                    digests: files.zip(first.digests).collect(),
+                    ..Self::built(&first.recipe)
+                })
+            }
+            FORMAT => serde_json::from_slice(bytes).map_err(damaged),
+            newer => Err(unfit(format!(
+                "is of format {newer}, this kvmc knows {FORMAT}; use the kvmc that made it"
+            ))),
+        }
+    }
+}
+
+/// Seconds after the epoch.
+pub(crate) fn now() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_format_is_read_and_a_newer_one_is_refused() {
+        let path = Path::new("image.json");
+        let first = br#"{"format":1,"key":"k","recipe":{"suite":"trixie","architecture":"amd64","mirror":null,"packages":[]},"digests":["a","b","c"]}"#;
+        let meta = Meta::parse(path, first).unwrap();
+        assert_eq!(meta.name, "debian-13-amd64");
+        assert_eq!(meta.boot, Boot::Direct);
+        assert_eq!(meta.digests["initrd"], "c");
+        let text = serde_json::to_vec(&meta).unwrap();
+        assert_eq!(Meta::parse(path, &text).unwrap().key.as_deref(), Some("k"));
+        let error = Meta::parse(path, br#"{"format":9}"#)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("format 9"), "{error}");
+        assert!(Meta::parse(path, b"{").is_err());
+    }
+}

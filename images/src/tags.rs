@@ -1,0 +1,138 @@
+//! Names that users and the catalogue give to images; each is a small file, replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::{Architecture, ImageError};
+
+/// Longest name, in bytes; with the architecture it is a file's name.
+const LONGEST: usize = 100;
+
+/// The folder of tags below the store's.
+#[derive(Debug, Clone)]
+pub(crate) struct Tags {
+    dir: PathBuf,
+}
+
+impl Tags {
+    pub(crate) fn open(images: &Path) -> Self {
+        Self {
+            dir: images.join("tags"),
+        }
+    }
+
+    /// The image that a name stands for.
+    pub(crate) fn get(&self, name: &str, architecture: Architecture) -> Option<String> {
+        valid(name).ok()?;
+        let text = std::fs::read_to_string(self.path(name, architecture)).ok()?;
+        Some(text.trim().to_owned())
+    }
+
+    /// Lets a name stand for an image, whatever it stood for before.
+    ///
+    /// # Errors
+    /// A name that is none, or the system's.
+    pub(crate) fn set(
+        &self,
+        name: &str,
+        architecture: Architecture,
+        id: &str,
+    ) -> Result<(), ImageError> {
+        valid(name)?;
+        fs_err::create_dir_all(&self.dir)?;
+        let path = self.path(name, architecture);
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)
+            .map_err(ImageError::io(format!("write in {}", self.dir.display())))?;
+        writeln!(file, "{id}")?;
+        file.as_file().sync_all()?;
+        file.persist(&path)
+            .map_err(|e| e.error)
+            .map_err(ImageError::io(format!("write {}", path.display())))?;
+        Ok(())
+    }
+
+    /// All names, with the images they stand for.
+    pub(crate) fn all(&self) -> BTreeMap<(String, Architecture), String> {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let parts = |entry: std::fs::DirEntry| {
+            let file = entry.file_name().into_string().ok()?;
+            let (name, architecture) = file.rsplit_once('@')?;
+            let architecture = architecture.parse().ok()?;
+            let id = self.get(name, architecture)?;
+            Some(((name.to_owned(), architecture), id))
+        };
+        entries.filter_map(parts).collect()
+    }
+
+    /// Takes away the names of an image that is gone.
+    pub(crate) fn forget(&self, id: &str) {
+        for ((name, architecture), tagged) in self.all() {
+            if tagged == id {
+                let _gone_already = std::fs::remove_file(self.path(&name, architecture));
+            }
+        }
+    }
+
+    fn path(&self, name: &str, architecture: Architecture) -> PathBuf {
+        self.dir.join(format!("{name}@{architecture}"))
+    }
+}
+
+/// Checks that a word can be an image's name.
+///
+/// # Errors
+/// The rule that is broken.
+pub(crate) fn valid(name: &str) -> Result<(), ImageError> {
+    let fine = name.len() <= LONGEST
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.+:".contains(&b));
+    if fine {
+        Ok(())
+    } else {
+        Err(ImageError::Recipe {
+            what: format!(
+                "`{}` is not an image's name: 1 to {LONGEST} letters, digits and - _ . + :, beginning with a letter or digit",
+                name.escape_debug()
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_for_the_last_that_it_was_given_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let tags = Tags::open(dir.path());
+        assert_eq!(tags.get("a", Architecture::Amd64), None);
+        tags.set("a", Architecture::Amd64, "1").unwrap();
+        tags.set("a", Architecture::Amd64, "2").unwrap();
+        tags.set("a", Architecture::Arm64, "3").unwrap();
+        assert_eq!(tags.get("a", Architecture::Amd64).as_deref(), Some("2"));
+        assert_eq!(tags.get("a", Architecture::Arm64).as_deref(), Some("3"));
+        tags.forget("2");
+        assert_eq!(tags.all().len(), 1);
+    }
+
+    #[test]
+    fn names_are_no_paths() {
+        for bad in [
+            "",
+            "../x",
+            "a/b",
+            "-x",
+            ".x",
+            "a b",
+            "a@b",
+            &"x".repeat(101),
+        ] {
+            assert!(valid(bad).is_err(), "{bad}");
+        }
+        valid("k8s-ready_1.2:x").unwrap();
+    }
+}

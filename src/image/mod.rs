@@ -1,0 +1,61 @@
+//! Which image each role's nodes lie on: asked for by name, found in the store or made.
+
+mod reference;
+mod wanted;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use kvmc_images::{Guest, Image};
+
+use crate::spec::Role;
+use crate::state::{ClusterRecord, NodeRecord};
+
+pub(crate) use reference::Reference;
+pub(crate) use wanted::{Wanted, recipe};
+
+/// What a new node has to know of its image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pick {
+    /// Its digest; empty while it is still to be made.
+    pub(crate) id: String,
+    pub(crate) guest: Guest,
+}
+
+/// The images of one cluster.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Images {
+    by_role: BTreeMap<Role, Image>,
+    by_id: BTreeMap<String, Image>,
+}
+
+impl Images {
+    fn insert(&mut self, role: Role, image: Image) {
+        self.by_role.insert(role, image.clone());
+        self.by_id.insert(image.id.clone(), image);
+    }
+
+    fn keep(&mut self, image: Image) {
+        self.by_id.insert(image.id.clone(), image);
+    }
+
+    /// The image that a node lies on.
+    ///
+    /// # Errors
+    /// That it is not among those of this run.
+    pub(crate) fn of(&self, record: &ClusterRecord, node: &NodeRecord) -> Result<&Image> {
+        let id = record.image_of(node);
+        self.by_id
+            .get(id)
+            .with_context(|| format!("the image {id} of {} was not looked up", node.name))
+    }
+
+    /// What new nodes of each role are to know.
+    pub(crate) fn picks(&self) -> BTreeMap<Role, Pick> {
+        let pick = |image: &Image| Pick {
+            id: image.id.clone(),
+            guest: image.guest,
+        };
+        self.by_role.iter().map(|(r, i)| (*r, pick(i))).collect()
+    }
+}
