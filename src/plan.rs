@@ -53,8 +53,10 @@ pub(crate) struct Seen {
     /// The record on disk is the one wanted, and the secrets are all there.
     pub(crate) recorded: bool,
     pub(crate) forwarding: bool,
-    pub(crate) bridge: bool,
-    pub(crate) nat: bool,
+    /// Bridges that are as they shall be.
+    pub(crate) bridges: BTreeSet<String>,
+    /// nft tables.
+    pub(crate) tables: BTreeSet<String>,
     pub(crate) keeper: bool,
     pub(crate) disks: BTreeSet<String>,
     pub(crate) running: BTreeSet<String>,
@@ -62,7 +64,6 @@ pub(crate) struct Seen {
 
 /// The steps from `seen` to all of `wanted` running.
 pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
-    let network = &wanted.network;
     let mut steps = Vec::new();
     let mut unless = |there: bool, step: Step| {
         if !there {
@@ -71,20 +72,16 @@ pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
     };
     unless(seen.recorded, Step::Record);
     unless(seen.forwarding, Step::EnableForwarding);
-    let address = format!("{}/{}", network.gateway, network.subnet.prefix());
-    unless(
-        seen.bridge,
-        Step::CreateBridge {
-            name: network.bridge.clone(),
-            address,
-        },
-    );
-    unless(
-        seen.nat,
-        Step::ApplyNat {
-            table: network.table.clone(),
-        },
-    );
+    for network in wanted.networks() {
+        let name = network.bridge.clone();
+        let address = format!("{}/{}", network.gateway, network.subnet.prefix());
+        unless(
+            seen.bridges.contains(&name),
+            Step::CreateBridge { name, address },
+        );
+        let table = network.table.clone();
+        unless(seen.tables.contains(&table), Step::ApplyNat { table });
+    }
     unless(seen.keeper, Step::StartKeeper);
     for node in &wanted.nodes {
         let name = node.name.clone();
@@ -130,8 +127,8 @@ mod tests {
         let mut seen = Seen {
             recorded: true,
             forwarding: true,
-            bridge: true,
-            nat: true,
+            bridges: wanted.networks().map(|n| n.bridge.clone()).collect(),
+            tables: wanted.networks().map(|n| n.table.clone()).collect(),
             keeper: true,
             disks: names.clone(),
             running: names,

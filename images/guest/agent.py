@@ -15,8 +15,8 @@ import struct
 import time
 
 PORT = "org.kvmc.agent.0"
-VERSION = 2
-NIC = "eth0"
+VERSION = 3
+NETWORK_FILES = "/run/systemd/network/"
 HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
 MARK = "/var/lib/kvmc/configured"
 SETTLE = "/usr/lib/kvmc/settle"
@@ -113,12 +113,82 @@ def set_mac(name, mac):
     set_flags(name, flags(name) | IFF_UP)
 
 
-def address():
-    """The NIC's IPv4 address, once it has one."""
+def address(name="eth0"):
+    """The card's IPv4 address, once it has one."""
     try:
-        return socket.inet_ntoa(interface(SIOCGIFADDR, NIC)[20:24])
+        return socket.inet_ntoa(interface(SIOCGIFADDR, name)[20:24])
     except OSError:
         return None
+
+
+def has_global(table, name):
+    """Whether a card has a global IPv6 address that is no longer tentative (0x40), in /proc/net/if_inet6."""
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) == 6 and fields[5] == name and fields[3] == "00" and not int(fields[4], 16) & 0x40:
+            return True
+    return False
+
+
+def is_addressed(nics):
+    """Whether every card has all the addresses that it is to get."""
+    for number, nic in enumerate(nics):
+        name = "eth%d" % number
+        if not address(name):
+            return False
+        if nic.get("ipv6"):
+            with open("/proc/net/if_inet6") as file:
+                if not has_global(file.read(), name):
+                    return False
+    return True
+
+
+IPV6 = """LinkLocalAddressing=ipv6
+IPv6AcceptRA=yes
+IPv6DuplicateAddressDetection=0
+[IPv6AcceptRA]
+Token=eui64
+DHCPv6Client=no
+"""
+MORE = """[Match]
+Name=%s
+[Link]
+RequiredForOnline=no
+[DHCPv4]
+ClientIdentifier=mac
+UseMTU=yes
+UseHostname=no
+UseGateway=no
+UseDNS=no
+[Network]
+DHCP=ipv4
+"""
+NO_IPV6 = "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
+
+
+def network_file(number, ipv6):
+    """Path and text of what networkd is to know of a card, beside the template's own file for the first.
+
+    None when there is nothing to add. A file of that name in /etc wins over it, systemd.network(5).
+    """
+    name = "10-eth%d.network" % number
+    if number:
+        return name, MORE % ("eth%d" % number) + (IPV6 if ipv6 else NO_IPV6)
+    return (name + ".d/ipv6.conf", "[Network]\n" + IPV6) if ipv6 else None
+
+
+def set_up_nics(nics):
+    """Cards become this node's: networkd's files, read when it starts, and Ethernet addresses."""
+    for number, nic in enumerate(nics):
+        file = network_file(number, nic.get("ipv6"))
+        if file:
+            path = NETWORK_FILES + file[0]
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not os.path.exists(path):
+                write(path, file[1])
+        name = "eth%d" % number
+        if nic.get("mac") and os.path.exists("/sys/class/net/" + name):
+            set_mac(name, nic["mac"])
 
 
 # What grow() last made of the disk; a clone knows it from the machine that it woke from.
@@ -203,6 +273,11 @@ def restart_journal():
                 pass
 
 
+def cards(a):
+    """The cards of an identity; a host of before speaks of one alone."""
+    return a.get("nics") or [{"mac": a.get("mac")}]
+
+
 def take_identity(a):
     """Becomes the node; returns the first random bytes drawn as such, which no two nodes may share."""
     if "time" in a:
@@ -244,8 +319,7 @@ def take_identity(a):
     write("/etc/resolv.conf", "".join(line + "\n" for line in lines))
     if a.get("disk"):
         grow(a["disk"])
-    if a.get("mac") and os.path.exists("/sys/class/net/" + NIC):
-        set_mac(NIC, a["mac"])
+    set_up_nics(cards(a))
     if changed:
         restart_ssh()
     if not a.get("template"):
@@ -297,6 +371,7 @@ class Agent:
         self.leased = False
         self.ready = False
         self.journal_due = None
+        self.nics = [{}]
 
     def say(self, message):
         data = json.dumps(message).encode() + b"\n"
@@ -319,6 +394,7 @@ class Agent:
             if not self.configured or not self.identified:
                 notify()
             self.identified = True
+            self.nics = cards(a)
             self.configured = not a.get("template")
             if a.get("woken"):
                 self.leased = self.ready = False
@@ -355,7 +431,7 @@ class Agent:
         """Looks how far the boot is, and tells what is new."""
         if not self.identified or self.ready:
             return
-        if not self.leased and address():
+        if not self.leased and is_addressed(self.nics):
             self.leased = True
             self.event("stage", stage="lease", address=address())
         if self.leased and ssh_listener():

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kvmc_images::Image;
-use kvmc_netns::{Links, TapSpec};
+use kvmc_netns::Links;
 use tokio::sync::{Semaphore, watch};
 
 use super::Progress;
@@ -14,7 +14,7 @@ use super::up::Ground;
 use super::warm::Warm;
 use crate::host::cores;
 use crate::keeper::{Board, Keeper, Request, Stage};
-use crate::node::{Launch, Running, launch};
+use crate::node::{Launch, Running, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, NodeDir};
 use crate::warm::Memory;
 
@@ -129,13 +129,7 @@ impl One {
     ) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let dir = self.dir.node(&self.name);
-        let network = &self.record.network;
-        let spec = TapSpec {
-            name: node.tap.clone(),
-            bridge: network.bridge.clone(),
-            mtu: network.mtu,
-        };
-        let tap = self.links.create_tap(&spec).await?;
+        let cards = connect(&self.record, node, &self.links).await?;
         let mut running = launch(Launch {
             cluster: &self.record.spec.name,
             node,
@@ -143,7 +137,7 @@ impl One {
             image: &self.image,
             backing: &self.warm.store.backing(node, &self.image),
             accelerator: &self.record.accelerator,
-            tap,
+            cards,
             memory: memory.map(Memory::share).transpose()?,
         })?;
         self.progress.stage(&self.name, Stage::Started, "");

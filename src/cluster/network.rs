@@ -1,5 +1,6 @@
 //! The cluster's network on the host: bridge, forwarding, NAT; seen, made and taken away.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 
@@ -87,8 +88,19 @@ fn nameservers(text: &str) -> Vec<Ipv4Addr> {
 ///
 /// # Errors
 /// The link or route in the way, with a free range or the flag that helps.
-pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> {
-    if let Some(link) = links.find(&spec.bridge).await? {
+pub(super) async fn check_free(network: &NetworkRecord, links: &Links) -> Result<()> {
+    let (bridge, subnet) = (&network.bridge, network.subnet);
+    // How to ask for others.
+    let (bridge_cure, subnet_cure) = if network.is_main() {
+        ("--bridge NAME".to_owned(), "--subnet".to_owned())
+    } else {
+        let name = &network.name;
+        (
+            format!("`bridge` of network {name}"),
+            format!("`subnet` of network {name} as"),
+        )
+    };
+    if let Some(link) = links.find(bridge).await? {
         let all = links.list().await?;
         let ports: Vec<_> = all
             .iter()
@@ -101,21 +113,19 @@ pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> 
             format!(", ports: {}", ports.join(", "))
         };
         bail!(
-            "{} exists and was not made by kvmc for this cluster (kind: {}{ports}); pass --bridge NAME for another name, or remove it with `ip link delete {}`",
-            spec.bridge,
+            "{bridge} exists and was not made by kvmc for this cluster (kind: {}{ports}); pass {bridge_cure} for another name, or remove it with `ip link delete {bridge}`",
             link.kind.as_deref().unwrap_or("device"),
-            spec.bridge
         );
     }
     let (addresses, routes) = (links.addresses().await?, links.routes().await?);
-    if let Some(conflict) = range::overlap(spec.subnet, &addresses, &routes, None) {
+    if let Some(conflict) = range::overlap(subnet, &addresses, &routes, None) {
         let taken: Vec<IpNetwork> = addresses
             .iter()
             .map(|a| a.network)
             .chain(routes.iter().map(|r| r.destination))
             .collect();
-        let free = range::free_subnet(spec.subnet.prefix(), &taken)
-            .map(|s| format!("; {s} is free: pass --subnet {s}"))
+        let free = range::free_subnet(subnet.prefix(), &taken)
+            .map(|s| format!("; {s} is free: pass {subnet_cure} {s}"))
             .unwrap_or_default();
         bail!("{conflict}{free}");
     }
@@ -123,15 +133,31 @@ pub(super) async fn check_free(spec: &ClusterSpec, links: &Links) -> Result<()> 
 }
 
 /// What of the network is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct NetworkSeen {
     pub(super) forwarding: bool,
-    pub(super) bridge: bool,
-    pub(super) nat: bool,
+    pub(super) bridges: BTreeSet<String>,
+    pub(super) tables: BTreeSet<String>,
 }
 
-pub(super) async fn look(network: &NetworkRecord, links: &Links) -> Result<NetworkSeen> {
-    let bridge = match links.find(&network.bridge).await? {
+pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<NetworkSeen> {
+    let mut seen = NetworkSeen {
+        forwarding: sysctl::read(FORWARDING)?.as_deref() == Some("1"),
+        ..NetworkSeen::default()
+    };
+    for network in record.networks() {
+        if bridge_is_there(network, links).await? {
+            seen.bridges.insert(network.bridge.clone());
+        }
+        if nat(network).present()? {
+            seen.tables.insert(network.table.clone());
+        }
+    }
+    Ok(seen)
+}
+
+async fn bridge_is_there(network: &NetworkRecord, links: &Links) -> Result<bool> {
+    Ok(match links.find(&network.bridge).await? {
         Some(link) => {
             let address =
                 IpNetwork::V4(Ipv4Network::new(network.gateway, network.subnet.prefix())?);
@@ -144,11 +170,6 @@ pub(super) async fn look(network: &NetworkRecord, links: &Links) -> Result<Netwo
                     .any(|a| a.link == link.index && a.network == address)
         }
         None => false,
-    };
-    Ok(NetworkSeen {
-        forwarding: sysctl::read(FORWARDING)?.as_deref() == Some("1"),
-        bridge,
-        nat: nat(network).present()?,
     })
 }
 
@@ -197,16 +218,17 @@ pub(super) async fn remove(
     links: &Links,
     others_run: bool,
 ) -> Vec<anyhow::Error> {
-    let network = &record.network;
     let mut errors = Vec::new();
-    if let Err(e) = nat(network).remove() {
-        errors.push(anyhow::Error::from(e).context("failed to remove the NAT"));
-    }
-    if let Err(e) = remove_bridge(network, links).await {
-        errors.push(e.context(format!("failed to remove the bridge {}", network.bridge)));
+    for network in record.networks() {
+        if let Err(e) = nat(network).remove() {
+            errors.push(anyhow::Error::from(e).context("failed to remove the NAT"));
+        }
+        if let Err(e) = remove_bridge(network, links).await {
+            errors.push(e.context(format!("failed to remove the bridge {}", network.bridge)));
+        }
     }
     // Another cluster's nodes, or containers, would lose the network with it.
-    if network.forwarding_was_off
+    if record.network.forwarding_was_off
         && !others_run
         && let Err(e) = sysctl::write(FORWARDING, "0")
     {

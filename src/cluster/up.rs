@@ -13,7 +13,9 @@ use crate::image::Images;
 use crate::keeper::Keeper;
 use crate::node::{Identity, KeyPool, Secrets, clone_disk};
 use crate::plan::{Seen, Step, plan};
-use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
+use crate::state::{
+    ClusterDir, ClusterRecord, Lock, NetworkRecord, Phase, private_dir, read_json, replace_json,
+};
 
 /// How `up` went.
 #[derive(Debug)]
@@ -60,12 +62,14 @@ pub(crate) async fn preflight(
         }
     }
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
-    let ours = match links.find(&record.network.bridge).await? {
-        Some(link) => on_host && link.mac == Some(record.network.mac),
-        None => false,
-    };
-    if !ours {
-        network::check_free(&record.spec, links).await?;
+    for network in record.networks() {
+        let ours = match links.find(&network.bridge).await? {
+            Some(link) => on_host && link.mac == Some(network.mac),
+            None => false,
+        };
+        if !ours {
+            network::check_free(network, links).await?;
+        }
     }
     if existing.is_none() {
         artifacts::check_folder(&record.project)?;
@@ -83,7 +87,7 @@ pub(crate) async fn look(
     dir: &ClusterDir,
     links: &Links,
 ) -> Result<Seen> {
-    let net = network::look(&record.network, links).await?;
+    let net = network::look(record, links).await?;
     let secrets = read_json::<Secrets>(&dir.secrets())?;
     let has_keys = |s: &Secrets| record.nodes.iter().all(|n| s.hosts.contains_key(&n.name));
     let names = |fits: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
@@ -99,8 +103,8 @@ pub(crate) async fn look(
             r.nodes == record.nodes && r.spec == record.spec && r.phase == Phase::Up
         }) && secrets.as_ref().is_some_and(has_keys),
         forwarding: net.forwarding,
-        bridge: net.bridge,
-        nat: net.nat,
+        bridges: net.bridges,
+        tables: net.tables,
         keeper: Keeper::of(dir, &record.spec.name).is_running(),
         disks: names(&|n| dir.node(n).disk().exists()),
         running: names(&|n| is_running(dir, n)),
@@ -239,7 +243,6 @@ async fn carry_out(
         progress,
         ..
     } = ground;
-    let was = record.clone();
     let links = ground.links.clone();
     match step {
         Step::Record => {
@@ -258,18 +261,22 @@ async fn carry_out(
             undo.push("forwarding", || async { network::disable_forwarding() });
             network::enable_forwarding()
         }
-        Step::CreateBridge { .. } => {
-            undo.push("the bridge", move || async move {
-                network::remove_bridge(&was.network, &links).await
+        Step::CreateBridge { name, .. } => {
+            let network = network_of(record, |n| n.bridge == *name)?;
+            undo.push(format!("the bridge {name}"), {
+                let network = network.clone();
+                move || async move { network::remove_bridge(&network, &links).await }
             });
             let links = Links::open()?;
-            network::create_bridge(&record.network, &links).await
+            network::create_bridge(network, &links).await
         }
-        Step::ApplyNat { .. } => {
-            undo.push("the NAT", move || async move {
-                Ok(network::nat(&was.network).remove().map(drop)?)
+        Step::ApplyNat { table } => {
+            let nat = network::nat(network_of(record, |n| n.table == *table)?);
+            undo.push("the NAT", {
+                let nat = nat.clone();
+                move || async move { Ok(nat.remove().map(drop)?) }
             });
-            Ok(network::nat(&record.network).apply()?)
+            Ok(nat.apply()?)
         }
         Step::StartKeeper => {
             let keeper = Keeper::of(dir, &record.spec.name);
@@ -296,6 +303,14 @@ async fn carry_out(
         }
         Step::StartNode { .. } => Ok(()),
     }
+}
+
+fn network_of(
+    record: &ClusterRecord,
+    is_it: impl Fn(&NetworkRecord) -> bool,
+) -> Result<&NetworkRecord> {
+    let found = record.networks().find(|n| is_it(n));
+    found.context("a step for a network that is not in the record")
 }
 
 /// The cluster's secrets, completed for nodes that are new.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::Progress;
 use crate::host::{Accelerator, cores};
 use crate::image::Images;
-use crate::node::{KeyPool, fill_keys, unsafe_no_reseed, vcpus};
+use crate::node::{CardKind, KeyPool, fill_keys, unsafe_no_reseed, vcpus};
 use crate::spec::Bytes;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord};
 use crate::warm::{Frozen, Memory, Shape, Store, freeze};
@@ -77,7 +77,8 @@ fn shapes<'a>(
             continue;
         };
         let vcpus = vcpus(node.vcpus, &record.accelerator);
-        let shape = Shape::new(image, &record.accelerator, vcpus, node.ram)?;
+        let cards = CardKind::of(record.networks());
+        let shape = Shape::new(image, &record.accelerator, vcpus, node.ram, cards)?;
         if !shapes
             .iter()
             .any(|(s, disk, _)| *s == shape && *disk == node.disk)
@@ -148,7 +149,14 @@ pub(crate) async fn prepare(
     for (node, id) in asleep {
         let vcpus = vcpus(node.vcpus, accelerator);
         // QEMU or the accelerator may be another one by now.
-        let shape = Shape::new(images.of(record, node)?, accelerator, vcpus, node.ram)?;
+        let cards = CardKind::of(record.networks());
+        let shape = Shape::new(
+            images.of(record, node)?,
+            accelerator,
+            vcpus,
+            node.ram,
+            cards,
+        )?;
         let fits = |f: &Frozen| f.id == *id && *f.shape() == shape;
         if !warm.memories.contains_key(id)
             && let Some(frozen) = store.list()?.into_iter().find(fits)

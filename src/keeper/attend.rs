@@ -34,7 +34,8 @@ pub(super) struct Attended {
     pub(super) cluster_dir: ClusterDir,
     pub(super) dir: NodeDir,
     pub(super) node: NodeRecord,
-    pub(super) network: NetworkRecord,
+    /// Of its cards, in their order.
+    pub(super) networks: Vec<NetworkRecord>,
     /// The frozen machines.
     pub(super) store: warm::Store,
     pub(super) status: Status,
@@ -179,7 +180,7 @@ impl Attended {
             return;
         }
         let connected = async {
-            warm::connect(qmp).await?;
+            warm::connect(qmp, self.networks.len()).await?;
             remove_file(&self.dir.waking())
         };
         if let Err(e) = connected.await {
@@ -195,7 +196,7 @@ impl Attended {
             let secrets =
                 read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
             let arguments =
-                identity::push(&self.cluster, &self.node, &self.network, &secrets, woken)?;
+                identity::push(&self.cluster, &self.node, &self.networks, &secrets, woken)?;
             anyhow::Ok(agent.request_secret("identity", arguments, AGENT).await?)
         };
         match pushed.await {

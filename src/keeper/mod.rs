@@ -4,6 +4,7 @@
 mod attend;
 mod client;
 mod console;
+mod lan;
 mod protocol;
 mod respawn;
 mod server;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kvmc_images::Store;
-use kvmc_netns::{Links, TapSpec};
+use kvmc_netns::Links;
 
-use crate::node::{Identity, Launch, launch};
+use crate::node::{Identity, Launch, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, read_json};
 use crate::warm;
 
@@ -42,12 +42,7 @@ pub(super) async fn respawn(root: &Path, dir: &ClusterDir, node: &str) -> Result
     let image = Store::open(root)
         .get(record.image_of(node))
         .context("its template is gone")?;
-    let spec = TapSpec {
-        name: node.tap.clone(),
-        bridge: record.network.bridge.clone(),
-        mtu: record.network.mtu,
-    };
-    let tap = Links::open()?.create_tap(&spec).await?;
+    let cards = connect(&record, node, &Links::open()?).await?;
     let mut running = launch(Launch {
         cluster: &record.spec.name,
         node,
@@ -55,7 +50,7 @@ pub(super) async fn respawn(root: &Path, dir: &ClusterDir, node: &str) -> Result
         image: &image,
         backing: &warm::Store::open(root).backing(node, &image),
         accelerator: &record.accelerator,
-        tap,
+        cards,
         memory: None,
     })?;
     // It is a child of ours, and somebody must hear of its end.

@@ -16,18 +16,14 @@ use tokio::sync::{mpsc, watch};
 
 use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
+use super::lan::{Lan, Reservations};
 use super::protocol::{Answer, Request, Stage};
 use super::respawn::respawn;
 use super::status::Status;
-use crate::node::{Identity, KeyPool, fill_keys, identity::domain};
-use crate::output;
-use crate::state::{
-    ClusterDir, ClusterRecord, NetworkRecord, NodeRecord, read_json, remove_file, replace_json,
-};
+use crate::node::{Identity, KeyPool, fill_keys};
+use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
 use crate::warm;
 
-/// DHCP's lease time: short enough that a change of the uplink's MTU is heard within the hour.
-const LEASE_TIME: Duration = Duration::from_secs(3600);
 /// A cluster that is up this long is at rest.
 const REST: Duration = Duration::from_secs(15);
 /// Longest that a guest's agent may take to say that it heard.
@@ -47,21 +43,16 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         0o600,
     )?;
     let status = Status::new(dir.events());
-    let server = dhcp::Server::bind(&record.network.bridge)?;
-    let mut table = dhcp_table(&record);
-    let (leases, problem) = dhcp::LeaseFile::load(dir.leases(), &mut table);
-    if let Some(problem) = problem {
-        // Into keeper.log: stderr leads there.
-        output::error(&problem.into());
-    }
-    let table = Arc::new(Mutex::new(table));
+    let lans = (0..record.networks().count())
+        .map(|number| Lan::open(&record, number, &dir))
+        .collect::<Result<Vec<_>>>()?;
     let (notices, heard) = mpsc::channel(64);
     let socket = listen(&dir)?;
     let state = Arc::new(State {
         root,
         dir: dir.clone(),
         status: status.clone(),
-        table: Arc::clone(&table),
+        reservations: lans.iter().map(|l| l.reservations.clone()).collect(),
         lines: Mutex::default(),
     });
     state.sync()?;
@@ -78,12 +69,24 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         }
     };
     tokio::select! {
-        ended = server.run(table, notices, Some(leases)) => ended.map_err(Into::into),
+        ended = serve_lans(lans, notices) => ended,
         () = serve => Ok(()),
         _ = terminate.recv() => {
             remove_file(&dir.keeper_socket())?;
             remove_file(&dir.keeper_process())
         }
+    }
+}
+
+/// Ends with the first network that is served no more.
+async fn serve_lans(lans: Vec<Lan>, notices: mpsc::Sender<dhcp::Notice>) -> Result<()> {
+    let mut serving = tokio::task::JoinSet::new();
+    for lan in lans {
+        serving.spawn(lan.run(notices.clone()));
+    }
+    match serving.join_next().await {
+        Some(ended) => ended.context("a task of the keeper failed")?,
+        None => Ok(()),
     }
 }
 
@@ -96,44 +99,13 @@ fn listen(dir: &ClusterDir) -> Result<UnixListener> {
     Ok(socket)
 }
 
-fn dhcp_table(record: &ClusterRecord) -> dhcp::Table {
-    let NetworkRecord {
-        gateway,
-        subnet,
-        mtu,
-        dns,
-        ..
-    } = &record.network;
-    let config = dhcp::Config {
-        server: *gateway,
-        subnet: *subnet,
-        router: Some(*gateway),
-        dns: dns.clone(),
-        domain: Some(domain(&record.spec.name)),
-        mtu: u16::try_from(*mtu).ok(),
-        lease_time: LEASE_TIME,
-    };
-    dhcp::Table::new(config, reservations(&record.nodes))
-}
-
-fn reservations(nodes: &[NodeRecord]) -> Vec<dhcp::Reservation> {
-    nodes
-        .iter()
-        .map(|n| dhcp::Reservation {
-            mac: n.mac,
-            address: n.address,
-            hostname: n.name.clone(),
-        })
-        .collect()
-}
-
 #[derive(Debug)]
 struct State {
     /// The state folder, with templates and frozen machines.
     root: PathBuf,
     dir: ClusterDir,
     status: Status,
-    table: Arc<Mutex<dhcp::Table>>,
+    reservations: Vec<Reservations>,
     lines: Mutex<BTreeMap<String, watch::Receiver<Lines>>>,
 }
 
@@ -143,8 +115,8 @@ impl State {
         let Some(record) = ClusterRecord::load(&self.dir)? else {
             return Ok(());
         };
-        if let Ok(mut table) = self.table.lock() {
-            table.set_reservations(reservations(&record.nodes));
+        for reservations in &self.reservations {
+            reservations.follow(&record);
         }
         for node in &record.nodes {
             let dir = self.dir.node(&node.name);
@@ -167,7 +139,7 @@ impl State {
                 cluster_dir: self.dir.clone(),
                 dir,
                 node: node.clone(),
-                network: record.network.clone(),
+                networks: record.networks().cloned().collect(),
                 store: warm::Store::open(&self.root),
                 status: self.status.clone(),
             };

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::cards::CardKind;
 use super::keys::{KeyPair, KeyPool, ed25519};
 use crate::state::{NetworkRecord, NodeRecord};
 
@@ -204,7 +205,7 @@ pub(crate) fn uid(cluster_dir: &std::path::Path, ordinal: u32) -> u32 {
 ///
 /// # Errors
 /// As [`Secrets::generate`].
-pub(crate) fn template(disk: u64) -> Result<Value> {
+pub(crate) fn template(disk: u64, cards: &[CardKind]) -> Result<Value> {
     let keys = ed25519("template")?;
     Ok(json!({
         "template": true,
@@ -215,6 +216,7 @@ pub(crate) fn template(disk: u64) -> Result<Value> {
         "password_hash": "!",
         "time": time(),
         "disk": disk,
+        "nics": cards,
     }))
 }
 
@@ -232,7 +234,7 @@ fn time() -> f64 {
 pub(crate) fn push(
     cluster: &str,
     node: &NodeRecord,
-    network: &NetworkRecord,
+    networks: &[NetworkRecord],
     secrets: &Secrets,
     woken: bool,
 ) -> Result<Value> {
@@ -241,6 +243,12 @@ pub(crate) fn push(
         .get(&node.name)
         .with_context(|| format!("there are no host keys for `{}`", node.name))?;
     let seed: [u8; 64] = rand::rng().random();
+    let nics: Vec<_> = networks
+        .iter()
+        .zip(node.nics())
+        .map(|(network, nic)| json!({ "mac": nic.mac, "ipv6": network.prefix6.is_some() }))
+        .collect();
+    let dns = networks.first().map_or(&[][..], |n| &n.dns);
     let mut arguments = json!({
         "hostname": node.name,
         "machine_id": node.machine_id,
@@ -250,11 +258,13 @@ pub(crate) fn push(
         },
         "authorized_keys": [secrets.admin.public.trim_end()],
         "password_hash": secrets.password_hash,
-        "dns": resolvers(&network.dns),
+        "dns": resolvers(dns),
         "search": domain(cluster),
         "time": time(),
         "seed": base64(&seed),
+        // For agents of before there were more cards.
         "mac": node.mac.to_string(),
+        "nics": nics,
         "disk": node.disk.0,
     });
     if super::unsafe_no_reseed()

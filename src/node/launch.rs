@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use kvmc_images::{Image, kernel_command_line, qcow2};
 use kvmc_netns::MacAddr;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::cards::Card;
 use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, NetBackend, Smp};
 use super::process::{Credentials, Passed, Running, spawn};
 use crate::host::{Accelerator, cores, kvm_group};
@@ -25,8 +25,11 @@ const AGENT_PORT: &str = "org.kvmc.agent.0";
 /// Of a kernel that is never started, only its header is read (Linux's boot protocols of x86 and
 /// arm64), so long as it is not packed as a whole.
 const KERNEL_HEAD: u64 = 64 << 10;
-/// The card of a machine that is to be frozen; nothing is ever sent from it.
-const TEMPLATE_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 0xfe]);
+/// A card of a machine that is to be frozen; nothing is ever sent from it.
+fn template_mac(number: usize) -> MacAddr {
+    let last = u8::try_from(number).unwrap_or(u8::MAX);
+    MacAddr([0x52, 0x54, 0, 0, 1, last])
+}
 
 /// A generation that never changes, see [`unsafe_no_reseed`].
 const TEMPLATE_GUID: &str = "00000000-0000-4000-8000-000000000000";
@@ -87,11 +90,12 @@ pub(crate) enum Source {
     Wake(File),
 }
 
-/// A card's other end.
+/// The cards' other ends.
 #[derive(Debug)]
-pub(crate) enum Nic {
-    Tap { tap: OwnedFd, mac: MacAddr },
-    Nowhere,
+pub(crate) enum Nics {
+    Taps(Vec<Card>),
+    /// As many as this, connected to nothing.
+    Nowhere(usize),
 }
 
 /// What a QEMU of ours is made of. The same parts give the same devices at the same places, which is
@@ -107,7 +111,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) source: Source,
     /// The writable one first, then what it lies on.
     pub(crate) disks: Vec<File>,
-    pub(crate) nic: Nic,
+    pub(crate) nics: Nics,
     pub(crate) qmp: UnixListener,
     pub(crate) console: UnixListener,
     pub(crate) agent: UnixListener,
@@ -164,9 +168,17 @@ impl Parts<'_> {
         line.add_port(AGENT_PORT, passed.pass(self.agent));
         let disks: Vec<_> = self.disks.into_iter().map(|d| passed.pass(d)).collect();
         line.add_disk(&disks);
-        match self.nic {
-            Nic::Tap { tap, mac } => line.add_nic(NetBackend::Tap(passed.pass(tap)), mac),
-            Nic::Nowhere => line.add_nic(NetBackend::Hub, TEMPLATE_MAC),
+        match self.nics {
+            Nics::Taps(cards) => {
+                for (number, Card { tap, mac }) in cards.into_iter().enumerate() {
+                    line.add_nic(number, NetBackend::Tap(passed.pass(tap)), mac);
+                }
+            }
+            Nics::Nowhere(count) => {
+                for number in 0..count {
+                    line.add_nic(number, NetBackend::Hub(number), template_mac(number));
+                }
+            }
         }
         line.add_rng();
         line.add_panic_notifier();
@@ -196,7 +208,7 @@ pub(crate) struct Launch<'a> {
     /// What the node's disk lies on, the nearest first.
     pub(crate) backing: &'a [PathBuf],
     pub(crate) accelerator: &'a Accelerator,
-    pub(crate) tap: OwnedFd,
+    pub(crate) cards: Vec<Card>,
     /// The memory of the frozen machine to wake from; else the node boots.
     pub(crate) memory: Option<File>,
 }
@@ -213,7 +225,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         image,
         backing,
         accelerator,
-        tap,
+        cards,
         memory,
     } = launch;
     match memory {
@@ -233,7 +245,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         ram: node.ram,
         source: memory.map_or(Source::Boot, Source::Wake),
         disks: disks(&dir.disk(), backing)?,
-        nic: Nic::Tap { tap, mac: node.mac },
+        nics: Nics::Taps(cards),
         qmp: listen(&dir.qmp_socket())?,
         console: listen(&dir.console_socket())?,
         agent: listen(&dir.agent_socket())?,

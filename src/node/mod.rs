@@ -1,17 +1,19 @@
 //! One VM: its command line, its process, what makes it itself. Knows no other node.
 
+mod cards;
 pub(crate) mod cmdline;
 pub(crate) mod identity;
 mod keys;
 mod launch;
 mod process;
 
+pub(crate) use cards::{CardKind, connect};
 pub(crate) use identity::{Secrets, fill as fill_keys};
 #[cfg(test)]
 pub(crate) use keys::KeyPair;
 pub(crate) use keys::KeyPool;
 pub(crate) use launch::{
-    Launch, Nic, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
+    Launch, Nics, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
     listen, unsafe_no_reseed, vcpus,
 };
 pub(crate) use process::{Credentials, Handle, Identity, Running, boot_id, spawn};

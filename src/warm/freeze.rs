@@ -14,10 +14,10 @@ use super::memory::Memory;
 use super::shape::Shape;
 use super::store::{Frozen, Store};
 use crate::host::Accelerator;
-use crate::node::cmdline::NETDEV;
+use crate::node::cmdline::netdev;
 use crate::node::{
-    Credentials, Nic, Parts, Running, Source, create_log, credentials, disks, identity, listen,
-    spawn,
+    CardKind, Credentials, Nics, Parts, Running, Source, create_log, credentials, disks, identity,
+    listen, spawn,
 };
 use crate::spec::Bytes;
 
@@ -66,7 +66,7 @@ pub(crate) async fn freeze(
         qcow2::create_overlay(&disk, &image.disk(), disk_size.0)
             .context("failed to make the disk of a machine to freeze")?;
         let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
-        let frozen = match drive(draft.path(), &state, disk_size).await {
+        let frozen = match drive(draft.path(), &state, disk_size, &shape.cards).await {
             Ok(()) => ended(&mut machine).await,
             Err(e) => Err(e),
         };
@@ -116,7 +116,7 @@ fn start(
         ram: shape.ram,
         source: Source::Freeze(memory.share()?),
         disks: disks(&disk, &image.layers)?,
-        nic: Nic::Nowhere,
+        nics: Nics::Nowhere(shape.cards.len()),
         qmp: listen(&dir.join("qmp.sock"))?,
         console: listen(&dir.join("console.sock"))?,
         agent: listen(&dir.join("agent.sock"))?,
@@ -132,19 +132,22 @@ fn start(
 }
 
 /// From a paused QEMU to one that has written its state and ended.
-async fn drive(dir: &Path, state: &Path, disk_size: Bytes) -> Result<()> {
+async fn drive(dir: &Path, state: &Path, disk_size: Bytes, cards: &[CardKind]) -> Result<()> {
     let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
     let (qmp, _events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
     let (agent, mut said) = Client::connect_agent(&dir.join("agent.sock"), None, GREETING).await?;
     let console = tokio::spawn(copy(dir.join("console.sock"), dir.join("console.log")));
     // It stays so in the clones until they are themselves.
-    request(&qmp, "set_link", json!({ "name": NETDEV, "up": false })).await?;
+    for number in 0..cards.len() {
+        let arguments = json!({ "name": netdev(number), "up": false });
+        request(&qmp, "set_link", arguments).await?;
+    }
     qmp.execute(qapi_qmp::cont {}).await?;
     tokio::time::timeout(BOOT, hello(&mut said))
         .await
         .context("its agent does not say hello")??;
     agent
-        .request_secret("identity", identity::template(disk_size.0)?, SETTLE)
+        .request_secret("identity", identity::template(disk_size.0, cards)?, SETTLE)
         .await
         .context("its agent does not take an identity")?;
     agent

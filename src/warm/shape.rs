@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::host::Accelerator;
+use crate::node::CardKind;
 use crate::node::identity::hex;
 use crate::spec::Bytes;
 
@@ -32,6 +33,14 @@ pub(crate) struct Shape {
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     kernel_line: String,
+    /// One for each network; shapes of before had one card.
+    #[serde(default = "CardKind::one", skip_serializing_if = "is_one")]
+    pub(crate) cards: Vec<CardKind>,
+}
+
+/// So that the machines frozen before there were more cards keep their names.
+fn is_one(cards: &[CardKind]) -> bool {
+    cards == CardKind::one()
 }
 
 impl Shape {
@@ -44,6 +53,7 @@ impl Shape {
         accelerator: &Accelerator,
         vcpus: u32,
         ram: Bytes,
+        cards: Vec<CardKind>,
     ) -> Result<Self> {
         let architecture = image.architecture;
         let platform = &architecture.platform().qemu;
@@ -59,6 +69,7 @@ impl Shape {
             vcpus,
             ram,
             kernel_line: kernel_command_line(architecture, !accelerator.is_kvm()),
+            cards,
         })
     }
 
@@ -72,7 +83,8 @@ impl Shape {
             },
         ];
         accelerators.iter().any(|accelerator| {
-            Self::new(image, accelerator, self.vcpus, self.ram).is_ok_and(|shape| shape == *self)
+            Self::new(image, accelerator, self.vcpus, self.ram, self.cards.clone())
+                .is_ok_and(|shape| shape == *self)
         })
     }
 
@@ -86,7 +98,11 @@ impl Shape {
 impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let vcpus = if self.vcpus == 1 { "vcpu" } else { "vcpus" };
-        write!(f, "{}, {} {vcpus}", self.ram, self.vcpus)
+        write!(f, "{}, {} {vcpus}", self.ram, self.vcpus)?;
+        match self.cards.len() {
+            1 => Ok(()),
+            more => write!(f, ", {more} cards"),
+        }
     }
 }
 

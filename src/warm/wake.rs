@@ -8,7 +8,7 @@ use kvmc_qmp::Client;
 use serde_json::json;
 
 use super::freeze::{ignore_shared, migrated, request};
-use crate::node::cmdline::{NETDEV, TOP_DISK};
+use crate::node::cmdline::{TOP_DISK, netdev};
 
 /// Loading half a megabyte, on a host that does much else.
 const LOAD: Duration = Duration::from_secs(60);
@@ -43,11 +43,14 @@ pub(crate) async fn resize(qmp: &Client, size: u64) -> Result<()> {
     request(qmp, "block_resize", arguments).await.map(drop)
 }
 
-/// Connects the guest's card to the network.
+/// Connects the guest's cards to their networks.
 ///
 /// # Errors
 /// QEMU's.
-pub(crate) async fn connect(qmp: &Client) -> Result<()> {
-    let arguments = json!({ "name": NETDEV, "up": true });
-    request(qmp, "set_link", arguments).await.map(drop)
+pub(crate) async fn connect(qmp: &Client, cards: usize) -> Result<()> {
+    for number in 0..cards {
+        let arguments = json!({ "name": netdev(number), "up": true });
+        request(qmp, "set_link", arguments).await?;
+    }
+    Ok(())
 }

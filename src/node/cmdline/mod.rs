@@ -20,8 +20,10 @@ pub(crate) use switches::{
 
 /// The node name of a disk's writable image, as `block_resize` knows it.
 pub(crate) const TOP_DISK: &str = "disk0";
-/// The id of a node's card to the network, as `set_link` knows it.
-pub(crate) const NETDEV: &str = "net0";
+/// The id of a node's card to its network of this number, as `set_link` knows it.
+pub(crate) fn netdev(number: usize) -> String {
+    format!("net{number}")
+}
 
 /// The switches of one QEMU, in the order they are given.
 #[derive(Debug, Default)]
@@ -121,15 +123,15 @@ impl CommandLine {
         }
     }
 
-    /// A virtio-net card.
-    pub(crate) fn add_nic(&mut self, backend: NetBackend, mac: MacAddr) {
+    /// A virtio-net card; the guest's `eth0` is number 0.
+    pub(crate) fn add_nic(&mut self, number: usize, backend: NetBackend, mac: MacAddr) {
         self.add(&Netdev {
-            id: NETDEV.to_owned(),
+            id: netdev(number),
             backend,
         });
         self.add(
             &Device::new("virtio-net-pci")
-                .with("netdev", NETDEV)
+                .with("netdev", &netdev(number))
                 .with("mac", &mac.to_string())
                 .with("romfile", ""),
         );
@@ -195,6 +197,26 @@ mod tests {
                 r#"{"backing":"disk1","discard":"unmap","driver":"qcow2","file":"file0","node-name":"disk0"}"#,
                 "-device",
                 "virtio-blk-pci,drive=disk0,id=vda,werror=stop,rerror=stop",
+            ]
+        );
+    }
+
+    #[test]
+    fn each_card_has_an_end_of_its_own() {
+        let mut line = CommandLine::default();
+        line.add_nic(0, NetBackend::Tap(7), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
+        line.add_nic(1, NetBackend::Hub(1), MacAddr([0x52, 0x54, 0, 0, 0, 2]));
+        assert_eq!(
+            line.build(),
+            [
+                "-netdev",
+                "tap,id=net0,fd=7",
+                "-device",
+                "virtio-net-pci,netdev=net0,mac=52:54:00:00:00:01,romfile=",
+                "-netdev",
+                "hubport,id=net1,hubid=1",
+                "-device",
+                "virtio-net-pci,netdev=net1,mac=52:54:00:00:00:02,romfile=",
             ]
         );
     }

@@ -310,8 +310,8 @@ pub(crate) struct Netdev {
 pub(crate) enum NetBackend {
     /// A tap by its descriptor: by name, one that is missing would be made in silence, unbridged.
     Tap(RawFd),
-    /// A hub with nothing else on it.
-    Hub,
+    /// A hub of this number, with nothing else on it.
+    Hub(usize),
 }
 
 impl Switch for Netdev {
@@ -322,7 +322,7 @@ impl Switch for Netdev {
         let id = escape(&self.id);
         match self.backend {
             NetBackend::Tap(fd) => format!("tap,id={id},fd={fd}"),
-            NetBackend::Hub => format!("hubport,id={id},hubid=0"),
+            NetBackend::Hub(number) => format!("hubport,id={id},hubid={number}"),
         }
     }
 }

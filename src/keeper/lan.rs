@@ -1,0 +1,131 @@
+//! The services of one of the cluster's networks, on its bridge.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kvmc_netns::dhcp;
+use tokio::sync::mpsc;
+
+use crate::node::identity::domain;
+use crate::output;
+use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
+
+/// DHCP's lease time: short enough that a change of the uplink's MTU is heard within the hour.
+const LEASE_TIME: Duration = Duration::from_secs(3600);
+
+/// One network, served.
+#[derive(Debug)]
+pub(super) struct Lan {
+    /// Its place among the networks, and that of a node's card in it.
+    number: usize,
+    bridge: String,
+    server: dhcp::Server,
+    leases: Option<dhcp::LeaseFile>,
+    pub(super) reservations: Reservations,
+}
+
+/// Who has which address in a network; all clones are of one table.
+#[derive(Debug, Clone)]
+pub(super) struct Reservations {
+    number: usize,
+    table: Arc<Mutex<dhcp::Table>>,
+}
+
+impl Lan {
+    /// Opens the sockets on the bridge of the network of this number, and takes its leases over.
+    ///
+    /// # Errors
+    /// That port 67 is taken, or the system's.
+    pub(super) fn open(record: &ClusterRecord, number: usize, dir: &ClusterDir) -> Result<Self> {
+        let network = record
+            .networks()
+            .nth(number)
+            .context("a network that is not in the record")?;
+        let server = dhcp::Server::bind(&network.bridge)?;
+        let mut table = dhcp::Table::new(
+            config(network, &record.spec.name),
+            reservations(record, number),
+        );
+        let (leases, problem) = dhcp::LeaseFile::load(lease_file(dir, network), &mut table);
+        if let Some(problem) = problem {
+            // Into keeper.log: stderr leads there.
+            output::error(&problem.into());
+        }
+        Ok(Self {
+            number,
+            bridge: network.bridge.clone(),
+            server,
+            leases: Some(leases),
+            reservations: Reservations {
+                number,
+                table: Arc::new(Mutex::new(table)),
+            },
+        })
+    }
+
+    /// Serves for ever. Only the main network's leases are told of: they are what nodes are reached by.
+    ///
+    /// # Errors
+    /// That a socket failed for good, as when the bridge is gone.
+    pub(super) async fn run(self, notices: mpsc::Sender<dhcp::Notice>) -> Result<()> {
+        let told = if self.number == 0 {
+            notices
+        } else {
+            // Dropped at once: the server does not mind that nobody listens.
+            mpsc::channel(1).0
+        };
+        let table = self.reservations.table;
+        self.server
+            .run(table, told, self.leases)
+            .await
+            .with_context(|| format!("the network on {} is served no more", self.bridge))
+    }
+}
+
+impl Reservations {
+    /// Takes over who is in the record.
+    pub(super) fn follow(&self, record: &ClusterRecord) {
+        if let Ok(mut table) = self.table.lock() {
+            table.set_reservations(reservations(record, self.number));
+        }
+    }
+}
+
+/// Each network has a file of its own: an address is leased in one of them.
+fn lease_file(dir: &ClusterDir, network: &NetworkRecord) -> PathBuf {
+    if network.is_main() {
+        return dir.leases();
+    }
+    let mut path = dir.leases().into_os_string();
+    path.push(format!("-{}", network.name));
+    path.into()
+}
+
+/// Only the main network leads anywhere: with a second default route a node would answer by the wrong
+/// card.
+fn config(network: &NetworkRecord, cluster: &str) -> dhcp::Config {
+    let is_main = network.is_main();
+    dhcp::Config {
+        server: network.gateway,
+        subnet: network.subnet,
+        router: is_main.then_some(network.gateway),
+        dns: network.dns.clone(),
+        domain: is_main.then(|| domain(cluster)),
+        mtu: u16::try_from(network.mtu).ok(),
+        lease_time: LEASE_TIME,
+    }
+}
+
+fn reservations(record: &ClusterRecord, number: usize) -> Vec<dhcp::Reservation> {
+    let nodes = record.nodes.iter();
+    nodes
+        .filter_map(|n| Some((n, n.nics().nth(number)?)))
+        .map(|(node, nic)| dhcp::Reservation {
+            mac: nic.mac,
+            address: nic.address,
+            hostname: node.name.clone(),
+        })
+        .collect()
+}
