@@ -120,6 +120,18 @@ pub(super) fn others_run(state: &State, name: &str) -> bool {
         })
 }
 
+/// Asks a guest to power off, again and again: it may be too early in its boot to hear. The last
+/// error is left in `error`; an answer takes it away.
+async fn keep_asking(name: &str, keeper: &Keeper, error: &mut Option<anyhow::Error>) {
+    let request = Request::Powerdown {
+        node: name.to_owned(),
+    };
+    loop {
+        *error = keeper.ask(&request).await.err();
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
 async fn stop_one(
     name: &str,
     handle: &Handle,
@@ -127,26 +139,37 @@ async fn stop_one(
     patience: Duration,
 ) -> Result<Outcome> {
     let began = Instant::now();
-    let mut why = format!("did not power off within {} s", patience.as_secs());
-    while began.elapsed() < patience {
-        if let Err(e) = keeper
-            .ask(&Request::Powerdown {
-                node: name.to_owned(),
-            })
-            .await
-        {
-            why = format!("{e:#}");
-        }
-        if handle.ended(ASK_AGAIN.min(patience)).await {
-            return Ok(Outcome::Clean(began.elapsed()));
-        }
+    let mut refused = None;
+    // The bound is of both together: a QEMU that does not answer must not add to it.
+    let ended = tokio::select! {
+        biased;
+        ended = handle.ended(patience) => ended,
+        () = keep_asking(name, keeper, &mut refused) => false,
+    };
+    if ended {
+        return Ok(Outcome::Clean(began.elapsed()));
     }
-    let _kill_comes_next = keeper
-        .ask(&Request::Quit {
-            node: name.to_owned(),
-        })
-        .await;
-    if handle.ended(GRACE).await {
+    let mut why = match refused {
+        Some(error) => format!("{error:#}"),
+        None => format!("did not power off within {} s", patience.as_secs()),
+    };
+    if let Ok(board) = keeper.ask(&Request::Board).await
+        && let Some(paused) = board.get(name).and_then(|v| v.paused.as_deref())
+    {
+        why = format!("{why}, paused: {paused}");
+    }
+    let quit = Request::Quit {
+        node: name.to_owned(),
+    };
+    let ended = tokio::select! {
+        biased;
+        ended = handle.ended(GRACE) => ended,
+        _ = async {
+            let _kill_comes_next = keeper.ask(&quit).await;
+            std::future::pending::<()>().await;
+        } => false,
+    };
+    if ended {
         return Ok(Outcome::Forced(why));
     }
     handle.signal(Signal::SIGKILL)?;

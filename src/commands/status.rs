@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Scene;
-use crate::keeper::{Board, Keeper, Request, Stage};
+use crate::keeper::{Board, Cause, Ended, Keeper, Request, Stage, now};
 use crate::node::{Identity, vcpus};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord, read_json};
@@ -18,6 +18,10 @@ const KEEPER: Duration = Duration::from_millis(500);
 struct Row {
     state: String,
     pid: Option<i32>,
+    /// How it last ended, or rebooted; of a node that runs, how it did before.
+    last: Option<Ended>,
+    /// Why it stands still.
+    paused: Option<String>,
 }
 
 pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
@@ -42,6 +46,10 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
                     "name": n.name, "role": n.role, "state": row.state, "address": n.address,
                     "mac": n.mac, "vcpus": vcpus(n.vcpus, &record.accelerator), "ram": n.ram,
                     "disk": n.disk, "pid": row.pid, "nics": nics(&record, n),
+                    "paused": row.paused,
+                    "last_end": row.last.as_ref().map(|l| json!({
+                        "time": l.time, "cause": l.cause, "what": l.cause.to_string(),
+                    })),
                 })
             })
             .collect();
@@ -111,37 +119,69 @@ fn nics(record: &ClusterRecord, node: &NodeRecord) -> Vec<Value> {
 }
 
 fn look(dir: &ClusterDir, node: &NodeRecord, board: Option<&Board>) -> Row {
-    let recorded = match read_json::<Identity>(&dir.node(&node.name).process()) {
-        Ok(recorded) => recorded,
-        Err(e) => {
-            return Row {
-                state: format!("unknown ({e:#})"),
-                pid: None,
-            };
-        }
+    let dir = dir.node(&node.name);
+    let last = Ended::last(&dir);
+    let row = |state: String, pid: Option<i32>, paused: Option<String>| Row {
+        state,
+        pid,
+        last: last.clone(),
+        paused,
     };
-    let Some(identity) = recorded else {
-        return Row {
-            state: "stopped".to_owned(),
-            pid: None,
-        };
+    let identity = match read_json::<Identity>(&dir.process()) {
+        Ok(Some(identity)) => identity,
+        Ok(None) => return row("stopped".to_owned(), None, None),
+        Err(e) => return row(format!("unknown ({e:#})"), None, None),
     };
     let view = board.and_then(|b| b.get(&node.name));
     if identity.open().is_none() {
-        let how = view.filter(|v| v.stage == Stage::Ended && !v.note.is_empty());
-        let how = how.map_or_else(|| "stale record".to_owned(), |v| v.note.clone());
-        return Row {
-            state: format!("stopped ({how})"),
-            pid: None,
-        };
+        let (cause, time) = Ended::of(&dir, &identity);
+        // The keeper may know more: that it is to start again, or why it cannot.
+        let words = view.filter(|v| v.stage == Stage::Ended && !v.note.is_empty());
+        let words = words.map_or_else(|| cause.to_string(), |v| v.note.clone());
+        return row(format!("stopped ({}{words})", ago(time)), None, None);
     }
-    let state = match view {
-        Some(view) if view.stage == Stage::Ready => "ready".to_owned(),
-        Some(view) => format!("running ({})", view.stage.name()),
-        None => "running".to_owned(),
+    let Some(view) = view else {
+        return row("running".to_owned(), Some(identity.pid), None);
     };
-    Row {
-        state,
-        pid: Some(identity.pid),
+    let mut state = match (&view.paused, view.stage) {
+        (Some(why), _) => format!("paused: {why}"),
+        (None, Stage::Ready) => "ready".to_owned(),
+        (None, stage) => format!("running ({})", stage.name()),
+    };
+    if !view.note.is_empty() {
+        state = format!("{state}, {}", view.note);
+    } else if let Some(last) = last.as_ref().filter(|l| l.cause != Cause::Quit) {
+        // It came back from this: whoever looks wants to know that it was away.
+        state = format!("{state} ({}{})", ago(Some(last.time)), last.cause);
+    }
+    row(state, Some(identity.pid), view.paused.clone())
+}
+
+/// How long ago a time was, in its largest unit, as the beginning of a sentence about it.
+fn ago(time: Option<f64>) -> String {
+    let Some(time) = time else {
+        return String::new();
+    };
+    let seconds = Duration::try_from_secs_f64(now() - time).map_or(0, |d| d.as_secs());
+    let (number, unit) = match seconds {
+        0..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "min"),
+        3600..86400 => (seconds / 3600, "h"),
+        _ => (seconds / 86400, "d"),
+    };
+    format!("{number} {unit} ago: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_its_largest_unit() {
+        assert_eq!(ago(None), "");
+        assert_eq!(ago(Some(now() + 100.0)), "0 s ago: ");
+        assert_eq!(ago(Some(now() - 30.0)), "30 s ago: ");
+        assert_eq!(ago(Some(now() - 7300.0)), "2 h ago: ");
+        assert_eq!(ago(Some(f64::NAN)), "0 s ago: ");
     }
 }

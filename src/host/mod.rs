@@ -3,6 +3,7 @@
 mod accel;
 mod binfmt;
 mod checks;
+mod memory_kill;
 mod packages;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 pub(crate) use accel::{Accelerator, choose, cores, kvm_group};
 pub(crate) use binfmt::register as register_binfmt;
 pub(crate) use checks::{Check, Finding, Needs, Room, basics, run as run_checks};
+pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};
 pub(crate) use packages::install;
 
 /// Looks a program up in PATH, and in the folders that root's PATH may lack.

@@ -10,11 +10,15 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::console;
+use super::death::{Cause, Ended, Evidence, last_words};
+use super::pause::Pause;
 use super::protocol::Stage;
 use super::status::Status;
-use crate::node::identity;
+use crate::host::CgroupKills;
+use crate::node::{Handle, Identity, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
 use crate::warm;
 
@@ -22,6 +26,13 @@ use crate::warm;
 const LONGEST_LOG: u64 = 256 << 10;
 /// From QEMU's start to its greeting: it loads a kernel, and the host may be busy.
 const GREETING: Duration = Duration::from_secs(30);
+/// Longest that QEMU takes from the end of its QMP connection to its own.
+const LAST_BREATH: Duration = Duration::from_secs(3);
+/// Before a connection that was lost is made again; each further time waits twice as long.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// A look-up in QEMU.
+const STATUS: Duration = Duration::from_secs(5);
 /// An emulated guest may take seconds to run what the agent does for the first time.
 const AGENT: Duration = Duration::from_secs(60);
 /// One patient look at ssh: each further one would make the guest fork another sshd.
@@ -36,6 +47,8 @@ pub(super) struct Attended {
     pub(super) node: NodeRecord,
     /// Of its cards, in their order.
     pub(super) networks: Vec<NetworkRecord>,
+    /// Its QEMU.
+    pub(super) process: Identity,
     /// The frozen machines.
     pub(super) store: warm::Store,
     pub(super) status: Status,
@@ -44,8 +57,7 @@ pub(super) struct Attended {
 /// How a node's QEMU ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
-    /// In words.
-    Ended(String),
+    Ended(Cause),
     /// The guest asked for a reset that this QEMU could not do, since it has no kernel to boot.
     Reset,
 }
@@ -58,26 +70,59 @@ pub(super) struct Lines {
 }
 
 impl Attended {
-    /// Attends the node until its QEMU ends.
+    /// Attends the node until its QEMU ends. A connection that is lost is made again.
     pub(super) async fn run(self, lines: watch::Sender<Lines>) -> End {
-        let end = match self.attend(&lines).await {
-            Ok(end) => end,
-            Err(e) => End::Ended(format!("{e:#}")),
+        let name = &self.node.name;
+        let kills = CgroupKills::of(self.process.pid);
+        let handle = self.process.open();
+        let mut evidence = Evidence::default();
+        let mut failure = None;
+        let mut wait = RETRY;
+        while let Some(handle) = &handle {
+            failure = self.attend(&lines, &mut evidence).await.err();
+            lines.send_modify(|l| *l = Lines::default());
+            if handle.ended(LAST_BREATH).await {
+                break;
+            }
+            let why = failure.as_ref().map(|e| format!("{e:#}"));
+            let why = why.unwrap_or_else(|| "its QMP connection ended".to_owned());
+            self.status
+                .note(name, "lost", &format!("QEMU runs, but {why}; trying again"));
+            if handle.ended(wait).await {
+                break;
+            }
+            wait = (2 * wait).min(LONGEST_RETRY);
+        }
+        if let Some(handle) = &handle {
+            evidence.status = exit_status(handle).await;
+        }
+        evidence.look(&self.node, &self.process, &kills);
+        evidence.words = last_words(&self.dir);
+        let cause = evidence.judge();
+        let end = match &cause {
+            Cause::Rebooted => End::Reset,
+            cause => End::Ended(cause.clone()),
         };
-        let note = match &end {
-            End::Ended(how) => how,
-            End::Reset => "the guest reboots",
+        let note = match (&end, failure) {
+            (End::Reset, _) => "the guest reboots".to_owned(),
+            // We ended it, and this is why.
+            (_, Some(failure)) if cause == Cause::Quit => format!("{failure:#}"),
+            _ => cause.to_string(),
         };
-        self.status.reach(&self.node.name, Stage::Ended, note);
+        if let Err(e) = Ended::record(&self.dir, cause, self.process.clone()) {
+            // Into keeper.log: stderr leads there.
+            crate::output::error(&e);
+        }
+        self.status.reach(name, Stage::Ended, &note);
         end
     }
 
-    async fn attend(&self, lines: &watch::Sender<Lines>) -> Result<End> {
+    async fn attend(&self, lines: &watch::Sender<Lines>, evidence: &mut Evidence) -> Result<()> {
         let log = || ExchangeLog::open(&self.dir.qmp_log(), LONGEST_LOG).ok();
         let (qmp, mut events) =
             Client::connect_qmp(&self.dir.qmp_socket(), log(), GREETING).await?;
         lines.send_modify(|l| l.qmp = Some(qmp.clone()));
-        tokio::spawn(console::copy(
+        let console = tokio::spawn(console::copy(
             self.dir.console_socket(),
             self.dir.console_log(),
             self.node.name.clone(),
@@ -86,37 +131,51 @@ impl Attended {
         let (agent, agent_events) =
             Client::connect_agent(&self.dir.agent_socket(), log(), GREETING).await?;
         lines.send_modify(|l| l.agent = Some(agent.clone()));
-        if let Err(e) = self.set_going(&qmp).await {
-            // Whoever starts it sees its end, and our words on the board.
-            let _gone = qmp.quit().await;
-            return Err(e);
-        }
-        let guest = tokio::spawn(self.clone().guest(qmp, agent, agent_events));
-        let end = self.until_end(&mut events).await;
+        let waits = match self.set_going(&qmp).await {
+            Ok(waits) => waits,
+            Err(e) => {
+                // Whoever starts it sees its end, and our words on the board.
+                let _gone = qmp.quit().await;
+                return Err(e);
+            }
+        };
+        let guest = tokio::spawn(self.clone().guest(qmp.clone(), agent, agent_events));
+        self.until_end(&qmp, &mut events, evidence, waits).await;
         guest.abort();
-        Ok(end)
+        console.abort();
+        Ok(())
     }
 
-    /// From paused to running: booting, or waking. One that runs already is left alone.
-    async fn set_going(&self, qmp: &Client) -> Result<()> {
-        let seen = qmp.execute(qapi_qmp::query_status {}).await?;
-        match seen.status {
-            qapi_qmp::RunState::prelaunch => {
+    /// From paused to running: booting, or waking. One that runs already is left alone, and one that
+    /// stands still is looked after by the task returned.
+    async fn set_going(&self, qmp: &Client) -> Result<Option<JoinHandle<()>>> {
+        // By its name: a state that a newer QEMU has is none of those that need anything.
+        let seen = qmp.request("query-status", json!({}), STATUS).await?;
+        match seen.get("status").and_then(Value::as_str) {
+            Some("prelaunch") => {
                 if let Some(size) = self.grown()? {
                     warm::resize(qmp, size).await?;
                 }
                 qmp.execute(qapi_qmp::cont {}).await?;
             }
-            qapi_qmp::RunState::inmigrate => {
+            Some("inmigrate") => {
                 let frozen = self.node.frozen.as_deref().context("it was never frozen")?;
                 warm::wake(qmp, &self.store.state(frozen), self.grown()?)
                     .await
                     .context("it cannot be woken")?;
                 self.status.reach(&self.node.name, Stage::Woken, "");
             }
+            Some("io-error" | "paused") => {
+                let why = Pause::found(qmp, self.dir.path()).await;
+                return Ok(Some(self.look_after(qmp, why)));
+            }
             _ => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn look_after(&self, qmp: &Client, why: Pause) -> JoinHandle<()> {
+        tokio::spawn(self.clone().stand_still(qmp.clone(), why))
     }
 
     /// The size that the node's disk is to have, when it has another yet.
@@ -125,27 +184,42 @@ impl Attended {
         Ok((is < self.node.disk.0).then_some(self.node.disk.0))
     }
 
-    /// Follows QEMU's events to its end and says in words how it ended.
-    async fn until_end(&self, events: &mut Events) -> End {
-        let mut how = "QEMU ended without a word".to_owned();
-        let mut is_reset = false;
-        while let Some(Event { name, data, .. }) = events.next().await {
-            match name.as_str() {
-                "SHUTDOWN" => {
-                    is_reset = data.get("reason").and_then(Value::as_str) == Some("guest-reset");
-                    how = shutdown_in_words(&data);
-                }
+    /// Follows QEMU's events until there are no more.
+    async fn until_end(
+        &self,
+        qmp: &Client,
+        events: &mut Events,
+        evidence: &mut Evidence,
+        mut waits: Option<JoinHandle<()>>,
+    ) {
+        let name = &self.node.name;
+        while let Some(Event { name: event, data }) = events.next().await {
+            evidence.hear(&event, &data);
+            match event.as_str() {
                 "RESET" if data.get("guest") == Some(&Value::Bool(true)) => {
-                    self.status.restart(&self.node.name);
+                    self.status.restart(name);
+                    let _told_by_the_board =
+                        Ended::record(&self.dir, Cause::Rebooted, self.process.clone());
                 }
-                "GUEST_PANICKED" => how = "the guest's kernel panicked".to_owned(),
+                // One for each request that failed: the first will do.
+                "BLOCK_IO_ERROR" if waits.as_ref().is_none_or(JoinHandle::is_finished) => {
+                    let why = Pause::of_event(&data, self.dir.path());
+                    waits = why.map(|why| self.look_after(qmp, why)).or(waits);
+                }
+                "STOP" if waits.as_ref().is_none_or(JoinHandle::is_finished) => {
+                    waits = Some(self.look_after(qmp, Pause::Asked));
+                }
+                "RESUME" => {
+                    if let Some(task) = waits.take() {
+                        task.abort();
+                    }
+                    self.status.pause(name, None);
+                }
                 _ => {}
             }
         }
-        if is_reset {
-            End::Reset
-        } else {
-            End::Ended(how)
+        if let Some(task) = waits {
+            task.abort();
         }
     }
 
@@ -242,27 +316,13 @@ async fn banner(address: Ipv4Addr) -> Result<()> {
     Ok(())
 }
 
-/// `SHUTDOWN` of QEMU's QAPI reference, in words.
-fn shutdown_in_words(data: &Value) -> String {
-    match data.get("reason").and_then(Value::as_str) {
-        Some("guest-shutdown") => "the guest powered off".to_owned(),
-        Some("guest-panic") => "the guest's kernel panicked".to_owned(),
-        Some("host-qmp-quit") => "kvmc ended it".to_owned(),
-        Some("host-signal") => "a signal ended QEMU".to_owned(),
-        Some(other) => format!("QEMU ended ({other})"),
-        None => "QEMU ended".to_owned(),
+/// How a process ended that has: it may be that its parent is yet to reap it.
+async fn exit_status(handle: &Handle) -> Option<std::process::ExitStatus> {
+    for _ in 0..20 {
+        if let Some(status) = handle.exit_status() {
+            return Some(status);
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ends_are_told_apart() {
-        let say = |reason: &str| shutdown_in_words(&json!({ "guest": true, "reason": reason }));
-        assert_eq!(say("guest-shutdown"), "the guest powered off");
-        assert_eq!(say("new-reason"), "QEMU ended (new-reason)");
-        assert_eq!(shutdown_in_words(&Value::Null), "QEMU ended");
-    }
+    None
 }

@@ -4,12 +4,16 @@
 mod attend;
 mod client;
 mod console;
+mod death;
 mod lan;
+mod pause;
 mod protocol;
 mod respawn;
+mod restarts;
 mod server;
 mod status;
 
 pub(crate) use client::Keeper;
+pub(crate) use death::{Cause, Ended, now};
 pub(crate) use protocol::{Board, Request, Stage};
 pub(crate) use server::run;

@@ -1,4 +1,4 @@
-//! A guest's reset, done by another QEMU.
+//! A node started again by the keeper: for a guest's reset, or by its role's policy.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,20 +17,31 @@ const LOCK: Duration = Duration::from_secs(3600);
 const END: Duration = Duration::from_secs(10);
 /// A process is waited for in steps, so that no wait is for ever.
 const STEP: Duration = Duration::from_secs(3600);
+/// Longest that its attendance takes to look how it ended.
+const REAPED: Duration = Duration::from_secs(30);
 
 /// Boots a node again, from its own disk, unless a verb has done so or wants it stopped.
 ///
 /// # Errors
 /// What keeps it from starting.
-pub(super) async fn respawn(root: &Path, dir: &ClusterDir, node: &str) -> Result<()> {
+pub(super) async fn respawn(
+    root: &Path,
+    dir: &ClusterDir,
+    node: &str,
+    ended: &Identity,
+) -> Result<()> {
     let _lock = Lock::take(dir, &format!("reboot of {node}"), LOCK).await?;
     let Some(record) = ClusterRecord::load(dir)? else {
         return Ok(());
     };
     let is_wanted = matches!(record.phase, Phase::Up | Phase::Starting);
     let node_dir = dir.node(node);
-    // Its connections are closed a moment before it has ended. One that goes on is a verb's.
-    let process = read_json::<Identity>(&node_dir.process())?.and_then(|p| p.open());
+    // Its connections are closed a moment before it has ended. Another one is a verb's.
+    let recorded = read_json::<Identity>(&node_dir.process())?;
+    if recorded.as_ref() != Some(ended) {
+        return Ok(());
+    }
+    let process = recorded.and_then(|p| p.open());
     let is_over = match process {
         Some(process) => process.ended(END).await,
         None => true,
@@ -55,13 +66,12 @@ pub(super) async fn respawn(root: &Path, dir: &ClusterDir, node: &str) -> Result
     })?;
     // It is a child of ours, and somebody must hear of its end.
     tokio::spawn(async move {
-        let handle = running.identity.open();
-        while running.ended().is_none() {
-            match &handle {
-                Some(handle) => drop(handle.ended(STEP).await),
-                None => tokio::time::sleep(Duration::from_secs(1)).await,
-            }
+        if let Some(handle) = running.identity.open() {
+            while !handle.ended(STEP).await {}
         }
+        // Who attends it reaps it, to know how it ended; unless nobody does.
+        tokio::time::sleep(REAPED).await;
+        running.ended()
     });
     Ok(())
 }

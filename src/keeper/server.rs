@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kvmc_netns::dhcp;
-use serde_json::json;
+use kvmc_qmp::Client;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,9 +17,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
+use super::death::{Cause, Ended};
 use super::lan::{Lan, Reservations};
 use super::protocol::{Answer, Request, Stage};
 use super::respawn::respawn;
+use super::restarts::{Restarts, Verdict};
 use super::status::Status;
 use crate::node::{Identity, KeyPool, fill_keys};
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
@@ -27,7 +30,10 @@ use crate::warm;
 /// A cluster that is up this long is at rest.
 const REST: Duration = Duration::from_secs(15);
 /// Longest that a guest's agent may take to say that it heard.
-const ASK_GUEST: Duration = Duration::from_secs(4);
+const ASK_GUEST: Duration = Duration::from_secs(3);
+/// Longest that QEMU may take to say whether it is paused; with [`ASK_GUEST`] it fits in what the CLI
+/// waits for an answer.
+const ASK_PAUSED: Duration = Duration::from_secs(1);
 
 /// Runs the keeper of a cluster until it is told to end.
 ///
@@ -54,6 +60,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         status: status.clone(),
         reservations: lans.iter().map(|l| l.reservations.clone()).collect(),
         lines: Mutex::default(),
+        restarts: Mutex::default(),
     });
     state.sync()?;
     tokio::spawn(follow_leases(heard, Arc::clone(&state)));
@@ -107,6 +114,7 @@ struct State {
     status: Status,
     reservations: Vec<Reservations>,
     lines: Mutex<BTreeMap<String, watch::Receiver<Lines>>>,
+    restarts: Mutex<BTreeMap<String, Restarts>>,
 }
 
 impl State {
@@ -120,7 +128,7 @@ impl State {
         }
         for node in &record.nodes {
             let dir = self.dir.node(&node.name);
-            let runs = read_json::<Identity>(&dir.process())?.is_some_and(|p| p.open().is_some());
+            let process = read_json::<Identity>(&dir.process())?;
             let mut lines = self
                 .lines
                 .lock()
@@ -128,7 +136,11 @@ impl State {
             let attended = lines
                 .get(&node.name)
                 .is_some_and(|l| l.has_changed().is_ok());
-            if !runs || attended {
+            let Some(process) = process.filter(|_| !attended) else {
+                continue;
+            };
+            if process.open().is_none() {
+                Ended::record_unseen(&dir, node, &process)?;
                 continue;
             }
             let (sender, receiver) = watch::channel(Lines::default());
@@ -140,26 +152,59 @@ impl State {
                 dir,
                 node: node.clone(),
                 networks: record.networks().cloned().collect(),
+                process: process.clone(),
                 store: warm::Store::open(&self.root),
                 status: self.status.clone(),
             };
             let state = Arc::clone(self);
             tokio::spawn(async move {
                 let name = attended.node.name.clone();
-                if attended.run(sender).await == End::Reset {
-                    state.restart(&name).await;
+                match attended.run(sender).await {
+                    End::Reset => state.restart(&name, &process).await,
+                    End::Ended(cause) => state.after(&name, &process, &cause).await,
                 }
             });
         }
         Ok(())
     }
 
-    /// Boots a node whose guest asked for a reset: a woken QEMU has no kernel to do it with.
-    async fn restart(self: &Arc<Self>, node: &str) {
-        let restarted = respawn(&self.root, &self.dir, node).await;
+    /// Starts a node again that has ended by itself, if that is its role's policy.
+    async fn after(self: &Arc<Self>, node: &str, process: &Identity, cause: &Cause) {
+        let policy = ClusterRecord::load(&self.dir).ok().flatten();
+        let policy = policy.and_then(|r| Some(r.spec.role(r.node(node).ok()?.role).restart));
+        if !policy.is_some_and(|policy| cause.calls_for_restart(policy)) {
+            return;
+        }
+        let verdict = match self.restarts.lock() {
+            Ok(mut all) => all
+                .entry(node.to_owned())
+                .or_default()
+                .ended(Instant::now()),
+            Err(_) => return,
+        };
+        match verdict {
+            Verdict::Again(wait) => {
+                let note = format!("{cause}; it starts again in {} s", wait.as_secs());
+                self.status.note(node, "restarting", &note);
+                tokio::time::sleep(wait).await;
+                self.restart(node, process).await;
+            }
+            Verdict::GiveUp(times) => {
+                let note = format!(
+                    "{cause}; given up after {times} restarts in ten minutes, `kvmc up` starts it"
+                );
+                self.status.note(node, "given-up", &note);
+            }
+        }
+    }
+
+    /// Boots a node whose QEMU has ended, or whose guest asked for a reset: a woken QEMU has no kernel
+    /// to do it with.
+    async fn restart(self: &Arc<Self>, node: &str, process: &Identity) {
+        let restarted = respawn(&self.root, &self.dir, node, process).await;
         if let Err(e) = restarted.and_then(|()| self.sync()) {
             let note = format!("cannot be booted again: {e:#}; `kvmc up` tries too");
-            self.status.log(node, Stage::Ended, &note);
+            self.status.note(node, "ended", &note);
         }
     }
 
@@ -177,6 +222,9 @@ impl State {
     /// Both ways at once: an image of the user's may have no agent, ours has no logind.
     async fn power_down(&self, node: &str) -> Result<()> {
         let Lines { qmp, agent } = self.lines(node)?;
+        if let Some(qmp) = &qmp {
+            wake_paused(qmp).await;
+        }
         let by_agent = async {
             let agent = agent.context("the agent is not there")?;
             agent
@@ -186,7 +234,8 @@ impl State {
         };
         let by_button = async {
             let qmp = qmp.context("QMP is not there")?;
-            qmp.execute(qapi_qmp::system_powerdown {}).await?;
+            qmp.request("system_powerdown", json!({}), ASK_GUEST)
+                .await?;
             anyhow::Ok(())
         };
         match tokio::join!(by_agent, by_button) {
@@ -200,6 +249,15 @@ impl State {
     async fn quit(&self, node: &str) -> Result<()> {
         let qmp = self.lines(node)?.qmp.context("QMP is not there")?;
         Ok(qmp.quit().await?)
+    }
+}
+
+/// A guest that stands still hears nothing. Out of space it will stand still again, and be made to end.
+async fn wake_paused(qmp: &Client) {
+    let seen = qmp.request("query-status", json!({}), ASK_PAUSED).await;
+    let seen = seen.unwrap_or_default();
+    if let Some("paused" | "io-error") = seen.get("status").and_then(Value::as_str) {
+        let _told_by_its_end = qmp.request("cont", json!({}), ASK_PAUSED).await;
     }
 }
 

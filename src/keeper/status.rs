@@ -5,11 +5,11 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::death::now;
 use super::protocol::{Board, NodeView, Stage};
 
 /// The event log starts anew beyond this; the one before is kept beside it.
@@ -62,6 +62,9 @@ impl Status {
             .send_if_modified(|board| match board.get_mut(node) {
                 Some(view) if view.stage < stage => {
                     view.stage = stage;
+                    if stage == Stage::Ended {
+                        view.paused = None;
+                    }
                     view.passed.push(stage);
                     note.clone_into(&mut view.note);
                     true
@@ -73,14 +76,49 @@ impl Status {
         }
     }
 
-    /// A node has gone back to its boot.
+    /// A guest has gone back to its boot.
     pub(super) fn restart(&self, node: &str) {
+        self.event(node, "rebooted", "");
         self.begin(node);
     }
 
+    /// A guest stands still, or goes on.
+    pub(super) fn pause(&self, node: &str, why: Option<String>) {
+        let news = self
+            .board
+            .send_if_modified(|board| match board.get_mut(node) {
+                Some(view) if view.paused != why => {
+                    view.paused.clone_from(&why);
+                    true
+                }
+                _ => false,
+            });
+        if news {
+            let event = if why.is_some() { "paused" } else { "resumed" };
+            self.event(node, event, &why.unwrap_or_default());
+        }
+    }
+
+    /// Says on the board what is to be known of a node, at whatever stage it is.
+    pub(super) fn note(&self, node: &str, event: &str, note: &str) {
+        self.board.send_if_modified(|board| {
+            let view = board.get_mut(node);
+            view.is_some_and(|view| {
+                let news = view.note != note;
+                note.clone_into(&mut view.note);
+                news
+            })
+        });
+        self.event(node, event, note);
+    }
+
     pub(super) fn log(&self, node: &str, stage: Stage, note: &str) {
+        self.event(node, stage.name(), note);
+    }
+
+    fn event(&self, node: &str, event: &str, note: &str) {
         if let Ok(mut events) = self.events.lock() {
-            events.write(node, stage, note);
+            events.write(node, event, note);
         }
     }
 }
@@ -91,12 +129,10 @@ struct Events {
 }
 
 impl Events {
-    fn write(&mut self, node: &str, stage: Stage, note: &str) {
-        let time = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0.0, |d| d.as_secs_f64());
+    fn write(&mut self, node: &str, event: &str, note: &str) {
+        let time = now();
         let mut line =
-            json!({ "time": time, "node": node, "event": stage.name(), "note": note }).to_string();
+            json!({ "time": time, "node": node, "event": event, "note": note }).to_string();
         line.push('\n');
         if std::fs::metadata(&self.path).is_ok_and(|m| m.len() > LONGEST_LOG) {
             // A log: losing the one before the last costs nobody anything.

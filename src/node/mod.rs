@@ -2,6 +2,7 @@
 
 mod cards;
 pub(crate) mod cmdline;
+mod exit;
 pub(crate) mod identity;
 mod keys;
 mod launch;

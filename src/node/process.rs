@@ -237,6 +237,11 @@ impl Handle {
         }
     }
 
+    /// How it ended, once it has, where that can be known at all.
+    pub(crate) fn exit_status(&self) -> Option<std::process::ExitStatus> {
+        super::exit::exit_status(self.fd.as_fd())
+    }
+
     /// Waits until the process has ended, at most `for_at_most`; true when it has.
     pub(crate) fn has_ended(&self, for_at_most: Duration) -> bool {
         let until = Instant::now() + for_at_most;
@@ -351,5 +356,56 @@ mod tests {
         child.wait().unwrap();
         assert!(true_one.open().is_none());
         handle.signal(Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn p20_the_parent_knows_how_its_child_ended() {
+        use std::os::unix::process::ExitStatusExt;
+        for (script, code, signal) in [("exit 7", Some(7), None), ("kill -9 $$", None, Some(9))] {
+            #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let fd = pidfd_open(i32::try_from(child.id()).unwrap()).unwrap();
+            let handle = Handle { fd };
+            assert!(handle.has_ended(Duration::from_secs(5)));
+            let status = handle.exit_status().unwrap();
+            assert!(child.wait().is_err(), "it was reaped");
+            assert_eq!((status.code(), status.signal()), (code, signal));
+        }
+    }
+
+    /// Who is not the parent asks the kernel, which tells since Linux 6.15.
+    #[test]
+    fn p20_a_stranger_knows_how_a_process_ended_where_the_kernel_tells() {
+        use std::os::unix::process::ExitStatusExt;
+        #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+        let mut parent = Command::new("sh")
+            .args(["-c", "sleep 60 & echo $!; wait; exec sleep 60"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(parent.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let fd = pidfd_open(line.trim().parse().unwrap()).unwrap();
+        let handle = Handle { fd };
+        assert_eq!(handle.exit_status(), None, "it has not ended");
+        handle.signal(Signal::SIGKILL).unwrap();
+        assert!(handle.has_ended(Duration::from_secs(5)));
+        let until = Instant::now() + Duration::from_secs(2);
+        let mut status = None;
+        while status.is_none() && Instant::now() < until {
+            status = handle.exit_status();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if version >= (6, 15) {
+            assert_eq!(status.unwrap().signal(), Some(9));
+        } else {
+            assert_eq!(status, None, "Linux {release} does not tell");
+        }
     }
 }

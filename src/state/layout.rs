@@ -15,6 +15,7 @@
 //!     nodes/<node>/
 //!       disk.qcow2                overlay on the template
 //!       process.json              pid, start time, boot id of its QEMU
+//!       end.json                  how and when it last ended
 //!       asleep, waking            marks of a node that is to wake, or is just waking
 //!       qmp.sock agent.sock console.sock
 //!       console.log qemu.log qmp.log
@@ -177,6 +178,10 @@ impl NodeDir {
     /// There from the start of a waking until the node has its identity.
     pub(crate) fn waking(&self) -> PathBuf {
         self.dir.join("waking")
+    }
+    /// How it last ended.
+    pub(crate) fn end(&self) -> PathBuf {
+        self.dir.join("end.json")
     }
     pub(crate) fn process(&self) -> PathBuf {
         self.dir.join("process.json")

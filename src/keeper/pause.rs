@@ -1,0 +1,120 @@
+//! A guest that stands still because its disk could not be written, and when it may go on.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kvmc_qmp::Client;
+use serde_json::{Value, json};
+
+use super::attend::Attended;
+
+/// How often the free space is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Free bytes with which a guest goes on: with less it would stand still again at once.
+const ENOUGH: u64 = 16 << 20;
+
+/// Why a guest stands still.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pause {
+    NoSpace(PathBuf),
+    /// Another error of the disk below it, in QEMU's words.
+    Disk(String),
+    /// QEMU was told to.
+    Asked,
+}
+
+impl std::fmt::Display for Pause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSpace(path) => write!(f, "no space on {}", path.display()),
+            Self::Disk(reason) => write!(f, "its disk cannot be written or read: {reason}"),
+            Self::Asked => f.write_str("stopped through QMP"),
+        }
+    }
+}
+
+impl Pause {
+    /// `BLOCK_IO_ERROR` of QEMU's QAPI reference, if it is one that stops the guest.
+    pub(super) fn of_event(data: &Value, dir: &Path) -> Option<Self> {
+        let text = |key: &str| data.get(key).and_then(Value::as_str);
+        if text("action") != Some("stop") {
+            return None;
+        }
+        Some(
+            if data.get("nospace").and_then(Value::as_bool) == Some(true) {
+                Self::NoSpace(mount_point(dir))
+            } else {
+                Self::Disk(text("reason").unwrap_or("no reason given").to_owned())
+            },
+        )
+    }
+
+    /// Why a guest stands still that did so before we came: `query-block` keeps the last error's kind.
+    pub(super) async fn found(qmp: &Client, dir: &Path) -> Self {
+        const DEADLINE: Duration = Duration::from_secs(5);
+        let blocks = qmp.request("query-block", json!({}), DEADLINE).await;
+        let blocks = blocks.unwrap_or_default();
+        let statuses = blocks.as_array().into_iter().flatten();
+        let mut statuses = statuses.filter_map(|b| b.get("io-status").and_then(Value::as_str));
+        match statuses.find(|s| *s != "ok") {
+            Some("nospace") => Self::NoSpace(mount_point(dir)),
+            Some(_) => Self::Disk("an I/O error".to_owned()),
+            None => Self::Asked,
+        }
+    }
+}
+
+impl Attended {
+    /// Says that the guest stands still, and lets it go on once there is space again.
+    pub(super) async fn stand_still(self, qmp: Client, why: Pause) {
+        let name = self.node.name.clone();
+        self.status.pause(&name, Some(why.to_string()));
+        if !matches!(why, Pause::NoSpace(_)) {
+            return;
+        }
+        while free(self.dir.path()).is_none_or(|free| free < ENOUGH) {
+            tokio::time::sleep(LOOK).await;
+        }
+        // Refused or unanswered, it goes on when it is asked again: by `kvmc stop`, or our next look.
+        let _told_by_its_event = qmp.execute(qapi_qmp::cont {}).await;
+    }
+}
+
+/// Bytes free on the file system of a folder for who is not root, as QEMU is not.
+fn free(dir: &Path) -> Option<u64> {
+    let stat = nix::sys::statvfs::statvfs(dir).ok()?;
+    stat.blocks_available().checked_mul(stat.fragment_size())
+}
+
+/// Where the file system of a folder begins.
+fn mount_point(dir: &Path) -> PathBuf {
+    let device = |path: &Path| std::fs::metadata(path).map(|m| m.dev()).ok();
+    let own = device(dir);
+    let inside = dir.ancestors().take_while(|a| device(a) == own);
+    inside.last().unwrap_or(dir).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p22_a_full_disk_is_named_and_other_errors_are_not_taken_for_one() {
+        let event = |nospace: bool, action: &str| {
+            let data = json!({ "device": "", "operation": "write", "action": action,
+                "nospace": nospace, "reason": "No space left on device" });
+            Pause::of_event(&data, Path::new("/proc/self"))
+        };
+        assert_eq!(
+            event(true, "stop").unwrap().to_string(),
+            "no space on /proc"
+        );
+        assert_eq!(
+            event(false, "stop").unwrap().to_string(),
+            "its disk cannot be written or read: No space left on device"
+        );
+        assert_eq!(event(true, "report"), None);
+        assert_eq!(Pause::of_event(&Value::Null, Path::new("/")), None);
+    }
+}
