@@ -90,6 +90,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// The failpoints of this program
+    #[cfg(feature = "failpoints")]
+    #[command(hide = true)]
+    Failpoints,
     /// The process that serves a running cluster
     #[command(hide = true)]
     Keeper {

@@ -5,6 +5,7 @@
 mod cli;
 mod cluster;
 mod commands;
+mod failpoint;
 mod host;
 mod image;
 mod keeper;
@@ -20,6 +21,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _until_the_end = fail::FailScenario::setup();
     let cli = cli::Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

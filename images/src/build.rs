@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::failpoint::failpoint;
 use crate::{ImageError, Recipe, exec, initrd, tree};
 
 /// Room in a template's file system beyond what the packages take, in bytes; nodes grow it anyway.
@@ -20,6 +21,7 @@ pub(crate) fn build(
     let root = dir.join("root");
     say("installing packages");
     exec::run("mmdebstrap", &mmdebstrap(recipe, &root))?;
+    failpoint!("image.packages");
     say("preparing the file system");
     tree::finish(&root)?;
     let release = kernel_release(&root)?;

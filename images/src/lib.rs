@@ -14,6 +14,7 @@ mod architecture;
 mod build;
 mod error;
 mod exec;
+mod failpoint;
 mod image;
 mod initrd;
 pub mod qcow2;
@@ -24,6 +25,8 @@ mod tree;
 
 pub use architecture::{Architecture, Platform, Probe, Qemu, Uefi, kernel_command_line};
 pub use error::ImageError;
+#[cfg(feature = "failpoints")]
+pub use failpoint::FAILPOINTS;
 pub use image::{Boot, Guest, Image, Origin};
 pub use recipe::Recipe;
 pub use store::Store;

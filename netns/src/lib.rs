@@ -14,6 +14,7 @@
 mod change;
 pub mod dhcp;
 mod exec;
+mod failpoint;
 pub mod link;
 mod mac;
 pub mod nat;
@@ -23,5 +24,7 @@ mod tap;
 
 pub use change::Change;
 pub use exec::ExecError;
+#[cfg(feature = "failpoints")]
+pub use failpoint::FAILPOINTS;
 pub use link::{Address, BridgeSpec, Link, LinkError, Links, Route, TapSpec};
 pub use mac::{MacAddr, MacAddrError};

@@ -9,6 +9,7 @@ use kvmc_netns::Links;
 use super::undo::Undo;
 use super::warm::Warm;
 use super::{Interrupt, Progress, artifacts, boot, network};
+use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::Keeper;
 use crate::node::{Identity, KeyPool, Secrets, clone_disk};
@@ -248,6 +249,7 @@ async fn carry_out(
         Step::Record => {
             record.phase = Phase::Starting;
             record.save(dir)?;
+            failpoint!("up.record");
             let secrets = secrets(record, dir, keys)?;
             undo.push("the files for Ansible and ssh", {
                 let (record, secrets) = (record.clone(), secrets.clone());

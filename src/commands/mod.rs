@@ -59,6 +59,12 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config { flags } => config::run(&context, &flags),
         Command::Doctor { fix, arch } => doctor::run(&context, fix, arch),
         Command::Image { command } => image::run(&context, command),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints => {
+            let names: String = crate::failpoint::all().map(|n| format!("{n}\n")).collect();
+            crate::output::data(&names);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Keeper { name, folder } => {
             let dir = context.state.cluster(&name);
             anyhow::ensure!(

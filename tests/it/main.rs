@@ -9,5 +9,7 @@
 )]
 
 mod bad_input;
+mod fake;
+mod fakes;
 mod guests;
 mod support;

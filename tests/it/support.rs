@@ -27,11 +27,17 @@ impl Bench {
         self.dir.path().join("state")
     }
 
+    /// The folder that holds all of it.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A shell in a new network and mount namespace, in the project's folder, with `kvmc` in PATH.
     pub(crate) fn shell(&self, script: &str) -> Output {
         let program = Path::new(env!("CARGO_BIN_EXE_kvmc"));
         let path = format!(
-            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            self.dir().join("bin").display(),
             program.parent().unwrap().display()
         );
         Command::new("unshare")

@@ -9,7 +9,7 @@ use rtnetlink::{
 };
 
 use super::{BridgeSpec, Link, LinkError, Links, error::to_io, read, request};
-use crate::{Change, sysctl};
+use crate::{Change, failpoint::failpoint, sysctl};
 
 impl Links {
     /// Makes the bridge, or sets right what differs of one that carries the wanted Ethernet address.
@@ -24,6 +24,7 @@ impl Links {
         }
         self.add_bridge(spec).await?;
         let completed = async {
+            failpoint!("up.bridge.added");
             let link = self
                 .find(&spec.name)
                 .await?

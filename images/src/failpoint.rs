@@ -1,0 +1,30 @@
+//! Failpoints, as the binary has them; see its src/failpoint.rs.
+
+/// A failpoint: the enclosing function returns its error, if it has one.
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        $crate::failpoint::reached($name)?;
+    };
+}
+
+pub(crate) use failpoint;
+
+/// All failpoints of this crate.
+#[cfg(feature = "failpoints")]
+pub const FAILPOINTS: &[&str] = &["image.packages"];
+
+#[cfg(feature = "failpoints")]
+pub(crate) fn reached(name: &'static str) -> std::io::Result<()> {
+    let failed = |what: &str| Err(std::io::Error::other(format!("{what} {name}")));
+    if !FAILPOINTS.contains(&name) {
+        return failed("not listed: failpoint");
+    }
+    fail::fail_point!(name, |how| {
+        if how.as_deref() == Some("kill") {
+            let _never_back = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        }
+        failed("failpoint")
+    });
+    Ok(())
+}

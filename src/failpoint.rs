@@ -1,0 +1,38 @@
+//! Failpoints: a place after each side effect where a test can make a verb fail, wait, or be killed.
+//!
+//! Without the feature `failpoints` nothing of this is in the program. With it, the environment
+//! variable `FAILPOINTS` says what happens where: `up.bridge=return(error)`, `=return(kill)`, `=sleep(2000)`.
+
+/// A failpoint: the enclosing function returns its error, if it has one.
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        $crate::failpoint::reached($name)?;
+    };
+}
+
+pub(crate) use failpoint;
+
+/// All failpoints of this crate, each named after its verb and what was just done.
+#[cfg(feature = "failpoints")]
+pub(crate) const ALL: &[&str] = &["up.record"];
+
+/// What the environment wants done here.
+#[cfg(feature = "failpoints")]
+pub(crate) fn reached(name: &'static str) -> anyhow::Result<()> {
+    anyhow::ensure!(ALL.contains(&name), "the failpoint {name} is not listed");
+    fail::fail_point!(name, |how| {
+        if how.as_deref() == Some("kill") {
+            let _never_back = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+        }
+        anyhow::bail!("failpoint {name}")
+    });
+    Ok(())
+}
+
+/// All failpoints of the program, member crates included.
+#[cfg(feature = "failpoints")]
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    let members = [kvmc_netns::FAILPOINTS, kvmc_images::FAILPOINTS];
+    ALL.iter().chain(members.into_iter().flatten()).copied()
+}

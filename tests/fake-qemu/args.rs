@@ -1,0 +1,119 @@
+//! What of the command line matters here.
+
+use std::collections::HashMap;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+#[derive(Debug, Default)]
+pub(crate) struct Args {
+    /// `kvmc-k80-master0` is `master0`; a machine to be frozen is `freeze`.
+    pub(crate) node: String,
+    pub(crate) wants_kvm: bool,
+    pub(crate) incoming: bool,
+    pub(crate) no_reboot: bool,
+    /// Memory in a file: descriptor, and whether it is shared.
+    pub(crate) memory: Option<(RawFd, bool)>,
+    /// Listening sockets by the chardev's id.
+    pub(crate) sockets: HashMap<String, RawFd>,
+    pub(crate) tap: Option<RawFd>,
+    pub(crate) mac: Option<[u8; 6]>,
+    /// The last set that was added is the writable disk's.
+    disk: Option<RawFd>,
+}
+
+impl Args {
+    pub(crate) fn parse(all: &[String]) -> Self {
+        let mut args = Self::default();
+        let mut words = all.iter();
+        while let Some(switch) = words.next() {
+            match switch.as_str() {
+                "-incoming" => {
+                    args.incoming = true;
+                    words.next();
+                }
+                "-no-reboot" => args.no_reboot = true,
+                "-nodefaults" | "-no-user-config" | "-S" => {}
+                other if other.starts_with('-') => {
+                    let value = words.next().map(String::as_str).unwrap_or_default();
+                    args.take(other, value);
+                }
+                other => {
+                    eprintln!("qemu-system-x86_64: {other}: no image is given so");
+                    std::process::exit(1);
+                }
+            }
+        }
+        args
+    }
+
+    fn take(&mut self, switch: &str, value: &str) {
+        let head = value.split(',').next().unwrap_or_default();
+        let key = |name: &str| {
+            value
+                .split(',')
+                .find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+                .map(str::to_owned)
+        };
+        let fd = || key("fd").and_then(|fd| fd.parse().ok());
+        match (switch, head) {
+            ("-name", _) => {
+                let name = key("guest").unwrap_or_default();
+                // kvmc-CLUSTER-NODE, with or without a mark after it.
+                self.node = name.split('-').nth(2).unwrap_or("freeze").to_owned();
+            }
+            ("-accel", "kvm") => self.wants_kvm = true,
+            ("-chardev", "socket") => {
+                if let (Some(id), Some(fd)) = (key("id"), fd()) {
+                    self.sockets.insert(id, fd);
+                }
+            }
+            ("-netdev", "tap") => self.tap = fd(),
+            ("-device", "virtio-net-pci") => self.mac = key("mac").map(|m| mac(&m)),
+            ("-object", "memory-backend-file") => {
+                let path = key("mem-path").unwrap_or_default();
+                let fd = path.rsplit('/').next().and_then(|fd| fd.parse().ok());
+                self.memory = fd.map(|fd| (fd, key("share").as_deref() == Some("on")));
+            }
+            ("-add-fd", _) => self.disk = fd(),
+            _ => {}
+        }
+    }
+
+    /// As QEMU does it: a second one on the same disk ends.
+    pub(crate) fn lock_disk(&self) {
+        use nix::libc;
+        let Some(fd) = self.disk else { return };
+        // QEMU's RAW_LOCK_SHARED_BASE and the bit for writing, block/file-posix.c.
+        let lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 201,
+            l_len: 1,
+            l_pid: 0,
+        };
+        // SAFETY of the descriptor: it was passed to this program, and nothing else owns it.
+        let disk = unsafe_fd(fd);
+        let locked = nix::fcntl::fcntl(&disk, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock));
+        std::mem::forget(disk);
+        if locked.is_err() {
+            eprintln!(
+                "qemu-system-x86_64: Failed to get \"write\" lock\nIs another process using the image?"
+            );
+            std::process::exit(1);
+        }
+    }
+}
+
+pub(crate) fn mac(text: &str) -> [u8; 6] {
+    let mut mac = [0; 6];
+    for (to, part) in mac.iter_mut().zip(text.split(':')) {
+        *to = u8::from_str_radix(part, 16).unwrap_or_default();
+    }
+    mac
+}
+
+/// A descriptor that was passed by number.
+#[allow(unsafe_code, reason = "descriptors are passed to QEMU by number")]
+pub(crate) fn unsafe_fd(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller passed it for this use alone, and each is taken once.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}

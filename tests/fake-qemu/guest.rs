@@ -1,0 +1,253 @@
+//! The machine: its run state, and what happens to it.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use serde_json::{Value, json};
+
+use crate::args::Args;
+use crate::script::Script;
+
+/// What a guest's memory holds at its start once it was frozen.
+const MARK: &str = "kvmc's fake memory ";
+
+#[derive(Debug, Default)]
+pub(crate) struct Inside {
+    /// QAPI's `RunState`.
+    pub(crate) state: &'static str,
+    /// Counts the boots.
+    pub(crate) boot: u64,
+    /// It runs since then; the agent says hello some time later.
+    pub(crate) woken: bool,
+    pub(crate) identified: bool,
+    pub(crate) link_up: bool,
+    pub(crate) address: Option<String>,
+    pub(crate) mac: [u8; 6],
+    pub(crate) migration: &'static str,
+}
+
+pub(crate) struct Guest {
+    pub(crate) args: Args,
+    pub(crate) script: Script,
+    inside: Mutex<Inside>,
+    changed: Condvar,
+    /// Whom events go to.
+    pub(crate) monitor: Mutex<Option<UnixStream>>,
+    /// Who hears the agent: what it says to nobody is lost, as with virtio-serial.
+    pub(crate) host: Mutex<Option<UnixStream>>,
+    pub(crate) console: Mutex<Option<UnixStream>>,
+}
+
+impl Guest {
+    pub(crate) fn new(args: Args, script: Script) -> Self {
+        let inside = Inside {
+            state: if args.incoming {
+                "inmigrate"
+            } else {
+                "prelaunch"
+            },
+            migration: "none",
+            link_up: true,
+            mac: args.mac.unwrap_or_default(),
+            ..Inside::default()
+        };
+        // SIGTERM is taken by a thread; all others inherit that it is blocked.
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        set.thread_block().unwrap();
+        Self {
+            args,
+            script,
+            inside: Mutex::new(inside),
+            changed: Condvar::new(),
+            monitor: Mutex::default(),
+            host: Mutex::default(),
+            console: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Inside) -> T) -> T {
+        look(&self.inside.lock().unwrap())
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Inside)) {
+        change(&mut self.inside.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    /// Waits until it is so, or some time has passed.
+    pub(crate) fn wait(&self, until: impl Fn(&Inside) -> bool) {
+        let inside = self.inside.lock().unwrap();
+        let _timed_out = self
+            .changed
+            .wait_timeout_while(inside, Duration::from_millis(200), |i| !until(i));
+    }
+
+    pub(crate) fn event(&self, name: &str, data: &Value) {
+        self.line(&json!({ "timestamp": { "seconds": 0, "microseconds": 0 }, "event": name, "data": data }).to_string());
+    }
+
+    /// A line on QMP, to whoever is there.
+    pub(crate) fn line(&self, line: &str) {
+        if self.script.is("mute") {
+            return;
+        }
+        if let Some(stream) = &mut *self.monitor.lock().unwrap() {
+            let _gone = stream.write_all(format!("{line}\r\n").as_bytes());
+        }
+    }
+
+    /// A line of the agent, to whoever is there.
+    pub(crate) fn say(&self, message: &Value) {
+        if self.script.is("no-agent") {
+            return;
+        }
+        if let Some(stream) = &mut *self.host.lock().unwrap() {
+            let _gone = stream.write_all(format!("{message}\n").as_bytes());
+        }
+    }
+
+    pub(crate) fn write_console(&self, text: &str) {
+        if let Some(stream) = &mut *self.console.lock().unwrap() {
+            let _gone = stream.write_all(text.as_bytes());
+        }
+    }
+
+    /// `cont`
+    pub(crate) fn run(self: &Arc<Self>) {
+        let first = self.look(|i| i.state == "prelaunch");
+        self.change(|i| i.state = "running");
+        self.event("RESUME", &json!({}));
+        if first {
+            self.boot();
+        }
+    }
+
+    fn boot(self: &Arc<Self>) {
+        let mut boot = 0;
+        self.change(|i| {
+            i.boot += 1;
+            i.identified = false;
+            i.woken = false;
+            i.address = None;
+            boot = i.boot;
+        });
+        self.write_console("Linux version 0.0 (the tests' fake)\r\n");
+        let guest = Arc::clone(self);
+        std::thread::spawn(move || {
+            std::thread::sleep(guest.script.time("boot", 30));
+            if guest.look(|i| i.boot == boot) {
+                guest.write_console("the agent is up\r\n");
+                guest.say(
+                    &json!({ "event": "hello", "data": { "version": "1", "configured": false } }),
+                );
+            }
+        });
+    }
+
+    pub(crate) fn reset(self: &Arc<Self>) {
+        if self.args.no_reboot {
+            self.end("guest-reset", true, 0);
+        }
+        self.event("RESET", &json!({ "guest": true, "reason": "guest-reset" }));
+        self.boot();
+    }
+
+    /// SHUTDOWN, and the end.
+    pub(crate) fn end(&self, reason: &str, guest: bool, code: i32) -> ! {
+        self.event("SHUTDOWN", &json!({ "guest": guest, "reason": reason }));
+        std::process::exit(code);
+    }
+
+    pub(crate) fn end_on_sigterm(self: &Arc<Self>) {
+        let guest = Arc::clone(self);
+        std::thread::spawn(move || {
+            let mut set = SigSet::empty();
+            set.add(Signal::SIGTERM);
+            let _term = set.wait();
+            guest.end("host-signal", false, 0);
+        });
+    }
+
+    /// `migrate`: memory that is shared gets a mark, and the state says which.
+    pub(crate) fn freeze(&self, state: OwnedFd) -> Result<(), String> {
+        let (fd, true) = self.args.memory.ok_or("no memory backend")? else {
+            return Err("the memory is not shared".to_owned());
+        };
+        let mark = format!("{MARK}{}", std::process::id());
+        let memory = std::fs::File::options()
+            .write(true)
+            .open(format!("/proc/self/fd/{fd}"))
+            .map_err(|e| e.to_string())?;
+        std::os::unix::fs::FileExt::write_all_at(&memory, mark.as_bytes(), 4096)
+            .map_err(|e| e.to_string())?;
+        let mut file = std::fs::File::from(state);
+        file.write_all(json!({ "memory": mark }).to_string().as_bytes())
+            .map_err(|e| e.to_string())?;
+        self.change(|i| {
+            i.state = "postmigrate";
+            i.migration = "completed";
+        });
+        Ok(())
+    }
+
+    /// `migrate-incoming`: the state must fit the memory.
+    pub(crate) fn thaw(&self, state: OwnedFd) -> Result<(), String> {
+        let text =
+            std::io::read_to_string(std::fs::File::from(state)).map_err(|e| e.to_string())?;
+        let value: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        let mark = value["memory"].as_str().unwrap_or_default().as_bytes();
+        let (fd, false) = self.args.memory.ok_or("no memory backend")? else {
+            return Err("the memory is shared".to_owned());
+        };
+        let memory =
+            std::fs::File::open(format!("/proc/self/fd/{fd}")).map_err(|e| e.to_string())?;
+        let mut there = vec![0; mark.len()];
+        std::os::unix::fs::FileExt::read_exact_at(&memory, &mut there, 4096)
+            .map_err(|e| e.to_string())?;
+        if there != mark || mark.is_empty() {
+            return Err("the state is of other memory".to_owned());
+        }
+        self.change(|i| {
+            i.state = "paused";
+            i.migration = "completed";
+            i.woken = true;
+            // As it was frozen.
+            i.link_up = false;
+        });
+        Ok(())
+    }
+}
+
+/// Does what the test asks of the guest, each time that changes.
+pub(crate) fn obey(guest: &Arc<Guest>) {
+    let guest = Arc::clone(guest);
+    std::thread::spawn(move || {
+        let mut last = guest.script.act();
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let act = guest.script.act();
+            if act == last {
+                continue;
+            }
+            last.clone_from(&act);
+            let act = act.unwrap_or_default();
+            let (what, more) = act.split_once(' ').unwrap_or((&act, ""));
+            match what {
+                "poweroff" => guest.end("guest-shutdown", true, 0),
+                "reboot" => guest.reset(),
+                "panic" => {
+                    guest.event("GUEST_PANICKED", &json!({ "action": "poweroff" }));
+                    guest.end("guest-panic", true, 0);
+                }
+                "exit" => std::process::exit(more.parse().unwrap_or(1)),
+                "event" => guest.line(more),
+                _ => {}
+            }
+        }
+    });
+}

@@ -1,0 +1,77 @@
+//! A scripted QEMU for tests: it takes the place of `qemu-system-x86_64` in PATH, is started with the
+//! same arguments and descriptors, and boots, freezes and wakes in milliseconds.
+//!
+//! What is true of it: the three sockets are those passed; QMP's greeting, negotiation, run states and
+//! events; descriptors by `getfd`; a lock on the disk, so that it has one QEMU; a guest agent with the
+//! protocol of images/guest/agent.py; a guest that leases its address by DHCP over its tap and sends an
+//! ssh banner; a state and memory that are written by a freeze and checked by a waking.
+//!
+//! What it cannot show: anything that a kernel or QEMU's devices do. There is no Debian in it, so no
+//! command runs in it, its disk holds nothing, an fsync is worth nothing, and it is in no sandbox.
+//!
+//! The test's word to it is the file `script` beside the program, lines of `KEY VALUE` for all nodes or
+//! `NODE KEY VALUE` for one; it is read anew whenever it matters:
+//!
+//! | key | |
+//! |---|---|
+//! | `exit CODE WORDS` | ends at once, with these words |
+//! | `greet-after MS` | is silent on QMP until then |
+//! | `boot MS` | from `cont` to the agent's hello (30) |
+//! | `deaf yes` | hears neither button nor agent asking it to power off |
+//! | `mute yes` | answers nothing on QMP any more |
+//! | `no-agent yes` | its agent never says anything |
+//!
+//! And the file `do.NODE` beside it makes the guest act, each time it changes: `poweroff`, `reboot`,
+//! `panic`, `exit CODE`, or `event {JSON}` to put any line on QMP.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::exit,
+    clippy::print_stderr,
+    missing_docs,
+    missing_debug_implementations,
+    reason = "part of the tests: it may fall over, and its words are for a log"
+)]
+
+mod agent;
+mod args;
+mod guest;
+mod net;
+mod qmp;
+mod script;
+
+use std::sync::Arc;
+
+use guest::Guest;
+
+fn main() {
+    let all: Vec<String> = std::env::args().skip(1).collect();
+    if all.iter().any(|a| a == "--version" || a == "-version") {
+        println("QEMU emulator version 7.2.22 (kvmc's fake)");
+        return;
+    }
+    let args = args::Args::parse(&all);
+    if args.wants_kvm {
+        eprintln!("qemu-system-x86_64: failed to initialize kvm: this is the tests' fake");
+        std::process::exit(1);
+    }
+    let script = script::Script::new(&args.node);
+    if let Some(words) = script.get("exit") {
+        let (code, words) = words.split_once(' ').unwrap_or((&words, ""));
+        eprintln!("{words}");
+        std::process::exit(code.parse().unwrap_or(1));
+    }
+    args.lock_disk();
+    let guest = Arc::new(Guest::new(args, script));
+    guest.end_on_sigterm();
+    agent::serve(&guest);
+    net::serve(&guest);
+    guest::obey(&guest);
+    qmp::serve(&guest);
+}
+
+fn println(text: &str) {
+    use std::io::Write;
+    let _reader_gone = writeln!(std::io::stdout(), "{text}");
+}

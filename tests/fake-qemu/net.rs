@@ -1,0 +1,167 @@
+//! The guest's network: DHCP, an answer to pings, and a banner on port 22, over the tap.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::json;
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{self, Checksum, Device, DeviceCapabilities, Medium};
+use smoltcp::socket::{dhcpv4, tcp};
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
+
+use crate::args::unsafe_fd;
+use crate::guest::Guest;
+
+/// `struct virtio_net_hdr` before each frame, virtio 1.x 5.1.6; no offload is asked for, so all zero.
+const HEADER: usize = 10;
+const BANNER: &[u8] = b"SSH-2.0-kvmc's-fake\r\n";
+/// Connections at once.
+const LISTENERS: usize = 4;
+
+struct Tap(File);
+
+impl Device for Tap {
+    type RxToken<'a> = Frame;
+    type TxToken<'a> = Out<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Frame, Out<'_>)> {
+        let mut buffer = vec![0; 4096];
+        let length = self.0.read(&mut buffer).ok()?;
+        buffer.truncate(length);
+        (length > HEADER).then_some((Frame(buffer), Out(&mut self.0)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Out<'_>> {
+        Some(Out(&mut self.0))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = 1514;
+        // The host leaves sums to a card that is not there.
+        capabilities.checksum.tcp = Checksum::Tx;
+        capabilities.checksum.udp = Checksum::Tx;
+        capabilities
+    }
+}
+
+struct Frame(Vec<u8>);
+
+impl phy::RxToken for Frame {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0.get(HEADER..).unwrap_or_default())
+    }
+}
+
+struct Out<'a>(&'a mut File);
+
+impl phy::TxToken for Out<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, f: F) -> R {
+        let mut frame = vec![0; HEADER + length];
+        let result = f(frame.get_mut(HEADER..).unwrap_or_default());
+        let _full_queue = self.0.write(&frame);
+        result
+    }
+}
+
+pub(crate) fn serve(guest: &Arc<Guest>) {
+    let Some(fd) = guest.args.tap else { return };
+    let mut tap = Tap(File::from(unsafe_fd(fd)));
+    let guest = Arc::clone(guest);
+    std::thread::spawn(move || {
+        loop {
+            guest.wait(|i| i.identified && i.link_up && i.state == "running");
+            if guest.look(|i| i.identified && i.link_up && i.state == "running") {
+                one_boot(&guest, &mut tap);
+            }
+        }
+    });
+}
+
+/// From the identity to the next boot.
+fn one_boot(guest: &Arc<Guest>, tap: &mut Tap) {
+    let (boot, mac) = guest.look(|i| (i.boot, i.mac));
+    let mut config = Config::new(EthernetAddress(mac).into());
+    config.random_seed = u64::from(std::process::id()) << 8 | boot;
+    let mut interface = Interface::new(config, tap, Instant::now());
+    let mut sockets = SocketSet::new(Vec::new());
+    let mut dhcp = dhcpv4::Socket::new();
+    let mut retry = dhcpv4::RetryConfig::default();
+    retry.discover_timeout = Duration::from_millis(500);
+    retry.initial_request_timeout = Duration::from_millis(500);
+    dhcp.set_retry_config(retry);
+    let dhcp = sockets.add(dhcp);
+    let listeners: Vec<_> = (0..LISTENERS)
+        .map(|_| {
+            let buffer = || tcp::SocketBuffer::new(vec![0; 2048]);
+            sockets.add(tcp::Socket::new(buffer(), buffer()))
+        })
+        .collect();
+    while guest.look(|i| i.boot == boot && i.identified) {
+        let now = Instant::now();
+        if guest.look(|i| i.state == "running") {
+            interface.poll(now, tap, &mut sockets);
+        }
+        if let Some(event) = sockets.get_mut::<dhcpv4::Socket<'_>>(dhcp).poll() {
+            follow(guest, &mut interface, event);
+        }
+        for each in &listeners {
+            greet(&mut sockets, *each);
+        }
+        let pause = interface
+            .poll_delay(now, &sockets)
+            .map_or(50, |d| d.total_millis().clamp(1, 50));
+        let mut polled = [PollFd::new(tap.0.as_fd(), PollFlags::POLLIN)];
+        let _interrupted = poll(
+            &mut polled,
+            PollTimeout::from(u16::try_from(pause).unwrap_or(50)),
+        );
+    }
+}
+
+fn follow(guest: &Arc<Guest>, interface: &mut Interface, event: dhcpv4::Event<'_>) {
+    match event {
+        dhcpv4::Event::Configured(lease) => {
+            set_address(interface, Some(lease.address));
+            if let Some(router) = lease.router {
+                let _table_full = interface.routes_mut().add_default_ipv4_route(router);
+            }
+            let address = lease.address.address().to_string();
+            let is_new = guest.look(|i| i.address.as_deref() != Some(&address));
+            guest.change(|i| i.address = Some(address.clone()));
+            if is_new {
+                let data = json!({ "stage": "lease", "address": address });
+                guest.say(&json!({ "event": "stage", "data": data }));
+                guest.say(&json!({ "event": "ready", "data": { "address": address } }));
+            }
+        }
+        dhcpv4::Event::Deconfigured => set_address(interface, None),
+    }
+}
+
+fn set_address(interface: &mut Interface, address: Option<Ipv4Cidr>) {
+    interface.update_ip_addrs(|all| {
+        all.clear();
+        if let Some(address) = address {
+            let _one_fits = all.push(IpCidr::Ipv4(address));
+        }
+    });
+}
+
+fn greet(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
+    let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+    match socket.state() {
+        tcp::State::Closed => drop(socket.listen(22)),
+        tcp::State::Established if socket.can_send() && socket.send_queue() == 0 => {
+            let _sent = socket.send_slice(BANNER);
+            socket.close();
+        }
+        tcp::State::CloseWait => socket.close(),
+        _ => {}
+    }
+}

@@ -1,0 +1,45 @@
+//! The test's word: files beside the program.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(crate) struct Script {
+    dir: PathBuf,
+    node: String,
+}
+
+impl Script {
+    pub(crate) fn new(node: &str) -> Self {
+        let program = std::env::current_exe().unwrap_or_default();
+        Self {
+            dir: program.parent().map(PathBuf::from).unwrap_or_default(),
+            node: node.to_owned(),
+        }
+    }
+
+    /// The value of a key, the node's own before that of all.
+    pub(crate) fn get(&self, key: &str) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.join("script")).ok()?;
+        let value = |prefix: &str| {
+            text.lines()
+                .find_map(|l| l.strip_prefix(prefix).map(|v| v.trim().to_owned()))
+        };
+        value(&format!("{} {key} ", self.node)).or_else(|| value(&format!("{key} ")))
+    }
+
+    pub(crate) fn is(&self, key: &str) -> bool {
+        self.get(key).as_deref() == Some("yes")
+    }
+
+    pub(crate) fn time(&self, key: &str, default: u64) -> Duration {
+        let value = self.get(key).and_then(|v| v.parse().ok());
+        Duration::from_millis(value.unwrap_or(default))
+    }
+
+    /// What the guest is to do now.
+    pub(crate) fn act(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.dir.join(format!("do.{}", self.node))).ok()?;
+        Some(text.trim().to_owned()).filter(|t| !t.is_empty())
+    }
+}

@@ -1,0 +1,117 @@
+//! A bench with the tests' fake QEMU in it, and a template that holds nothing: for all that needs no
+//! guest. See tests/fake-qemu/main.rs for what the fake can and cannot show.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::support::Bench;
+
+/// Gives the least that the template's builder takes for a Debian, without a mirror.
+const MMDEBSTRAP: &str = r#"#!/bin/sh
+set -eu
+for root; do case $root in /*/root) break ;; esac; done
+cd "$root" 2>/dev/null || { mkdir -p "$root"; cd "$root"; }
+mkdir -p usr/lib/modules/0-fake usr/lib/systemd/system boot usr/bin etc/systemd/system etc/ssh var/lib/dbus var/lib/systemd
+touch usr/lib/modules/0-fake/modules.dep
+head -c 100000 /dev/zero > boot/vmlinuz-0-fake
+echo busybox > usr/bin/busybox
+echo root:x:0:0::/root:/bin/sh > etc/passwd
+echo root:x:0: > etc/group
+echo 'root:*:::::::' > etc/shadow
+echo 'root:*::' > etc/gshadow
+"#;
+/// RSA keys of a size that is made at once.
+const SSH_KEYGEN: &str = r#"#!/bin/sh
+for file; do :; done
+exec /usr/bin/ssh-keygen -q -t rsa -b 1024 -N '' -f "$file"
+"#;
+
+/// A bench whose PATH has the fakes before the real ones, with a template in its store.
+pub(crate) fn bench() -> Bench {
+    let bench = bare();
+    std::fs::create_dir_all(bench.state()).unwrap();
+    let images = template();
+    std::os::unix::fs::symlink(images, bench.state().join("images")).unwrap();
+    bench
+}
+
+/// As [`bench`], without a template.
+pub(crate) fn bare() -> Bench {
+    let bench = Bench::new();
+    // QEMU's user must be able to run it.
+    mode(bench.dir(), 0o755);
+    let bin = bench.dir().join("bin");
+    std::fs::create_dir_all(&bin).unwrap();
+    std::fs::copy(program(), bin.join("qemu-system-x86_64")).unwrap();
+    for (name, text) in [("mmdebstrap", MMDEBSTRAP), ("ssh-keygen", SSH_KEYGEN)] {
+        std::fs::write(bin.join(name), text).unwrap();
+        mode(&bin.join(name), 0o755);
+    }
+    bench
+}
+
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The fake, built as it is now.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--example", "fake-qemu"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(built.success(), "the fake QEMU cannot be built");
+        let kvmc = Path::new(env!("CARGO_BIN_EXE_kvmc"));
+        kvmc.parent().unwrap().join("examples/fake-qemu")
+    })
+}
+
+/// The folder of images with the fakes' template, built once for all tests.
+fn template() -> &'static Path {
+    static IMAGES: OnceLock<PathBuf> = OnceLock::new();
+    IMAGES.get_or_init(|| {
+        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fake");
+        let bench = bare();
+        let built = Command::new(env!("CARGO_BIN_EXE_kvmc"))
+            .args(["image", "build"])
+            .env_clear()
+            .env(
+                "PATH",
+                format!(
+                    "{}:/usr/sbin:/usr/bin:/sbin:/bin",
+                    bench.dir().join("bin").display()
+                ),
+            )
+            .env("HOME", bench.dir())
+            .env("KVMC_STATE_DIR", &root)
+            .current_dir(bench.project())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "no template: {said}");
+        root.join("images")
+    })
+}
+
+/// Runs `script` after tests/it/common.sh in a namespace with an uplink; shows all it said, and panics
+/// when it fails.
+pub(crate) fn runs(bench: &Bench, script: &str) -> String {
+    let common = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/common.sh");
+    let output = bench.shell(&format!(". {}; uplink\n{script}", common.display()));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success(),
+        "ended with {}:\n{text}",
+        output.status
+    );
+    text
+}
