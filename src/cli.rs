@@ -180,7 +180,7 @@ pub(crate) struct Flags {
     /// The same for load balancers [default: never]
     #[arg(long, value_name = "WHEN", alias = "load-balancer-restart")]
     lbl_restart: Option<String>,
-    /// The cluster's network [default: 192.168.80.0/24]
+    /// The cluster's network, or auto for one that is free [default: 192.168.80.0/24]
     #[arg(long, value_name = "CIDR")]
     subnet: Option<String>,
     /// The bridge [default: k80]
@@ -192,6 +192,9 @@ pub(crate) struct Flags {
     /// IPv6 in the cluster's network: a prefix of its own, translated to the outside
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv6: Option<String>,
+    /// A port of the host that the nodes may reach, such as 8080, 69/udp or 30000-32767/tcp; may be repeated
+    #[arg(long, value_name = "PORT")]
+    host_port: Vec<String>,
     /// A network more, such as name=storage,subnet=10.81.0.0/24,ipv6; may be repeated
     #[arg(long, value_name = "NETWORK")]
     network: Vec<String>,
@@ -241,6 +244,7 @@ impl Flags {
         let join = |all: &[String], by: &str| (!all.is_empty()).then(|| all.join(by));
         let packages = join(&self.package, " ");
         let networks = join(&self.network, "; ");
+        let host_ports = join(&self.host_port, " ");
         let forwards = join(&self.forward, " ");
         [
             (Key::Masters, &self.masters),
@@ -258,6 +262,7 @@ impl Flags {
             (Key::Bridge, &self.bridge),
             (Key::Isolated, &self.isolated),
             (Key::Ipv6, &self.ipv6),
+            (Key::HostPorts, &host_ports),
             (Key::Networks, &networks),
             (Key::Forward, &forwards),
             (Key::Accel, &self.accel),

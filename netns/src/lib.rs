@@ -8,16 +8,16 @@
 //! | [`link`] | bridge, taps, addresses and routes over rtnetlink |
 //! | [`range`] | pure checks of subnets and link names |
 //! | [`sysctl`] | `/proc/sys`, read before written |
-//! | [`nat`] | a model, its text, and one atomic apply through `nft` |
+//! | [`firewall`] | our own nft table, and what others' rule sets need for it |
 //! | [`dhcp`] | a pure DHCP server and the loop that feeds it |
 
 mod change;
 pub mod dhcp;
 mod exec;
 mod failpoint;
+pub mod firewall;
 pub mod link;
 mod mac;
-pub mod nat;
 pub mod range;
 pub mod sysctl;
 mod tap;

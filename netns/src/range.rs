@@ -98,7 +98,7 @@ const CANDIDATES: [Ipv4Network; 4] = [
 
 /// Longer than this, a route is to a place; shorter, it covers more than any private block and is a
 /// default route in disguise, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
-const SHORTEST_PLACE: u8 = 8;
+pub const SHORTEST_PLACE: u8 = 8;
 
 const fn block([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Network {
     match Ipv4Network::new_checked(Ipv4Addr::new(a, b, c, d), prefix) {

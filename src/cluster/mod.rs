@@ -6,6 +6,7 @@ mod down;
 mod interrupt;
 mod network;
 mod networks;
+mod ranges;
 mod record;
 mod stop;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod warm;
 pub(crate) use down::{Removed, down};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use network::check_namespace;
+pub(crate) use ranges::free_subnet;
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, stop};
 pub(crate) use up::{Ground, Upped, Work, look, preflight, steps, up};

@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
-use kvmc_netns::{BridgeSpec, Links, MacAddr, nat::Nat, range, sysctl};
+use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall, sysctl};
 
-use super::networks;
+use super::{networks, ranges};
 use crate::node::identity::mac;
 use crate::spec::{ClusterSpec, MAIN};
 use crate::state::{ClusterRecord, NetworkRecord};
@@ -84,54 +84,6 @@ fn nameservers(text: &str) -> Vec<Ipv4Addr> {
         .collect()
 }
 
-/// Refuses a range or bridge that something else on the host has, before anything is made.
-///
-/// # Errors
-/// The link or route in the way, with a free range or the flag that helps.
-pub(super) async fn check_free(network: &NetworkRecord, links: &Links) -> Result<()> {
-    let (bridge, subnet) = (&network.bridge, network.subnet);
-    // How to ask for others.
-    let (bridge_cure, subnet_cure) = if network.is_main() {
-        ("--bridge NAME".to_owned(), "--subnet".to_owned())
-    } else {
-        let name = &network.name;
-        (
-            format!("`bridge` of network {name}"),
-            format!("`subnet` of network {name} as"),
-        )
-    };
-    if let Some(link) = links.find(bridge).await? {
-        let all = links.list().await?;
-        let ports: Vec<_> = all
-            .iter()
-            .filter(|l| l.master == Some(link.index))
-            .map(|l| l.name.as_str())
-            .collect();
-        let ports = if ports.is_empty() {
-            String::new()
-        } else {
-            format!(", ports: {}", ports.join(", "))
-        };
-        bail!(
-            "{bridge} exists and was not made by kvmc for this cluster (kind: {}{ports}); pass {bridge_cure} for another name, or remove it with `ip link delete {bridge}`",
-            link.kind.as_deref().unwrap_or("device"),
-        );
-    }
-    let (addresses, routes) = (links.addresses().await?, links.routes().await?);
-    if let Some(conflict) = range::overlap(subnet, &addresses, &routes, None) {
-        let taken: Vec<IpNetwork> = addresses
-            .iter()
-            .map(|a| a.network)
-            .chain(routes.iter().map(|r| r.destination))
-            .collect();
-        let free = range::free_subnet(subnet.prefix(), &taken)
-            .map(|s| format!("; {s} is free: pass {subnet_cure} {s}"))
-            .unwrap_or_default();
-        bail!("{conflict}{free}");
-    }
-    Ok(())
-}
-
 /// What of the network is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct NetworkSeen {
@@ -149,7 +101,7 @@ pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<Networ
         if bridge_is_there(network, links).await? {
             seen.bridges.insert(network.bridge.clone());
         }
-        if nat(network).present()? {
+        if rules(record, network).present()? {
             seen.tables.insert(network.table.clone());
         }
     }
@@ -201,14 +153,19 @@ pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Res
             address,
         })
         .await?;
-    Ok(())
+    ranges::check_alone(network, links).await
 }
 
-pub(super) fn nat(network: &NetworkRecord) -> Nat {
-    Nat {
-        table: network.table.clone(),
+/// The nft table of one of the cluster's networks.
+pub(crate) fn rules(record: &ClusterRecord, network: &NetworkRecord) -> firewall::Table {
+    firewall::Table {
+        name: network.table.clone(),
+        mark: firewall::mark(&record.spec.name),
         bridge: network.bridge.clone(),
         subnet: network.subnet,
+        gateway: network.gateway,
+        isolated: network.isolated,
+        host_ports: record.spec.host_ports.clone(),
     }
 }
 
@@ -220,7 +177,7 @@ pub(super) async fn remove(
 ) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
     for network in record.networks() {
-        if let Err(e) = nat(network).remove() {
+        if let Err(e) = rules(record, network).remove() {
             errors.push(anyhow::Error::from(e).context("failed to remove the NAT"));
         }
         if let Err(e) = remove_bridge(network, links).await {

@@ -8,7 +8,7 @@ use kvmc_netns::Links;
 
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Interrupt, Progress, artifacts, boot, network};
+use super::{Interrupt, Progress, artifacts, boot, network, ranges};
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::Keeper;
@@ -69,7 +69,7 @@ pub(crate) async fn preflight(
             None => false,
         };
         if !ours {
-            network::check_free(network, links).await?;
+            ranges::check_free(network, dir, existing.is_none(), links).await?;
         }
     }
     if existing.is_none() {
@@ -273,7 +273,7 @@ async fn carry_out(
             network::create_bridge(network, &links).await
         }
         Step::ApplyNat { table } => {
-            let nat = network::nat(network_of(record, |n| n.table == *table)?);
+            let nat = network::rules(record, network_of(record, |n| n.table == *table)?);
             undo.push("the NAT", {
                 let nat = nat.clone();
                 move || async move { Ok(nat.remove().map(drop)?) }

@@ -128,6 +128,7 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         crate::spec::AccelChoice::Kvm => "kvm",
         crate::spec::AccelChoice::Tcg => "tcg",
     };
+    let host_ports: Vec<_> = spec.host_ports.iter().map(ToString::to_string).collect();
     let role_image = |role: Role| spec.image.roles.get(&role).cloned().unwrap_or_default();
     [
         (Key::Architecture, spec.architecture.to_string()),
@@ -146,6 +147,7 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         (Key::Bridge, spec.bridge.clone()),
         (Key::Subnet, spec.subnet.to_string()),
         (Key::Isolated, spec.isolated.to_string()),
+        (Key::HostPorts, host_ports.join(" ")),
         (Key::Ipv6, spec.ipv6.to_string()),
         (Key::Networks, join_networks(&spec.networks)),
         (Key::Forward, join_forwards(&spec.forwards)),

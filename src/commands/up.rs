@@ -16,7 +16,7 @@ use crate::image::{Images, Wanted};
 use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
-use crate::spec::{ClusterSpec, Settings, check};
+use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock};
 use crate::warm;
 
@@ -26,10 +26,18 @@ pub(super) async fn up(
     start: &StartFlags,
     dry_run: bool,
 ) -> Result<ExitCode> {
-    let settings = scene.settings(flags)?;
-    let spec = check(&settings)?;
+    let mut settings = scene.settings(flags)?;
+    let mut spec = check(&settings)?;
     let dir = scene.state.cluster(&spec.name);
     let existing = ClusterRecord::load(&dir)?;
+    if settings.value(Key::Subnet) == AUTO {
+        let subnet = match &existing {
+            Some(record) => record.spec.subnet,
+            None => cluster::free_subnet(&spec, &dir, &Links::open()?).await?,
+        };
+        settings.settle(Key::Subnet, subnet.to_string());
+        spec = check(&settings)?;
+    }
     if let Some(record) = &existing {
         check_unchanged(record, &spec, &settings)?;
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, anyhow, bail};
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
+use kvmc_netns::firewall::HostPortError;
 use kvmc_netns::range;
 
 use super::settings::{Key, Settings};
@@ -13,6 +14,8 @@ use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, Restart, Role, RoleSpec}
 use super::{forward, networks};
 use crate::image::Reference;
 
+/// Any subnet that is free.
+pub(crate) const AUTO: &str = "auto";
 /// The least RAM on which the template boots.
 const LEAST_RAM: Bytes = Bytes::mib(256);
 /// More than any machine QEMU is run on today; catches slips such as `100T`.
@@ -73,11 +76,15 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         },
         vcpus: vcpus(settings.value(Key::Vcpus)).map_err(|e| at(Key::Vcpus, e))?,
         disk: disk(settings.value(Key::Disk)).map_err(|e| at(Key::Disk, e))?,
-        subnet: range::validate_subnet(settings.value(Key::Subnet))
-            .map_err(|e| at(Key::Subnet, e.to_string()))?,
+        subnet: subnet(settings.value(Key::Subnet)).map_err(|e| at(Key::Subnet, e.to_string()))?,
         bridge: settings.value(Key::Bridge).to_owned(),
         isolated: switch(Key::Isolated)?,
         ipv6: switch(Key::Ipv6)?,
+        host_ports: settings
+            .words(Key::HostPorts)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|e: HostPortError| at(Key::HostPorts, e.to_string()))?,
         networks: Vec::new(),
         forwards: Vec::new(),
         image: ImageSpec {
@@ -136,6 +143,14 @@ fn image_name(text: &str) -> Result<String, String> {
             .map(|p| p.display().to_string())
             .map_err(|e| format!("`{text}`: {e}")),
         _ => Ok(text.to_owned()),
+    }
+}
+
+/// A subnet as asked for; the one that `auto` comes to is found by `up`, which looks at the host.
+fn subnet(text: &str) -> Result<Ipv4Network, range::SubnetError> {
+    match text {
+        AUTO => range::validate_subnet(Key::Subnet.default()),
+        text => range::validate_subnet(text),
     }
 }
 
@@ -277,6 +292,7 @@ mod tests {
                 "none of never, on-failure, always",
             ),
             (Key::Cluster, "../x", "not a cluster name"),
+            (Key::HostPorts, "80 http", "`http` is no port"),
             (Key::Ipv6, "perhaps", "neither true nor false"),
             (
                 Key::Networks,

@@ -131,7 +131,7 @@ fn value_text(key: Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
         key,
         Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus | Key::Disk
     );
-    let is_list = matches!(key, Key::Packages | Key::Forward);
+    let is_list = matches!(key, Key::Packages | Key::Forward | Key::HostPorts);
     let is_switch = matches!(key, Key::Isolated | Key::Ipv6);
     match value.get_ref() {
         DeValue::String(s) if !is_list && !is_switch => Some(s.to_string()),
@@ -154,7 +154,7 @@ fn wrong_type(key: Key) -> String {
         Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus => "a whole number",
         Key::Disk => "a size such as \"4G\", or a number of GB",
         Key::MasterRam | Key::WorkerRam | Key::LblRam => "a size such as \"2G\"",
-        Key::Packages | Key::Forward => "a list of strings",
+        Key::Packages | Key::Forward | Key::HostPorts => "a list of strings",
         Key::Isolated | Key::Ipv6 => "true or false",
         _ => "a string",
     };

@@ -10,7 +10,7 @@ mod restart;
 mod settings;
 mod size;
 
-pub(crate) use check::{check, validate_cluster_name};
+pub(crate) use check::{AUTO, check, validate_cluster_name};
 pub(crate) use file::parse as parse_file;
 pub(crate) use forward::{Forward, join as join_forwards};
 pub(crate) use networks::{MAIN, NetworkSpec, join as join_networks};
@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
+use kvmc_netns::firewall::HostPort;
 use serde::{Deserialize, Serialize};
 
 use crate::image::Reference;
@@ -118,6 +119,9 @@ pub(crate) struct ClusterSpec {
     pub(crate) isolated: bool,
     #[serde(default)]
     pub(crate) ipv6: bool,
+    /// What the nodes may reach on the host beside DHCP, DNS and ICMP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) host_ports: Vec<HostPort>,
     /// Networks beside the main one, in the order of the nodes' cards.
     #[serde(default)]
     pub(crate) networks: Vec<NetworkSpec>,

@@ -27,6 +27,7 @@ pub(crate) enum Key {
     Subnet,
     Isolated,
     Ipv6,
+    HostPorts,
     Networks,
     Forward,
     Image,
@@ -39,7 +40,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Cluster,
         Self::Architecture,
         Self::Accel,
@@ -58,6 +59,7 @@ impl Key {
         Self::Subnet,
         Self::Isolated,
         Self::Ipv6,
+        Self::HostPorts,
         Self::Networks,
         Self::Forward,
         Self::Image,
@@ -90,6 +92,7 @@ impl Key {
             Self::Subnet => "network.subnet",
             Self::Isolated => "network.isolated",
             Self::Ipv6 => "network.ipv6",
+            Self::HostPorts => "network.host_ports",
             Self::Networks => "networks",
             Self::Forward => "forward",
             Self::Image => "image.name",
@@ -123,6 +126,7 @@ impl Key {
             Self::Subnet => "KVMC_SUBNET",
             Self::Isolated => "KVMC_ISOLATED",
             Self::Ipv6 => "KVMC_IPV6",
+            Self::HostPorts => "KVMC_HOST_PORTS",
             Self::Networks => "KVMC_NETWORKS",
             Self::Forward => "KVMC_FORWARD",
             Self::Image => "KVMC_IMAGE",
@@ -156,6 +160,7 @@ impl Key {
             Self::Subnet => "--subnet",
             Self::Isolated => "--isolated",
             Self::Ipv6 => "--ipv6",
+            Self::HostPorts => "--host-port",
             Self::Networks => "--network",
             Self::Forward => "--forward",
             Self::Image => "--image",
@@ -168,7 +173,7 @@ impl Key {
         }
     }
 
-    const fn default(self) -> &'static str {
+    pub(super) const fn default(self) -> &'static str {
         match self {
             Self::Cluster | Self::Bridge => "k80",
             // What the host runs without emulation.
@@ -193,6 +198,7 @@ impl Key {
             | Self::LblImage
             | Self::Mirror
             | Self::Packages
+            | Self::HostPorts
             | Self::Networks
             | Self::Forward => "",
         }
@@ -265,11 +271,20 @@ impl Settings {
 
     /// The packages, which one string holds separated by blanks or commas.
     pub(crate) fn packages(&self) -> Vec<String> {
-        self.value(Key::Packages)
+        self.words(Key::Packages).map(str::to_owned).collect()
+    }
+
+    /// The items of a list, which one string holds separated by blanks or commas.
+    pub(crate) fn words(&self, key: Key) -> impl Iterator<Item = &str> {
+        self.value(key)
             .split([' ', ',', '\n', '\t'])
             .filter(|p| !p.is_empty())
-            .map(str::to_owned)
-            .collect()
+    }
+
+    /// Puts what was found out in the place of what was asked for, such as a subnet in that of `auto`.
+    pub(crate) fn settle(&mut self, key: Key, value: String) {
+        let source = self.source(key);
+        self.0.insert(key, (value, source));
     }
 }
 

@@ -106,6 +106,19 @@ impl ClusterDir {
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
+    /// The folders of all other clusters of the state folder.
+    pub(crate) fn others(&self) -> Vec<Self> {
+        let Some(clusters) = self.dir.parent() else {
+            return Vec::new();
+        };
+        let entries = std::fs::read_dir(clusters).into_iter().flatten().flatten();
+        let mut others: Vec<_> = entries
+            .map(|e| Self { dir: e.path() })
+            .filter(|other| other.dir != self.dir)
+            .collect();
+        others.sort_by(|a, b| a.dir.cmp(&b.dir));
+        others
+    }
     pub(crate) fn record(&self) -> PathBuf {
         self.dir.join("cluster.json")
     }

@@ -51,7 +51,7 @@ pub struct Address {
     pub network: IpNetwork,
 }
 
-/// A route of the main table.
+/// A route of any table but `local`, which holds the host's own addresses: a VPN has its own table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Where it leads; a prefix of length 0 is a default route.
@@ -133,7 +133,7 @@ impl Links {
             .map_err(request(|| "list the addresses".to_owned()))
     }
 
-    /// The unicast routes (and the blackholes and the like) of the main table, IPv4 and IPv6.
+    /// The unicast routes (and the blackholes and the like) of all tables but `local`, IPv4 and IPv6.
     pub async fn routes(&self) -> Result<Vec<Route>, LinkError> {
         let links = self.list().await?;
         let mut routes = Vec::new();
@@ -143,9 +143,7 @@ impl Links {
         ] {
             let messages = self.handle.route().get(question).execute();
             let found: Vec<Route> = messages
-                .try_filter_map(|message| {
-                    std::future::ready(Ok(read::main_route(&message, &links)))
-                })
+                .try_filter_map(|message| std::future::ready(Ok(read::route(&message, &links))))
                 .try_collect()
                 .await
                 .map_err(request(|| "list the routes".to_owned()))?;
@@ -154,12 +152,13 @@ impl Links {
         Ok(routes)
     }
 
-    /// The link by which this namespace reaches the internet: that of the IPv4 default route with the
-    /// lowest metric.
+    /// The link by which this namespace reaches the internet: that of the IPv4 default route of the main
+    /// table with the lowest metric.
     pub async fn uplink(&self) -> Result<Option<Link>, LinkError> {
         let routes = self.routes().await?;
         let best = routes
             .iter()
+            .filter(|route| route.table == u32::from(read::MAIN_TABLE))
             .filter(|route| route.destination.is_ipv4() && route.destination.prefix() == 0)
             .filter_map(|route| route.link.map(|link| (route.metric, link)))
             .min();

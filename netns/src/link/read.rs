@@ -81,7 +81,10 @@ pub(super) fn address(message: &AddressMessage, links: &[Link]) -> Option<Addres
     })
 }
 
-pub(super) fn main_route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
+/// The number of the table that routes are in unless they are put elsewhere.
+pub(super) const MAIN_TABLE: u8 = RouteHeader::RT_TABLE_MAIN;
+
+pub(super) fn route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
     let unspecified: IpAddr = match message.header.address_family {
         AddressFamily::Inet => [0; 4].into(),
         AddressFamily::Inet6 => [0; 16].into(),
@@ -101,7 +104,7 @@ pub(super) fn main_route(message: &RouteMessage, links: &[Link]) -> Option<Route
             _ => {}
         }
     }
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+    if table == u32::from(nix::libc::RT_TABLE_LOCAL) {
         return None;
     }
     let destination = IpNetwork::new(destination, message.header.destination_prefix_length).ok()?;

@@ -10,6 +10,7 @@
 
 mod client;
 mod dhcp;
+mod firewall;
 mod links;
-mod nat;
+
 mod support;

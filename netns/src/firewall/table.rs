@@ -1,0 +1,245 @@
+//! Our own nft table: a model, its text, and one atomic apply.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+use serde_json::Value;
+
+use super::HostPort;
+use crate::{Change, ExecError, exec};
+
+/// NAT and filtering for one bridge, in an nft table of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The table, of family `inet`.
+    pub name: String,
+    /// Whose it is, as a comment; see [`super::mark`].
+    pub mark: String,
+    /// The bridge that the guests are on.
+    pub bridge: String,
+    /// The guests' range.
+    pub subnet: Ipv4Network,
+    /// The host's address on the bridge.
+    pub gateway: Ipv4Addr,
+    /// Guests reach each other and the host, and nothing outside.
+    pub isolated: bool,
+    /// What guests may reach on the host beside DHCP, DNS and ICMP.
+    pub host_ports: Vec<HostPort>,
+}
+
+impl Table {
+    /// The text that nft(8) applies in one transaction, so that twice is the same as once.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let name = &self.name;
+        let mut text =
+            format!("add table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n");
+        for (chain, hook, rules) in self.chains() {
+            // Writing to a string cannot fail.
+            let _ok = writeln!(text, "\tchain {chain} {{\n\t\t{hook}; policy accept;");
+            for rule in rules {
+                let _ok = writeln!(text, "\t\t{rule}");
+            }
+            text.push_str("\t}\n");
+        }
+        text + "}\n"
+    }
+
+    fn chains(&self) -> [(&'static str, &'static str, Vec<String>); 3] {
+        [
+            (
+                "postrouting",
+                "type nat hook postrouting priority srcnat",
+                self.postrouting(),
+            ),
+            (
+                "forward",
+                "type filter hook forward priority filter",
+                self.forward(),
+            ),
+            (
+                "input",
+                "type filter hook input priority filter",
+                self.input(),
+            ),
+        ]
+    }
+
+    fn postrouting(&self) -> Vec<String> {
+        let Self { bridge, subnet, .. } = self;
+        if self.isolated {
+            return Vec::new();
+        }
+        vec![format!(
+            r#"oifname != "{bridge}" ip saddr {subnet} ip daddr != {{ {subnet}, 224.0.0.0/4, 255.255.255.255 }} masquerade"#
+        )]
+    }
+
+    fn forward(&self) -> Vec<String> {
+        let Self { bridge, mark, .. } = self;
+        // With br_netfilter, packets from guest to guest come this way too.
+        let mut rules = vec![format!(
+            r#"iifname "{bridge}" oifname "{bridge}" accept comment "{mark}""#
+        )];
+        if self.isolated {
+            rules.push(format!(
+                r#"iifname "{bridge}" reject with icmpx admin-prohibited"#
+            ));
+        } else {
+            rules.extend([
+                // Link-local, so not to be forwarded: a cloud's metadata service answers there, with secrets of
+                // the host.
+                format!(r#"iifname "{bridge}" ip daddr 169.254.0.0/16 reject with icmpx admin-prohibited"#),
+                format!(r#"iifname "{bridge}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"#),
+                format!(r#"oifname "{bridge}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"#),
+                format!(r#"iifname "{bridge}" accept"#),
+                format!(r#"oifname "{bridge}" ct state established,related accept"#),
+                format!(r#"oifname "{bridge}" ct status dnat accept"#),
+            ]);
+        }
+        rules.push(format!(r#"oifname "{bridge}" drop"#));
+        rules
+    }
+
+    fn input(&self) -> Vec<String> {
+        let Self {
+            bridge, gateway, ..
+        } = self;
+        let mut rules = vec![
+            // Else a neighbour with a route to it would reach what listens for the guests alone.
+            format!(r#"iifname != {{ "{bridge}", "lo" }} ip daddr {gateway} drop"#),
+            format!(r#"iifname "{bridge}" ct state established,related accept"#),
+            format!(r#"iifname "{bridge}" ip daddr 169.254.0.0/16 drop"#),
+            format!(r#"iifname "{bridge}" meta l4proto {{ icmp, ipv6-icmp }} accept"#),
+            format!(r#"iifname "{bridge}" udp dport 67 accept"#),
+            format!(r#"iifname "{bridge}" ip daddr {gateway} udp dport 53 accept"#),
+            format!(r#"iifname "{bridge}" ip daddr {gateway} tcp dport 53 accept"#),
+        ];
+        for port in &self.host_ports {
+            let HostPort {
+                first,
+                last,
+                protocol,
+            } = port;
+            let protocol = protocol.name();
+            let ports = if first == last {
+                first.to_string()
+            } else {
+                format!("{first}-{last}")
+            };
+            rules.push(format!(
+                r#"iifname "{bridge}" {protocol} dport {ports} accept"#
+            ));
+        }
+        rules.extend([
+            format!(r#"iifname "{bridge}" meta l4proto tcp reject with tcp reset"#),
+            format!(r#"iifname "{bridge}" reject with icmpx admin-prohibited"#),
+        ]);
+        rules
+    }
+
+    /// Applies the table.
+    ///
+    /// # Errors
+    /// nft's, with its words.
+    pub fn apply(&self) -> Result<(), ExecError> {
+        exec::run("nft", &["-f", "-"], &self.render()).map(drop)
+    }
+
+    /// Removes the table; one that is gone is done.
+    ///
+    /// # Errors
+    /// nft's, with its words.
+    pub fn remove(&self) -> Result<Change, ExecError> {
+        if !self.exists()? {
+            return Ok(Change::Unchanged);
+        }
+        let text = format!("add table inet {0}\ndelete table inet {0}\n", self.name);
+        exec::run("nft", &["-f", "-"], &text).map(|_| Change::Removed)
+    }
+
+    /// Whether the table is there with all its rules: one that was flushed is not.
+    ///
+    /// # Errors
+    /// nft's, with its words.
+    pub fn present(&self) -> Result<bool, ExecError> {
+        if !self.exists()? {
+            return Ok(false);
+        }
+        let listing = exec::run("nft", &["-j", "list", "table", "inet", &self.name], "")?;
+        Ok(self.is_whole_in(&serde_json::from_str(&listing).unwrap_or_default()))
+    }
+
+    /// Whether nft's JSON holds every chain of the table with as many rules as it has: their text differs
+    /// from one nft to the next.
+    fn is_whole_in(&self, listing: &Value) -> bool {
+        let objects = listing.get("nftables").and_then(Value::as_array);
+        let rules_of = |chain: &str| {
+            let objects = objects.into_iter().flatten();
+            objects
+                .filter_map(|o| o.get("rule"))
+                .filter(|r| r.get("table").and_then(Value::as_str) == Some(&self.name))
+                .filter(|r| r.get("chain").and_then(Value::as_str) == Some(chain))
+                .count()
+        };
+        self.chains()
+            .iter()
+            .all(|(chain, _, rules)| rules_of(chain) == rules.len())
+    }
+
+    fn exists(&self) -> Result<bool, ExecError> {
+        let tables = exec::run("nft", &["list", "tables"], "")?;
+        let wanted = format!("table inet {}", self.name);
+        Ok(tables.lines().any(|line| line.trim() == wanted))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            name: "kvmc_k80".to_owned(),
+            mark: "kvmc k80".to_owned(),
+            bridge: "k80".to_owned(),
+            subnet: "192.168.80.0/24".parse().unwrap(),
+            gateway: "192.168.80.1".parse().unwrap(),
+            isolated: false,
+            host_ports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_text_replaces_the_table_and_drops_what_is_unasked() {
+        let text = table().render();
+        assert!(text.starts_with("add table inet kvmc_k80\ndelete table inet kvmc_k80\n"));
+        assert!(text.contains("ip saddr 192.168.80.0/24 ip daddr != { 192.168.80.0/24, 224.0.0.0/4, 255.255.255.255 } masquerade"));
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what}"));
+        assert!(at("established,related accept") < at("oifname \"k80\" drop"));
+        assert!(at("169.254.0.0/16 reject") < at("iifname \"k80\" accept"));
+    }
+
+    #[test]
+    fn ports_of_the_host_are_opened_before_the_rest_is_refused() {
+        let mut table = table();
+        table.host_ports = vec!["8080".parse().unwrap(), "69-70/udp".parse().unwrap()];
+        let text = table.render();
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what}"));
+        assert!(at("tcp dport 8080 accept") < at("reject with tcp reset"));
+        assert!(at("udp dport 69-70 accept") < at("reject with tcp reset"));
+    }
+
+    #[test]
+    fn an_isolated_network_has_no_way_out() {
+        let mut table = table();
+        table.isolated = true;
+        let text = table.render();
+        assert!(
+            !text.contains("masquerade") && !text.contains("dnat"),
+            "{text}"
+        );
+        assert!(text.contains("iifname \"k80\" oifname \"k80\" accept"));
+    }
+}

@@ -1,0 +1,58 @@
+//! The rules, as nft and the kernel hold them.
+
+use kvmc_netns::Change;
+use kvmc_netns::firewall::{Table, mark};
+
+use super::support::{BRIDGE, in_namespace, run};
+
+fn table() -> Table {
+    Table {
+        name: "kvmc_tb0".to_owned(),
+        mark: mark("t"),
+        bridge: BRIDGE.to_owned(),
+        subnet: "192.0.2.0/24".parse().unwrap(),
+        gateway: "192.0.2.1".parse().unwrap(),
+        isolated: false,
+        host_ports: Vec::new(),
+    }
+}
+
+fn ruleset() -> String {
+    run("nft", &["list", "ruleset"])
+}
+
+#[test]
+fn p36_applied_twice_equals_once_and_removed_leaves_nothing() {
+    in_namespace(async || {
+        run("nft", &["add", "table", "inet", "of_others"]);
+        let before = ruleset();
+        assert!(!table().present().unwrap());
+        table().apply().unwrap();
+        let once = ruleset();
+        assert!(table().present().unwrap());
+        assert!(once.contains("of_others"), "{once}");
+        assert!(once.contains("masquerade"), "{once}");
+        table().apply().unwrap();
+        assert_eq!(ruleset(), once);
+        assert_eq!(table().remove().unwrap(), Change::Removed);
+        assert_eq!(ruleset(), before);
+        assert_eq!(table().remove().unwrap(), Change::Unchanged);
+    });
+}
+
+#[test]
+fn p36_what_somebody_did_to_the_table_is_seen_and_goes_when_it_is_applied_again() {
+    in_namespace(async || {
+        table().apply().unwrap();
+        let once = ruleset();
+        for change in [
+            "add rule inet kvmc_tb0 forward drop",
+            "flush table inet kvmc_tb0",
+        ] {
+            run("nft", &[change]);
+            assert!(!table().present().unwrap(), "{change} is not seen");
+            table().apply().unwrap();
+            assert_eq!(ruleset(), once);
+        }
+    });
+}
