@@ -8,6 +8,7 @@ mod ssh;
 mod status;
 mod stop;
 mod up;
+mod vitals;
 
 use std::path::Path;
 use std::process::ExitCode;

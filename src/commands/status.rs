@@ -6,14 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Scene;
-use crate::keeper::{Board, Cause, Ended, Keeper, Request, Stage, now};
+use super::{Scene, vitals};
+use crate::keeper::{Board, Cause, Ended, Stage, now};
 use crate::node::{Identity, vcpus};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord, read_json};
-
-/// A keeper that hangs must not make this one hang.
-const KEEPER: Duration = Duration::from_millis(500);
 
 struct Row {
     state: String,
@@ -28,11 +25,9 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
-    let keeper = Keeper::of(&dir, &name);
-    let board = match tokio::time::timeout(KEEPER, keeper.ask(&Request::Board)).await {
-        Ok(Ok(board)) => Some(board),
-        _ => None,
-    };
+    let (board, steal) = vitals::look(&dir, &record).await;
+    let steal_of = |n: &NodeRecord| steal.get(&n.name).copied();
+    let vitals_of = |n: &NodeRecord| board.as_ref()?.get(&n.name)?.vitals;
     let rows: Vec<_> = record
         .nodes
         .iter()
@@ -47,6 +42,7 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
                     "mac": n.mac, "vcpus": vcpus(n.vcpus, &record.accelerator), "ram": n.ram,
                     "disk": n.disk, "pid": row.pid, "nics": nics(&record, n),
                     "paused": row.paused,
+                    "vitals": vitals::as_json(steal_of(n), vitals_of(n)),
                     "last_end": row.last.as_ref().map(|l| json!({
                         "time": l.time, "cause": l.cause, "what": l.cause.to_string(),
                     })),
@@ -73,24 +69,31 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         record.network.subnet,
         record.accelerator.name()
     ));
+    // What gets in the way of a guest's own timeouts, see docs/EMULATION.md.
+    let is_emulated = !record.accelerator.is_kvm();
     let table: Vec<_> = rows
         .iter()
         .map(|(n, row)| {
             let vcpus = vcpus(n.vcpus, &record.accelerator).to_string();
-            vec![
+            let mut cells = vec![
                 n.name.clone(),
                 row.state.clone(),
                 n.address.to_string(),
                 vcpus,
                 n.ram.to_string(),
                 n.disk.to_string(),
-            ]
+            ];
+            if is_emulated {
+                cells.extend(vitals::cells(steal_of(n), vitals_of(n)));
+            }
+            cells
         })
         .collect();
-    output::data(&output::table(
-        &["NODE", "STATE", "ADDRESS", "VCPUS", "RAM", "DISK"],
-        &table,
-    ));
+    let mut headings = vec!["NODE", "STATE", "ADDRESS", "VCPUS", "RAM", "DISK"];
+    if is_emulated {
+        headings.extend(["STEAL", "DRIFT"]);
+    }
+    output::data(&output::table(&headings, &table));
     Ok(ExitCode::SUCCESS)
 }
 

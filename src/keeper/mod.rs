@@ -12,8 +12,10 @@ mod respawn;
 mod restarts;
 mod server;
 mod status;
+mod vitals;
 
 pub(crate) use client::Keeper;
 pub(crate) use death::{Cause, Ended, now};
 pub(crate) use protocol::{Board, Request, Stage};
 pub(crate) use server::run;
+pub(crate) use vitals::Vitals;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::vitals::Vitals;
+
 /// How far a node has come, in the order it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -45,7 +47,7 @@ impl Stage {
 }
 
 /// A node as the keeper sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeView {
     pub(crate) stage: Stage,
     /// All that it came through since QEMU's start, the present one last: who watches the board may miss
@@ -58,6 +60,9 @@ pub(crate) struct NodeView {
     /// What went wrong, or how it ended; empty when there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
+    /// Only on a board that was asked for with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) vitals: Option<Vitals>,
 }
 
 /// All nodes that the keeper attends.
@@ -71,6 +76,8 @@ pub(crate) enum Request {
     Sync,
     /// The board, once.
     Board,
+    /// The board, with what each guest's agent says of itself.
+    Vitals,
     /// The board, and again whenever it changes.
     Watch,
     /// Ask a guest to power off: ACPI's button by QMP, and the agent.
@@ -80,7 +87,7 @@ pub(crate) enum Request {
 }
 
 /// What the keeper answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Answer {
     Done,

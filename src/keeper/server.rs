@@ -23,6 +23,7 @@ use super::protocol::{Answer, Request, Stage};
 use super::respawn::respawn;
 use super::restarts::{Restarts, Verdict};
 use super::status::Status;
+use super::vitals;
 use crate::node::{Identity, KeyPool, fill_keys};
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
 use crate::warm;
@@ -308,6 +309,11 @@ async fn answer(stream: UnixStream, state: Arc<State>) {
     let answer = match request {
         Request::Watch => return watch_board(&mut writer, &state.status).await,
         Request::Board => Answer::Board(state.status.board()),
+        Request::Vitals => {
+            let mut board = state.status.board();
+            vitals::ask(&mut board, |node| state.lines(node).ok()?.agent).await;
+            Answer::Board(board)
+        }
         Request::Sync => done(state.sync()),
         Request::Powerdown { node } => done(state.power_down(&node).await),
         Request::Quit { node } => done(state.quit(&node).await),

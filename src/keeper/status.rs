@@ -49,6 +49,7 @@ impl Status {
                     passed: vec![Stage::Started],
                     paused: None,
                     note: String::new(),
+                    vitals: None,
                 },
             );
         });

@@ -7,6 +7,7 @@ pub(crate) mod identity;
 mod keys;
 mod launch;
 mod process;
+mod turns;
 
 pub(crate) use cards::{CardKind, connect};
 pub(crate) use identity::{Secrets, fill as fill_keys};
@@ -18,3 +19,4 @@ pub(crate) use launch::{
     listen, unsafe_no_reseed, vcpus,
 };
 pub(crate) use process::{Credentials, Handle, Identity, Running, boot_id, spawn};
+pub(crate) use turns::Turns;

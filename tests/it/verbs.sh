@@ -58,7 +58,8 @@ grep -q '^Seccomp:[[:space:]]*2' /proc/$pid/status || fail "QEMU has no sandbox"
 echo "ok: QEMU is confined"
 
 head -c 300000 /dev/urandom > ../big
-outside python3 -m http.server -d .. --bind 203.0.113.1 8000 >/dev/null 2>&1 &
+# Not by the function: $! would be a shell's, and the server live on with all that it inherited.
+ip netns exec outside python3 -m http.server -d .. --bind 203.0.113.1 8000 >/dev/null 2>&1 &
 server=$!
 sleep 1
 kvmc ssh worker0 -- "cat /sys/class/net/eth0/mtu; ping -c 1 -W 5 master0 >/dev/null 2>&1 || ping -c 1 -W 5 192.168.80.2 >/dev/null; python3 -c 'import urllib.request as u; print(len(u.urlopen(\"http://203.0.113.1:8000/big\", timeout=60).read()))'" > ../net
