@@ -12,6 +12,7 @@ pub(crate) enum Step {
     /// Write the record, the secrets, and the files for Ansible and ssh.
     Record,
     EnableForwarding,
+    EnableForwarding6,
     CreateBridge {
         name: String,
         address: String,
@@ -36,6 +37,10 @@ impl fmt::Display for Step {
                 "write the record, the keys, inventory, ssh_config and known_hosts"
             ),
             Self::EnableForwarding => write!(f, "switch net.ipv4.ip_forward on"),
+            Self::EnableForwarding6 => write!(
+                f,
+                "switch net.ipv6.conf.all.forwarding on (links that follow router advertisements go on to)"
+            ),
             Self::CreateBridge { name, address } => {
                 write!(f, "create the bridge {name} with {address}")
             }
@@ -53,6 +58,8 @@ pub(crate) struct Seen {
     /// The record on disk is the one wanted, and the secrets are all there.
     pub(crate) recorded: bool,
     pub(crate) forwarding: bool,
+    /// Also true when no network has IPv6.
+    pub(crate) forwarding6: bool,
     /// Bridges that are as they shall be.
     pub(crate) bridges: BTreeSet<String>,
     /// nft tables.
@@ -72,6 +79,7 @@ pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
     };
     unless(seen.recorded, Step::Record);
     unless(seen.forwarding, Step::EnableForwarding);
+    unless(seen.forwarding6, Step::EnableForwarding6);
     for network in wanted.networks() {
         let name = network.bridge.clone();
         let address = format!("{}/{}", network.gateway, network.subnet.prefix());
@@ -101,7 +109,11 @@ mod tests {
 
     #[test]
     fn from_nothing_everything_is_made_in_order() {
-        let steps = plan(&record(), &Seen::default());
+        let seen = Seen {
+            forwarding6: true,
+            ..Seen::default()
+        };
+        let steps = plan(&record(), &seen);
         assert_eq!(
             steps
                 .iter()
@@ -127,6 +139,7 @@ mod tests {
         let mut seen = Seen {
             recorded: true,
             forwarding: true,
+            forwarding6: true,
             bridges: wanted.networks().map(|n| n.bridge.clone()).collect(),
             tables: wanted.networks().map(|n| n.table.clone()).collect(),
             keeper: true,

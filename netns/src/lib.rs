@@ -9,6 +9,7 @@
 //! | [`range`] | pure checks of subnets and link names |
 //! | [`sysctl`] | `/proc/sys`, read before written |
 //! | [`firewall`] | our own nft table, and what others' rule sets need for it |
+//! | [`ra`] | IPv6 router advertisements: pure messages and the loop that sends them |
 //! | [`dhcp`] | a pure DHCP server and the loop that feeds it |
 
 mod change;
@@ -18,6 +19,7 @@ mod failpoint;
 pub mod firewall;
 pub mod link;
 mod mac;
+pub mod ra;
 pub mod range;
 pub mod sysctl;
 mod tap;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::stop::{others_run, process};
-use super::{artifacts, network};
+use super::stop::process;
+use super::{artifacts, forwarding, network};
 use crate::keeper::Keeper;
 use crate::node::Secrets;
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json};
@@ -49,7 +50,12 @@ pub(crate) async fn down(
         }
     }
     if !was_stopped {
-        errors.extend(network::remove(&record, links, others_run(state, &record.spec.name)).await);
+        errors.extend(network::remove(&record, links).await);
+        errors.extend(
+            forwarding::release(state, &record)
+                .context("failed to switch forwarding off again")
+                .err(),
+        );
     }
     let secrets = read_json::<Secrets>(&dir.secrets()).ok().flatten();
     errors.extend(artifacts::remove(&record, secrets.as_ref()).err());

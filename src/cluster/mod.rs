@@ -3,6 +3,7 @@
 mod artifacts;
 mod boot;
 mod down;
+mod forwarding;
 mod interrupt;
 mod network;
 mod networks;

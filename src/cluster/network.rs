@@ -5,16 +5,15 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Result, bail};
-use ipnetwork::{IpNetwork, Ipv4Network};
-use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall, sysctl};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall};
 
+use super::forwarding::{self, Family};
 use super::{networks, ranges};
 use crate::node::identity::mac;
 use crate::spec::{ClusterSpec, MAIN};
 use crate::state::{ClusterRecord, NetworkRecord};
 
-/// The sysctl that lets the host route for the nodes.
-const FORWARDING: &str = "net.ipv4.ip_forward";
 /// Ethernet's, where no uplink says otherwise.
 const DEFAULT_MTU: u32 = 1500;
 
@@ -88,13 +87,16 @@ fn nameservers(text: &str) -> Vec<Ipv4Addr> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct NetworkSeen {
     pub(super) forwarding: bool,
+    /// Also true when no network has IPv6.
+    pub(super) forwarding6: bool,
     pub(super) bridges: BTreeSet<String>,
     pub(super) tables: BTreeSet<String>,
 }
 
 pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<NetworkSeen> {
     let mut seen = NetworkSeen {
-        forwarding: sysctl::read(FORWARDING)?.as_deref() == Some("1"),
+        forwarding: forwarding::is_on(Family::V4)?,
+        forwarding6: !forwarding::has_ipv6(record) || forwarding::is_on(Family::V6)?,
         ..NetworkSeen::default()
     };
     for network in record.networks() {
@@ -111,36 +113,17 @@ pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<Networ
 async fn bridge_is_there(network: &NetworkRecord, links: &Links) -> Result<bool> {
     Ok(match links.find(&network.bridge).await? {
         Some(link) => {
-            let address =
-                IpNetwork::V4(Ipv4Network::new(network.gateway, network.subnet.prefix())?);
-            link.up
-                && link.mtu == network.mtu
-                && links
-                    .addresses()
-                    .await?
-                    .iter()
-                    .any(|a| a.link == link.index && a.network == address)
+            let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
+            let wanted = [Some(address.into()), address6(network).map(IpNetwork::V6)];
+            let there = links.addresses().await?;
+            let has = |wanted: &IpNetwork| {
+                let mine = there.iter().filter(|a| a.link == link.index);
+                mine.into_iter().any(|a| a.network == *wanted)
+            };
+            link.up && link.mtu == network.mtu && wanted.iter().flatten().all(has)
         }
         None => false,
     })
-}
-
-/// Switches forwarding on.
-///
-/// # Errors
-/// The system's: /proc/sys may be read-only in a container.
-pub(super) fn enable_forwarding() -> Result<()> {
-    sysctl::write(FORWARDING, "1")?;
-    Ok(())
-}
-
-/// Switches forwarding off again.
-///
-/// # Errors
-/// As [`enable_forwarding`].
-pub(super) fn disable_forwarding() -> Result<()> {
-    sysctl::write(FORWARDING, "0")?;
-    Ok(())
 }
 
 pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Result<()> {
@@ -151,9 +134,15 @@ pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Res
             mac: network.mac,
             mtu: network.mtu,
             address,
+            address6: address6(network),
         })
         .await?;
     ranges::check_alone(network, links).await
+}
+
+/// The host's IPv6 address on the bridge, with the prefix's length.
+fn address6(network: &NetworkRecord) -> Option<Ipv6Network> {
+    Ipv6Network::new(network.gateway6()?, network.prefix6?.prefix()).ok()
 }
 
 /// The nft table of one of the cluster's networks.
@@ -164,17 +153,15 @@ pub(crate) fn rules(record: &ClusterRecord, network: &NetworkRecord) -> firewall
         bridge: network.bridge.clone(),
         subnet: network.subnet,
         gateway: network.gateway,
+        gateway6: network.gateway6(),
+        prefix6: network.prefix6,
         isolated: network.isolated,
         host_ports: record.spec.host_ports.clone(),
     }
 }
 
 /// Takes the network away; what is gone already is done. Goes on past errors and returns them.
-pub(super) async fn remove(
-    record: &ClusterRecord,
-    links: &Links,
-    others_run: bool,
-) -> Vec<anyhow::Error> {
+pub(super) async fn remove(record: &ClusterRecord, links: &Links) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
     for network in record.networks() {
         if let Err(e) = rules(record, network).remove() {
@@ -183,13 +170,6 @@ pub(super) async fn remove(
         if let Err(e) = remove_bridge(network, links).await {
             errors.push(e.context(format!("failed to remove the bridge {}", network.bridge)));
         }
-    }
-    // Another cluster's nodes, or containers, would lose the network with it.
-    if record.network.forwarding_was_off
-        && !others_run
-        && let Err(e) = sysctl::write(FORWARDING, "0")
-    {
-        errors.push(anyhow::Error::from(e).context("failed to switch forwarding off again"));
     }
     errors
 }

@@ -2,7 +2,9 @@
 
 use std::net::Ipv6Addr;
 
-use ipnetwork::Ipv6Network;
+use anyhow::{Result, bail};
+use ipnetwork::{IpNetwork, Ipv6Network};
+use kvmc_netns::{Links, sysctl};
 use sha2::{Digest, Sha256};
 
 use super::network::{gateway, table};
@@ -77,6 +79,35 @@ fn prefix6_of(host: &str, cluster: &str, number: u16) -> Ipv6Network {
     // A length of 64 is always fine; the other arm is for the compiler.
     Ipv6Network::new(Ipv6Addr::from(octets), 64)
         .unwrap_or_else(|_| Ipv6Network::from(Ipv6Addr::from(octets)))
+}
+
+/// Refuses IPv6 where the host has none, and a prefix that is another's.
+///
+/// # Errors
+/// What is in the way, with what to do.
+pub(super) async fn check_ipv6(network: &NetworkRecord, links: &Links) -> Result<()> {
+    let Some(prefix) = network.prefix6 else {
+        return Ok(());
+    };
+    let name = &network.name;
+    if sysctl::read("net.ipv6.conf.all.forwarding")?.is_none() {
+        bail!(
+            "ipv6: this host's kernel has IPv6 switched off (ipv6.disable=1), and network {name} wants it; leave `ipv6` out, or boot the host with IPv6"
+        );
+    }
+    let addresses = links.addresses().await?;
+    let routes = links.routes().await?;
+    let taken = addresses
+        .iter()
+        .map(|a| a.network)
+        .chain(routes.iter().map(|r| r.destination))
+        .find(|n| matches!(n, IpNetwork::V6(n) if n.prefix() >= 8 && n.overlaps(prefix)));
+    match taken {
+        None => Ok(()),
+        Some(taken) => bail!(
+            "ipv6: {prefix} of network {name} overlaps {taken} of this host; use another --cluster name, of which the prefix is made"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::network;
+use super::{forwarding, network};
 use crate::keeper::{Keeper, Request};
 use crate::node::{Handle, Identity};
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_file};
@@ -91,10 +91,18 @@ pub(crate) async fn stop(
             }
         }
     }
-    errors.extend(network::remove(&record, links, others_run(state, &record.spec.name)).await);
+    errors.extend(network::remove(&record, links).await);
     record.phase = Phase::Stopped;
-    record.network.forwarding_was_off = false;
     record.save(dir)?;
+    // After the record says so: of two that stop at once the later one sees that nobody needs it.
+    errors.extend(
+        forwarding::release(state, &record)
+            .context("failed to switch forwarding off again")
+            .err(),
+    );
+    if std::mem::take(&mut record.network.forwarding_was_off) {
+        record.save(dir)?;
+    }
     Ok((all_clean, errors))
 }
 
@@ -106,18 +114,6 @@ pub(super) fn process(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle
     recorded
         .and_then(|identity| identity.open())
         .or_else(|| Identity::find(uuid)?.open())
-}
-
-/// Whether another cluster's nodes still need the host to route for them.
-pub(super) fn others_run(state: &State, name: &str) -> bool {
-    state
-        .cluster_names()
-        .iter()
-        .filter(|n| *n != name)
-        .any(|other| {
-            ClusterRecord::load(&state.cluster(other))
-                .is_ok_and(|r| r.is_some_and(|r| r.phase != Phase::Stopped))
-        })
 }
 
 /// Asks a guest to power off, again and again: it may be too early in its boot to hear. The last

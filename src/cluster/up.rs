@@ -6,9 +6,10 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use kvmc_netns::Links;
 
+use super::forwarding::{self, Family};
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Interrupt, Progress, artifacts, boot, network, ranges};
+use super::{Interrupt, Progress, artifacts, boot, network, networks, ranges};
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::Keeper;
@@ -70,6 +71,7 @@ pub(crate) async fn preflight(
         };
         if !ours {
             ranges::check_free(network, dir, existing.is_none(), links).await?;
+            networks::check_ipv6(network, links).await?;
         }
     }
     if existing.is_none() {
@@ -104,6 +106,7 @@ pub(crate) async fn look(
             r.nodes == record.nodes && r.spec == record.spec && r.phase == Phase::Up
         }) && secrets.as_ref().is_some_and(has_keys),
         forwarding: net.forwarding,
+        forwarding6: net.forwarding6,
         bridges: net.bridges,
         tables: net.tables,
         keeper: Keeper::of(dir, &record.spec.name).is_running(),
@@ -257,11 +260,16 @@ async fn carry_out(
             });
             artifacts::write(record, &secrets, dir)
         }
-        Step::EnableForwarding => {
-            record.network.forwarding_was_off = true;
-            record.save(dir)?;
-            undo.push("forwarding", || async { network::disable_forwarding() });
-            network::enable_forwarding()
+        Step::EnableForwarding | Step::EnableForwarding6 => {
+            undo.push("forwarding", {
+                let (state, record) = (dir.state(), record.clone());
+                move || async move { forwarding::release(&state, &record) }
+            });
+            let family = match step {
+                Step::EnableForwarding6 => Family::V6,
+                _ => Family::V4,
+            };
+            forwarding::enable(&dir.state(), family)
         }
         Step::CreateBridge { name, .. } => {
             let network = network_of(record, |n| n.bridge == *name)?;

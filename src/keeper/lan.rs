@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kvmc_netns::dhcp;
+use kvmc_netns::{dhcp, ra};
 use tokio::sync::mpsc;
 
 use crate::node::identity::domain;
@@ -23,6 +23,7 @@ pub(super) struct Lan {
     bridge: String,
     server: dhcp::Server,
     leases: Option<dhcp::LeaseFile>,
+    router: Option<ra::Server>,
     pub(super) reservations: Reservations,
 }
 
@@ -44,6 +45,9 @@ impl Lan {
             .nth(number)
             .context("a network that is not in the record")?;
         let server = dhcp::Server::bind(&network.bridge)?;
+        let router = advertisement(network)
+            .map(|a| ra::Server::bind(&network.bridge, &a))
+            .transpose()?;
         let mut table = dhcp::Table::new(
             config(network, &record.spec.name),
             reservations(record, number),
@@ -58,6 +62,7 @@ impl Lan {
             bridge: network.bridge.clone(),
             server,
             leases: Some(leases),
+            router,
             reservations: Reservations {
                 number,
                 table: Arc::new(Mutex::new(table)),
@@ -77,10 +82,17 @@ impl Lan {
             mpsc::channel(1).0
         };
         let table = self.reservations.table;
-        self.server
-            .run(table, told, self.leases)
-            .await
-            .with_context(|| format!("the network on {} is served no more", self.bridge))
+        let advertise = async {
+            match self.router {
+                Some(router) => router.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended: Result<()> = tokio::select! {
+            ended = self.server.run(table, told, self.leases) => ended.map_err(Into::into),
+            ended = advertise => ended.map_err(Into::into),
+        };
+        ended.with_context(|| format!("the network on {} is served no more", self.bridge))
     }
 }
 
@@ -116,6 +128,17 @@ fn config(network: &NetworkRecord, cluster: &str) -> dhcp::Config {
         mtu: u16::try_from(network.mtu).ok(),
         lease_time: LEASE_TIME,
     }
+}
+
+/// What nodes are told of IPv6, where a network has it. Their resolvers they know by DHCP.
+fn advertisement(network: &NetworkRecord) -> Option<ra::Advertisement> {
+    Some(ra::Advertisement {
+        mac: network.mac,
+        prefix: network.prefix6?,
+        mtu: network.mtu,
+        is_router: network.is_main(),
+        dns: Vec::new(),
+    })
 }
 
 fn reservations(record: &ClusterRecord, number: usize) -> Vec<dhcp::Reservation> {

@@ -5,6 +5,7 @@
 //!   images/…                      templates (kvmc-images owns what is below)
 //!   warm/…                        frozen machines (src/warm owns what is below)
 //!   accel.json                    which accelerator works here, cached
+//!   host.json                     what the host's switches were, while a cluster has them changed
 //!   clusters/<name>/
 //!     cluster.json                the record: what was asked, every object made
 //!     secrets.json                keys and password, 0600
@@ -71,6 +72,11 @@ impl State {
         self.root.join("accel.json")
     }
 
+    /// What the host's switches were before there was a cluster.
+    pub(crate) fn host_before(&self) -> PathBuf {
+        self.root.join("host.json")
+    }
+
     pub(crate) fn clusters(&self) -> PathBuf {
         self.root.join("clusters")
     }
@@ -103,6 +109,14 @@ pub(crate) struct ClusterDir {
 }
 
 impl ClusterDir {
+    /// The state folder that it is in.
+    pub(crate) fn state(&self) -> State {
+        let root = self.dir.ancestors().nth(2).unwrap_or(&self.dir);
+        State {
+            root: root.to_owned(),
+        }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }

@@ -1,9 +1,9 @@
 //! Our own nft table: a model, its text, and one atomic apply.
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde_json::Value;
 
 use super::HostPort;
@@ -22,6 +22,10 @@ pub struct Table {
     pub subnet: Ipv4Network,
     /// The host's address on the bridge.
     pub gateway: Ipv4Addr,
+    /// The guests' IPv6 range, when they have one.
+    pub prefix6: Option<Ipv6Network>,
+    /// The host's IPv6 address on the bridge.
+    pub gateway6: Option<Ipv6Addr>,
     /// Guests reach each other and the host, and nothing outside.
     pub isolated: bool,
     /// What guests may reach on the host beside DHCP, DNS and ICMP.
@@ -71,9 +75,15 @@ impl Table {
         if self.isolated {
             return Vec::new();
         }
-        vec![format!(
+        let mut rules = vec![format!(
             r#"oifname != "{bridge}" ip saddr {subnet} ip daddr != {{ {subnet}, 224.0.0.0/4, 255.255.255.255 }} masquerade"#
-        )]
+        )];
+        if let Some(prefix) = self.prefix6 {
+            rules.push(format!(
+                r#"oifname != "{bridge}" ip6 saddr {prefix} ip6 daddr != {{ {prefix}, fe80::/10, ff00::/8 }} masquerade"#
+            ));
+        }
+        rules
     }
 
     fn forward(&self) -> Vec<String> {
@@ -87,6 +97,12 @@ impl Table {
                 r#"iifname "{bridge}" reject with icmpx admin-prohibited"#
             ));
         } else {
+            if self.prefix6.is_some() {
+                // Where Amazon's metadata service answers by IPv6.
+                rules.push(format!(
+                    r#"iifname "{bridge}" ip6 daddr fd00:ec2::254 reject with icmpx admin-prohibited"#
+                ));
+            }
             rules.extend([
                 // Link-local, so not to be forwarded: a cloud's metadata service answers there, with secrets of
                 // the host.
@@ -116,6 +132,12 @@ impl Table {
             format!(r#"iifname "{bridge}" ip daddr {gateway} udp dport 53 accept"#),
             format!(r#"iifname "{bridge}" ip daddr {gateway} tcp dport 53 accept"#),
         ];
+        if let Some(gateway) = self.gateway6 {
+            rules.insert(
+                0,
+                format!(r#"iifname != {{ "{bridge}", "lo" }} ip6 daddr {gateway} drop"#),
+            );
+        }
         for port in &self.host_ports {
             let HostPort {
                 first,
@@ -206,6 +228,8 @@ mod tests {
             bridge: "k80".to_owned(),
             subnet: "192.168.80.0/24".parse().unwrap(),
             gateway: "192.168.80.1".parse().unwrap(),
+            prefix6: None,
+            gateway6: None,
             isolated: false,
             host_ports: Vec::new(),
         }
@@ -229,6 +253,17 @@ mod tests {
         let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what}"));
         assert!(at("tcp dport 8080 accept") < at("reject with tcp reset"));
         assert!(at("udp dport 69-70 accept") < at("reject with tcp reset"));
+    }
+
+    #[test]
+    fn ipv6_is_translated_where_there_is_some() {
+        assert!(!table().render().contains("ip6"));
+        let mut table = table();
+        table.prefix6 = Some("fd00:1:2:3::/64".parse().unwrap());
+        table.gateway6 = Some("fd00:1:2:3::1".parse().unwrap());
+        let text = table.render();
+        assert!(text.contains("ip6 saddr fd00:1:2:3::/64 ip6 daddr != { fd00:1:2:3::/64, fe80::/10, ff00::/8 } masquerade"));
+        assert!(text.contains("ip6 daddr fd00:1:2:3::1 drop"));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Making a bridge, or seeing that it is as it shall be.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 use rtnetlink::{
     LinkBridge, LinkMessageBuilder, LinkUnspec,
@@ -107,11 +105,17 @@ impl Links {
             }
             change = Change::Changed;
         }
-        if disable_ipv6(&spec.name)? == Change::Changed {
+        let ipv6 = match spec.address6 {
+            None => disable_ipv6(&spec.name)?,
+            Some(_) => enable_ipv6(&spec.name)?,
+        };
+        if ipv6 == Change::Changed {
             change = Change::Changed;
         }
-        if self.ensure_address(link, spec).await? == Change::Changed {
-            change = Change::Changed;
+        for address in addresses(spec) {
+            if self.ensure_address(link, &spec.name, address).await? == Change::Changed {
+                change = Change::Changed;
+            }
         }
         if !link.up {
             self.change("state", &spec.name, unspec().up().build())
@@ -124,15 +128,19 @@ impl Links {
         Ok(change)
     }
 
-    async fn ensure_address(&self, link: &Link, spec: &BridgeSpec) -> Result<Change, LinkError> {
-        if self.has_address(link, spec).await? {
+    async fn ensure_address(
+        &self,
+        link: &Link,
+        name: &str,
+        address: IpNetwork,
+    ) -> Result<Change, LinkError> {
+        if self.has_address(link, address).await? {
             return Ok(Change::Unchanged);
         }
-        let (address, prefix) = (IpAddr::V4(spec.address.ip()), spec.address.prefix());
         let added = self
             .handle
             .address()
-            .add(link.index, address, prefix)
+            .add(link.index, address.ip(), address.prefix())
             .execute()
             .await;
         match added.map_err(to_io) {
@@ -141,18 +149,30 @@ impl Links {
                 Ok(Change::Unchanged)
             }
             Err(source) => Err(LinkError::Request {
-                action: format!("give `{}` the address {}", spec.name, spec.address),
+                action: format!("give `{name}` the address {address}"),
                 source,
             }),
         }
     }
 
-    async fn has_address(&self, link: &Link, spec: &BridgeSpec) -> Result<bool, LinkError> {
-        let wanted = IpNetwork::V4(spec.address);
+    async fn has_address(&self, link: &Link, wanted: IpNetwork) -> Result<bool, LinkError> {
         let addresses = self.addresses().await?;
         Ok(addresses
             .iter()
             .any(|address| address.link == link.index && address.network == wanted))
+    }
+
+    async fn lacking(
+        &self,
+        link: &Link,
+        spec: &BridgeSpec,
+    ) -> Result<Option<IpNetwork>, LinkError> {
+        for address in addresses(spec) {
+            if !self.has_address(link, address).await? {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
     }
 
     /// What of the forwarding settings is not as [`add_bridge`](Links::add_bridge) makes them.
@@ -184,8 +204,8 @@ impl Links {
             format!("MTU {}, not {}", link.mtu, spec.mtu)
         } else if !link.up {
             "it is down".to_owned()
-        } else if !self.has_address(&link, spec).await? {
-            format!("it lacks the address {}", spec.address)
+        } else if let Some(address) = self.lacking(&link, spec).await? {
+            format!("it lacks the address {address}")
         } else if let Some(setting) = self.wrong_settings(&spec.name).await? {
             setting
         } else {
@@ -196,6 +216,29 @@ impl Links {
             what,
         })
     }
+}
+
+fn addresses(spec: &BridgeSpec) -> impl Iterator<Item = IpNetwork> {
+    let second = spec.address6.map(IpNetwork::V6);
+    std::iter::once(IpNetwork::V4(spec.address)).chain(second)
+}
+
+/// Has IPv6 on a link of which this host is the router: it takes no other's word there, and does not
+/// wait to hear whether a guest has its address.
+fn enable_ipv6(name: &str) -> Result<Change, LinkError> {
+    let mut change = Change::Unchanged;
+    for (key, value) in [
+        ("accept_ra", "0"),
+        ("autoconf", "0"),
+        ("accept_dad", "0"),
+        ("dad_transmits", "0"),
+        ("disable_ipv6", "0"),
+    ] {
+        if sysctl::write(&format!("net/ipv6/conf/{name}/{key}"), value)? == Change::Changed {
+            change = Change::Changed;
+        }
+    }
+    Ok(change)
 }
 
 /// Keeps IPv6 off a link: nobody asked for it, and a link-local address is a way into the host that

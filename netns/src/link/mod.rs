@@ -8,7 +8,7 @@ mod read;
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt as _;
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use nix::libc;
 
 pub use self::error::LinkError;
@@ -79,6 +79,8 @@ pub struct BridgeSpec {
     pub mtu: u32,
     /// The host's address on it, with the length of the prefix.
     pub address: Ipv4Network,
+    /// The same of IPv6; without one, IPv6 is off on it.
+    pub address6: Option<Ipv6Network>,
 }
 
 /// A tap as it shall be.

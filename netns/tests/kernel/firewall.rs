@@ -12,6 +12,8 @@ fn table() -> Table {
         bridge: BRIDGE.to_owned(),
         subnet: "192.0.2.0/24".parse().unwrap(),
         gateway: "192.0.2.1".parse().unwrap(),
+        prefix6: Some("fd00:1:2:3::/64".parse().unwrap()),
+        gateway6: Some("fd00:1:2:3::1".parse().unwrap()),
         isolated: false,
         host_ports: Vec::new(),
     }

@@ -12,5 +12,5 @@ mod client;
 mod dhcp;
 mod firewall;
 mod links;
-
+mod ra;
 mod support;

@@ -96,6 +96,7 @@ pub(crate) fn bridge() -> BridgeSpec {
         mac: BRIDGE_MAC,
         mtu: 1400,
         address: "192.0.2.1/24".parse().unwrap(),
+        address6: None,
     }
 }
 

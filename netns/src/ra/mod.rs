@@ -1,0 +1,8 @@
+//! Router advertisements (RFC 4861), from which guests make themselves addresses (RFC 4862): the
+//! messages, pure, and the loop that sends them.
+
+mod message;
+mod server;
+
+pub use message::{Advertisement, is_solicitation};
+pub use server::{RaError, Server};
