@@ -1,11 +1,16 @@
-//! The tun driver's ioctl and the packet socket's address: the only unsafe code of this crate.
-#![allow(unsafe_code, reason = "TUNSETIFF and sockaddr_ll have no safe binding")]
+//! The tun driver's ioctl, the packet socket's address and its watching: the only unsafe code of this crate.
+#![allow(
+    unsafe_code,
+    reason = "TUNSETIFF, sockaddr_ll and AsyncFd of a packet socket have no safe binding"
+)]
 
 use std::{
     io,
     os::fd::{AsRawFd as _, OwnedFd},
     os::unix::fs::OpenOptionsExt as _,
 };
+
+use tokio::io::unix::AsyncFd;
 
 use nix::libc;
 
@@ -47,13 +52,23 @@ pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
-/// The address for sending IPv4 frames on the link of this index, packet(7).
-pub(crate) fn link_address(index: u32) -> Option<nix::sys::socket::LinkAddr> {
+/// Lets the runtime of this thread watch a descriptor, which must not block.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is the same open descriptor until it is dropped, and AsyncFd lends it out by
+    // reference only.
+    Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// The address for frames of an Ethernet protocol, as `ETH_P_IP`, on the link of this index, packet(7).
+pub(crate) fn link_address(
+    index: u32,
+    protocol: libc::c_int,
+) -> Option<nix::sys::socket::LinkAddr> {
     use nix::sys::socket::SockaddrLike as _;
     // SAFETY: sockaddr_ll is a plain C struct of integers and an array; all zero is valid.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).ok()?;
-    address.sll_protocol = u16::try_from(libc::ETH_P_IP).ok()?.to_be();
+    address.sll_protocol = u16::try_from(protocol).ok()?.to_be();
     address.sll_ifindex = i32::try_from(index).ok()?;
     let length = u32::try_from(size_of::<libc::sockaddr_ll>()).ok()?;
     // SAFETY: it points to a whole sockaddr_ll of that length, whose family is set.

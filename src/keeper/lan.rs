@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use kvmc_netns::{dhcp, ra};
 use tokio::sync::mpsc;
 
+use super::leases;
+use super::status::Status;
 use crate::node::identity::domain;
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
@@ -70,18 +72,14 @@ impl Lan {
         })
     }
 
-    /// Serves for ever. Only the main network's leases are told of: they are what nodes are reached by.
+    /// Serves for ever.
     ///
     /// # Errors
     /// That a socket failed for good, as when the bridge is gone.
-    pub(super) async fn run(self, notices: mpsc::Sender<dhcp::Notice>) -> Result<()> {
-        let told = if self.number == 0 {
-            notices
-        } else {
-            // Dropped at once: the server does not mind that nobody listens.
-            mpsc::channel(1).0
-        };
+    pub(super) async fn run(self, status: Status) -> Result<()> {
+        let (events, heard) = mpsc::channel(64);
         let table = self.reservations.table;
+        let follow = leases::follow(heard, status, self.number == 0);
         let advertise = async {
             match self.router {
                 Some(router) => router.run().await,
@@ -89,8 +87,9 @@ impl Lan {
             }
         };
         let ended: Result<()> = tokio::select! {
-            ended = self.server.run(table, told, self.leases) => ended.map_err(Into::into),
+            ended = self.server.run(table, events, self.leases) => ended.map_err(Into::into),
             ended = advertise => ended.map_err(Into::into),
+            () = follow => Ok(()),
         };
         ended.with_context(|| format!("the network on {} is served no more", self.bridge))
     }
@@ -127,6 +126,8 @@ fn config(network: &NetworkRecord, cluster: &str) -> dhcp::Config {
         domain: is_main.then(|| domain(cluster)),
         mtu: u16::try_from(network.mtu).ok(),
         lease_time: LEASE_TIME,
+        routes: Vec::new(),
+        probe: true,
     }
 }
 

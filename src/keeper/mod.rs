@@ -6,6 +6,7 @@ mod client;
 mod console;
 mod death;
 mod lan;
+mod leases;
 mod pause;
 mod protocol;
 mod respawn;

@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kvmc_netns::dhcp;
 use kvmc_qmp::Client;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
@@ -53,7 +52,6 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     let lans = (0..record.networks().count())
         .map(|number| Lan::open(&record, number, &dir))
         .collect::<Result<Vec<_>>>()?;
-    let (notices, heard) = mpsc::channel(64);
     let socket = listen(&dir)?;
     let state = Arc::new(State {
         root,
@@ -64,7 +62,6 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         restarts: Mutex::default(),
     });
     state.sync()?;
-    tokio::spawn(follow_leases(heard, Arc::clone(&state)));
     tokio::spawn(keep_keys(Arc::clone(&state)));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
     let serve = async {
@@ -77,7 +74,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         }
     };
     tokio::select! {
-        ended = serve_lans(lans, notices) => ended,
+        ended = serve_lans(lans, status) => ended,
         () = serve => Ok(()),
         _ = terminate.recv() => {
             remove_file(&dir.keeper_socket())?;
@@ -87,10 +84,10 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
 }
 
 /// Ends with the first network that is served no more.
-async fn serve_lans(lans: Vec<Lan>, notices: mpsc::Sender<dhcp::Notice>) -> Result<()> {
+async fn serve_lans(lans: Vec<Lan>, status: Status) -> Result<()> {
     let mut serving = tokio::task::JoinSet::new();
     for lan in lans {
-        serving.spawn(lan.run(notices.clone()));
+        serving.spawn(lan.run(status.clone()));
     }
     match serving.join_next().await {
         Some(ended) => ended.context("a task of the keeper failed")?,
@@ -272,18 +269,6 @@ async fn keep_keys(state: Arc<State>) {
             // Without spare keys the next cluster makes its own.
             std::thread::spawn(move || fill_keys(&pool, nodes, || true));
             return;
-        }
-    }
-}
-
-/// An ACK to a node is its lease.
-async fn follow_leases(mut heard: mpsc::Receiver<dhcp::Notice>, state: Arc<State>) {
-    while let Some(notice) = heard.recv().await {
-        if notice.kind != dhcp::NoticeKind::Acked {
-            continue;
-        }
-        if let Some(name) = notice.hostname {
-            state.status.reach(&name, Stage::Lease, "");
         }
     }
 }

@@ -117,7 +117,7 @@ impl Status {
         self.event(node, stage.name(), note);
     }
 
-    fn event(&self, node: &str, event: &str, note: &str) {
+    pub(super) fn event(&self, node: &str, event: &str, note: &str) {
         if let Ok(mut events) = self.events.lock() {
             events.write(node, event, note);
         }

@@ -8,7 +8,16 @@ for c in isc udhcpc; do
   ip link set v$c master k80 up
   ip -n $c link set lo up; ip -n $c link set eth0 up
 done
-leases() { python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))))' "$KVMC_STATE_DIR/clusters/k80/leases"; }
+leases() { python3 - "$KVMC_STATE_DIR/clusters/k80/leases" <<'PY'
+import json, sys, time
+held = {}
+for line in open(sys.argv[1]):
+    change = json.loads(line)
+    if "ended" in change: held.pop(change["ended"], None)
+    else: held[change["lease"]["address"]] = change["lease"]["expires"]
+print(sum(expires > time.time() for expires in held.values()))
+PY
+}
 
 cat > ../script <<'SCRIPT'
 #!/bin/sh

@@ -1,18 +1,15 @@
-//! One request in, at most one reply out: RFC 2131 section 4.3.
+//! One request in, at most one reply out: RFC 2131 section 4.3. What it says and where that is tested is in
+//! docs/DHCP.md.
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Encodable};
-
-use super::table::Table;
+use super::query;
+use super::table::{Offer, Table};
+use super::wire::{self, BROADCAST, DEFAULT_SIZE, HEADERS, Kind, Message, Request, code};
 use crate::MacAddr;
 
-/// Smallest reply: what a BOOTP client expects, RFC 1542 section 2.1.
-const SMALLEST: usize = 300;
-/// Fixed fields and cookie, RFC 2131 section 2.
-const FIXED: usize = 240;
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Longest IP datagram on a link whose MTU is not known, in bytes.
+const ETHERNET: u16 = 1500;
 
 /// Where a reply goes, RFC 2131 section 4.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +34,8 @@ pub struct Reply {
     pub bytes: Vec<u8>,
     /// Where it goes.
     pub to: Destination,
+    /// Whether it promises a lease, which must be on disk before.
+    pub promises: bool,
 }
 
 /// What happened.
@@ -49,6 +48,12 @@ pub enum NoticeKind {
     Released,
     Declined,
     Informed,
+    /// No address is left for the client.
+    RangeFull,
+    /// Another station uses the client's address.
+    InUse,
+    /// Another client came with the same client identifier before. Both are served by their own addresses.
+    SharedIdentifier,
 }
 
 /// What happened, to whom.
@@ -62,6 +67,8 @@ pub struct Notice {
     pub address: Option<Ipv4Addr>,
     /// The name the address is reserved under; never what the client calls itself.
     pub hostname: Option<String>,
+    /// The other one, of those kinds that have one.
+    pub other: Option<MacAddr>,
 }
 
 /// What comes of a packet.
@@ -70,237 +77,239 @@ pub struct Outcome {
     /// The reply, if there is one.
     pub reply: Option<Reply>,
     /// What happened, if anything did.
-    pub notice: Option<Notice>,
+    pub notices: Vec<Notice>,
+    /// An address to ask for by ARP. Without a reply beside it, the packet is to be handled again once it is
+    /// known that nobody answers, by [`Table::silent`], or who does, by [`super::heard`].
+    pub probe: Option<Ipv4Addr>,
 }
 
 /// Handles one packet; `now` is in seconds after the epoch. Anything malformed is met with silence.
 #[must_use]
 pub fn handle(table: &mut Table, now: u64, packet: &[u8]) -> Outcome {
-    let Some(request) = decode(packet) else {
+    let Some(request) = wire::decode(packet) else {
         return Outcome::default();
     };
-    let Ok(chaddr) = <[u8; 6]>::try_from(request.chaddr()) else {
+    // Another link's clients get nothing here. Nor is anything sent to a relay that is not on this link: it
+    // would leave the link, to wherever a guest likes.
+    let giaddr = request.giaddr;
+    if !giaddr.is_unspecified() && (!table.contains(giaddr) || giaddr == table.config.server) {
         return Outcome::default();
-    };
-    let mac = MacAddr(chaddr);
-    match request.opts().msg_type() {
-        Some(MessageType::Discover) => discover(table, now, &request, mac),
-        Some(MessageType::Request) => requested(table, now, &request, mac),
-        Some(MessageType::Decline) => {
-            let address = requested_address(&request);
-            if for_us(table, &request) != Some(false)
-                && let Some(address) = address
-            {
-                table.decline(mac, address, now);
+    }
+    match request.kind {
+        Kind::Discover => discover(table, now, &request),
+        Kind::Request => requested(table, now, &request),
+        Kind::Decline => declined(table, now, &request),
+        Kind::Release if is_for_us(table, &request) != Some(false) => {
+            table.release(request.mac, request.ciaddr, now);
+            told(table, NoticeKind::Released, &request, Some(request.ciaddr))
+        }
+        Kind::Inform if table.contains(request.ciaddr) => {
+            let answer = told(table, NoticeKind::Informed, &request, Some(request.ciaddr));
+            Outcome {
+                reply: Some(reply(table, &request, Kind::Ack, None)),
+                ..answer
             }
-            told(table, NoticeKind::Declined, mac, address)
         }
-        Some(MessageType::Release) => {
-            let address = request.ciaddr();
-            if for_us(table, &request) != Some(false) {
-                table.release(mac, Some(address));
-            }
-            told(table, NoticeKind::Released, mac, Some(address))
-        }
-        Some(MessageType::Inform) if !request.ciaddr().is_unspecified() => {
-            let mut answer = told(table, NoticeKind::Informed, mac, Some(request.ciaddr()));
-            answer.reply = reply(table, &request, mac, MessageType::Ack, None);
-            answer
-        }
+        Kind::LeaseQuery => Outcome {
+            reply: query::answer(table, now, &request),
+            ..Outcome::default()
+        },
         _ => Outcome::default(),
     }
 }
 
-/// What the decoder must not see, it does not see: it panics on a long hlen and on options whose
-/// length is not what it should be, and ignores the cookie.
-fn decode(packet: &[u8]) -> Option<Message> {
-    let is_ours = packet.len() >= FIXED
-        && packet.get(..3)? == [1, 1, 6]
-        && packet.get(FIXED - 4..FIXED)? == COOKIE;
-    is_ours.then(|| Message::from_bytes(&with_known_options(packet)?).ok())?
-}
-
-/// The packet with only those options that are looked at, each of a length that it can have; `None`
-/// when an option runs over the end.
-fn with_known_options(packet: &[u8]) -> Option<Vec<u8>> {
-    const END: u8 = 255;
-    let (fixed, mut rest) = packet.split_at_checked(FIXED)?;
-    let mut known = fixed.to_vec();
-    while let [code, more @ ..] = rest {
-        rest = more;
-        if *code == 0 {
-            continue;
+/// RFC 2131 section 4.3.1; with RFC 4039, the lease at once when the client can take it.
+fn discover(table: &mut Table, now: u64, request: &Request) -> Outcome {
+    let address = match table.offer(request.mac, request.requested, now) {
+        Offer::Ready(address) => address,
+        Offer::Unasked(address) => {
+            return Outcome {
+                probe: Some(address),
+                ..Outcome::default()
+            };
         }
-        if *code == END {
-            break;
-        }
-        let (length, more) = rest.split_first()?;
-        let (value, more) = more.split_at_checked(usize::from(*length))?;
-        rest = more;
-        let is_known = match code {
-            50 | 54 => value.len() == 4, // requested address, server identifier
-            53 => value.len() == 1,      // message type
-            61 => value.len() >= 2,      // client identifier
-            _ => false,
-        };
-        if is_known {
-            known.extend([*code, *length]);
-            known.extend(value);
-        }
-    }
-    known.push(END);
-    Some(known)
-}
-
-fn discover(table: &mut Table, now: u64, request: &Message, mac: MacAddr) -> Outcome {
-    let Some(address) = table.offer(mac, requested_address(request), now) else {
-        return Outcome::default();
+        Offer::Full => return told(table, NoticeKind::RangeFull, request, None),
     };
-    let mut answer = told(table, NoticeKind::Offered, mac, Some(address));
-    answer.reply = reply(table, request, mac, MessageType::Offer, Some(address));
-    answer
+    if request.rapid_commit {
+        return acked(table, now, request, address);
+    }
+    Outcome {
+        reply: Some(reply(table, request, Kind::Offer, Some(address))),
+        ..told(table, NoticeKind::Offered, request, Some(address))
+    }
 }
 
 /// The four states of RFC 2131 section 4.3.2.
-fn requested(table: &mut Table, now: u64, request: &Message, mac: MacAddr) -> Outcome {
-    let ciaddr = request.ciaddr();
-    let (wanted, known_client_only) = match (for_us(table, request), requested_address(request)) {
+fn requested(table: &mut Table, now: u64, request: &Request) -> Outcome {
+    let is_new = request.ciaddr.is_unspecified();
+    let wanted = match (is_for_us(table, request), request.requested) {
         // Another server was selected: what we offered is free again.
         (Some(false), _) => {
-            if table.held(mac, now).is_none() {
-                table.release(mac, None);
-            }
+            table.retract(request.mac);
             return Outcome::default();
         }
-        (Some(true), Some(address)) => (address, false),
-        (None, Some(address)) if ciaddr.is_unspecified() => (address, true), // INIT-REBOOT
-        (None, _) if !ciaddr.is_unspecified() => (ciaddr, true),             // RENEWING, REBINDING
+        // SELECTING
+        (Some(true), Some(wanted)) if is_new => wanted,
+        // INIT-REBOOT: a client that is not known gets silence, unless it is plainly on the wrong network.
+        (None, Some(wanted)) if is_new => match table.on_record(request.mac) {
+            None if table.contains(wanted) => return Outcome::default(),
+            Some(address) if address != wanted => return refused(table, request, wanted),
+            _ => wanted,
+        },
+        // RENEWING and REBINDING, which a server need not tell apart. A client whose lease this server has lost
+        // keeps its address if nobody else has a claim on it.
+        (_, None) if !is_new => request.ciaddr,
         _ => return Outcome::default(),
     };
-    // A client that is not known gets silence, unless it is plainly on the wrong network.
-    if known_client_only && table.held(mac, now).is_none() && table.contains(wanted) {
+    acked(table, now, request, wanted)
+}
+
+/// The lease, or the refusal if the client cannot have it.
+fn acked(table: &mut Table, now: u64, request: &Request, wanted: Ipv4Addr) -> Outcome {
+    let seconds = table.config.lease_seconds(request.lease_time);
+    if !table.contains(wanted) || !table.bind(request.mac, wanted, now, seconds) {
+        return refused(table, request, wanted);
+    }
+    let mut outcome = told(table, NoticeKind::Acked, request, Some(wanted));
+    let shared = request
+        .client_id
+        .as_ref()
+        .and_then(|id| table.identifiers.shared(id, request.mac));
+    if let Some(other) = shared {
+        let about = Notice {
+            other: Some(other),
+            ..notice(
+                table,
+                NoticeKind::SharedIdentifier,
+                request.mac,
+                Some(wanted),
+            )
+        };
+        outcome.notices.push(about);
+    }
+    outcome.reply = Some(reply(table, request, Kind::Ack, Some(wanted)));
+    outcome
+}
+
+fn refused(table: &Table, request: &Request, wanted: Ipv4Addr) -> Outcome {
+    Outcome {
+        reply: Some(reply(table, request, Kind::Nak, None)),
+        ..told(table, NoticeKind::Nak, request, Some(wanted))
+    }
+}
+
+/// RFC 2131 section 4.3.3. A reserved address stays reserved; who else has it is asked for, to be told.
+fn declined(table: &mut Table, now: u64, request: &Request) -> Outcome {
+    let Some(address) = request.requested else {
+        return Outcome::default();
+    };
+    if is_for_us(table, request) == Some(false)
+        || table.on_record_or_offer(request.mac) != Some(address)
+    {
         return Outcome::default();
     }
-    if table.contains(wanted) && table.bind(mac, wanted, now) {
-        let mut answer = told(table, NoticeKind::Acked, mac, Some(wanted));
-        answer.reply = reply(table, request, mac, MessageType::Ack, Some(wanted));
-        return answer;
+    table.decline(request.mac, address, now);
+    Outcome {
+        probe: Some(address),
+        ..told(table, NoticeKind::Declined, request, Some(address))
     }
-    let mut answer = told(table, NoticeKind::Nak, mac, Some(wanted));
-    answer.reply = reply(table, request, mac, MessageType::Nak, None);
-    answer
 }
 
 /// Whether the request names this server, another, or none.
-fn for_us(table: &Table, request: &Message) -> Option<bool> {
-    match request.opts().get(OptionCode::ServerIdentifier) {
-        Some(DhcpOption::ServerIdentifier(server)) => Some(*server == table.config.server),
-        _ => None,
-    }
+fn is_for_us(table: &Table, request: &Request) -> Option<bool> {
+    request.server.map(|server| server == table.config.server)
 }
 
-fn requested_address(request: &Message) -> Option<Ipv4Addr> {
-    match request.opts().get(OptionCode::RequestedIpAddress) {
-        Some(DhcpOption::RequestedIpAddress(address)) => Some(*address),
-        _ => None,
-    }
-}
-
-fn told(table: &Table, kind: NoticeKind, mac: MacAddr, address: Option<Ipv4Addr>) -> Outcome {
-    let hostname = table.reservation(mac).map(|r| r.hostname.clone());
-    Outcome {
-        reply: None,
-        notice: Some(Notice {
-            kind,
-            mac,
-            address,
-            hostname,
-        }),
-    }
-}
-
-/// Fields as RFC 2131 table 3 has them.
-fn reply(
+pub(super) fn notice(
     table: &Table,
-    request: &Message,
+    kind: NoticeKind,
     mac: MacAddr,
-    kind: MessageType,
-    yiaddr: Option<Ipv4Addr>,
-) -> Option<Reply> {
-    let is_nak = kind == MessageType::Nak;
-    let mut message = Message::default();
-    message
-        .set_opcode(Opcode::BootReply)
-        .set_xid(request.xid())
-        .set_flags(request.flags());
-    message.set_giaddr(request.giaddr()).set_chaddr(&mac.0);
-    message.set_yiaddr(yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED));
-    if kind == MessageType::Ack {
-        message.set_ciaddr(request.ciaddr());
+    address: Option<Ipv4Addr>,
+) -> Notice {
+    Notice {
+        kind,
+        mac,
+        address,
+        hostname: table.reservation(mac).map(|r| r.hostname.clone()),
+        other: None,
     }
+}
+
+fn told(table: &Table, kind: NoticeKind, request: &Request, address: Option<Ipv4Addr>) -> Outcome {
+    Outcome {
+        notices: vec![notice(table, kind, request.mac, address)],
+        ..Outcome::default()
+    }
+}
+
+/// Fields and options as RFC 2131 table 3 has them.
+fn reply(table: &Table, request: &Request, kind: Kind, yiaddr: Option<Ipv4Addr>) -> Reply {
+    let is_nak = kind == Kind::Nak;
     let config = &table.config;
-    let options = message.opts_mut();
-    options.insert(DhcpOption::MessageType(kind));
-    options.insert(DhcpOption::ServerIdentifier(config.server));
+    let lease = yiaddr.map(|_| config.lease_seconds(request.lease_time));
+    let mut options = vec![(code::SERVER_IDENTIFIER, config.server.octets().to_vec())];
+    if let Some(seconds) = lease {
+        options.push((code::LEASE_TIME, seconds.to_be_bytes().to_vec()));
+    }
+    if kind == Kind::Ack && request.kind == Kind::Discover {
+        options.push((code::RAPID_COMMIT, Vec::new()));
+    }
     // RFC 6842: what the client calls itself comes back.
-    if let Some(id) = request.opts().get(OptionCode::ClientIdentifier) {
-        options.insert(id.clone());
+    if let Some(id) = &request.client_id {
+        options.push((code::CLIENT_IDENTIFIER, id.clone()));
     }
     if !is_nak {
-        options.insert(DhcpOption::SubnetMask(config.subnet.mask()));
-        options.insert(DhcpOption::BroadcastAddr(config.subnet.broadcast()));
-        if let Some(router) = config.router {
-            options.insert(DhcpOption::Router(vec![router]));
-        }
-        if !config.dns.is_empty() {
-            options.insert(DhcpOption::DomainNameServer(config.dns.clone()));
-        }
-        if let Some(domain) = &config.domain {
-            options.insert(DhcpOption::DomainName(domain.clone()));
-        }
-        if let Some(mtu) = config.mtu {
-            options.insert(DhcpOption::InterfaceMtu(mtu));
-        }
-        if let Some(reservation) = table.reservation(mac) {
-            options.insert(DhcpOption::Hostname(reservation.hostname.clone()));
-        }
+        let hostname = table.reservation(request.mac).map(|r| r.hostname.as_str());
+        options.extend(config.parameters(request.wanted.as_deref(), hostname, lease));
     }
-    if yiaddr.is_some() {
-        let seconds = u32::try_from(config.lease_time.as_secs()).unwrap_or(u32::MAX);
-        options.insert(DhcpOption::AddressLeaseTime(seconds));
-        options.insert(DhcpOption::Renewal(seconds / 2));
-        options.insert(DhcpOption::Rebinding(seconds / 8 * 7));
+    let is_relayed = !request.giaddr.is_unspecified();
+    let message = Message {
+        kind,
+        xid: request.xid,
+        // The relay broadcasts a refusal on the client's link, section 4.3.2.
+        flags: request.flags | if is_nak && is_relayed { BROADCAST } else { 0 },
+        ciaddr: if kind == Kind::Ack {
+            request.ciaddr
+        } else {
+            Ipv4Addr::UNSPECIFIED
+        },
+        yiaddr: yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        giaddr: request.giaddr,
+        mac: request.mac,
+        options,
+        relay_agent: request.relay_agent.clone(),
+    };
+    Reply {
+        bytes: message.encode(longest(table, request)),
+        to: destination(request, is_nak, yiaddr),
+        // A reserved address is promised for ever, by the record of the cluster.
+        promises: kind == Kind::Ack && yiaddr.is_some() && table.reservation(request.mac).is_none(),
     }
-    let mut bytes = message.to_vec().ok()?;
-    bytes.resize(bytes.len().max(SMALLEST), 0);
-    Some(Reply {
-        bytes,
-        to: destination(request, mac, is_nak, yiaddr),
-    })
 }
 
-fn destination(
-    request: &Message,
-    mac: MacAddr,
-    is_nak: bool,
-    yiaddr: Option<Ipv4Addr>,
-) -> Destination {
-    let giaddr = request.giaddr();
-    if !giaddr.is_unspecified() {
-        return Destination::Relay(giaddr);
+/// How many bytes of message the client takes, RFC 2132 section 9.10, and the link carries.
+pub(super) fn longest(table: &Table, request: &Request) -> usize {
+    let link = table.config.mtu.unwrap_or(ETHERNET).max(DEFAULT_SIZE);
+    let client = request.maximum_size.unwrap_or(DEFAULT_SIZE);
+    usize::from(client.max(DEFAULT_SIZE).min(link) - HEADERS)
+}
+
+fn destination(request: &Request, is_nak: bool, yiaddr: Option<Ipv4Addr>) -> Destination {
+    if !request.giaddr.is_unspecified() {
+        return Destination::Relay(request.giaddr);
     }
-    let wants_broadcast = request.flags() != Flags::default() && request.flags().broadcast();
-    match (request.ciaddr(), yiaddr) {
+    let (ciaddr, mac) = (request.ciaddr, request.mac);
+    match yiaddr {
         _ if is_nak => Destination::Broadcast,
-        (ciaddr, _) if !ciaddr.is_unspecified() => Destination::Client {
+        _ if !ciaddr.is_unspecified() => Destination::Client {
             address: ciaddr,
             mac,
         },
-        (_, Some(address)) if !wants_broadcast => Destination::Client { address, mac },
+        Some(address) if request.flags & BROADCAST == 0 => Destination::Client { address, mac },
         _ => Destination::Broadcast,
     }
 }
 
 #[cfg(test)]
 #[path = "handle_tests.rs"]
-mod tests;
+pub(super) mod tests;

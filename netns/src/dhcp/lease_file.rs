@@ -1,164 +1,234 @@
 //! The leases on disk: they outlive the process that gave them.
+//!
+//! The file is a journal, a line of JSON for each change in the order in which they came. It is written and
+//! synced to the disk before the acknowledgements that promise the leases go out, once for all that came
+//! together. When more of it is history than leases, it is replaced by one that has only the leases, so that
+//! what a change costs does not grow with their number.
 
+use std::fs::File;
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Table;
+use super::table::{Change, Lease};
+use super::{Table, now};
 
-/// Leases of an earlier run were not taken over.
+/// Lines that the file may have beyond twice the number of leases.
+const SLACK: usize = 1000;
+/// After a failure, the disk is left alone for this long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Leases of an earlier run were not all taken over.
 #[derive(Debug, Error)]
-#[error("the leases of an earlier run are not taken over: {} cannot be read{aside}", path.display())]
+#[error("leases of an earlier run are not all taken over: {} {what}{aside}", path.display())]
 pub struct LeaseFileError {
     path: PathBuf,
+    /// What is wrong with the file, as the sentence goes on.
+    what: String,
     /// What was done with the file, as the sentence goes on.
     aside: String,
     #[source]
-    source: std::io::Error,
+    source: Option<std::io::Error>,
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Lease(Lease),
+    Ended(std::net::Ipv4Addr),
+}
+
+impl From<Change> for Line {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Bound(lease) => Self::Lease(lease),
+            Change::Ended(address) => Self::Ended(address),
+        }
+    }
 }
 
 /// A file that follows the leases of one table.
 #[derive(Debug)]
 pub struct LeaseFile {
     path: PathBuf,
-    /// [`Table::changes`] as it was when the file was right.
-    written: u64,
+    /// Open for appending once it is known to be whole.
+    journal: Option<File>,
+    lines: usize,
+    leases: usize,
+    failed: Option<Instant>,
+}
+
+/// What is to be written next.
+#[derive(Debug)]
+pub(super) enum Batch {
+    Changes(Vec<Change>),
+    /// All leases, into a new file.
+    All(Vec<Lease>),
 }
 
 impl LeaseFile {
-    /// Takes the file's leases over into `table`. One that cannot be read is set aside under another
-    /// name, and serving can go on: hence both, the file and what is to be told.
+    /// Takes the file's leases over into `table`. A line that was cut off
+    /// at the end promised nobody anything. What else cannot be read is set aside under another name, the rest is
+    /// taken over, and serving can go on: hence both, the file and what is to be told.
     pub fn load(path: PathBuf, table: &mut Table) -> (Self, Option<LeaseFileError>) {
-        let problem = match read(&path) {
-            Ok(leases) => {
-                table.load(leases);
-                None
-            }
-            Err(source) => Some(LeaseFileError {
-                aside: set_aside(&path),
-                path: path.clone(),
-                source,
-            }),
-        };
-        let written = table.changes();
-        (Self { path, written }, problem)
+        Self::load_at(path, table, now())
     }
 
-    /// Writes the leases if they are others than those written last. A disk that is full costs the
-    /// file, not the service; the next packet tries again.
-    pub(super) fn follow(&mut self, table: &Table) {
-        let changes = table.changes();
-        if changes != self.written && write(&self.path, table).is_ok() {
-            self.written = changes;
+    fn load_at(path: PathBuf, table: &mut Table, now: u64) -> (Self, Option<LeaseFileError>) {
+        let mut file = Self {
+            journal: None,
+            lines: 0,
+            leases: 0,
+            failed: None,
+            path,
+        };
+        let problem = match std::fs::read(&file.path) {
+            Ok(bytes) => file.replay(&bytes, table, now),
+            Err(e) if e.kind() == ErrorKind::NotFound => None,
+            Err(e) => Some(file.set_aside("cannot be read".to_owned(), Some(e))),
+        };
+        // They are on disk already.
+        let _known = table.take_changes();
+        let leases: Vec<_> = table.on_file().copied().collect();
+        if problem.is_some() && !leases.is_empty() {
+            // Whether it can be written shows with the next change, too.
+            let _tried = file.commit(Batch::All(leases));
+        }
+        (file, problem)
+    }
+
+    fn replay(&mut self, bytes: &[u8], table: &mut Table, now: u64) -> Option<LeaseFileError> {
+        // The form of the first version: one array.
+        if let Ok(leases) = serde_json::from_slice::<Vec<Lease>>(bytes) {
+            for lease in leases {
+                table.load(lease, now);
+            }
+            return None;
+        }
+        let whole = bytes
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |at| at + 1);
+        let (lines, cut_off) = bytes.split_at(whole);
+        let mut damaged = 0;
+        for line in lines.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+            self.lines += 1;
+            match serde_json::from_slice(line) {
+                Ok(Line::Lease(lease)) => table.load(lease, now),
+                Ok(Line::Ended(address)) => table.unload(address),
+                Err(_) => damaged += 1,
+            }
+        }
+        self.leases = table.on_file().count();
+        if damaged > 0 || (lines.is_empty() && !cut_off.is_empty()) {
+            let what = format!(
+                "has {} damaged lines of {}",
+                damaged.max(1),
+                self.lines.max(1)
+            );
+            return Some(self.set_aside(what, None));
+        }
+        if cut_off.is_empty() {
+            // Without it, the next change writes the file anew.
+            self.journal = File::options().append(true).open(&self.path).ok();
+        }
+        None
+    }
+
+    fn set_aside(&self, what: String, source: Option<std::io::Error>) -> LeaseFileError {
+        let aside = self.path.with_extension("damaged");
+        let aside = match std::fs::rename(&self.path, &aside) {
+            Ok(()) => format!(" and is now {}", aside.display()),
+            Err(e) => format!(", nor set aside ({e})"),
+        };
+        LeaseFileError {
+            path: self.path.clone(),
+            what,
+            aside,
+            source,
         }
     }
-}
 
-fn read(path: &Path) -> std::io::Result<Vec<super::Lease>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(e),
+    /// What has changed since the last batch, or all leases when the file is to be written anew.
+    pub(super) fn batch(&self, table: &mut Table) -> Option<Batch> {
+        let is_due = match self.failed {
+            Some(at) => at.elapsed() >= PAUSE,
+            None => table.has_changes(),
+        };
+        if !is_due {
+            return None;
+        }
+        let changes = table.take_changes();
+        if self.journal.is_some() && self.lines + changes.len() <= 2 * self.leases + SLACK {
+            return Some(Batch::Changes(changes));
+        }
+        Some(Batch::All(table.on_file().copied().collect()))
+    }
+
+    /// Writes a batch and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// The system's word. The next batch then has all leases, so that nothing is lost for good.
+    pub(super) fn commit(&mut self, batch: Batch) -> std::io::Result<()> {
+        let written = match batch {
+            Batch::Changes(changes) => self.append(changes),
+            Batch::All(leases) => self.replace(leases),
+        };
+        self.failed = written.is_err().then(Instant::now);
+        if written.is_err() {
+            self.journal = None;
+        }
+        written
+    }
+
+    fn append(&mut self, changes: Vec<Change>) -> std::io::Result<()> {
+        let Some(journal) = &mut self.journal else {
+            return Err(ErrorKind::NotFound.into());
+        };
+        self.lines += changes.len();
+        journal.write_all(&text(changes.into_iter().map(Line::from))?)?;
+        journal.sync_data()
+    }
+
+    fn replace(&mut self, leases: Vec<Lease>) -> std::io::Result<()> {
+        let new = self.path.with_extension("new");
+        let mut file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
+        (self.lines, self.leases) = (leases.len(), leases.len());
+        file.write_all(&text(leases.into_iter().map(Line::Lease))?)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path)?;
+        if let Some(folder) = self.path.parent().filter(|f| *f != Path::new("")) {
+            File::open(folder)?.sync_all()?;
+        }
+        self.journal = Some(file);
+        Ok(())
+    }
+
+    /// The file's name, for what is told about it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 }
 
-fn set_aside(path: &Path) -> String {
-    let aside = path.with_extension("damaged");
-    match std::fs::rename(path, &aside) {
-        Ok(()) => format!(" and is now {}", aside.display()),
-        Err(e) => format!(", nor set aside ({e})"),
+fn text(lines: impl Iterator<Item = Line>) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, &line)?;
+        text.push(b'\n');
     }
-}
-
-fn write(path: &Path, table: &Table) -> std::io::Result<()> {
-    let leases: Vec<_> = table.leases().collect();
-    let new = path.with_extension("new");
-    let mut file = std::fs::File::create(&new)?;
-    file.write_all(&serde_json::to_vec(&leases)?)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    Ok(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-    use std::time::Duration;
-
-    use super::*;
-    use crate::MacAddr;
-    use crate::dhcp::Config;
-
-    const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 9]);
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
-
-    fn table() -> Table {
-        let config = Config {
-            server: Ipv4Addr::new(192, 0, 2, 1),
-            subnet: "192.0.2.0/24".parse().unwrap(),
-            router: None,
-            dns: Vec::new(),
-            domain: None,
-            mtu: None,
-            lease_time: Duration::from_secs(3600),
-        };
-        Table::new(config, Vec::new())
-    }
-
-    #[test]
-    fn is_written_when_leases_change_and_only_then() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("leases");
-        let mut table = table();
-        let (mut file, problem) = LeaseFile::load(path.clone(), &mut table);
-        assert!(problem.is_none());
-        file.follow(&table);
-        assert!(!path.exists());
-        assert!(table.bind(GUEST, ADDRESS, 1000));
-        file.follow(&table);
-        assert_eq!(read(&path).unwrap().len(), 1);
-        std::fs::remove_file(&path).unwrap();
-        file.follow(&table);
-        assert!(!path.exists(), "written again without need");
-    }
-
-    #[test]
-    fn a_change_that_could_not_be_written_is_written_later() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("folder/leases");
-        let mut table = table();
-        let (mut file, _) = LeaseFile::load(path.clone(), &mut table);
-        table.bind(GUEST, ADDRESS, 1000);
-        file.follow(&table);
-        std::fs::create_dir(dir.path().join("folder")).unwrap();
-        file.follow(&table);
-        assert_eq!(read(&path).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_damaged_file_is_set_aside_and_told_of() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("leases");
-        std::fs::write(&path, "[{").unwrap();
-        let (_, problem) = LeaseFile::load(path.clone(), &mut table());
-        let told = problem.unwrap().to_string();
-        assert!(told.contains("leases cannot be read and is now"), "{told}");
-        assert!(told.ends_with("leases.damaged"), "{told}");
-        assert!(!path.exists());
-        assert_eq!(
-            std::fs::read(path.with_extension("damaged")).unwrap(),
-            b"[{"
-        );
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_or_moved_is_told_of_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("leases");
-        std::fs::create_dir(&path).unwrap();
-        std::fs::write(path.with_extension("damaged"), "").unwrap();
-        let (_, problem) = LeaseFile::load(path, &mut table());
-        let told = problem.unwrap().to_string();
-        assert!(told.contains("cannot be read, nor set aside"), "{told}");
-    }
-}
+#[path = "lease_file_tests.rs"]
+mod tests;

@@ -75,7 +75,32 @@ impl Client {
 
     /// Sends to one server, as a client with an address does.
     pub(crate) fn send(&self, to: MacAddr, ip: (Ipv4Addr, Ipv4Addr), message: &Message) {
-        let payload = message.to_vec().unwrap();
+        self.send_bytes(to, ip, &message.to_vec().unwrap());
+    }
+
+    /// Tells everybody by ARP to have an address, RFC 5227 section 2.3.
+    pub(crate) fn announce(&self, address: Ipv4Addr) {
+        let mut frame = [
+            &BROADCAST.0[..],
+            &self.mac.0,
+            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+        ]
+        .concat();
+        for mac in [self.mac.0, [0; 6]] {
+            frame.extend(mac);
+            frame.extend(address.octets());
+        }
+        let sent = sendto(
+            self.socket.as_raw_fd(),
+            &frame,
+            &self.link,
+            MsgFlags::empty(),
+        );
+        assert_eq!(sent.unwrap(), frame.len());
+    }
+
+    /// Sends anything at all to the server's port.
+    pub(crate) fn send_bytes(&self, to: MacAddr, ip: (Ipv4Addr, Ipv4Addr), payload: &[u8]) {
         let length = u16::try_from(8 + payload.len()).unwrap();
         let mut frame = [to.0, self.mac.0].concat();
         frame.extend([8, 0]);

@@ -1,14 +1,13 @@
 //! The DHCP server on a bridge, heard from a port of it.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
-use kvmc_netns::dhcp::{Config, Lease, LeaseFile, Reservation, Server, Table};
+use kvmc_netns::dhcp::{Config, Event, Lease, LeaseFile, NoticeKind, Reservation, Server, Table};
 use kvmc_netns::{Links, MacAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::{mpsc, oneshot};
@@ -24,42 +23,57 @@ const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0, 2, 9]);
 const ANSWER: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(500);
 
+fn config() -> Config {
+    Config {
+        server: SERVER,
+        subnet: "192.0.2.0/24".parse().unwrap(),
+        router: Some(SERVER),
+        dns: vec![SERVER],
+        domain: None,
+        mtu: Some(1400),
+        lease_time: Duration::from_secs(3600),
+        routes: Vec::new(),
+        probe: true,
+    }
+}
+
 /// The server on a thread of its own, until dropped.
 struct Serving {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    notices: mpsc::Receiver<kvmc_netns::dhcp::Notice>,
+    events: mpsc::Receiver<Event>,
     dir: tempfile::TempDir,
 }
 
 impl Serving {
     fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            server: SERVER,
-            subnet: "192.0.2.0/24".parse().unwrap(),
-            router: Some(SERVER),
-            dns: vec![SERVER],
-            domain: None,
-            mtu: Some(1400),
-            lease_time: Duration::from_secs(3600),
-        };
+        Self::with(tempfile::tempdir().unwrap())
+    }
+
+    /// The next run, which has nothing but the lease file of this one.
+    fn restart(mut self) -> Self {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::with(dir)
+    }
+
+    fn with(dir: tempfile::TempDir) -> Self {
         let node = Reservation {
             mac: NODE,
             address: NODE_ADDRESS,
             hostname: "master0".to_owned(),
         };
-        let mut table = Table::new(config, vec![node]);
+        let mut table = Table::new(config(), vec![node]);
         let (leases, problem) = LeaseFile::load(dir.path().join("leases"), &mut table);
         assert!(problem.is_none());
         let (stop, stopped) = oneshot::channel();
         let (bound, is_bound) = std::sync::mpsc::channel();
-        let (sender, notices) = mpsc::channel(64);
+        let (sender, events) = mpsc::channel(64);
+        let table = Arc::new(Mutex::new(table));
         let thread = std::thread::spawn(move || {
             runtime().block_on(async {
                 let server = Server::bind(BRIDGE).unwrap();
                 bound.send(()).unwrap();
-                let table = Arc::new(Mutex::new(table));
                 tokio::select! {
                     ended = server.run(table, sender, Some(leases)) => ended.unwrap(),
                     _ = stopped => {}
@@ -70,7 +84,7 @@ impl Serving {
         Self {
             stop: Some(stop),
             thread: Some(thread),
-            notices,
+            events,
             dir,
         }
     }
@@ -98,8 +112,15 @@ async fn bridge_with_port(name: &str) -> (Links, String) {
     (with_bridge().await, port(name))
 }
 
+/// The leases that another run of the server would find and that last.
 fn leases(path: &Path) -> Vec<Lease> {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    let copy = path.with_extension("copy");
+    std::fs::copy(path, &copy).unwrap();
+    let mut table = Table::new(config(), Vec::new());
+    let (_, problem) = LeaseFile::load(copy, &mut table);
+    assert!(problem.is_none(), "{problem:?}");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    table.leases(now.as_secs()).copied().collect()
 }
 
 fn selecting(address: Ipv4Addr) -> [DhcpOption; 2] {
@@ -165,16 +186,13 @@ fn discover_request_renew_inform_and_release() {
             message.set_ciaddr(address);
             client.send(BRIDGE_MAC, (address, SERVER), &message);
         };
-        let inode = std::fs::metadata(&file).unwrap().ino();
+        let size = || std::fs::metadata(&file).unwrap().len();
+        let before = size();
         say(MessageType::Inform, 3, &[]);
         let told = client.reply(3, ANSWER).unwrap();
         told.check_wire();
         assert_eq!(told.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().ino(),
-            inode,
-            "written again without need"
-        );
+        assert_eq!(size(), before, "written again without need");
         // Leases are counted in seconds: later, the lease is another one.
         std::thread::sleep(Duration::from_millis(1100));
         say(MessageType::Request, 4, &[]);
@@ -190,6 +208,101 @@ fn discover_request_renew_inform_and_release() {
         );
         assert!(client.reply(5, SILENCE).is_none(), "a release has no reply");
         assert!(leases(&file).is_empty());
+    });
+}
+
+/// A lease for a client of its own making, as soon as it can be had.
+fn lease(client: &Client, xid: u32) -> Ipv4Addr {
+    client.broadcast(&client.message(MessageType::Discover, xid, &[]));
+    let address = client.reply(xid, ANSWER).unwrap().message.yiaddr();
+    client.broadcast(&client.message(MessageType::Request, xid + 1, &selecting(address)));
+    let ack = client.reply(xid + 1, ANSWER).unwrap();
+    assert_eq!(ack.kind(), MessageType::Ack);
+    address
+}
+
+#[test]
+fn p28_a_lease_outlives_the_server() {
+    in_namespace(async || {
+        let (_links, link) = bridge_with_port("c0").await;
+        let serving = Serving::start();
+        let client = Client::on(&link, GUEST);
+        let address = lease(&client, 1);
+        let serving = serving.restart();
+        let mut renew = client.message(MessageType::Request, 3, &[]);
+        renew.set_ciaddr(address);
+        client.send(BRIDGE_MAC, (address, SERVER), &renew);
+        let ack = client.reply(3, ANSWER).unwrap();
+        assert_eq!(
+            (ack.kind(), ack.message.yiaddr()),
+            (MessageType::Ack, address)
+        );
+        let stranger = Client::on(&link, MacAddr([0x52, 0x54, 0, 0, 2, 10]));
+        assert_ne!(lease(&stranger, 4), address);
+        assert_eq!(leases(&serving.lease_file()).len(), 2);
+    });
+}
+
+#[test]
+fn p27_an_address_that_somebody_uses_is_not_offered() {
+    in_namespace(async || {
+        let (_links, link) = bridge_with_port("c0").await;
+        // Somebody has the first address that would be offered, and never asked for it.
+        let squatter = port("c1");
+        ip(&["address", "add", "192.0.2.254/32", "dev", &squatter]);
+        let mut serving = Serving::start();
+        let client = Client::on(&link, GUEST);
+        let address = lease(&client, 1);
+        assert_ne!(address, Ipv4Addr::new(192, 0, 2, 254));
+        // Who takes it later is heard as soon as it speaks; whose address it is is told by name.
+        client.announce(NODE_ADDRESS);
+        let until = std::time::Instant::now() + ANSWER;
+        let told = loop {
+            assert!(std::time::Instant::now() < until, "nothing is told");
+            match serving.events.try_recv() {
+                Ok(Event::Client(n)) if n.kind == NoticeKind::InUse => break n,
+                _ => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        assert_eq!(told.hostname.as_deref(), Some("master0"));
+        assert_eq!(told.other, Some(GUEST));
+    });
+}
+
+#[test]
+fn p25_no_packet_stops_the_server() {
+    in_namespace(async || {
+        let (_links, link) = bridge_with_port("c0").await;
+        let _serving = Serving::start();
+        let client = Client::on(&link, NODE);
+        let good = client.message(MessageType::Discover, 1, &[]);
+        let good = dhcproto::Encodable::to_vec(&good).unwrap();
+        let addresses = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+        let blast = |bytes: &[u8]| client.send_bytes(MacAddr([0xff; 6]), addresses, bytes);
+        for (at, value) in [
+            (0, 2),
+            (2, 17),
+            (2, 255),
+            (236, 0),
+            (241, 0),
+            (241, 255),
+            (26, 9),
+        ] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            blast(&bad);
+        }
+        for length in [0, 1, 239, 240, 244] {
+            blast(&good[..length]);
+        }
+        for n in 0..10_000_u32 {
+            let mut stranger = good.clone();
+            stranger[30..34].copy_from_slice(&n.to_be_bytes());
+            blast(&stranger);
+        }
+        client.broadcast(&client.message(MessageType::Discover, 9, &[]));
+        let offer = client.reply(9, ANSWER).expect("the server is gone");
+        assert_eq!(offer.message.yiaddr(), NODE_ADDRESS);
     });
 }
 
@@ -224,7 +337,7 @@ fn a_packet_from_outside_the_bridge_gets_no_answer() {
             assert!(stranger.reply(xid, SILENCE).is_none());
         }
         let mut heard = Vec::new();
-        while let Ok(notice) = serving.notices.try_recv() {
+        while let Ok(Event::Client(notice)) = serving.events.try_recv() {
             heard.push(notice.mac);
         }
         assert_eq!(heard, [NODE], "only the bridge is heard");

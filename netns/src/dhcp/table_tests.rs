@@ -1,0 +1,214 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::super::handle::tests::config;
+use super::*;
+
+const NODE: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 2);
+const FREE: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 50);
+const SQUATTER: MacAddr = MacAddr([0x52, 0x54, 9, 9, 9, 9]);
+
+fn mac(n: u8) -> MacAddr {
+    MacAddr([0x52, 0x54, 0, 0, 1, n])
+}
+
+fn table(probe: bool) -> Table {
+    let node = Reservation {
+        mac: NODE,
+        address: NODE_ADDRESS,
+        hostname: "master0".to_owned(),
+    };
+    let config = Config { probe, ..config() };
+    Table::new(config, vec![node])
+}
+
+impl Table {
+    /// That all indices agree, and that there is nothing beyond the range.
+    fn check(&self) {
+        let all: usize = self.free.len() + self.leases.len() + self.shunned.len();
+        assert_eq!(
+            all + self.reserved.len(),
+            253,
+            "every address is in one place"
+        );
+        assert_eq!(self.holders.len(), self.leases.len());
+        assert_eq!(self.ranks.len(), self.leases.len());
+        assert_eq!(self.shunned_until.len(), self.shunned.len());
+        for (address, lease) in &self.leases {
+            assert_eq!(lease.address, *address);
+            assert_eq!(self.holders[&lease.mac], *address);
+            assert!(self.ranks.contains(&lease.rank()));
+            assert!(!self.free.contains(address) && !self.shunned.contains_key(address));
+        }
+        assert!(self.intruders.len() <= 253 && self.changed.len() <= 254);
+    }
+}
+
+#[test]
+fn an_address_is_offered_when_nobody_answers_for_it() {
+    let mut table = table(true);
+    let Offer::Unasked(first) = table.offer(mac(1), None, 1000) else {
+        panic!("offered unasked");
+    };
+    assert_eq!(table.offer(mac(1), None, 1000), Offer::Unasked(first));
+    table.silent(first, 1000);
+    assert_eq!(table.offer(mac(1), None, 1000), Offer::Ready(first));
+}
+
+#[test]
+fn addresses_asked_for_ahead_are_offered_at_once() {
+    let mut table = table(true);
+    let due = table.due(1000);
+    assert_eq!(due.len(), 252);
+    assert!(!due.contains(&NODE_ADDRESS));
+    assert!(table.due(1000).is_empty(), "they are being asked for");
+    for address in due {
+        table.silent(address, 1000);
+    }
+    let offers: HashSet<_> = (0..250)
+        .map(|n| match table.offer(mac(n), None, 1001) {
+            Offer::Ready(address) => address,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(offers.len(), 250);
+    table.check();
+}
+
+#[test]
+fn silence_counts_for_some_minutes_only() {
+    let mut table = table(true);
+    for address in table.due(1000) {
+        table.silent(address, 1000);
+    }
+    assert!(matches!(table.offer(mac(1), None, 1299), Offer::Ready(_)));
+    assert!(matches!(table.offer(mac(2), None, 1300), Offer::Unasked(_)));
+}
+
+#[test]
+fn an_address_that_a_stranger_uses_is_left_alone_until_it_is_long_gone() {
+    let mut table = table(true);
+    let Offer::Unasked(first) = table.offer(mac(1), None, 1000) else {
+        panic!("offered unasked");
+    };
+    assert_eq!(table.heard(SQUATTER, first, 1000), None);
+    assert!(!table.is_asked(first));
+    let next = table.offer(mac(1), Some(first), 1000);
+    assert!(matches!(next, Offer::Unasked(a) if a != first), "{next:?}");
+    assert!(!table.bind(mac(2), first, 1000, 60));
+    // The squatter itself may have it by right: since before this server knew.
+    assert!(table.bind(SQUATTER, first, 1000, 60));
+    assert_eq!(table.heard(SQUATTER, FREE, 1000), None);
+    assert!(!table.bind(mac(2), FREE, 1599, 60));
+    assert!(table.bind(mac(2), FREE, 1600, 60));
+    table.check();
+}
+
+#[test]
+fn p27_who_uses_a_nodes_address_is_told_of_once_in_a_while() {
+    let mut table = table(true);
+    assert_eq!(table.heard(NODE, NODE_ADDRESS, 1000), None);
+    assert_eq!(table.heard(SQUATTER, NODE_ADDRESS, 1000), Some(NODE));
+    for n in 0..100 {
+        assert_eq!(table.heard(mac(n), NODE_ADDRESS, 1001), None);
+    }
+    assert_eq!(table.heard(SQUATTER, NODE_ADDRESS, 1600), Some(NODE));
+    assert!(
+        table.bind(NODE, NODE_ADDRESS, 1600, 60),
+        "it stays the node's"
+    );
+}
+
+#[test]
+fn a_client_answering_for_its_own_address_is_no_conflict() {
+    let mut table = table(true);
+    assert!(table.bind(mac(1), FREE, 1000, 60));
+    // It ran out meanwhile, and is asked for again.
+    assert_eq!(table.offer(mac(1), None, 2000), Offer::Unasked(FREE));
+    assert_eq!(table.heard(mac(1), FREE, 2000), None);
+    table.silent(FREE, 2000);
+    assert_eq!(table.offer(mac(1), None, 2000), Offer::Ready(FREE));
+}
+
+#[test]
+fn a_reservation_ends_the_lease_in_its_way() {
+    let mut table = table(false);
+    assert!(table.bind(mac(1), FREE, 1000, 60));
+    assert!(table.bind(mac(2), Ipv4Addr::new(192, 168, 80, 60), 1000, 60));
+    table.take_changes();
+    let reserve = |mac, address| Reservation {
+        mac,
+        address,
+        hostname: "x".to_owned(),
+    };
+    table.set_reservations(vec![reserve(NODE, FREE), reserve(mac(2), NODE_ADDRESS)]);
+    assert_eq!(table.leases(1000).count(), 0);
+    assert_eq!(table.take_changes().len(), 2);
+    assert_eq!(table.offer(mac(2), None, 1000), Offer::Ready(NODE_ADDRESS));
+    table.check();
+    table.set_reservations(Vec::new());
+    table.check();
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Offer(u8, u8),
+    Bind(u8, u8),
+    Release(u8, u8),
+    Decline(u8, u8),
+    Heard(u8, u8),
+    Silent(u8),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = 0_u8..20;
+    prop_oneof![
+        (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Offer(c, a)),
+        (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Bind(c, a % 16)),
+        (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Release(c, a % 16)),
+        (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Decline(c, a % 16)),
+        (who, any::<u8>()).prop_map(|(c, a)| Step::Heard(c, a % 16)),
+        any::<u8>().prop_map(Step::Silent),
+        (0_u64..700).prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn all_indices_agree_whatever_happens(steps in proptest::collection::vec(step(), 1..200)) {
+        let mut table = table(true);
+        let mut copy: HashMap<Ipv4Addr, Lease> = HashMap::new();
+        let mut now = 1000;
+        let address = |last| Ipv4Addr::new(192, 168, 80, last);
+        for step in steps {
+            match step {
+                Step::Offer(c, a) => { table.offer(mac(c), Some(address(a)), now); }
+                Step::Bind(c, a) => { table.bind(mac(c), address(a), now, 300); }
+                Step::Release(c, a) => table.release(mac(c), address(a), now),
+                Step::Decline(c, a) => table.decline(mac(c), address(a), now),
+                Step::Heard(c, a) => { table.heard(mac(c), address(a), now); }
+                Step::Silent(a) => table.silent(address(a), now),
+                Step::Wait(seconds) => now += seconds,
+            }
+            table.check();
+            // What is told of changes is enough to follow the leases that last.
+            for change in table.take_changes() {
+                match change {
+                    Change::Bound(lease) => {
+                        copy.retain(|_, l| l.mac != lease.mac);
+                        copy.insert(lease.address, lease);
+                    }
+                    Change::Ended(address) => { copy.remove(&address); }
+                }
+            }
+            for lease in table.leases(now) {
+                prop_assert_eq!(copy.get(&lease.address), Some(lease));
+            }
+            let lasting = copy.values().filter(|l| l.expires > now).count();
+            prop_assert_eq!(lasting, table.leases(now).count());
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What DHCP has to tell: a node's lease is a stage of its boot, and what goes wrong is in the event log,
+//! which guests must not be able to fill.
+
+use std::time::{Duration, Instant};
+
+use kvmc_netns::dhcp::{Event, Notice, NoticeKind};
+use tokio::sync::mpsc;
+
+use super::protocol::Stage;
+use super::status::Status;
+
+/// Lines that strangers can cause in each span of time; more are counted only.
+const MOST: u32 = 20;
+const SPAN: Duration = Duration::from_secs(60);
+
+/// Follows one network's events for ever. Only the main network's leases are a stage: they are what nodes
+/// are reached by.
+pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is_main: bool) {
+    let mut budget = Budget::default();
+    while let Some(event) = events.recv().await {
+        let notice = match event {
+            Event::Client(notice) => notice,
+            Event::Unsaved { reason } => {
+                let note = format!("leases are served, but cannot be kept: {reason}");
+                status.event("dhcp", "unsaved", &note);
+                continue;
+            }
+            Event::Saved => {
+                status.event("dhcp", "saved", "leases are kept again");
+                continue;
+            }
+        };
+        if let (NoticeKind::Acked, Some(name)) = (notice.kind, &notice.hostname) {
+            if is_main {
+                status.reach(name, Stage::Lease, "");
+            }
+            continue;
+        }
+        let Some((event, mut note)) = words(&notice) else {
+            continue;
+        };
+        match budget.spend(Instant::now()) {
+            None => continue,
+            Some(0) => {}
+            Some(more) => note += &format!(" ({more} more were not written)"),
+        }
+        match &notice.hostname {
+            // On the board: nothing else explains a node that cannot be reached.
+            Some(name) if event == "conflict" => status.note(name, event, &note),
+            Some(name) => status.event(name, event, &note),
+            None => status.event(&notice.mac.to_string(), event, &note),
+        }
+    }
+}
+
+/// The event's name and what is to be known of it; none for what is as it should be.
+fn words(notice: &Notice) -> Option<(&'static str, String)> {
+    let address = notice
+        .address
+        .map_or_else(|| "no address".to_owned(), |a| a.to_string());
+    let other = notice
+        .other
+        .map_or_else(|| "another machine".to_owned(), |m| m.to_string());
+    Some(match notice.kind {
+        NoticeKind::Nak => (
+            "refused",
+            format!("asked for {address}, which it cannot have"),
+        ),
+        NoticeKind::Declined => (
+            "declined",
+            format!("found {address} in use by another machine"),
+        ),
+        NoticeKind::InUse => (
+            "conflict",
+            format!("{address} is used by {other} too; give that machine another address"),
+        ),
+        NoticeKind::SharedIdentifier => (
+            "shared",
+            format!(
+                "calls itself by the same DHCP client identifier as {other}; each has its own address nevertheless"
+            ),
+        ),
+        NoticeKind::RangeFull => ("full", "gets no address: all are taken".to_owned()),
+        NoticeKind::Offered | NoticeKind::Acked | NoticeKind::Released | NoticeKind::Informed => {
+            return None;
+        }
+    })
+}
+
+/// So many lines in a span of time.
+#[derive(Debug, Default)]
+struct Budget {
+    since: Option<Instant>,
+    spent: u32,
+    refused: u32,
+}
+
+impl Budget {
+    /// How many were refused since the last that was not; none if this one is refused too.
+    fn spend(&mut self, now: Instant) -> Option<u32> {
+        if self.since.is_none_or(|since| now - since >= SPAN) {
+            self.since = Some(now);
+            self.spent = 0;
+        }
+        if self.spent == MOST {
+            self.refused = self.refused.saturating_add(1);
+            return None;
+        }
+        self.spent += 1;
+        Some(std::mem::take(&mut self.refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvmc_netns::MacAddr;
+
+    use super::*;
+
+    #[test]
+    fn p25_strangers_cannot_fill_the_log() {
+        let mut budget = Budget::default();
+        let start = Instant::now();
+        let written = (0..10_000).filter(|_| budget.spend(start).is_some());
+        assert_eq!(written.count(), 20);
+        assert_eq!(budget.spend(start + SPAN), Some(9980));
+        assert_eq!(budget.spend(start + SPAN), Some(0));
+    }
+
+    #[tokio::test]
+    async fn p27_a_conflict_is_on_the_board_with_the_intruders_address() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Status::new(dir.path().join("events.jsonl"));
+        status.begin("master0");
+        let (sender, receiver) = mpsc::channel(64);
+        let notice = Notice {
+            kind: NoticeKind::InUse,
+            mac: MacAddr([2, 0, 0, 0, 0, 1]),
+            address: Some([192, 168, 80, 2].into()),
+            hostname: Some("master0".to_owned()),
+            other: Some(MacAddr([2, 0, 0, 0, 0, 9])),
+        };
+        let acked = Notice {
+            kind: NoticeKind::Acked,
+            ..notice.clone()
+        };
+        for event in [acked, notice] {
+            sender.send(Event::Client(event)).await.unwrap();
+        }
+        drop(sender);
+        follow(receiver, status.clone(), true).await;
+        let view = &status.board()["master0"];
+        assert_eq!(view.stage, Stage::Lease);
+        let note = "192.168.80.2 is used by 02:00:00:00:00:09 too";
+        assert!(view.note.starts_with(note), "{}", view.note);
+    }
+}
