@@ -1,4 +1,4 @@
-//! What a virtual network needs of the kernel: links, NAT and DHCP.
+//! What a virtual network needs: links, NAT, DHCP and DNS.
 //!
 //! Everything here works in the network namespace of the thread that calls it and knows nothing of
 //! machines or clusters.
@@ -11,9 +11,11 @@
 //! | [`firewall`] | our own nft table, and what others' rule sets need for it |
 //! | [`ra`] | IPv6 router advertisements: pure messages and the loop that sends them |
 //! | [`dhcp`] | a pure DHCP server and the loop that feeds it |
+//! | [`dns`] | names of the network, all else forwarded to the host's resolvers |
 
 mod change;
 pub mod dhcp;
+pub mod dns;
 mod exec;
 mod failpoint;
 pub mod firewall;

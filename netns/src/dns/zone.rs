@@ -1,0 +1,328 @@
+//! The network's own names: what is there, what is not, and what is somebody else's. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use hickory_proto::rr::{
+    Name, RData, Record as ResourceRecord, RecordType,
+    rdata::{A, AAAA, NS, PTR, SOA},
+};
+use ipnetwork::IpNetwork;
+
+use super::record::{Record, RecordError, TTL};
+use super::{reserved, reverse};
+
+/// Seconds that the absence of a name is kept: nodes may be added at any time.
+const NEGATIVE_TTL: u32 = 10;
+/// A person's records, which are all looked at when one is added.
+const MOST_RECORDS: usize = 1000;
+/// Aliases of aliases that are followed in one answer.
+const LONGEST_CHAIN: usize = 8;
+/// The gateway's name, and the load balancers'.
+const GATEWAY: &str = "gateway";
+const BALANCERS: &str = "lb";
+
+/// What a zone is made of.
+#[derive(Debug, Clone)]
+pub struct ZoneSpec {
+    /// What the names are below of, by [`parse_domain`](super::parse_domain).
+    pub domain: Name,
+    /// The host's addresses on the network: the name server's.
+    pub gateway: Vec<IpAddr>,
+    /// The ranges whose reverse names are ours.
+    pub subnets: Vec<IpNetwork>,
+    /// Every machine's name, of one label, and addresses.
+    pub hosts: Vec<(String, Vec<IpAddr>)>,
+    /// The load balancers' addresses.
+    pub balancers: Vec<IpAddr>,
+    /// A person's.
+    pub records: Vec<Record>,
+    /// SOA's serial number.
+    pub serial: u32,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Found {
+    /// A name of somebody else's.
+    Foreign,
+    /// An answer of ours.
+    Ours(Answer),
+}
+
+/// An answer of ours, yet without the question.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Answer {
+    /// NXDOMAIN when false.
+    pub(super) exists: bool,
+    pub(super) records: Vec<ResourceRecord>,
+    /// Goes into the authority section where there is nothing of the type asked for.
+    pub(super) soa: Option<ResourceRecord>,
+    /// The alias at the end is of a name that others know more of.
+    pub(super) onward: Option<Name>,
+}
+
+/// Names and their records.
+#[derive(Debug)]
+pub struct Zone {
+    domain: Name,
+    subnets: Vec<IpNetwork>,
+    names: HashMap<Name, Vec<(u32, RData)>>,
+    /// Names that others are below of, without records of their own.
+    parents: HashSet<Name>,
+    /// The domain, and the zones of addresses.
+    apexes: Vec<Name>,
+    serial: u32,
+}
+
+impl Zone {
+    /// Puts a zone together.
+    ///
+    /// # Errors
+    /// The first of a person's records that cannot stand beside the others, with the reason.
+    pub fn new(spec: &ZoneSpec) -> Result<Self, RecordError> {
+        let domain = &spec.domain;
+        let mut zone = Self {
+            domain: domain.clone(),
+            subnets: spec.subnets.clone(),
+            names: HashMap::new(),
+            parents: HashSet::new(),
+            apexes: vec![domain.clone()],
+            serial: spec.serial,
+        };
+        for subnet in &spec.subnets {
+            zone.apexes.extend(reverse::zones(*subnet));
+        }
+        let gateway = below(domain, GATEWAY);
+        for apex in zone.apexes.clone() {
+            zone.add(&apex, TTL, RData::SOA(zone.soa_data()));
+            zone.add(&apex, TTL, RData::NS(NS(gateway.clone())));
+        }
+        zone.add_host(gateway, &spec.gateway);
+        for (name, addresses) in &spec.hosts {
+            zone.add_host(below(domain, name), addresses);
+            zone.add_addresses(&below(&Name::root(), name), addresses);
+        }
+        if !spec.balancers.is_empty() {
+            let name = below(domain, BALANCERS);
+            for name in [&name, &below(&name, "*"), &below(&Name::root(), BALANCERS)] {
+                zone.add_addresses(name, &spec.balancers);
+            }
+        }
+        zone.add_records(&spec.records)?;
+        Ok(zone)
+    }
+
+    fn add_host(&mut self, name: Name, addresses: &[IpAddr]) {
+        self.add_addresses(&name, addresses);
+        for address in addresses {
+            self.add(&reverse::name(*address), TTL, RData::PTR(PTR(name.clone())));
+        }
+    }
+
+    fn add_addresses(&mut self, name: &Name, addresses: &[IpAddr]) {
+        for address in addresses {
+            let data = match address {
+                IpAddr::V4(a) => RData::A(A(*a)),
+                IpAddr::V6(a) => RData::AAAA(AAAA(*a)),
+            };
+            self.add(name, TTL, data);
+        }
+    }
+
+    fn add(&mut self, name: &Name, ttl: u32, data: RData) {
+        let records = self.names.entry(name.clone()).or_default();
+        // RFC 2181 section 5.2: all records of one kind have one TTL.
+        let kind = data.record_type();
+        let alike = records.iter_mut().filter(|(_, d)| d.record_type() == kind);
+        let mut least = ttl;
+        for (other, _) in alike {
+            least = least.min(*other);
+            *other = least;
+        }
+        records.push((least, data));
+        let mut parent = name.clone();
+        while !parent.is_root() && !self.apexes.contains(&parent) {
+            parent = parent.base_name();
+            self.parents.insert(parent.clone());
+        }
+    }
+
+    fn add_records(&mut self, records: &[Record]) -> Result<(), RecordError> {
+        if let Some(beyond) = records.get(MOST_RECORDS) {
+            let why = format!("{} records; {MOST_RECORDS} at most", records.len());
+            return Err(beyond.wrong(why));
+        }
+        // What is there so far is kvmc's own.
+        let own: HashSet<Name> = self.names.keys().cloned().collect();
+        let names_something =
+            |kind| matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME);
+        for record in records {
+            let shown = shown(&record.name);
+            if own.contains(&record.name) && names_something(record.kind()) {
+                let why = format!("{shown} is given by kvmc; choose another name");
+                return Err(record.wrong(why));
+            }
+            let there = self.names.get(&record.name).map(Vec::as_slice);
+            let there = there.unwrap_or_default();
+            if there.iter().any(|(_, data)| *data == record.data) {
+                return Err(record.wrong("it stands there twice".to_owned()));
+            }
+            let alias = |kind| kind == RecordType::CNAME;
+            let beside = there.iter().any(|(_, d)| alias(d.record_type()));
+            if beside || (alias(record.kind()) && !there.is_empty()) {
+                let why = format!("{shown} has a CNAME, beside which nothing can be (RFC 1034)");
+                return Err(record.wrong(why));
+            }
+            self.add(&record.name, record.ttl, record.data.clone());
+        }
+        records.iter().try_for_each(|r| self.check_target(r))
+    }
+
+    /// A name that others refer to is there, or is somebody else's: a forgotten last dot is found here.
+    fn check_target(&self, record: &Record) -> Result<(), RecordError> {
+        let target = match &record.data {
+            RData::CNAME(name) => &name.0,
+            RData::MX(mx) => &mx.exchange,
+            RData::SRV(srv) => &srv.target,
+            _ => return Ok(()),
+        };
+        let Found::Ours(found) = self.look_up(target, RecordType::A) else {
+            return Ok(());
+        };
+        if !found.exists {
+            let why = format!(
+                "there is no {}; a name outside of {} is written with a dot at its end",
+                shown(target),
+                shown(&self.domain)
+            );
+            return Err(record.wrong(why));
+        }
+        if found
+            .records
+            .last()
+            .is_some_and(|r| r.record_type() == RecordType::CNAME)
+            && found.onward.is_none()
+            && found.soa.is_none()
+        {
+            let why = format!("its CNAMEs go in a circle or are more than {LONGEST_CHAIN}");
+            return Err(record.wrong(why));
+        }
+        Ok(())
+    }
+
+    /// Looks a name up, following aliases.
+    pub(super) fn look_up(&self, name: &Name, kind: RecordType) -> Found {
+        let Some(mut answer) = self.step(name, kind) else {
+            return Found::Foreign;
+        };
+        for _ in 0..LONGEST_CHAIN {
+            let Some(RData::CNAME(alias)) = answer.records.last().map(|r| &r.data) else {
+                break;
+            };
+            if answer.soa.is_some() || matches!(kind, RecordType::CNAME | RecordType::ANY) {
+                break;
+            }
+            let alias = alias.0.clone();
+            let Some(next) = self.step(&alias, kind) else {
+                answer.onward = Some(alias);
+                break;
+            };
+            answer.exists = next.exists;
+            answer.records.extend(next.records);
+            answer.soa = next.soa;
+        }
+        Found::Ours(answer)
+    }
+
+    /// One name, without following; none when it is somebody else's.
+    fn step(&self, name: &Name, kind: RecordType) -> Option<Answer> {
+        if let Some(data) = self.names.get(name) {
+            return Some(self.answer(name, name, data, kind));
+        }
+        let zone = self.zone_of(name);
+        let mut encloser = name.clone();
+        while !encloser.is_root() {
+            encloser = encloser.base_name();
+            let wildcard = below(&encloser, "*");
+            if let Some(data) = self.names.get(&wildcard) {
+                return Some(match self.parents.contains(name) {
+                    true => self.nothing(name, true),
+                    false => self.answer(name, &wildcard, data, kind),
+                });
+            }
+            // RFC 4592: a wildcard further up has no say over what is below a name that is there.
+            let is_there = self.names.contains_key(&encloser)
+                || (zone.is_some() && self.parents.contains(&encloser));
+            if is_there || self.apexes.contains(&encloser) {
+                break;
+            }
+        }
+        if zone.is_some() {
+            return Some(self.nothing(name, self.parents.contains(name)));
+        }
+        reserved::answer(name, kind)
+    }
+
+    fn answer(&self, name: &Name, at: &Name, data: &[(u32, RData)], kind: RecordType) -> Answer {
+        let fits =
+            |is: RecordType| is == kind || kind == RecordType::ANY || is == RecordType::CNAME;
+        let records: Vec<_> = data
+            .iter()
+            .filter(|(_, data)| fits(data.record_type()))
+            .map(|(ttl, data)| ResourceRecord::from_rdata(name.clone(), *ttl, data.clone()))
+            .collect();
+        if records.is_empty() {
+            return self.nothing(at, true);
+        }
+        Answer {
+            exists: true,
+            records,
+            ..Answer::default()
+        }
+    }
+
+    fn nothing(&self, name: &Name, exists: bool) -> Answer {
+        let zone = self.zone_of(name).unwrap_or(name);
+        let soa = RData::SOA(self.soa_data());
+        Answer {
+            exists,
+            soa: Some(ResourceRecord::from_rdata(zone.clone(), NEGATIVE_TTL, soa)),
+            ..Answer::default()
+        }
+    }
+
+    /// The zone of ours that a name is in. That of a part of a label's addresses is only theirs.
+    fn zone_of(&self, name: &Name) -> Option<&Name> {
+        let zone = self.apexes.iter().find(|apex| apex.zone_of(name))?;
+        let of_ours = |address| self.subnets.iter().any(|s| s.contains(address));
+        let shared = *zone != self.domain
+            && zone != name
+            && reverse::address(name).is_some_and(|address| !of_ours(address));
+        (!shared).then_some(zone)
+    }
+
+    fn soa_data(&self) -> SOA {
+        SOA::new(
+            below(&self.domain, GATEWAY),
+            below(&self.domain, "hostmaster"),
+            self.serial,
+            3600,
+            600,
+            86400,
+            NEGATIVE_TTL,
+        )
+    }
+}
+
+/// A name of one label more. The label is a host's, so it fits; if it did not, the name would be left.
+fn below(domain: &Name, label: &str) -> Name {
+    domain
+        .prepend_label(label)
+        .unwrap_or_else(|_| domain.clone())
+}
+
+/// As people write it.
+fn shown(name: &Name) -> String {
+    name.to_ascii().trim_end_matches('.').to_owned()
+}
