@@ -201,6 +201,12 @@ pub(crate) struct Flags {
     /// A port of the host that leads to a node, such as 8080:lbl0:80 or 53:lbl0:53/udp; may be repeated
     #[arg(long, value_name = "FORWARD")]
     forward: Vec<String>,
+    /// Domain of the cluster's names [default: CLUSTER.internal]
+    #[arg(long, value_name = "NAME")]
+    dns_domain: Option<String>,
+    /// A record for the cluster's name server, as in `www CNAME master0`; may be repeated
+    #[arg(long, value_name = "RECORD")]
+    dns_record: Vec<String>,
     /// auto, kvm or tcg [default: auto]
     #[arg(long, value_name = "WHICH")]
     accel: Option<String>,
@@ -246,6 +252,7 @@ impl Flags {
         let networks = join(&self.network, "; ");
         let host_ports = join(&self.host_port, " ");
         let forwards = join(&self.forward, " ");
+        let records = join(&self.dns_record, "\n");
         [
             (Key::Masters, &self.masters),
             (Key::Workers, &self.workers),
@@ -265,6 +272,8 @@ impl Flags {
             (Key::HostPorts, &host_ports),
             (Key::Networks, &networks),
             (Key::Forward, &forwards),
+            (Key::Domain, &self.dns_domain),
+            (Key::Records, &records),
             (Key::Accel, &self.accel),
             (Key::Architecture, &self.arch),
             (Key::Image, &self.image),

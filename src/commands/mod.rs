@@ -152,6 +152,8 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         (Key::Ipv6, spec.ipv6.to_string()),
         (Key::Networks, join_networks(&spec.networks)),
         (Key::Forward, join_forwards(&spec.forwards)),
+        (Key::Domain, spec.dns.domain_asked().to_owned()),
+        (Key::Records, spec.dns.join_records()),
         (Key::Image, spec.image.name.clone()),
         (Key::MasterImage, role_image(Role::Master)),
         (Key::WorkerImage, role_image(Role::Worker)),

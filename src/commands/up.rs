@@ -62,6 +62,7 @@ fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settin
     same.workers.restart = record.spec.workers.restart;
     same.load_balancers.restart = record.spec.load_balancers.restart;
     same.forwards.clone_from(&record.spec.forwards);
+    same.dns.records.clone_from(&record.spec.dns.records);
     if same == record.spec {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use kvmc_netns::firewall::HostPortError;
 use kvmc_netns::range;
 
 use super::settings::{Key, Settings};
-use super::{AccelChoice, Bytes, ClusterSpec, ImageSpec, Restart, Role, RoleSpec};
+use super::{AccelChoice, Bytes, ClusterSpec, DnsSpec, ImageSpec, Restart, Role, RoleSpec};
 use super::{forward, networks};
 use crate::image::Reference;
 
@@ -87,6 +87,7 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
             .map_err(|e: HostPortError| at(Key::HostPorts, e.to_string()))?,
         networks: Vec::new(),
         forwards: Vec::new(),
+        dns: DnsSpec::new(settings.value(Key::Domain), settings.value(Key::Records)),
         image: ImageSpec {
             name: image_name(settings.value(Key::Image)).map_err(|e| at(Key::Image, e))?,
             roles: image_roles(settings, &at)?,
@@ -111,6 +112,9 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
     let nodes: Vec<_> = spec.node_names().into_iter().map(|(n, _)| n).collect();
     spec.forwards =
         forward::parse(settings.value(Key::Forward), &nodes).map_err(|e| at(Key::Forward, e))?;
+    let domain = spec.check_domain().map_err(|e| at(Key::Domain, e))?;
+    spec.check_records(domain)
+        .map_err(|e| at(Key::Records, e))?;
     Ok(spec)
 }
 

@@ -41,7 +41,9 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let mut walk = |prefix: &str, table: &DeTable<'_>| -> Result<(), Diagnosis> {
         for (name, value) in table {
             let full = format!("{prefix}{}", name.get_ref());
-            if matches!(full.as_str(), "network" | "image" | "networks") && prefix.is_empty() {
+            if matches!(full.as_str(), "network" | "image" | "networks" | "dns")
+                && prefix.is_empty()
+            {
                 continue;
             }
             let Some(key) = Key::ALL.into_iter().find(|k| k.name() == full) else {
@@ -58,7 +60,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
         Ok(())
     };
     walk("", table.get_ref())?;
-    for section in ["network", "image"] {
+    for section in ["network", "image", "dns"] {
         let Some((name, value)) = table.get_ref().iter().find(|(n, _)| n.get_ref() == section)
         else {
             continue;
@@ -131,7 +133,10 @@ fn value_text(key: Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
         key,
         Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus | Key::Disk
     );
-    let is_list = matches!(key, Key::Packages | Key::Forward | Key::HostPorts);
+    let is_list = matches!(
+        key,
+        Key::Packages | Key::Forward | Key::HostPorts | Key::Records
+    );
     let is_switch = matches!(key, Key::Isolated | Key::Ipv6);
     match value.get_ref() {
         DeValue::String(s) if !is_list && !is_switch => Some(s.to_string()),
@@ -144,7 +149,7 @@ fn value_text(key: Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
                 _ => None,
             })
             .collect::<Option<Vec<_>>>()
-            .map(|items| items.join(" ")),
+            .map(|items| items.join(if key == Key::Records { "\n" } else { " " })),
         _ => None,
     }
 }
@@ -154,7 +159,7 @@ fn wrong_type(key: Key) -> String {
         Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus => "a whole number",
         Key::Disk => "a size such as \"4G\", or a number of GB",
         Key::MasterRam | Key::WorkerRam | Key::LblRam => "a size such as \"2G\"",
-        Key::Packages | Key::Forward | Key::HostPorts => "a list of strings",
+        Key::Packages | Key::Forward | Key::HostPorts | Key::Records => "a list of strings",
         Key::Isolated | Key::Ipv6 => "true or false",
         _ => "a string",
     };
@@ -191,11 +196,12 @@ mod tests {
 
     #[test]
     fn reads_every_kind_of_value() {
-        let layer = read("masters = 1\nmaster_ram = \"1G\"\ndisk = 8\n[network]\nsubnet = \"10.1.0.0/24\"\n[image]\npackages = [\"vim\", \"curl\"]\n").unwrap();
+        let layer = read("masters = 1\nmaster_ram = \"1G\"\ndisk = 8\n[network]\nsubnet = \"10.1.0.0/24\"\n[image]\npackages = [\"vim\", \"curl\"]\n[dns]\nrecords = [\"a A 192.0.2.1\", 'b TXT \"c d\"']\n").unwrap();
         assert_eq!(layer[&Key::Masters].0, "1");
         assert_eq!(layer[&Key::Disk].0, "8");
         assert_eq!(layer[&Key::Subnet].0, "10.1.0.0/24");
         assert_eq!(layer[&Key::Packages].0, "vim curl");
+        assert_eq!(layer[&Key::Records].0, "a A 192.0.2.1\nb TXT \"c d\"");
         assert_eq!(
             layer[&Key::Subnet].1,
             Source::File {

@@ -3,6 +3,7 @@
 //! Pure but for reading `kvmc.toml` and the environment.
 
 mod check;
+mod dns;
 mod file;
 mod forward;
 mod networks;
@@ -11,6 +12,7 @@ mod settings;
 mod size;
 
 pub(crate) use check::{AUTO, check, validate_cluster_name};
+pub(crate) use dns::DnsSpec;
 pub(crate) use file::parse as parse_file;
 pub(crate) use forward::{Forward, join as join_forwards};
 pub(crate) use networks::{MAIN, NetworkSpec, join as join_networks};
@@ -128,6 +130,8 @@ pub(crate) struct ClusterSpec {
     /// Asked for; what there is, is in the record.
     #[serde(default)]
     pub(crate) forwards: Vec<Forward>,
+    #[serde(default)]
+    pub(crate) dns: DnsSpec,
     pub(crate) image: ImageSpec,
 }
 

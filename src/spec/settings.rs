@@ -30,6 +30,8 @@ pub(crate) enum Key {
     HostPorts,
     Networks,
     Forward,
+    Domain,
+    Records,
     Image,
     MasterImage,
     WorkerImage,
@@ -40,7 +42,7 @@ pub(crate) enum Key {
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::Cluster,
         Self::Architecture,
         Self::Accel,
@@ -62,6 +64,8 @@ impl Key {
         Self::HostPorts,
         Self::Networks,
         Self::Forward,
+        Self::Domain,
+        Self::Records,
         Self::Image,
         Self::MasterImage,
         Self::WorkerImage,
@@ -95,6 +99,8 @@ impl Key {
             Self::HostPorts => "network.host_ports",
             Self::Networks => "networks",
             Self::Forward => "forward",
+            Self::Domain => "dns.domain",
+            Self::Records => "dns.records",
             Self::Image => "image.name",
             Self::MasterImage => "master_image",
             Self::WorkerImage => "worker_image",
@@ -129,6 +135,8 @@ impl Key {
             Self::HostPorts => "KVMC_HOST_PORTS",
             Self::Networks => "KVMC_NETWORKS",
             Self::Forward => "KVMC_FORWARD",
+            Self::Domain => "KVMC_DNS_DOMAIN",
+            Self::Records => "KVMC_DNS_RECORDS",
             Self::Image => "KVMC_IMAGE",
             Self::MasterImage => "KVMC_MASTER_IMAGE",
             Self::WorkerImage => "KVMC_WORKER_IMAGE",
@@ -163,6 +171,8 @@ impl Key {
             Self::HostPorts => "--host-port",
             Self::Networks => "--network",
             Self::Forward => "--forward",
+            Self::Domain => "--dns-domain",
+            Self::Records => "--dns-record",
             Self::Image => "--image",
             Self::MasterImage => "--master-image",
             Self::WorkerImage => "--worker-image",
@@ -200,7 +210,9 @@ impl Key {
             | Self::Packages
             | Self::HostPorts
             | Self::Networks
-            | Self::Forward => "",
+            | Self::Forward
+            | Self::Domain
+            | Self::Records => "",
         }
     }
 }
