@@ -41,15 +41,6 @@ pub struct ZoneSpec {
     pub serial: u32,
 }
 
-/// What a look-up found.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Found {
-    /// A name of somebody else's.
-    Foreign,
-    /// An answer of ours.
-    Ours(Answer),
-}
-
 /// An answer of ours, yet without the question.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Answer {
@@ -187,7 +178,7 @@ impl Zone {
             RData::SRV(srv) => &srv.target,
             _ => return Ok(()),
         };
-        let Found::Ours(found) = self.look_up(target, RecordType::A) else {
+        let Some(found) = self.look_up(target, RecordType::A) else {
             return Ok(());
         };
         if !found.exists {
@@ -211,11 +202,9 @@ impl Zone {
         Ok(())
     }
 
-    /// Looks a name up, following aliases.
-    pub(super) fn look_up(&self, name: &Name, kind: RecordType) -> Found {
-        let Some(mut answer) = self.step(name, kind) else {
-            return Found::Foreign;
-        };
+    /// Looks a name up, following aliases; none when it is somebody else's.
+    pub(super) fn look_up(&self, name: &Name, kind: RecordType) -> Option<Answer> {
+        let mut answer = self.step(name, kind)?;
         for _ in 0..LONGEST_CHAIN {
             let Some(RData::CNAME(alias)) = answer.records.last().map(|r| &r.data) else {
                 break;
@@ -232,7 +221,7 @@ impl Zone {
             answer.records.extend(next.records);
             answer.soa = next.soa;
         }
-        Found::Ours(answer)
+        Some(answer)
     }
 
     /// One name, without following; none when it is somebody else's.

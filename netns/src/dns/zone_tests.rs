@@ -1,6 +1,5 @@
 use hickory_proto::rr::{Name, RData, RecordType};
 
-use super::zone::Found;
 use super::{Record, Zone, ZoneSpec, parse_domain};
 
 fn spec(records: &[&str]) -> ZoneSpec {
@@ -28,8 +27,8 @@ fn spec(records: &[&str]) -> ZoneSpec {
 fn ask(zone: &Zone, name: &str, kind: RecordType) -> String {
     let name = Name::from_ascii(name).unwrap();
     match zone.look_up(&name, kind) {
-        Found::Foreign => "foreign".to_owned(),
-        Found::Ours(a) => {
+        None => "foreign".to_owned(),
+        Some(a) => {
             let mut said: Vec<_> = a.records.iter().map(|r| r.data.to_string()).collect();
             if let Some(soa) = &a.soa {
                 assert!(matches!(soa.data, RData::SOA(_)));
