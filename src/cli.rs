@@ -94,6 +94,11 @@ pub(crate) enum Command {
     #[cfg(feature = "failpoints")]
     #[command(hide = true)]
     Failpoints,
+    /// Have clusters come back with the host, and stop cleanly before it shuts down
+    Service {
+        #[command(subcommand)]
+        command: ServiceCommand,
+    },
     /// The process that serves a running cluster
     #[command(hide = true)]
     Keeper {
@@ -125,8 +130,20 @@ pub(crate) enum ImageCommand {
     },
 }
 
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Install and enable the systemd unit
+    Install,
+    /// Remove it; clusters that run go on
+    Remove,
+    /// Start the clusters that ran when the host went down; the unit does this
+    Start,
+    /// Stop all clusters, to be started with the host; the unit does this
+    Stop,
+}
+
 /// How a start is carried out.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct StartFlags {
     /// Seconds each node has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]

@@ -39,7 +39,7 @@ pub enum ImageError {
         what: String,
     },
     /// A file is not the one that was built.
-    #[error("{} was changed: expected digest {expected}, found {found}; remove the image with `kvmc image rm` and build it again", path.display())]
+    #[error("{} was changed: expected digest {expected}, found {found}", path.display())]
     Changed {
         /// The file.
         path: PathBuf,

@@ -7,6 +7,7 @@
 //!   <digest>/                   named by what it contains
 //!     disk.qcow2 vmlinuz initrd   0444; only the disk where firmware boots it
 //!     image.json                what it is, where it is from, digests
+//!     .looks.json               what its files were when all of them were last read
 //!   tags/<name>@<architecture>  the digest that a name stands for
 //! ```
 
@@ -17,6 +18,7 @@ mod exec;
 mod failpoint;
 mod image;
 mod initrd;
+mod intact;
 pub mod qcow2;
 mod recipe;
 mod store;
@@ -28,5 +30,6 @@ pub use error::ImageError;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
 pub use image::{Boot, Guest, Image, Origin};
+pub use intact::Looks;
 pub use recipe::Recipe;
 pub use store::Store;

@@ -8,12 +8,15 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use crate::image::{DISK, Meta};
+use crate::intact::Looks;
 use crate::tags::Tags;
 use crate::{Architecture, Image, ImageError, Recipe, build, qcow2};
 
 /// Hex digits of a digest that stand for the image.
 const ID_LENGTH: usize = 32;
 const BUILD: &str = ".build-";
+/// In an image's folder: what its files were when all of them were last read.
+const LOOKS: &str = ".looks.json";
 /// Digits of a digest that are enough to name an image.
 const SHORTEST_ID: usize = 6;
 /// Layers that an image can have.
@@ -59,7 +62,11 @@ impl Store {
         let meta = self.meta(id)?;
         let directory = self.images.join(id);
         let layers = self.layers(id, &meta)?;
-        let virtual_size = qcow2::inspect(&directory.join(DISK))?.virtual_size;
+        let header = qcow2::inspect(&directory.join(DISK));
+        // What was changed says more of it than what is wrong with it now.
+        let virtual_size = header
+            .or_else(|e| self.check_intact(id).and(Err(e)))?
+            .virtual_size;
         Ok(Image {
             id: id.to_owned(),
             name: meta.name,
@@ -228,6 +235,27 @@ impl Store {
                     found,
                 });
             }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that an image and all that it lies on are what was stored. What nobody has touched
+    /// since it was last read is not read again.
+    ///
+    /// # Errors
+    /// [`ImageError::Changed`] with the first file that is not.
+    pub fn check_intact(&self, id: &str) -> Result<(), ImageError> {
+        let mut next = Some(id.to_owned());
+        for _ in 0..DEEPEST {
+            let Some(id) = next else { break };
+            let meta = self.meta(&id)?;
+            let directory = self.images.join(&id);
+            let mut looks = Looks::open(&directory.join(LOOKS));
+            for (name, expected) in &meta.digests {
+                looks.check(&directory.join(name), expected, digest)?;
+            }
+            looks.keep();
+            next = meta.parent;
         }
         Ok(())
     }

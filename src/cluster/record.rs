@@ -177,6 +177,7 @@ pub(super) fn compose(
         network,
         more_networks: networks.collect(),
         nodes,
+        host_rebooted: false,
     })
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod doctor;
 mod down;
 mod image;
+mod service;
 mod ssh;
 mod status;
 mod stop;
@@ -66,6 +67,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
             crate::output::data(&names);
             Ok(ExitCode::SUCCESS)
         }
+        Command::Service { command } => service::run(&context, command).await,
         Command::Keeper { name, folder } => {
             let dir = context.state.cluster(&name);
             anyhow::ensure!(
@@ -96,6 +98,15 @@ impl Scene {
         let existing = ClusterRecord::load(&self.state.cluster(name))?;
         let below = existing.map(|record| as_layer(&record)).unwrap_or_default();
         Ok(Settings::resolve([below].into_iter().chain(asked)))
+    }
+
+    /// The same for another cluster.
+    fn of(&self, cluster: &str) -> Self {
+        Self {
+            state: self.state.clone(),
+            cluster: Some(cluster.to_owned()),
+            wait: self.wait,
+        }
     }
 
     /// The name of the cluster that is meant.

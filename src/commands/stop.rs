@@ -9,12 +9,14 @@ use kvmc_netns::Links;
 use super::Scene;
 use crate::cluster::{self, Outcome};
 use crate::output::{self, seconds};
-use crate::state::{ClusterRecord, Lock, Phase};
+use crate::state::{ClusterRecord, Lock, Phase, remove_file};
 
 pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
+    // Whoever stops it wants it stopped when the host starts, too.
+    remove_file(&dir.at_boot())?;
     if record.phase == Phase::Stopped {
         output::talk(&format!("cluster `{name}` is stopped already"));
         return Ok(ExitCode::SUCCESS);

@@ -12,7 +12,7 @@ use super::Scene;
 use crate::cli::{Flags, StartFlags};
 use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
-use crate::image::{Images, Wanted};
+use crate::image::{Images, Wanted, check_cluster_intact, check_intact};
 use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
@@ -98,6 +98,9 @@ async fn bring_up(
         cluster::check_namespace(record)?;
     }
     let store = Store::open(scene.state.root());
+    if let Some(record) = &existing {
+        check_cluster_intact(&scene.state, record)?;
+    }
     let wanted = Wanted::look(&spec, existing.as_ref(), &store)?;
     let must_build = wanted.recipe().is_some();
     check_programs(&spec, must_build)?;
@@ -118,6 +121,7 @@ async fn bring_up(
     )
     .await?;
     let found = wanted.found();
+    check_intact(&scene.state, found.ids(), None)?;
     cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     check_room(

@@ -1,5 +1,6 @@
 //! Which image each role's nodes lie on: asked for by name, found in the store or made.
 
+mod intact;
 mod reference;
 mod wanted;
 
@@ -11,6 +12,7 @@ use kvmc_images::{Guest, Image};
 use crate::spec::Role;
 use crate::state::{ClusterRecord, NodeRecord};
 
+pub(crate) use intact::{check_cluster_intact, check_intact};
 pub(crate) use reference::Reference;
 pub(crate) use wanted::{Wanted, recipe};
 
@@ -48,6 +50,11 @@ impl Images {
         self.by_id
             .get(id)
             .with_context(|| format!("the image {id} of {} was not looked up", node.name))
+    }
+
+    /// The digests of them all.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.by_id.keys().map(String::as_str)
     }
 
     /// What new nodes of each role are to know.

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 use kvmc_images::Store;
 use kvmc_netns::Links;
 
+use crate::image::check_cluster_intact;
 use crate::node::{Identity, Launch, connect, launch};
-use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, read_json};
+use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, State, read_json};
 use crate::warm;
 
 /// A verb may hold the cluster as long as nodes take to start.
@@ -50,6 +51,8 @@ pub(super) async fn respawn(
         return Ok(());
     }
     let node = record.node(node)?;
+    let state = State::at(root);
+    check_cluster_intact(&state, &record)?;
     let image = Store::open(root)
         .get(record.image_of(node))
         .context("its template is gone")?;

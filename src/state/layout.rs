@@ -12,6 +12,7 @@
 //!     lock                        flock: one writer a cluster
 //!     keeper.sock keeper.json keeper.log
 //!     events.jsonl leases
+//!     at-boot                   mark of a cluster that is to be started with the host
 //!     inventory id_rsa id_rsa.pub ssh_config known_hosts
 //!     nodes/<node>/
 //!       disk.qcow2                overlay on the template
@@ -62,6 +63,13 @@ impl State {
             );
         }
         Ok(Self { root })
+    }
+
+    /// A folder that was located before.
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -153,6 +161,10 @@ impl ClusterDir {
     }
     pub(crate) fn events(&self) -> PathBuf {
         self.dir.join("events.jsonl")
+    }
+    /// There when the cluster is to be started with the host.
+    pub(crate) fn at_boot(&self) -> PathBuf {
+        self.dir.join("at-boot")
     }
     pub(crate) fn leases(&self) -> PathBuf {
         self.dir.join("leases")

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ClusterDir;
 use super::store::{read_json, replace_json};
 use crate::host::Accelerator;
+use crate::node::boot_id;
 use crate::spec::{Bytes, ClusterSpec, Forward, MAIN, Role};
 
 /// Version of `cluster.json`; a newer one is refused, an older one would be migrated here.
@@ -52,6 +53,9 @@ pub(crate) struct ClusterRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) forwards: Vec<Forward>,
     pub(crate) nodes: Vec<NodeRecord>,
+    /// It ran when the host went down; what is on disk has not heard of that yet.
+    #[serde(skip)]
+    pub(crate) host_rebooted: bool,
 }
 
 /// The host objects of a network, with what they replaced.
@@ -195,7 +199,23 @@ impl ClusterRecord {
                 path.display()
             );
         }
-        read_json(&path)
+        let mut record: Option<Self> = read_json(&path)?;
+        if let Some(record) = &mut record {
+            record.notice_reboot(&boot_id()?);
+        }
+        Ok(record)
+    }
+
+    /// Nothing of a cluster outlives the host's boot but files: it is stopped then, and the host's
+    /// network is another, even where its namespace has the number of the one before.
+    fn notice_reboot(&mut self, boot_id: &str) {
+        let made_in = &self.network.boot_id;
+        let was_on_host = matches!(self.phase, Phase::Up | Phase::Starting);
+        if was_on_host && !made_in.is_empty() && made_in != boot_id {
+            self.phase = Phase::Stopped;
+            self.network.forwarding_was_off = false;
+            self.host_rebooted = true;
+        }
     }
 
     /// As [`Self::load`], where a cluster must be.
@@ -234,5 +254,31 @@ impl ClusterRecord {
                 names.join(", ")
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p21_a_cluster_of_an_earlier_boot_is_stopped_wherever_it_was() {
+        for (phase, after) in [
+            (Phase::Up, Phase::Stopped),
+            (Phase::Starting, Phase::Stopped),
+            (Phase::Removing, Phase::Removing),
+        ] {
+            let mut record = crate::cluster::tests::record();
+            record.phase = phase;
+            record.network.forwarding_was_off = true;
+            record.notice_reboot("now");
+            assert_eq!(record.phase, phase, "no boot was written down");
+            record.network.boot_id = "before".to_owned();
+            record.notice_reboot("before");
+            assert_eq!((record.phase, record.host_rebooted), (phase, false));
+            record.notice_reboot("now");
+            assert_eq!(record.phase, after);
+            assert_eq!(record.host_rebooted, after == Phase::Stopped);
+        }
     }
 }

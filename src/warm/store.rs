@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::Image;
+use kvmc_images::{Image, Looks};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ use crate::state::{NodeRecord, private_dir, read_json, replace_json};
 
 const FREEZING: &str = ".freeze-";
 const LOCK: &str = ".lock";
+/// What the disk was when all of it was last read.
+const LOOKS: &str = ".looks.json";
 const META: &str = "frozen.json";
 /// Where the meta file goes when the content is found changed: nobody wakes from it any more.
 const DAMAGED: &str = "damaged.json";
@@ -97,6 +99,24 @@ impl Store {
     /// The disk that a node's disk lies on.
     pub(crate) fn disk(&self, id: &str) -> PathBuf {
         self.dir.join(id).join("disk.qcow2")
+    }
+
+    /// Makes sure that the disk that nodes lie on is what was frozen.
+    ///
+    /// # Errors
+    /// That it is not, with the digests; or that nothing is known of it any more.
+    pub(crate) fn check_disk(&self, id: &str) -> Result<()> {
+        let dir = self.dir.join(id);
+        let meta: Option<Meta> = match read_json(&dir.join(META))? {
+            Some(meta) => Some(meta),
+            None => read_json(&dir.join(DAMAGED))?,
+        };
+        let disk = self.disk(id);
+        let meta = meta.with_context(|| format!("{} is gone", disk.display()))?;
+        let mut looks = Looks::open(&dir.join(LOOKS));
+        looks.check(&disk, &meta.disk, digest)?;
+        looks.keep();
+        Ok(())
     }
 
     /// What a node's disk lies on, the nearest first.

@@ -1,0 +1,180 @@
+//! Whether files are still what was stored: every byte is read once, and again when anything about a
+//! file has changed.
+//!
+//! A write changes a file's ctime, which nothing but the clock can put back; so a file whose device,
+//! inode, size, mtime and ctime are those of the last full look has the content of then. What rots on
+//! the disk below the file system is not seen this way.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ImageError;
+
+/// A file that changed this short ago may change again without its times doing so.
+const SETTLED: Duration = Duration::from_secs(2);
+/// What is found in place of a digest where no file is.
+const NO_FILE: &str = "no file";
+
+/// What a file was when all of it was last read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Look {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Nanoseconds since 1970.
+    mtime: i128,
+    ctime: i128,
+    digest: String,
+}
+
+/// The looks at a folder's files, kept in a file. One that is lost costs a full look.
+#[derive(Debug)]
+pub struct Looks {
+    path: PathBuf,
+    files: BTreeMap<String, Look>,
+    changed: bool,
+}
+
+impl Looks {
+    /// Those kept in `path`.
+    #[must_use]
+    pub fn open(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        Self {
+            path: path.to_owned(),
+            files: serde_json::from_slice(&bytes).unwrap_or_default(),
+            changed: false,
+        }
+    }
+
+    /// Makes sure that `file` has the digest `expected`; `digest` reads all of it.
+    ///
+    /// # Errors
+    /// That it has another, or is not there; or the system's.
+    pub fn check<E: From<ImageError>>(
+        &mut self,
+        file: &Path,
+        expected: &str,
+        digest: impl FnOnce(&Path) -> Result<String, E>,
+    ) -> Result<(), E> {
+        let changed = |found: &str| ImageError::Changed {
+            path: file.to_owned(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        };
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let before = match look(file, expected) {
+            Ok(before) => before,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(changed(NO_FILE).into());
+            }
+            Err(e) => return Err(ImageError::from(e).into()),
+        };
+        if self.files.get(&*name) == Some(&before) {
+            return Ok(());
+        }
+        let found = digest(file)?;
+        if found != expected {
+            return Err(changed(&found).into());
+        }
+        let after = look(file, expected).map_err(ImageError::from)?;
+        if after == before && is_settled(&after) {
+            self.files.insert(name.into_owned(), after);
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was looked at. Where that cannot be written, all is read again next time.
+    pub fn keep(self) {
+        let (true, Some(dir)) = (self.changed, self.path.parent()) else {
+            return;
+        };
+        let kept = || -> std::io::Result<()> {
+            let file = tempfile::NamedTempFile::new_in(dir)?;
+            serde_json::to_writer(&file, &self.files)?;
+            file.persist(&self.path)?;
+            Ok(())
+        };
+        let _read_again_next_time = kept();
+    }
+}
+
+fn look(file: &Path, digest: &str) -> std::io::Result<Look> {
+    let meta = fs_err::metadata(file)?;
+    let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+    Ok(Look {
+        device: meta.dev(),
+        inode: meta.ino(),
+        size: meta.size(),
+        mtime: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+        ctime: nanoseconds(meta.ctime(), meta.ctime_nsec()),
+        digest: digest.to_owned(),
+    })
+}
+
+fn is_settled(look: &Look) -> bool {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let age = i128::try_from(now.as_nanos()).unwrap_or(0) - look.ctime;
+    age > i128::try_from(SETTLED.as_nanos()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn settle(path: &Path) {
+        while !is_settled(&look(path, "").unwrap()) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
+    fn p6_a_flipped_byte_is_seen_and_what_nobody_touched_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, kept) = (dir.path().join("disk"), dir.path().join("looks"));
+        std::fs::write(&file, "content").unwrap();
+        let reads = Cell::new(0);
+        let check = |expected: &str| {
+            let mut looks = Looks::open(&kept);
+            let result = looks.check(&file, expected, |path| {
+                reads.set(reads.get() + 1);
+                Ok::<_, ImageError>(std::fs::read_to_string(path).unwrap())
+            });
+            looks.keep();
+            result.map_err(|e| e.to_string())
+        };
+        check("content").unwrap();
+        check("content").unwrap();
+        assert_eq!(reads.get(), 2, "it might have changed in the same instant");
+        settle(&file);
+        check("content").unwrap();
+        check("content").unwrap();
+        assert_eq!(reads.get(), 3);
+
+        let times = std::fs::metadata(&file).unwrap().modified().unwrap();
+        std::fs::write(&file, "contemt").unwrap();
+        let back = std::fs::File::options().write(true).open(&file).unwrap();
+        back.set_modified(times).unwrap();
+        let error = check("content").unwrap_err();
+        assert!(
+            error.contains("expected digest content, found contemt"),
+            "{error}"
+        );
+        std::fs::write(&file, "conten").unwrap();
+        assert!(check("content").unwrap_err().contains("found conten"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(check("content").unwrap_err().contains("found no file"));
+        std::fs::write(&kept, "garbage").unwrap();
+        std::fs::write(&file, "content").unwrap();
+        check("content").unwrap();
+    }
+}
