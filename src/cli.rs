@@ -71,6 +71,11 @@ pub(crate) enum Command {
         #[arg(last = true)]
         command: Vec<String>,
     },
+    /// Ports of the host that lead to nodes
+    Forward {
+        #[command(subcommand)]
+        command: ForwardCommand,
+    },
     /// Show every setting and where its value came from
     Config {
         #[command(flatten)]
@@ -140,6 +145,28 @@ pub(crate) enum ServiceCommand {
     Start,
     /// Stop all clusters, to be started with the host; the unit does this
     Stop,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ForwardCommand {
+    /// Show them
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add some, at once if the cluster runs
+    Add {
+        /// Such as 8080:lbl0:80, 127.0.0.1:8080:lbl0:80 or 5353:lbl0:53/udp
+        #[arg(required = true, value_name = "FORWARD")]
+        forwards: Vec<String>,
+    },
+    /// Remove some
+    Rm {
+        /// The host's side, such as 8080 or 5353/udp
+        #[arg(required = true, value_name = "PORT")]
+        forwards: Vec<String>,
+    },
 }
 
 /// How a start is carried out.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::spec::{Forward, join_forwards};
 use crate::state::ClusterRecord;
 
 /// One step.
@@ -21,6 +22,9 @@ pub(crate) enum Step {
         table: String,
     },
     StartKeeper,
+    Forward {
+        forwards: String,
+    },
     CloneDisk {
         node: String,
     },
@@ -46,6 +50,7 @@ impl fmt::Display for Step {
             }
             Self::ApplyNat { table } => write!(f, "apply the nft table inet {table}"),
             Self::StartKeeper => write!(f, "start the keeper (DHCP)"),
+            Self::Forward { forwards } => write!(f, "forward {forwards}"),
             Self::CloneDisk { node } => write!(f, "clone the disk of {node}"),
             Self::StartNode { node } => write!(f, "start {node}"),
         }
@@ -65,6 +70,8 @@ pub(crate) struct Seen {
     /// nft tables.
     pub(crate) tables: BTreeSet<String>,
     pub(crate) keeper: bool,
+    /// What the keeper forwards.
+    pub(crate) forwards: Vec<Forward>,
     pub(crate) disks: BTreeSet<String>,
     pub(crate) running: BTreeSet<String>,
 }
@@ -91,6 +98,8 @@ pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
         unless(seen.tables.contains(&table), Step::ApplyNat { table });
     }
     unless(seen.keeper, Step::StartKeeper);
+    let forwards = join_forwards(&wanted.forwards);
+    unless(seen.forwards == wanted.forwards, Step::Forward { forwards });
     for node in &wanted.nodes {
         let name = node.name.clone();
         unless(
@@ -143,6 +152,7 @@ mod tests {
             bridges: wanted.networks().map(|n| n.bridge.clone()).collect(),
             tables: wanted.networks().map(|n| n.table.clone()).collect(),
             keeper: true,
+            forwards: Vec::new(),
             disks: names.clone(),
             running: names,
         };

@@ -3,6 +3,7 @@
 mod artifacts;
 mod boot;
 mod down;
+mod forward;
 mod forwarding;
 mod interrupt;
 mod network;
@@ -17,6 +18,7 @@ mod up;
 mod warm;
 
 pub(crate) use down::{Removed, down};
+pub(crate) use forward::{add as add_forwards, remove as remove_forwards};
 pub(crate) use interrupt::Interrupt;
 pub(crate) use network::check_namespace;
 pub(crate) use ranges::free_subnet;

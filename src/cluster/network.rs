@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall};
 
+use super::forward;
 use super::forwarding::{self, Family};
 use super::{networks, ranges};
 use crate::node::identity::mac;
@@ -157,6 +158,12 @@ pub(crate) fn rules(record: &ClusterRecord, network: &NetworkRecord) -> firewall
         prefix6: network.prefix6,
         isolated: network.isolated,
         host_ports: record.spec.host_ports.clone(),
+        forwards: record
+            .forwards
+            .iter()
+            .filter(|_| network.is_main())
+            .filter_map(|f| forward::rule(record, f))
+            .collect(),
     }
 }
 

@@ -9,10 +9,10 @@ use kvmc_netns::Links;
 use super::forwarding::{self, Family};
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Interrupt, Progress, artifacts, boot, network, networks, ranges};
+use super::{Interrupt, Progress, artifacts, boot, forward, network, networks, ranges};
 use crate::failpoint::failpoint;
 use crate::image::Images;
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Request};
 use crate::node::{Identity, KeyPool, Secrets, clone_disk};
 use crate::plan::{Seen, Step, plan};
 use crate::state::{
@@ -74,6 +74,8 @@ pub(crate) async fn preflight(
             networks::check_ipv6(network, links).await?;
         }
     }
+    let mine = existing.filter(|_| on_host).map(|r| &r.forwards[..]);
+    forward::check_free(&record.forwards, mine.unwrap_or_default(), record, dir)?;
     if existing.is_none() {
         artifacts::check_folder(&record.project)?;
     }
@@ -101,15 +103,23 @@ pub(crate) async fn look(
             .filter(|n| fits(n))
             .collect()
     };
+    let keeper = Keeper::of(dir, &record.spec.name).is_running();
     Ok(Seen {
         recorded: existing.is_some_and(|r| {
-            r.nodes == record.nodes && r.spec == record.spec && r.phase == Phase::Up
+            r.nodes == record.nodes
+                && r.forwards == record.forwards
+                && r.spec == record.spec
+                && r.phase == Phase::Up
         }) && secrets.as_ref().is_some_and(has_keys),
         forwarding: net.forwarding,
         forwarding6: net.forwarding6,
         bridges: net.bridges,
         tables: net.tables,
-        keeper: Keeper::of(dir, &record.spec.name).is_running(),
+        keeper,
+        forwards: existing
+            .filter(|_| keeper)
+            .map(|r| r.forwards.clone())
+            .unwrap_or_default(),
         disks: names(&|n| dir.node(n).disk().exists()),
         running: names(&|n| is_running(dir, n)),
     })
@@ -287,6 +297,11 @@ async fn carry_out(
                 move || async move { Ok(nat.remove().map(drop)?) }
             });
             Ok(nat.apply()?)
+        }
+        Step::Forward { .. } => {
+            // Undone with the keeper and the table, or by `forward rm` where those stay.
+            let keeper = Keeper::of(dir, &record.spec.name);
+            keeper.ask(&Request::Forward).await.map(drop)
         }
         Step::StartKeeper => {
             let keeper = Keeper::of(dir, &record.spec.name);

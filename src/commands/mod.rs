@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod down;
+mod forward;
 mod image;
 mod service;
 mod ssh;
@@ -59,6 +60,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Status { json } => status::run(&context, json).await,
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
         Command::Config { flags } => config::run(&context, &flags),
+        Command::Forward { command } => forward::run(&context, command).await,
         Command::Doctor { fix, arch } => doctor::run(&context, fix, arch),
         Command::Image { command } => image::run(&context, command),
         #[cfg(feature = "failpoints")]

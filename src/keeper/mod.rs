@@ -5,6 +5,7 @@ mod attend;
 mod client;
 mod console;
 mod death;
+mod forward;
 mod lan;
 mod leases;
 mod pause;

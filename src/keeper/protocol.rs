@@ -74,6 +74,8 @@ pub(crate) type Board = BTreeMap<String, NodeView>;
 pub(crate) enum Request {
     /// Read the record again and attend every node that runs.
     Sync,
+    /// Read the record again and serve its forwards.
+    Forward,
     /// The board, once.
     Board,
     /// The board, with what each guest's agent says of itself.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
 use super::death::{Cause, Ended};
+use super::forward::Forwards;
 use super::lan::{Lan, Reservations};
 use super::protocol::{Answer, Request, Stage};
 use super::respawn::respawn;
@@ -24,6 +25,7 @@ use super::restarts::{Restarts, Verdict};
 use super::status::Status;
 use super::vitals;
 use crate::node::{Identity, KeyPool, fill_keys};
+use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
 use crate::warm;
 
@@ -58,10 +60,15 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         dir: dir.clone(),
         status: status.clone(),
         reservations: lans.iter().map(|l| l.reservations.clone()).collect(),
+        forwards: Forwards::default(),
         lines: Mutex::default(),
         restarts: Mutex::default(),
     });
     state.sync()?;
+    if let Err(e) = state.forward() {
+        // Of a port that somebody took while there was no keeper; the nodes need one all the same.
+        output::error(&e);
+    }
     tokio::spawn(keep_keys(Arc::clone(&state)));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
     let serve = async {
@@ -111,6 +118,7 @@ struct State {
     dir: ClusterDir,
     status: Status,
     reservations: Vec<Reservations>,
+    forwards: Forwards,
     lines: Mutex<BTreeMap<String, watch::Receiver<Lines>>>,
     restarts: Mutex<BTreeMap<String, Restarts>>,
 }
@@ -164,6 +172,14 @@ impl State {
             });
         }
         Ok(())
+    }
+
+    /// Reads the record again for the forwards.
+    fn forward(&self) -> Result<()> {
+        match ClusterRecord::load(&self.dir)? {
+            Some(record) => self.forwards.follow(&record),
+            None => Ok(()),
+        }
     }
 
     /// Starts a node again that has ended by itself, if that is its role's policy.
@@ -300,6 +316,7 @@ async fn answer(stream: UnixStream, state: Arc<State>) {
             Answer::Board(board)
         }
         Request::Sync => done(state.sync()),
+        Request::Forward => done(state.forward()),
         Request::Powerdown { node } => done(state.power_down(&node).await),
         Request::Quit { node } => done(state.quit(&node).await),
     };

@@ -115,6 +115,13 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
     let domain = spec.check_domain().map_err(|e| at(Key::Domain, e))?;
     spec.check_records(domain)
         .map_err(|e| at(Key::Records, e))?;
+    let open = spec.forwards.iter().find(|f| !f.is_on_loopback());
+    if let (true, Some(open)) = (spec.isolated, open) {
+        let why = format!(
+            "`{open}`: the network is isolated, and nothing outside may reach its nodes; forward it on 127.0.0.1 alone"
+        );
+        return Err(at(Key::Forward, why));
+    }
     Ok(spec)
 }
 

@@ -4,14 +4,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use kvmc_netns::firewall::Protocol;
 use serde::{Deserialize, Serialize};
-
-/// What a port is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Protocol {
-    Tcp,
-    Udp,
-}
 
 /// A port of the host that leads to a port of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,6 +27,11 @@ impl Forward {
         self.protocol == other.protocol
             && self.port == other.port
             && (self.address == other.address || self.address.is_none() || other.address.is_none())
+    }
+
+    /// Whether it is on a loopback address of the host, where nobody outside comes.
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        self.address.is_some_and(|a| a.is_loopback())
     }
 
     /// The host's side, as it is typed: `8080`, `127.0.0.1:5353/udp`.

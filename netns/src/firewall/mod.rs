@@ -6,11 +6,14 @@
 //! | module | holds |
 //! |---|---|
 //! | [`table`] | our own table: a model, its text, and one atomic apply |
+//! | [`forward`] | ports of the host that lead to a guest |
 //! | [`host_port`] | what guests may reach on the host beside DHCP, DNS and ICMP |
 
+mod forward;
 mod host_port;
 mod table;
 
+pub use forward::Forward;
 pub use host_port::{HostPort, HostPortError, Protocol};
 pub use table::Table;
 

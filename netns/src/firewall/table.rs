@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde_json::Value;
 
-use super::HostPort;
+use super::{Forward, HostPort, forward};
 use crate::{Change, ExecError, exec};
 
 /// NAT and filtering for one bridge, in an nft table of its own.
@@ -30,6 +30,8 @@ pub struct Table {
     pub isolated: bool,
     /// What guests may reach on the host beside DHCP, DNS and ICMP.
     pub host_ports: Vec<HostPort>,
+    /// Ports of the host that lead to a guest.
+    pub forwards: Vec<Forward>,
 }
 
 impl Table {
@@ -50,8 +52,8 @@ impl Table {
         text + "}\n"
     }
 
-    fn chains(&self) -> [(&'static str, &'static str, Vec<String>); 3] {
-        [
+    fn chains(&self) -> Vec<(&'static str, &'static str, Vec<String>)> {
+        let mut chains = vec![
             (
                 "postrouting",
                 "type nat hook postrouting priority srcnat",
@@ -67,7 +69,25 @@ impl Table {
                 "type filter hook input priority filter",
                 self.input(),
             ),
-        ]
+        ];
+        let translations = self.translations();
+        if !translations.is_empty() {
+            chains.extend([
+                (
+                    "prerouting",
+                    "type nat hook prerouting priority dstnat",
+                    translations.clone(),
+                ),
+                // By number: old versions of nft have no word for it in this hook.
+                ("output", "type nat hook output priority -100", translations),
+            ]);
+        }
+        chains
+    }
+
+    fn translations(&self) -> Vec<String> {
+        let forwards = self.forwards.iter();
+        forwards.flat_map(Forward::translations).collect()
     }
 
     fn postrouting(&self) -> Vec<String> {
@@ -82,6 +102,9 @@ impl Table {
             rules.push(format!(
                 r#"oifname != "{bridge}" ip6 saddr {prefix} ip6 daddr != {{ {prefix}, fe80::/10, ff00::/8 }} masquerade"#
             ));
+        }
+        if !self.translations().is_empty() {
+            rules.extend(forward::hairpin(bridge, *subnet, self.prefix6));
         }
         rules
     }
@@ -232,6 +255,7 @@ mod tests {
             gateway6: None,
             isolated: false,
             host_ports: Vec::new(),
+            forwards: Vec::new(),
         }
     }
 
@@ -264,6 +288,28 @@ mod tests {
         let text = table.render();
         assert!(text.contains("ip6 saddr fd00:1:2:3::/64 ip6 daddr != { fd00:1:2:3::/64, fe80::/10, ff00::/8 } masquerade"));
         assert!(text.contains("ip6 daddr fd00:1:2:3::1 drop"));
+    }
+
+    #[test]
+    fn forwards_have_chains_of_their_own_only_when_there_are_some() {
+        assert!(!table().render().contains("dnat ip"));
+        let mut table = table();
+        table.forwards.push(Forward {
+            protocol: super::super::Protocol::Tcp,
+            address: None,
+            port: 8080,
+            to: "192.168.80.8".parse().unwrap(),
+            to6: None,
+            to_port: 80,
+        });
+        let text = table.render();
+        for hook in ["hook prerouting", "hook output"] {
+            let chain = text.split(hook).nth(1).unwrap();
+            assert!(chain.contains("tcp dport 8080 dnat ip to 192.168.80.8:80"));
+        }
+        assert!(
+            text.contains("oifname \"k80\" ip saddr 192.168.80.0/24 ct status dnat masquerade")
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rules, as nft and the kernel hold them.
 
 use kvmc_netns::Change;
-use kvmc_netns::firewall::{Table, mark};
+use kvmc_netns::firewall::{Forward, Protocol, Table, mark};
 
 use super::support::{BRIDGE, in_namespace, run};
 
@@ -16,6 +16,17 @@ fn table() -> Table {
         gateway6: Some("fd00:1:2:3::1".parse().unwrap()),
         isolated: false,
         host_ports: Vec::new(),
+        forwards: ["192.0.2.7", "127.0.0.1"]
+            .iter()
+            .map(|address| Forward {
+                protocol: Protocol::Tcp,
+                address: Some(address.parse().unwrap()),
+                port: 8080,
+                to: "192.0.2.8".parse().unwrap(),
+                to6: Some("fd00:1:2:3::8".parse().unwrap()),
+                to_port: 80,
+            })
+            .collect(),
     }
 }
 

@@ -1,0 +1,102 @@
+//! Ports of the host that lead to a guest, as rules.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+
+use super::Protocol;
+
+/// A port of the host that leads to a port of a guest.
+///
+/// The host's loopback addresses are left out: a packet from there carries a source that no guest could
+/// answer to, so whoever wants them serves them in a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Over which protocol.
+    pub protocol: Protocol,
+    /// The host's address that it is on; none for all of them.
+    pub address: Option<Ipv4Addr>,
+    /// On the host.
+    pub port: u16,
+    /// The guest.
+    pub to: Ipv4Addr,
+    /// The guest by IPv6, when it has that; only with all of the host's addresses.
+    pub to6: Option<Ipv6Addr>,
+    /// On the guest.
+    pub to_port: u16,
+}
+
+impl Forward {
+    /// What sends packets that come to the host, or that it sends itself, to the guest.
+    pub(super) fn translations(&self) -> Vec<String> {
+        let Self {
+            protocol,
+            port,
+            to,
+            to_port,
+            ..
+        } = self;
+        let protocol = protocol.name();
+        let to_the_host = match self.address {
+            Some(address) if address.is_loopback() => return Vec::new(),
+            Some(address) => format!("ip daddr {address}"),
+            None => "ip daddr != 127.0.0.0/8 fib daddr type local".to_owned(),
+        };
+        let mut rules = vec![format!(
+            "{to_the_host} {protocol} dport {port} dnat ip to {to}:{to_port}"
+        )];
+        if let (None, Some(to)) = (self.address, self.to6) {
+            rules.push(format!(
+                "ip6 daddr != ::1 fib daddr type local {protocol} dport {port} dnat ip6 to [{to}]:{to_port}"
+            ));
+        }
+        rules
+    }
+}
+
+/// What makes a guest that reaches another by the host's port hear its answers from there.
+pub(super) fn hairpin(
+    bridge: &str,
+    subnet: Ipv4Network,
+    prefix6: Option<Ipv6Network>,
+) -> Vec<String> {
+    let second = prefix6.map(|prefix| format!("ip6 saddr {prefix}"));
+    [Some(format!("ip saddr {subnet}")), second]
+        .into_iter()
+        .flatten()
+        .map(|from| format!(r#"oifname "{bridge}" {from} ct status dnat masquerade"#))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_has_its_rule_and_loopback_none() {
+        let forward = Forward {
+            protocol: Protocol::Udp,
+            address: None,
+            port: 5353,
+            to: "192.168.80.8".parse().unwrap(),
+            to6: Some("fd00:1:2:3::8".parse().unwrap()),
+            to_port: 53,
+        };
+        assert_eq!(
+            forward.translations(),
+            [
+                "ip daddr != 127.0.0.0/8 fib daddr type local udp dport 5353 dnat ip to 192.168.80.8:53",
+                "ip6 daddr != ::1 fib daddr type local udp dport 5353 dnat ip6 to [fd00:1:2:3::8]:53",
+            ]
+        );
+        let on = |address: &str| Forward {
+            address: Some(address.parse().unwrap()),
+            ..forward.clone()
+        };
+        assert_eq!(
+            on("192.0.2.1").translations(),
+            ["ip daddr 192.0.2.1 udp dport 5353 dnat ip to 192.168.80.8:53"]
+        );
+        assert!(on("127.0.0.1").translations().is_empty());
+    }
+}
