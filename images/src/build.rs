@@ -4,10 +4,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::failpoint::failpoint;
-use crate::{ImageError, Recipe, exec, initrd, tree};
+use crate::{ImageError, Recipe, exec, initrd, runs_programs_of, second_stage, tree};
 
 /// Room in a template's file system beyond what the packages take, in bytes; nodes grow it anyway.
 const SPARE: u64 = 160 << 20;
+/// Files of packages that no node needs, as dpkg's `path-exclude` has it.
+const EXCLUDED: [&str; 5] = [
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+    // The initrd is ours; making the kernel package's takes minutes when all programs are emulated.
+    "/etc/kernel/postinst.d/initramfs-tools",
+];
 
 /// Builds `disk.qcow2`, `vmlinuz` and `initrd` in `dir`.
 ///
@@ -20,7 +29,11 @@ pub(crate) fn build(
 ) -> Result<(), ImageError> {
     let root = dir.join("root");
     say("installing packages");
-    exec::run("mmdebstrap", &mmdebstrap(recipe, &root))?;
+    if recipe.architecture.is_foreign() && !runs_programs_of(recipe.architecture)? {
+        second_stage::install(recipe, &packages(recipe), &EXCLUDED, dir, &root, say)?;
+    } else {
+        exec::run("mmdebstrap", &mmdebstrap(recipe, &root))?;
+    }
     failpoint!("image.packages");
     say("preparing the file system");
     tree::finish(&root)?;
@@ -44,13 +57,17 @@ pub(crate) fn build(
     Ok(())
 }
 
-fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
-    let packages: Vec<_> = tree::PACKAGES
+/// All that the template is made of.
+fn packages(recipe: &Recipe) -> Vec<String> {
+    tree::PACKAGES
         .iter()
         .map(|p| (*p).to_owned())
         .chain([recipe.architecture.platform().kernel_package.to_owned()])
         .chain(recipe.packages.iter().cloned())
-        .collect();
+        .collect()
+}
+
+fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--quiet",
         "--mode=root",
@@ -61,20 +78,18 @@ fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    for folder in ["man", "doc", "locale", "info"] {
-        arguments.push(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
+    for pattern in EXCLUDED {
+        arguments.push(format!("--dpkgopt=path-exclude={pattern}"));
     }
-    // The initrd is ours; making the kernel package's takes minutes when all programs are emulated.
-    arguments.push("--dpkgopt=path-exclude=/etc/kernel/postinst.d/initramfs-tools".to_owned());
     arguments.push(format!("--architectures={}", recipe.architecture));
-    arguments.push(format!("--include={}", packages.join(",")));
+    arguments.push(format!("--include={}", packages(recipe).join(",")));
     arguments.push(recipe.suite.clone());
     arguments.push(root.display().to_string());
     arguments.extend(recipe.mirror.clone());
     arguments
 }
 
-fn kernel_release(root: &Path) -> Result<String, ImageError> {
+pub(crate) fn kernel_release(root: &Path) -> Result<String, ImageError> {
     let lacks = || ImageError::Incomplete {
         what: "a kernel in /usr/lib/modules".to_owned(),
     };
@@ -87,8 +102,28 @@ fn kernel_release(root: &Path) -> Result<String, ImageError> {
 }
 
 fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
-    let size = (used(root)? * 23 / 20 + SPARE).next_multiple_of(64 << 20);
     let raw = dir.join("disk.raw");
+    let text = |p: &Path| p.display().to_string();
+    make_file_system(root, &raw, SPARE)?;
+    let convert = [
+        "convert",
+        "-f",
+        "raw",
+        "-O",
+        "qcow2",
+        &text(&raw),
+        &text(&dir.join("disk.qcow2")),
+    ];
+    exec::run("qemu-img", &convert.map(str::to_owned))?;
+    Ok(fs_err::remove_file(&raw)?)
+}
+
+/// A raw ext4 with the content of `root` and `spare` bytes beside.
+///
+/// # Errors
+/// The system's, or mke2fs's.
+pub(crate) fn make_file_system(root: &Path, raw: &Path, spare: u64) -> Result<(), ImageError> {
+    let size = (used(root)? * 23 / 20 + spare).next_multiple_of(64 << 20);
     let text = |p: &Path| p.display().to_string();
     let arguments: Vec<String> = [
         "-q",
@@ -107,20 +142,9 @@ fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
     ]
     .map(str::to_owned)
     .into_iter()
-    .chain([text(root), text(&raw), format!("{}k", size / 1024)])
+    .chain([text(root), text(raw), format!("{}k", size / 1024)])
     .collect();
-    exec::run("mke2fs", &arguments)?;
-    let convert = [
-        "convert",
-        "-f",
-        "raw",
-        "-O",
-        "qcow2",
-        &text(&raw),
-        &text(&dir.join("disk.qcow2")),
-    ];
-    exec::run("qemu-img", &convert.map(str::to_owned))?;
-    Ok(fs_err::remove_file(&raw)?)
+    exec::run("mke2fs", &arguments)
 }
 
 /// Bytes that a tree takes in blocks of 4 KiB.

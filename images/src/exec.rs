@@ -42,3 +42,18 @@ pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError>
         stderr: tail.join("; "),
     })
 }
+
+/// Runs a program whose status alone is of interest; none when it cannot be started, or a signal ended it.
+pub(crate) fn status(program: &str, arguments: &[String]) -> Option<i32> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that runs programs"
+    )]
+    let status = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.ok()?.code()
+}

@@ -16,11 +16,13 @@ mod build;
 mod error;
 mod exec;
 mod failpoint;
+mod foreign;
 mod image;
 mod initrd;
 mod intact;
 pub mod qcow2;
 mod recipe;
+mod second_stage;
 mod store;
 mod tags;
 mod tree;
@@ -29,6 +31,7 @@ pub use architecture::{Architecture, Platform, Probe, Qemu, Uefi, kernel_command
 pub use error::ImageError;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
+pub use foreign::runs_programs_of;
 pub use image::{Boot, Guest, Image, Origin};
 pub use intact::Looks;
 pub use recipe::Recipe;

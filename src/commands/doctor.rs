@@ -8,7 +8,9 @@ use kvmc_images::Architecture;
 
 use super::Scene;
 use crate::cli::Flags;
-use crate::host::{Accelerator, Check, Finding, Needs, basics, choose, install, register_binfmt};
+use crate::host::{
+    Accelerator, Check, Finding, Needs, basics, binfmt_packages, choose, install, register_binfmt,
+};
 use crate::output;
 use crate::spec::{AccelChoice, check};
 
@@ -21,7 +23,8 @@ pub(super) fn run(scene: &Scene, fix: bool, arch: Option<String>) -> Result<Exit
         build: true,
     };
     let mut checks = basics(&needs);
-    let packages = packages(&checks);
+    let mut packages = packages(&checks);
+    packages.extend(binfmt_packages(architecture));
     if fix && !packages.is_empty() {
         output::talk(&format!("installing {}", packages.join(" ")));
         install(&packages)?;

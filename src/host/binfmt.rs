@@ -1,52 +1,73 @@
 //! Programs of another architecture, run by QEMU's user-mode emulation: the kernel is told what to run
 //! them with by binfmt_misc (Linux's Documentation/admin-guide/binfmt-misc.rst). A template is built so.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::Architecture;
+use kvmc_images::{Architecture, runs_programs_of};
 use nix::mount::{MsFlags, mount};
 
 use super::checks::{Check, Finding, has_program};
 use super::find_program;
 
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
-/// What the program that is tried ends with; no shell gives it for a program that it cannot run.
-const AGREED: i32 = 42;
 
-/// What building a template of a foreign architecture needs.
+/// What building a template of a foreign architecture needs: that its programs run, or the means to
+/// configure its packages in an emulated machine.
 pub(super) fn checks(guest: Architecture) -> Vec<Check> {
-    let program = guest.platform().qemu.user_program;
-    let finding = match runs(guest) {
-        Ok(true) => Finding::Fine(format!("{guest} programs run, in a chroot too")),
-        Ok(false) if find_program(program).is_some() => Finding::Missing {
-            what: format!("the kernel is not told to run {guest} programs with {program}"),
-            cure: "`kvmc doctor --fix` registers it with binfmt_misc".to_owned(),
-            package: None,
+    let runs = runs_programs_of(guest);
+    let mut checks = vec![Check {
+        name: "binfmt",
+        finding: match &runs {
+            Ok(true) => Finding::Fine(format!("{guest} programs run, in a chroot too")),
+            Ok(false) => cannot(guest),
+            Err(e) => Finding::Missing {
+                what: format!("whether {guest} programs run cannot be tried: {e}"),
+                cure: "see that the folder for temporary files can be written to".to_owned(),
+                package: None,
+            },
         },
-        Ok(false) => Finding::Missing {
-            what: format!("{guest} programs do not run on this host"),
-            cure: "`kvmc doctor --fix` installs and registers QEMU's user-mode emulation"
-                .to_owned(),
-            package: Some("qemu-user-static"),
-        },
-        Err(e) => Finding::Missing {
-            what: format!("whether {guest} programs run cannot be tried: {e:#}"),
-            cure: "see that the folder for temporary files can be written to".to_owned(),
-            package: None,
-        },
-    };
-    vec![
-        Check {
-            name: "binfmt",
-            finding,
-        },
+    }];
+    if runs.is_ok_and(|runs| runs) {
         // mmdebstrap asks it before it begins.
-        has_program("arch-test", "arch-test", "arch-test"),
-    ]
+        checks.push(has_program("arch-test", "arch-test", "arch-test"));
+    }
+    checks
+}
+
+fn cannot(guest: Architecture) -> Finding {
+    let what = format!("{guest} programs do not run on this host");
+    let cure = "`kvmc doctor --fix` sets up QEMU's user-mode emulation".to_owned();
+    let is_fallen_back_on = ["debootstrap", "dpkg-deb", "depmod"]
+        .iter()
+        .all(|program| find_program(program).is_some());
+    if is_fallen_back_on {
+        Finding::Warning {
+            what: format!("{what}: templates are built in an emulated machine, slower by far"),
+            cure,
+        }
+    } else {
+        Finding::Missing {
+            what,
+            cure,
+            package: None,
+        }
+    }
+}
+
+/// The packages that [`register`] and a build after it need.
+pub(crate) fn packages(guest: Architecture) -> Vec<&'static str> {
+    if !guest.is_foreign() || runs_programs_of(guest).unwrap_or(true) {
+        return Vec::new();
+    }
+    let wanted = [
+        (guest.platform().qemu.user_program, "qemu-user-static"),
+        ("arch-test", "arch-test"),
+    ];
+    let missing = wanted
+        .into_iter()
+        .filter(|(p, _)| find_program(p).is_none());
+    missing.map(|(_, package)| package).collect()
 }
 
 /// Tells the kernel to run `guest`'s programs with QEMU, unless they run already; true when it did
@@ -56,7 +77,7 @@ pub(super) fn checks(guest: Architecture) -> Vec<Check> {
 /// # Errors
 /// The step that the system refused.
 pub(crate) fn register(guest: Architecture) -> Result<bool> {
-    if !guest.is_foreign() || runs(guest)? {
+    if !guest.is_foreign() || runs_programs_of(guest)? {
         return Ok(false);
     }
     let platform = guest.platform();
@@ -92,7 +113,7 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
             &interpreter.display().to_string(),
         ),
     )?;
-    if !runs(guest)? {
+    if !runs_programs_of(guest)? {
         bail!(
             "the kernel was told to run {guest} programs with {} and still does not; see {}",
             interpreter.display(),
@@ -126,69 +147,6 @@ fn rule(name: &str, elf_machine: u16, interpreter: &str) -> String {
     )
 }
 
-/// Runs a program of `guest` that does nothing but end, in an empty chroot when that is allowed.
-///
-/// # Errors
-/// It cannot be written.
-fn runs(guest: Architecture) -> Result<bool> {
-    let dir = tempfile::tempdir().context("failed to make a temporary folder")?;
-    let path = probe(dir.path(), guest)?;
-    let is_root = nix::unistd::geteuid().is_root();
-    #[expect(clippy::disallowed_methods, reason = "a program of the probe's own")]
-    let mut command = if is_root && let Some(chroot) = find_program("chroot") {
-        let mut command = Command::new(chroot);
-        command.arg(dir.path()).arg("/probe");
-        command
-    } else {
-        Command::new(&path)
-    };
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    Ok(status.is_ok_and(|s| s.code() == Some(AGREED)))
-}
-
-/// Writes a program of `guest` that ends with [`AGREED`].
-fn probe(dir: &Path, guest: Architecture) -> Result<PathBuf> {
-    let platform = guest.platform();
-    let path = dir.join("probe");
-    let mut file = fs_err::File::create(&path)?;
-    file.write_all(&elf(platform.elf_machine, platform.exit_42))?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o755))?;
-    Ok(path)
-}
-
-/// The least static program: ELF header, one segment, code; elf(5).
-fn elf(machine: u16, code: &[u8]) -> Vec<u8> {
-    const BASE: u64 = 0x40_0000;
-    const HEADERS: u64 = 64 + 56;
-    let size = HEADERS + code.len() as u64;
-    let mut bytes = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let mut add = |part: &[u8]| bytes.extend_from_slice(part);
-    // e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags
-    add(&2_u16.to_le_bytes());
-    add(&machine.to_le_bytes());
-    add(&1_u32.to_le_bytes());
-    add(&(BASE + HEADERS).to_le_bytes());
-    add(&64_u64.to_le_bytes());
-    add(&0_u64.to_le_bytes());
-    add(&0_u32.to_le_bytes());
-    // e_ehsize, e_phentsize, e_phnum, e_shentsize, e_shnum, e_shstrndx
-    for half in [64_u16, 56, 1, 64, 0, 0] {
-        add(&half.to_le_bytes());
-    }
-    // p_type PT_LOAD, p_flags R+X, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align
-    add(&1_u32.to_le_bytes());
-    add(&5_u32.to_le_bytes());
-    for word in [0, BASE, BASE, size, size, 0x1000] {
-        add(&word.to_le_bytes());
-    }
-    add(code);
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,25 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_own_program_runs_and_needs_no_rule() {
-        let host = Architecture::host().unwrap();
-        assert!(runs(host).unwrap());
-        assert!(!register(host).unwrap());
-    }
-
-    #[test]
-    fn a_foreign_program_runs_under_the_user_emulator() {
-        for guest in Architecture::ALL.into_iter().filter(|a| a.is_foreign()) {
-            let platform = guest.platform();
-            let Some(emulator) = find_program(platform.qemu.user_program) else {
-                println!("skipped: {} is not installed", platform.qemu.user_program);
-                continue;
-            };
-            let dir = tempfile::tempdir().unwrap();
-            let path = probe(dir.path(), guest).unwrap();
-            #[expect(clippy::disallowed_methods, reason = "a program of the probe's own")]
-            let status = Command::new(emulator).arg(&path).status().unwrap();
-            assert_eq!(status.code(), Some(AGREED));
-        }
+    fn the_hosts_own_programs_need_no_rule() {
+        assert!(!register(Architecture::host().unwrap()).unwrap());
     }
 }
