@@ -1,0 +1,252 @@
+"""The arms of the benchmark, run in turn; see `run`. Everything happens in this process's own network
+and mount namespace, and is gone with it."""
+import argparse
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import procs
+import report
+
+KVMC = os.environ["KVMC"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+WORK = os.environ["BENCH_DIR"]
+STATE = WORK + "/state"
+NODES = 7
+RAM = "512M"
+SHAPE = ["--master-ram", RAM, "--worker-ram", RAM, "--lbl-ram", RAM, "--vcpus", "1", "--accel", "tcg"]
+LONGEST = 900  # seconds that an arm may take
+
+
+def run(*words, **more):
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more).stdout
+
+
+def kvmc(*words):
+    """kvmc as a user runs it; returns what it said, and the seconds it took."""
+    began = time.monotonic()
+    ended = subprocess.run([KVMC, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                           cwd=WORK + "/project", env={**os.environ, "KVMC_STATE_DIR": STATE}, timeout=LONGEST)
+    if ended.returncode != 0:
+        sys.exit("kvmc %s ended with %d:\n%s" % (" ".join(words), ended.returncode, ended.stdout))
+    return ended.stdout, time.monotonic() - began
+
+
+def uplink():
+    """The internet: a second namespace on a TEST-NET address."""
+    run("mount", "--make-rprivate", "/")
+    os.makedirs("/run/netns", exist_ok=True)
+    run("mount", "-t", "tmpfs", "none", "/run/netns")
+    run("ip", "netns", "add", "outside")
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "in0", "netns", "outside")
+    run("ip", "addr", "add", "203.0.113.2/24", "dev", "up0")
+    run("ip", "link", "set", "up0", "up")
+    run("ip", "route", "add", "default", "via", "203.0.113.1")
+    run("ip", "-n", "outside", "addr", "add", "203.0.113.1/24", "dev", "in0")
+    run("ip", "-n", "outside", "link", "set", "in0", "up")
+
+
+def banner(address, until):
+    """When a host's ssh banner came: one patient look, since each further one forks another sshd."""
+    while time.monotonic() < until:
+        try:
+            with socket.create_connection((address, 22), until - time.monotonic()) as sock:
+                if sock.recv(4) == b"SSH-":
+                    return time.monotonic()
+        except OSError:
+            time.sleep(0.05)
+    return None
+
+
+def banners(addresses, until):
+    """When each host's banner came, watched at once."""
+    came = {}
+    def watch(address):
+        came[address] = banner(address, until)
+    threads = [threading.Thread(target=watch, args=(a,)) for a in addresses]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    missing = [a for a in addresses if came[a] is None]
+    if missing:
+        sys.exit("no ssh banner from " + ", ".join(missing))
+    return came
+
+
+def measured(pids):
+    """What the QEMUs of an arm have cost at the moment that all are ready."""
+    return {
+        "cpu_per_node": sum(map(procs.cpu_seconds, pids)) / len(pids),
+        "pss_mib": sum(map(procs.pss, pids)) / 2**20,
+        "private_ram_mib": max(map(procs.private_guest_ram, pids)) / 2**20,
+    }
+
+
+def status():
+    return json.loads(kvmc("status", "--json")[0])
+
+
+def events():
+    """Each node's stages, in seconds of the wall clock."""
+    lanes = {}
+    with open(STATE + "/clusters/k80/events.jsonl") as file:
+        for line in file:
+            event = json.loads(line)
+            lanes.setdefault(event["node"], []).append((event["event"], event["time"]))
+    return lanes
+
+
+def execs(nodes):
+    """When each QEMU was started: its record is written right after exec."""
+    folder = STATE + "/clusters/k80/nodes/"
+    return {node: os.stat(folder + node + "/process.json").st_mtime_ns / 1e9 for node in nodes}
+
+
+def kvmc_arm(*flags):
+    """One `up` of the default seven nodes, what it cost, and one `down`."""
+    wall = time.time()
+    _, took = kvmc("up", *SHAPE, *flags)
+    ended = wall + took
+    seen = status()["nodes"]
+    nodes = [n["name"] for n in seen]
+    result = measured([n["pid"] for n in seen])
+    # Trusted, but looked at: it says ready, so each answers at once.
+    banners([n["address"] for n in seen], time.monotonic() + 30)
+    started, lanes = execs(nodes), events()
+    for node in nodes:
+        lanes[node].insert(0, ("exec", started[node]))
+    last_ready = max(t for lane in lanes.values() for stage, t in lane if stage == "ready")
+    result.update({
+        "seconds": took,
+        "own_seconds": min(started.values()) - wall + max(0.0, ended - last_ready),
+        "lanes": {node: [(stage, t - wall) for stage, t in lane] for node, lane in lanes.items()},
+    })
+    result["status_seconds"] = statistics.median(kvmc("status")[1] for _ in range(9))
+    with open(STATE + "/clusters/k80/keeper.json") as file:
+        result["keeper_rss_mib"] = procs.rss(json.load(file)["pid"]) / 2**20
+    result["down_seconds"] = kvmc("down")[1]
+    return result
+
+
+def warm():
+    return kvmc_arm()
+
+
+def cold():
+    return kvmc_arm("--cold")
+
+
+def first():
+    """The first `up` ever, the template built and nothing frozen."""
+    for name in ("warm", "keys"):
+        shutil.rmtree(STATE + "/" + name, ignore_errors=True)
+    return kvmc_arm()
+
+
+def prepare_script():
+    """The script's base disk: the template, booted once and given host keys, as a person would have made it."""
+    base = WORK + "/script-base.qcow2"
+    if os.path.exists(base):
+        os.remove(base)
+    kvmc("up", *SHAPE, "--cold", "--masters", "1", "--workers", "0", "--load-balancers", "0")
+    image = json.load(open(STATE + "/clusters/k80/cluster.json"))["image"]
+    kvmc("stop")
+    shutil.copy(STATE + "/clusters/k80/nodes/master0/disk.qcow2", base)
+    kvmc("down")
+    folder = STATE + "/images/" + image
+    kernel = [f for f in os.listdir(folder) if f.startswith(("vmlinuz", "kernel"))][0]
+    initrd = [f for f in os.listdir(folder) if f.startswith("initrd")][0]
+    return base, folder + "/" + kernel, folder + "/" + initrd
+
+
+def script(prepared):
+    folder = WORK + "/script"
+    shutil.rmtree(folder, ignore_errors=True)
+    wall, began = time.time(), time.monotonic()
+    shell = subprocess.Popen([HERE + "/script.sh", folder, *prepared, str(NODES)])
+    addresses = ["192.168.90.%d" % (i + 2) for i in range(NODES)]
+    pids = []
+    try:
+        came = banners(addresses, time.monotonic() + LONGEST)
+        took = max(came.values()) - began
+        shell.wait()
+        pids = [int(open("%s/%d.pid" % (folder, i + 1)).read()) for i in range(NODES)]
+        result = measured(pids)
+        lanes = {}
+        for i, address in enumerate(addresses):
+            start = os.stat("%s/%d.pid" % (folder, i + 1)).st_mtime_ns / 1e9 - wall
+            lanes["node%d" % i] = [("exec", start), ("ready", came[address] - began)]
+        return {**result, "seconds": took, "lanes": lanes}
+    finally:
+        shell.wait()
+        for i in range(NODES):
+            kill("%s/%d.pid" % (folder, i + 1))
+        kill(folder + "/dnsmasq.pid")
+        for link in ["tap%d" % (i + 1) for i in range(NODES)] + ["br0"]:
+            subprocess.run(["ip", "link", "delete", link], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["nft", "delete", "table", "ip", "script"], stderr=subprocess.DEVNULL, check=False)
+
+
+def kill(path):
+    """Ends one of the script's own processes and waits until it has."""
+    try:
+        pid = int(open(path).read())
+        fd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return
+    signal.pidfd_send_signal(fd, signal.SIGKILL)
+    select.select([fd], [], [], 10)
+    os.close(fd)
+
+
+def flatness(most):
+    """Time from exec of QEMU to running, one node after the other, up to `most` nodes."""
+    times = []
+    for count in range(1, most + 1):
+        words = ["--master-ram", "256M", "--worker-ram", "256M", "--vcpus", "1", "--accel", "tcg"]
+        kvmc("up", *words, "--masters", "1", "--workers", str(count - 1), "--load-balancers", "0")
+        node = "master0" if count == 1 else "worker%d" % (count - 2)
+        running = next(t for stage, t in events()[node] if stage == "woken")
+        times.append(running - execs([node])[node])
+    kvmc("down")
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--flat", type=int, default=42, help="nodes of the flatness run; 0 leaves it out")
+    parser.add_argument("--docs", action="store_true", help="write docs/PERFORMANCE.md and docs/boot-timeline.svg")
+    parser.add_argument("--arms", default="script,cold,first,warm")
+    options = parser.parse_args()
+    os.makedirs(WORK + "/project", exist_ok=True)
+    uplink()
+    prepared = prepare_script() if "script" in options.arms else None
+    arms = {"script": lambda: script(prepared), "cold": cold, "first": first, "warm": warm}
+    results = {name: [] for name in options.arms.split(",")}
+    for turn in range(options.rounds):
+        for name in results:
+            result = arms[name]()
+            results[name].append(result)
+            print("round %d: %-6s %6.2f s" % (turn + 1, name, result["seconds"]), file=sys.stderr, flush=True)
+    flat = flatness(options.flat) if options.flat else []
+    report.write(results, flat, WORK, HERE + "/../../docs" if options.docs else None)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    finally:
+        # A failure half-way leaves a cluster; nothing of it may outlive the namespace.
+        subprocess.run([KVMC, "down"], env={**os.environ, "KVMC_STATE_DIR": STATE}, cwd=WORK,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
