@@ -19,6 +19,7 @@
 //! | `boot MS` | from `cont` to the agent's hello (30) |
 //! | `deaf yes` | hears neither button nor agent asking it to power off |
 //! | `mute yes` | answers nothing on QMP any more |
+//! | `refuse COMMAND` | answers this QMP command with an error |
 //! | `no-agent yes` | its agent never says anything |
 //!
 //! And the file `do.NODE` beside it makes the guest act, each time it changes: `poweroff`, `reboot`,

@@ -98,6 +98,9 @@ fn execute(
     fds: &mut HashMap<String, OwnedFd>,
 ) -> Result<Value, (&'static str, String)> {
     let generic = |desc: String| ("GenericError", desc);
+    if guest.script.get("refuse").as_deref() == Some(name) {
+        return Err(generic(format!("the test refuses {name}")));
+    }
     let text = |key: &str| arguments[key].as_str().unwrap_or_default().to_owned();
     let mut by_uri = || {
         let uri = text("uri");

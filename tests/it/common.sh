@@ -8,13 +8,15 @@ uplink() {
   ip link set lo up; ip addr add 203.0.113.2/24 dev up0; ip link set up0 up
   ip route add default via 203.0.113.1
   outside ip link set lo up; outside ip addr add 203.0.113.1/24 dev in0; outside ip link set in0 up
+  # The kernel tells of the carrier a moment later, which would be a difference.
+  n=0; until ip link show up0 | grep -q 'state UP'; do n=$((n + 1)); test $n -lt 100 || fail "no uplink"; sleep 0.05; done
 }
 host() {
   ip -o link | sed 's/ qlen [0-9]*//'; ip -o -4 addr; ip route; nft list ruleset
   iptables-save | grep -v '^#' || true; cat /proc/sys/net/ipv4/ip_forward; ss -Hlnpu
   # Processes of this state folder only: other tests have theirs. A zombie waits for its parent.
   for p in /proc/[0-9]*; do
-    tr '\0' ' ' < "$p/cmdline" 2>/dev/null | grep -F "$KVMC_STATE_DIR" | grep -v '^grep' || true
+    tr '\0' ' ' 2>/dev/null < "$p/cmdline" | grep -F "$KVMC_STATE_DIR" | grep -v '^grep' || true
   done
   # Beside the clusters, the state folder holds caches: templates, frozen machines, spare keys.
   find "$KVMC_STATE_DIR" -mindepth 1 | grep -Ev "^$KVMC_STATE_DIR/(accel.json|(images|warm|keys)(/|$))" | sort

@@ -48,6 +48,16 @@ fn a_cluster_lives_through_all_the_verbs() {
 }
 
 #[test]
+fn woken_nodes_are_themselves_and_stay_so() {
+    runs("warm.sh");
+}
+
+#[test]
+fn forty_woken_nodes_share_nothing() {
+    runs("forty.sh");
+}
+
+#[test]
 fn dhcp_clients_of_others_lease_renew_and_release() {
     runs("clients.sh");
 }

@@ -13,3 +13,4 @@ mod fake;
 mod fakes;
 mod guests;
 mod support;
+mod warm_fallbacks;

@@ -1,0 +1,61 @@
+# Nodes that woke from a frozen machine: themselves, right at once, and after a reboot, stop and start.
+. "$(dirname "$0")/common.sh"
+uplink
+up="kvmc up $SMALL --masters 1 --workers 1 --load-balancers 0"
+$up 2> ../said || { cat ../said; exit 1; }
+cat ../said
+export ANSIBLE_HOST_KEY_CHECKING=True
+test "$(ansible -i inventory all -m ping | grep -c SUCCESS)" = 2 || fail "ansible right after up"
+grep -q 'worker0 *woken' ../said || fail "it did not wake"
+for n in master0 worker0; do
+  kvmc ssh $n -- 'date +%s.%N' > ../time
+  python3 -c 'import sys,time; d=time.time()-float(open("../time").read()); sys.exit(not -1 < d < 3)' || fail "the clock of $n: $(cat ../time)"
+  kvmc ssh $n -- systemctl is-system-running > ../running || true
+  test "$(cat ../running)" = running || fail "systemd of $n says $(cat ../running): $(kvmc ssh $n -- systemctl --failed --no-legend)"
+done
+echo "ok: clocks, and systemd is content"
+
+frozen=$KVMC_STATE_DIR/warm
+sums() { (cd "$frozen"; sha256sum */ram */state */disk.qcow2); }
+sums > ../sums
+test "$(find "$frozen"/*/ -type f -perm /222 | wc -l)" = 0 || fail "frozen files can be written: $(find "$frozen" -type f -perm /222)"
+
+facts='hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; hostname -I; cat /etc/ssh/ssh_host_*.pub'
+boot='cat /proc/sys/kernel/random/boot_id'
+for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../facts.$n; kvmc ssh $n -- "$boot" > ../boot.$n; done
+sort ../facts.master0 ../facts.worker0 ../boot.master0 ../boot.worker0 | uniq -d | grep . && fail "nodes share something"
+kvmc ssh worker0 -- 'echo kept > kept; sync; sudo systemctl reboot' || true
+kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
+sleep 3
+$up
+kvmc ssh worker0 -- "$facts" > ../again
+same ../facts.worker0 ../again "worker0 is the same after its reboot, with the keeper killed in between"
+kvmc ssh worker0 -- "$boot" > ../boot.again
+cmp -s ../boot.worker0 ../boot.again && fail "it did not boot"
+test "$(kvmc ssh worker0 -- cat kept)" = kept || fail "a file after the reboot"
+# And with the keeper there, which has to boot it anew: a woken QEMU has no whole kernel.
+kvmc ssh master0 -- 'sudo systemctl reboot' || true
+n=0; until kvmc status | grep -q 'master0 *running'; do n=$((n+1)); test $n -lt 100 || fail "no reboot seen"; sleep 0.3; done
+n=0; until kvmc status | grep -q 'master0 *ready'; do n=$((n+1)); test $n -lt 400 || fail "master0 did not come back"; sleep 0.3; done
+kvmc ssh master0 -- "$facts" > ../again
+same ../facts.master0 ../again "master0 is the same after its reboot"
+kvmc stop
+kvmc start
+for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../again.$n; same ../facts.$n ../again.$n "$n is the same after stop and start"; done
+test "$(kvmc ssh worker0 -- cat kept)" = kept || fail "a file after stop and start"
+kvmc down
+
+sums > ../sums.after
+same ../sums ../sums.after "what was frozen is as it was"
+ram=$(find "$frozen" -name ram)
+chmod 644 "$ram"
+python3 -c 'import sys; f=open(sys.argv[1],"r+b"); f.seek(5<<20); b=f.read(1)[0]; f.seek(5<<20); f.write(bytes([b^1]))' "$ram"
+chmod 444 "$ram"
+kvmc up $SMALL --masters 1 --workers 0 --load-balancers 0 2> ../said || { cat ../said; exit 1; }
+cat ../said
+grep -q "$ram is not what was frozen" ../said || fail "a flipped byte was not seen"
+grep -q 'freezing a machine' ../said || fail "it was not frozen anew"
+kvmc down
+kvmc image prune --all
+test -z "$(ls "$frozen")" || fail "prune --all leaves $(ls "$frozen")"
+echo "ok: a flipped byte"
