@@ -1,7 +1,10 @@
 //! What can be typed: clap's types, and nothing else.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 
+use crate::image::Asked;
 use crate::spec::{Key, Layer, Source};
 
 /// A whole multi-VM cluster on one Linux machine, straight on QEMU/KVM.
@@ -36,6 +39,8 @@ pub(crate) enum Command {
         flags: Flags,
         #[command(flatten)]
         start: StartFlags,
+        #[command(flatten)]
+        pull: PullFlags,
         /// Print the steps, and do nothing
         #[arg(long)]
         dry_run: bool,
@@ -120,12 +125,56 @@ pub(crate) enum ImageCommand {
         #[command(flatten)]
         flags: Box<Flags>,
     },
-    /// List templates, and the machines frozen of them
-    Ls,
-    /// Remove a template that no cluster uses
+    /// List images, and the machines frozen of them
+    Ls {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// The catalogue's names instead: what can be downloaded
+        #[arg(long)]
+        catalogue: bool,
+    },
+    /// Download an image, or its newest version
+    Pull {
+        /// A name of the catalogue, or an address, with #sha256:DIGITS behind it or --sums
+        image: String,
+        #[command(flatten)]
+        how: TakeFlags,
+        /// Address of the publisher's list of checksums
+        #[arg(long, value_name = "URL")]
+        sums: Option<String>,
+        /// Take it though nothing can verify it
+        #[arg(long)]
+        insecure: bool,
+    },
+    /// Take a disk image from a file: qcow2 or raw, also packed
+    Import {
+        /// The file
+        file: PathBuf,
+        #[command(flatten)]
+        how: TakeFlags,
+    },
+    /// Show all that is known of an image
+    Inspect {
+        /// A tag, a digest or the beginning of one
+        image: String,
+        /// amd64 or arm64 [default: the host's]
+        #[arg(long, value_name = "ARCH")]
+        arch: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Compare every byte with what came into the store
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Remove an image that no cluster and no other image uses
     Rm {
-        /// Its digest, as `ls` shows it
-        id: String,
+        /// A tag, a digest or the beginning of one
+        image: String,
+        /// amd64 or arm64 [default: the host's]
+        #[arg(long, value_name = "ARCH")]
+        arch: Option<String>,
     },
     /// Remove frozen machines that no cluster uses and no `up` would wake nodes from
     Prune {
@@ -167,6 +216,40 @@ pub(crate) enum ForwardCommand {
         #[arg(required = true, value_name = "PORT")]
         forwards: Vec<String>,
     },
+}
+
+/// What an image that is taken is to be.
+#[derive(Debug, Args)]
+pub(crate) struct TakeFlags {
+    /// A name for it, besides its digest
+    #[arg(short = 't', long, value_name = "NAME")]
+    pub(crate) tag: Option<String>,
+    /// amd64 or arm64 [default: the host's]
+    #[arg(long, value_name = "ARCH")]
+    pub(crate) arch: Option<String>,
+    /// What boots it: bios or uefi [default: bios on amd64, uefi on arm64]
+    #[arg(long, value_name = "WHICH")]
+    pub(crate) firmware: Option<String>,
+}
+
+/// How images are downloaded.
+#[derive(Debug, Args)]
+pub(crate) struct PullFlags {
+    /// Look whether the publisher has a newer image; clusters stay on what they were made from
+    #[arg(long)]
+    pull: bool,
+    /// Take images that nothing can verify
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl PullFlags {
+    pub(crate) fn asked(&self) -> Asked {
+        Asked {
+            refresh: self.pull,
+            insecure: self.insecure,
+        }
+    }
 }
 
 /// How a start is carried out.

@@ -48,6 +48,62 @@ pub enum ImageError {
         /// The digest it has.
         found: String,
     },
+    /// A checksum or a list of them is not what it should be.
+    #[error("{what}")]
+    Checksum {
+        /// Which, and what would be right.
+        what: String,
+    },
+    /// An address that cannot be fetched from.
+    #[error("{url} {why}")]
+    Address {
+        /// The address.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A server's answer that is no success.
+    #[error("{url} cannot be had: the server says {status} {reason}{}", advice(*status))]
+    Http {
+        /// The address.
+        url: String,
+        /// RFC 9110's status code.
+        status: u16,
+        /// What it means.
+        reason: String,
+    },
+    /// A transfer that ended before its end.
+    #[error("{url} was cut at {} MiB: {why}; run it again to go on from there", at >> 20)]
+    Cut {
+        /// The address.
+        url: String,
+        /// Bytes that are there.
+        at: u64,
+        /// Why.
+        why: String,
+    },
+    /// What came is not what its publisher made.
+    #[error(
+        "{url} is not what its publisher made: expected {expected}, got {found}; nothing of it is kept"
+    )]
+    Mismatch {
+        /// The address.
+        url: String,
+        /// By the publisher.
+        expected: String,
+        /// Of what came.
+        found: String,
+    },
+    /// It does not fit.
+    #[error("{} MiB are needed in {}, and {} are free; free some, or set KVMC_STATE_DIR to a larger disk", needed.div_ceil(1 << 20), at.display(), free >> 20)]
+    Room {
+        /// The folder.
+        at: PathBuf,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
+    },
     /// A file that is no image, or one that must not be used.
     #[error("{} {why}", path.display())]
     Unfit {
@@ -62,6 +118,19 @@ impl ImageError {
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+}
+
+/// What to do about a status.
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; it wants a login, or a proxy forbids it",
+        404 | 410 => {
+            "; the publisher may have moved it: look at the address, or put the new one into images.toml"
+        }
+        407 => "; the proxy wants a login: write it into HTTPS_PROXY",
+        429 | 500..=599 => "; try again later",
+        _ => "",
     }
 }
 

@@ -1,6 +1,7 @@
 //! The initrd: a cpio archive (newc, Linux's Documentation/driver-api/early-userspace) written
 //! in-process, with one static program and the modules that the root disk needs.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::ImageError;
@@ -79,10 +80,9 @@ fn module(path: &Path) -> Result<Vec<u8>, ImageError> {
         return Ok(packed);
     }
     let mut plain = Vec::new();
-    lzma_rs::xz_decompress(&mut packed.as_slice(), &mut plain).map_err(|e| ImageError::Io {
-        what: format!("unpack {}", path.display()),
-        source: std::io::Error::other(format!("{e:?}")),
-    })?;
+    liblzma::read::XzDecoder::new(packed.as_slice())
+        .read_to_end(&mut plain)
+        .map_err(ImageError::io(format!("unpack {}", path.display())))?;
     Ok(plain)
 }
 

@@ -8,11 +8,13 @@
 //!     disk.qcow2 vmlinuz initrd   0444; only the disk where firmware boots it
 //!     image.json                what it is, where it is from, digests
 //!     .looks.json               what its files were when all of them were last read
+//!   pulls/                      downloads under way, and what is left of those that were cut
 //!   tags/<name>@<architecture>  the digest that a name stands for
 //! ```
 
 mod architecture;
 mod build;
+pub mod download;
 mod error;
 mod exec;
 mod failpoint;

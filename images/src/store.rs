@@ -113,6 +113,9 @@ impl Store {
         architecture: Architecture,
     ) -> Result<Option<Image>, ImageError> {
         let ids = self.ids()?;
+        if crate::tags::valid(name).is_err() {
+            return Ok(None);
+        }
         if let Some(id) = self.tags.get(name, architecture)
             && ids.contains(&id)
         {
@@ -142,6 +145,7 @@ impl Store {
     /// # Errors
     /// A name that is none, or the system's.
     pub fn tag(&self, image: &Image, name: &str) -> Result<(), ImageError> {
+        crate::tags::valid(name)?;
         self.tags.set(name, image.architecture, &image.id)
     }
 
@@ -149,9 +153,54 @@ impl Store {
     #[must_use]
     pub fn tags(&self, id: &str) -> Vec<String> {
         let all = self.tags.all().into_iter();
-        all.filter(|(_, tagged)| tagged == id)
+        all.filter(|((name, _), tagged)| tagged == id && crate::tags::valid(name).is_ok())
             .map(|((name, _), _)| name)
             .collect()
+    }
+
+    /// The image that was made of a source, by a name that no user can give.
+    pub(crate) fn pointed(
+        &self,
+        pointer: &str,
+        architecture: Architecture,
+    ) -> Result<Option<Image>, ImageError> {
+        let id = self.tags.get(pointer, architecture);
+        match id.filter(|id| self.images.join(id).join("image.json").exists()) {
+            Some(id) => self.get(&id).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn point(&self, pointer: &str, image: &Image) -> Result<(), ImageError> {
+        self.tags.set(pointer, image.architecture, &image.id)
+    }
+
+    /// The folder of downloads under way, on the store's file system and outside of what is in it.
+    pub(crate) fn pulls(&self) -> Result<PathBuf, ImageError> {
+        let dir = self.images.join("pulls");
+        fs_err::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// A folder to make an image in; while the lock is held nobody sweeps it away.
+    pub(crate) fn workplace(&self) -> Result<(tempfile::TempDir, Flock<File>), ImageError> {
+        let pulls = self.pulls()?;
+        let path = pulls.join("make.lock");
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(ImageError::io(format!("open {}", path.display())))?;
+        let lock = Flock::lock(file, FlockArg::LockShared)
+            .map_err(|(_, e)| ImageError::io(format!("lock {}", path.display()))(e.into()))?;
+        let dir = tempfile::Builder::new()
+            .prefix("make-")
+            .tempdir_in(&pulls)
+            .map_err(ImageError::io(format!(
+                "make a folder in {}",
+                pulls.display()
+            )))?;
+        Ok((dir, lock))
     }
 
     /// All images.
@@ -193,11 +242,18 @@ impl Store {
 
     /// Makes a folder with an image's files an image of the store, under its digest; one that is there
     /// already is taken instead.
-    fn admit(&self, work: tempfile::TempDir, mut meta: Meta) -> Result<Image, ImageError> {
+    pub(crate) fn admit(
+        &self,
+        work: tempfile::TempDir,
+        mut meta: Meta,
+    ) -> Result<Image, ImageError> {
         let files = Meta::files(meta.boot);
         let mut all = Vec::new();
         for name in files {
-            let digest = digest(&work.path().join(name))?;
+            let path = work.path().join(name);
+            let digest = digest(&path)?;
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
+            File::open(&path)?.sync_all()?;
             all.push(digest.clone());
             meta.digests.insert((*name).to_owned(), digest);
         }
@@ -218,6 +274,50 @@ impl Store {
         fs_err::rename(work.keep(), &to)?;
         File::open(&self.images)?.sync_all()?;
         self.get(&id)
+    }
+
+    /// The images that lie on one.
+    ///
+    /// # Errors
+    /// One that cannot be read.
+    pub fn children(&self, id: &str) -> Result<Vec<String>, ImageError> {
+        let mut children = Vec::new();
+        for other in self.ids()? {
+            if self.meta(&other)?.parent.as_deref() == Some(id) {
+                children.push(other);
+            }
+        }
+        Ok(children)
+    }
+
+    /// Bytes that an image takes on the host's disk, without those below it.
+    #[must_use]
+    pub fn size(&self, image: &Image) -> u64 {
+        allocated(&image.directory)
+    }
+
+    /// Takes away what downloads that were cut have left, and that nobody is at; returns the bytes.
+    ///
+    /// # Errors
+    /// A folder that cannot be read.
+    pub fn sweep_pulls(&self) -> Result<u64, ImageError> {
+        let dir = self.images.join("pulls");
+        let Ok(entries) = std::fs::read_dir(&dir) else {
+            return Ok(0);
+        };
+        let mut locks = Vec::new();
+        for path in entries.flatten().map(|e| e.path()) {
+            if path.extension().is_some_and(|e| e == "lock") {
+                let file = fs_err::File::open(&path)?.into_parts().0;
+                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Ok(lock) => locks.push(lock),
+                    Err(_) => return Ok(0),
+                }
+            }
+        }
+        let bytes = allocated(&dir);
+        fs_err::remove_dir_all(&dir)?;
+        Ok(bytes)
     }
 
     /// Reads every byte of an image again.
@@ -316,6 +416,19 @@ impl Store {
         let bytes = fs_err::read(&path)?;
         Meta::parse(&path, &bytes)
     }
+}
+
+/// Bytes that a folder takes on its disk.
+fn allocated(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => allocated(&entry.path()),
+            Ok(meta) => meta.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
 }
 
 fn digest(path: &Path) -> Result<String, ImageError> {

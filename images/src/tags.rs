@@ -24,7 +24,6 @@ impl Tags {
 
     /// The image that a name stands for.
     pub(crate) fn get(&self, name: &str, architecture: Architecture) -> Option<String> {
-        valid(name).ok()?;
         let text = std::fs::read_to_string(self.path(name, architecture)).ok()?;
         Some(text.trim().to_owned())
     }
@@ -32,14 +31,13 @@ impl Tags {
     /// Lets a name stand for an image, whatever it stood for before.
     ///
     /// # Errors
-    /// A name that is none, or the system's.
+    /// The system's.
     pub(crate) fn set(
         &self,
         name: &str,
         architecture: Architecture,
         id: &str,
     ) -> Result<(), ImageError> {
-        valid(name)?;
         fs_err::create_dir_all(&self.dir)?;
         let path = self.path(name, architecture);
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)
@@ -88,13 +86,13 @@ pub(crate) fn valid(name: &str) -> Result<(), ImageError> {
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.+:".contains(&b));
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.+".contains(&b));
     if fine {
         Ok(())
     } else {
         Err(ImageError::Recipe {
             what: format!(
-                "`{}` is not an image's name: 1 to {LONGEST} letters, digits and - _ . + :, beginning with a letter or digit",
+                "`{}` is not an image's name: 1 to {LONGEST} letters, digits and - _ . +, beginning with a letter or digit",
                 name.escape_debug()
             ),
         })
@@ -129,10 +127,11 @@ mod tests {
             ".x",
             "a b",
             "a@b",
+            "of:x",
             &"x".repeat(101),
         ] {
             assert!(valid(bad).is_err(), "{bad}");
         }
-        valid("k8s-ready_1.2:x").unwrap();
+        valid("k8s-ready_1.2").unwrap();
     }
 }

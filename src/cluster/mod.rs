@@ -24,7 +24,7 @@ pub(crate) use network::check_namespace;
 pub(crate) use ranges::free_subnet;
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, stop};
-pub(crate) use up::{Ground, Upped, Work, look, preflight, steps, up};
+pub(crate) use up::{Ground, Upped, Work, check_disks, look, preflight, steps, up};
 pub(crate) use warm::{Warm, missing, prepare};
 
 use crate::keeper::Stage;

@@ -49,20 +49,7 @@ pub(crate) async fn preflight(
     links: &Links,
 ) -> Result<()> {
     dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
-    for node in &record.nodes {
-        // One that is still to be made is looked at when it is there.
-        if let Ok(image) = images.of(record, node)
-            && node.disk.0 < image.virtual_size
-        {
-            bail!(
-                "disk: {} for {} is smaller than its image {} ({} MiB); ask for more with --disk",
-                node.disk,
-                node.name,
-                image.name,
-                image.virtual_size.div_ceil(1 << 20)
-            );
-        }
-    }
+    check_disks(record, images)?;
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
     for network in record.networks() {
         let ours = match links.find(&network.bridge).await? {
@@ -78,6 +65,28 @@ pub(crate) async fn preflight(
     forward::check_free(&record.forwards, mine.unwrap_or_default(), record, dir)?;
     if existing.is_none() {
         artifacts::check_folder(&record.project)?;
+    }
+    Ok(())
+}
+
+/// Refuses disks below the size of their images, of those that are there.
+///
+/// # Errors
+/// The first such node.
+pub(crate) fn check_disks(record: &ClusterRecord, images: &Images) -> Result<()> {
+    for node in &record.nodes {
+        // One that is still to be made is looked at when it is there.
+        if let Ok(image) = images.of(record, node)
+            && node.disk.0 < image.virtual_size
+        {
+            bail!(
+                "disk: {} for {} is smaller than its image {} ({} MiB); ask for more with --disk",
+                node.disk,
+                node.name,
+                image.name,
+                image.virtual_size.div_ceil(1 << 20)
+            );
+        }
     }
     Ok(())
 }

@@ -1,20 +1,21 @@
 //! `image`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use kvmc_images::Store;
+use anyhow::{Context, Result, bail};
+use kvmc_images::{Architecture, Boot, Image, Origin, Store, download};
+use serde_json::json;
 
 use super::Scene;
-use super::up::build;
-use crate::cli::ImageCommand;
-use crate::image::recipe;
+use crate::cli::{ImageCommand, TakeFlags};
+use crate::image::{self, Asked, build, recipe};
 use crate::output;
 use crate::spec::{approximate, check};
 use crate::state::ClusterRecord;
 use crate::warm;
 
-pub(super) fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode> {
+pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode> {
     let store = Store::open(scene.state.root());
     match command {
         ImageCommand::Build { flags } => {
@@ -25,25 +26,120 @@ pub(super) fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode> {
             };
             output::data(&format!("{}\n", image.id));
         }
-        ImageCommand::Ls => list(scene, &store)?,
-        ImageCommand::Rm { id } => {
-            let users = users(scene, &id);
-            if !users.is_empty() {
-                bail!(
-                    "image {id} is used by cluster {}; `kvmc down` first",
-                    users.join(", ")
-                );
+        ImageCommand::Ls { json, catalogue } => match (catalogue, json) {
+            (true, json) => list_catalogue(json)?,
+            (false, true) => list_json(scene, &store)?,
+            (false, false) => list(scene, &store)?,
+        },
+        ImageCommand::Pull {
+            image,
+            how,
+            sums,
+            insecure,
+        } => pull(&store, &image, &how, sums, insecure).await?,
+        ImageCommand::Import { file, how } => import(&store, &file, &how)?,
+        ImageCommand::Inspect {
+            image,
+            arch,
+            json,
+            verify,
+        } => {
+            let image = image::in_store(&store, &image, architecture(arch.as_deref())?)?;
+            if verify {
+                store.verify(&image)?;
             }
-            store.get(&id)?;
-            let frozen = warm::Store::open(scene.state.root());
-            let of_it = frozen.list()?;
-            let of_it: Vec<_> = of_it.iter().filter(|f| f.shape().image == id).collect();
-            frozen.prune(|name| of_it.iter().all(|f| f.id != name))?;
-            store.remove(&id)?;
+            inspect(scene, &store, &image, json, verify);
+        }
+        ImageCommand::Rm { image, arch } => {
+            let image = image::in_store(&store, &image, architecture(arch.as_deref())?)?;
+            remove(scene, &store, &image)?;
         }
         ImageCommand::Prune { all } => prune(scene, &store, all)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The architecture asked for, or the host's.
+fn architecture(asked: Option<&str>) -> Result<Architecture> {
+    match asked {
+        Some(asked) => Ok(asked.parse()?),
+        None => Architecture::host().context("say which architecture with --arch"),
+    }
+}
+
+fn firmware(asked: Option<&str>, architecture: Architecture) -> Result<Boot> {
+    match asked {
+        None => Ok(image::firmware(architecture)),
+        Some("bios") if architecture == Architecture::Amd64 => Ok(Boot::Bios),
+        Some("uefi") => Ok(Boot::Uefi),
+        Some(other) => {
+            bail!("firmware: {architecture} has no `{other}`; bios (amd64) and uefi are known")
+        }
+    }
+}
+
+async fn pull(
+    store: &Store,
+    name: &str,
+    how: &TakeFlags,
+    sums: Option<String>,
+    insecure: bool,
+) -> Result<()> {
+    let architecture = architecture(how.arch.as_deref())?;
+    check_tag(how.tag.as_deref())?;
+    let asked = Asked {
+        refresh: true,
+        insecure: insecure || sums.is_some(),
+    };
+    let mut pull = match image::named(name, architecture, asked)? {
+        Some(pull) => pull,
+        None if name.contains("://") => image::at(name, architecture, asked)?,
+        None => bail!(
+            "the catalogue has no `{name}`; `kvmc image ls --catalogue` shows it, and an address can be pulled too"
+        ),
+    };
+    if let Some(sums) = sums {
+        pull.verification = download::Verification::Listed {
+            sums,
+            signature: None,
+            keyrings: Vec::new(),
+        };
+    }
+    if how.firmware.is_some() {
+        pull.boot = firmware(how.firmware.as_deref(), architecture)?;
+    }
+    let image = image::pull(store, &pull).await?;
+    finish(store, &image, how)
+}
+
+fn import(store: &Store, file: &Path, how: &TakeFlags) -> Result<()> {
+    let architecture = architecture(how.arch.as_deref())?;
+    check_tag(how.tag.as_deref())?;
+    let boot = firmware(how.firmware.as_deref(), architecture)?;
+    let path = std::path::absolute(file)?;
+    let name = image::name_of(&path.display().to_string());
+    let image = download::import(store, &path, &name, architecture, boot)
+        .with_context(|| format!("{} cannot be used", file.display()))?;
+    output::talk(&image::line(&image));
+    finish(store, &image, how)
+}
+
+/// A tag that the catalogue has would hide one of the two.
+fn check_tag(tag: Option<&str>) -> Result<()> {
+    if let Some(tag) = tag
+        && image::catalogue()?.has(tag)
+    {
+        bail!("the catalogue has the name `{tag}`; take another one");
+    }
+    Ok(())
+}
+
+fn finish(store: &Store, image: &Image, how: &TakeFlags) -> Result<()> {
+    if let Some(tag) = &how.tag {
+        store.tag(image, tag)?;
+    }
+    output::data(&format!("{}\n", image.id));
+    Ok(())
 }
 
 fn list(scene: &Scene, store: &Store) -> Result<()> {
@@ -52,21 +148,163 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
     for image in store.list()? {
         rows.push(vec![
             image.id.clone(),
-            image.name.clone(),
+            names(store, &image),
+            image.architecture.to_string(),
             approximate(image.virtual_size),
-            users(scene, &image.id).join(" "),
+            kind(&image),
+            users(scene, store, &image.id)?.join(" "),
         ]);
         for frozen in frozen.iter().filter(|f| f.shape().image == image.id) {
             rows.push(vec![
                 format!("  {}", frozen.id),
                 format!("frozen, {}, disk {}", frozen.shape(), frozen.disk_size()),
+                String::new(),
                 approximate(frozen.size()),
+                String::new(),
                 sleepers(scene, &frozen.id).join(" "),
             ]);
         }
     }
-    output::data(&output::table(&["IMAGE", "NAME", "SIZE", "USED BY"], &rows));
+    output::data(&output::table(
+        &["IMAGE", "NAME", "ARCH", "SIZE", "WHAT", "USED BY"],
+        &rows,
+    ));
     Ok(())
+}
+
+/// Its tags, and its own name where it has none.
+fn names(store: &Store, image: &Image) -> String {
+    let tags = store.tags(&image.id);
+    if tags.is_empty() {
+        image.name.clone()
+    } else {
+        tags.join(" ")
+    }
+}
+
+fn kind(image: &Image) -> String {
+    let verified = match &image.origin {
+        Origin::Pulled { checksum: None, .. } => ", UNVERIFIED",
+        _ => "",
+    };
+    format!("{}, {}{verified}", image.guest.name(), image.boot.name())
+}
+
+fn list_json(scene: &Scene, store: &Store) -> Result<()> {
+    let images = store.list()?;
+    let images: Result<Vec<_>> = images.iter().map(|i| as_json(scene, store, i)).collect();
+    output::data(&format!("{:#}\n", json!(images?)));
+    Ok(())
+}
+
+fn as_json(scene: &Scene, store: &Store, image: &Image) -> Result<serde_json::Value> {
+    let frozen = warm::Store::open(scene.state.root()).list()?;
+    let frozen: Vec<_> = frozen
+        .iter()
+        .filter(|f| f.shape().image == image.id)
+        .map(|f| json!({ "id": f.id, "size": f.size(), "clusters": sleepers(scene, &f.id) }))
+        .collect();
+    Ok(json!({
+        "id": image.id, "name": image.name, "tags": store.tags(&image.id),
+        "architecture": image.architecture, "boot": image.boot, "guest": image.guest,
+        "origin": image.origin, "parent": image.parent, "created": image.created,
+        "virtual_size": image.virtual_size, "size": store.size(image),
+        "digest": format!("sha256:{}", image.digest()),
+        "used_by": users(scene, store, &image.id)?, "frozen": frozen,
+    }))
+}
+
+fn list_catalogue(as_json: bool) -> Result<()> {
+    let catalogue = image::catalogue()?;
+    if as_json {
+        let all: Vec<_> = catalogue
+            .entries()
+            .map(|(name, entry)| {
+                let urls: serde_json::Map<_, _> = Architecture::ALL
+                    .into_iter()
+                    .filter_map(|a| Some((a.to_string(), json!(entry.of(a)?.url))))
+                    .collect();
+                json!({ "name": name, "about": entry.about, "urls": urls })
+            })
+            .collect();
+        output::data(&format!("{:#}\n", json!(all)));
+        return Ok(());
+    }
+    let rows: Vec<_> = catalogue
+        .entries()
+        .map(|(name, entry)| {
+            let has = |a: &Architecture| entry.of(*a).is_some();
+            let for_which: Vec<_> = Architecture::ALL.into_iter().filter(has).collect();
+            let for_which: Vec<_> = for_which.iter().map(ToString::to_string).collect();
+            vec![name.to_owned(), for_which.join(" "), entry.about.clone()]
+        })
+        .collect();
+    output::data(&output::table(&["NAME", "ARCH", "ABOUT"], &rows));
+    Ok(())
+}
+
+fn inspect(scene: &Scene, store: &Store, image: &Image, json: bool, verified: bool) {
+    if json {
+        match as_json(scene, store, image) {
+            Ok(value) => output::data(&format!("{value:#}\n")),
+            Err(e) => output::error(&e),
+        }
+        return;
+    }
+    let mut rows = vec![
+        ("image", image.id.clone()),
+        ("name", image.name.clone()),
+        ("tags", store.tags(&image.id).join(" ")),
+        ("architecture", image.architecture.to_string()),
+        ("starts by", image.boot.name().to_owned()),
+        ("identity by", image.guest.name().to_owned()),
+        ("from", image.origin.words()),
+        ("lies on", image.parent.clone().unwrap_or_default()),
+        ("disk", approximate(image.virtual_size)),
+        ("on this host", approximate(store.size(image))),
+        ("sha256", image.digest().to_owned()),
+        ("files", image.directory.display().to_string()),
+        (
+            "used by",
+            users(scene, store, &image.id).unwrap_or_default().join(" "),
+        ),
+    ];
+    if let Origin::Pulled {
+        checksum, keyring, ..
+    } = &image.origin
+    {
+        let unverified = || "none: --insecure".to_owned();
+        rows.push(("publisher's", checksum.clone().unwrap_or_else(unverified)));
+        rows.push(("signed by", keyring.clone().unwrap_or_default()));
+    }
+    if verified {
+        rows.push(("content", "as it came into the store".to_owned()));
+    }
+    let text: String = rows
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name:<13} {value}\n"))
+        .collect();
+    output::data(&text);
+}
+
+fn remove(scene: &Scene, store: &Store, image: &Image) -> Result<()> {
+    let users = users(scene, store, &image.id)?;
+    if !users.is_empty() {
+        bail!(
+            "image {} is used by {}; remove that first",
+            image.id,
+            users.join(", ")
+        );
+    }
+    let frozen = warm::Store::open(scene.state.root());
+    let of_it = frozen.list()?;
+    let of_it: Vec<_> = of_it
+        .iter()
+        .filter(|f| f.shape().image == image.id)
+        .collect();
+    frozen.prune(|name| of_it.iter().all(|f| f.id != name))?;
+    Ok(store.remove(&image.id)?)
 }
 
 fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
@@ -80,27 +318,41 @@ fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
         .collect();
     let keep =
         |id: &str| !sleepers(scene, id).is_empty() || (!all && current.iter().any(|c| c == id));
-    let (gone, bytes) = frozen.prune(keep)?;
+    let (gone, mut bytes) = frozen.prune(keep)?;
     for id in &gone {
         output::talk(&format!("removed the frozen machine {id}"));
     }
-    let mut templates = 0;
+    bytes += store.sweep_pulls()?;
     if all {
-        for image in images.iter().filter(|i| users(scene, &i.id).is_empty()) {
-            store.remove(&image.id)?;
-            output::talk(&format!(
-                "removed the template {} ({})",
-                image.id, image.name
-            ));
-            templates += 1;
-        }
+        bytes += prune_images(scene, store)?;
     }
-    if gone.is_empty() && templates == 0 {
+    if bytes == 0 {
         output::talk("nothing to remove");
     } else {
-        output::talk(&format!("{} of frozen machines freed", approximate(bytes)));
+        output::talk(&format!("{} freed", approximate(bytes)));
     }
     Ok(())
+}
+
+/// Removes images that nothing uses, children before the parents that then are used by nothing.
+fn prune_images(scene: &Scene, store: &Store) -> Result<u64> {
+    let mut bytes = 0;
+    loop {
+        let mut unused = Vec::new();
+        for image in store.list()? {
+            if users(scene, store, &image.id)?.is_empty() {
+                unused.push(image);
+            }
+        }
+        if unused.is_empty() {
+            return Ok(bytes);
+        }
+        for image in unused {
+            bytes += store.size(&image);
+            store.remove(&image.id)?;
+            output::talk(&format!("removed the image {}", image::line(&image)));
+        }
+    }
 }
 
 /// The clusters with a node whose disk lies on a frozen machine's.
@@ -110,11 +362,17 @@ fn sleepers(scene: &Scene, id: &str) -> Vec<String> {
     })
 }
 
-/// The clusters whose disks lie on an image.
-fn users(scene: &Scene, id: &str) -> Vec<String> {
-    clusters(scene, |r| {
-        r.image == id || r.nodes.iter().any(|n| r.image_of(n) == id)
-    })
+/// What lies on an image: clusters, and other images.
+fn users(scene: &Scene, store: &Store, id: &str) -> Result<Vec<String>> {
+    let of_it = |r: &ClusterRecord| r.image == id || r.nodes.iter().any(|n| r.image_of(n) == id);
+    let mut users: Vec<_> = clusters(scene, of_it)
+        .into_iter()
+        .map(|name| format!("cluster {name}"))
+        .collect();
+    for child in store.children(id)? {
+        users.push(format!("image {}", child.get(..12).unwrap_or(&child)));
+    }
+    Ok(users)
 }
 
 /// The clusters that `uses` is true of; one whose record cannot be read may be among them.

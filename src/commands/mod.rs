@@ -52,8 +52,9 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Up {
             flags,
             start,
+            pull,
             dry_run,
-        } => up::up(&context, &flags, &start, dry_run).await,
+        } => up::up(&context, &flags, &start, &pull, dry_run).await,
         Command::Start { start } => up::start(&context, &start).await,
         Command::Stop { timeout } => stop::run(&context, Duration::from_secs(timeout)).await,
         Command::Down { all } => down::run(&context, all).await,
@@ -62,7 +63,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Config { flags } => config::run(&context, &flags),
         Command::Forward { command } => forward::run(&context, command).await,
         Command::Doctor { fix, arch } => doctor::run(&context, fix, arch),
-        Command::Image { command } => image::run(&context, command),
+        Command::Image { command } => image::run(&context, command).await,
         #[cfg(feature = "failpoints")]
         Command::Failpoints => {
             let names: String = crate::failpoint::all().map(|n| format!("{n}\n")).collect();

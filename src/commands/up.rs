@@ -5,14 +5,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::{Image, Recipe, Store};
+use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cli::{Flags, StartFlags};
+use crate::cli::{Flags, PullFlags, StartFlags};
 use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
-use crate::image::{Images, Wanted, check_cluster_intact, check_intact};
+use crate::image::{Asked, Images, Make, Wanted, check_cluster_intact, check_intact};
 use crate::node::{KeyPool, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
@@ -24,6 +24,7 @@ pub(super) async fn up(
     scene: &Scene,
     flags: &Flags,
     start: &StartFlags,
+    pull: &PullFlags,
     dry_run: bool,
 ) -> Result<ExitCode> {
     let mut settings = scene.settings(flags)?;
@@ -41,14 +42,23 @@ pub(super) async fn up(
     if let Some(record) = &existing {
         check_unchanged(record, &spec, &settings)?;
     }
-    bring_up(scene, spec, &dir, existing, start, dry_run).await
+    bring_up(scene, spec, &dir, existing, start, pull.asked(), dry_run).await
 }
 
 pub(super) async fn start(scene: &Scene, start: &StartFlags) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
-    bring_up(scene, record.spec.clone(), &dir, Some(record), start, false).await
+    bring_up(
+        scene,
+        record.spec.clone(),
+        &dir,
+        Some(record),
+        start,
+        Asked::default(),
+        false,
+    )
+    .await
 }
 
 /// What a cluster is made of cannot change under it.
@@ -91,6 +101,7 @@ async fn bring_up(
     dir: &ClusterDir,
     existing: Option<ClusterRecord>,
     start: &StartFlags,
+    pull: Asked,
     dry_run: bool,
 ) -> Result<ExitCode> {
     let began = Instant::now();
@@ -101,8 +112,8 @@ async fn bring_up(
     if let Some(record) = &existing {
         check_cluster_intact(&scene.state, record)?;
     }
-    let wanted = Wanted::look(&spec, existing.as_ref(), &store)?;
-    let must_build = wanted.recipe().is_some();
+    let wanted = Wanted::look(&spec, existing.as_ref(), &store, pull)?;
+    let must_build = (wanted.to_make().iter()).any(|m| matches!(m, Make::Build(_)));
     check_programs(&spec, must_build)?;
     let accelerator = choose(&scene.state, spec.accel, spec.architecture, !dry_run)?;
     let links = Links::open()?;
@@ -139,10 +150,11 @@ async fn bring_up(
             cluster::missing(&frozen, &record, existing.as_ref(), &found)?
         };
         let steps = cluster::steps(&record, &seen);
-        return Ok(print_plan(&steps, wanted.recipe(), &missing));
+        return Ok(print_plan(&steps, &wanted.to_make(), &missing));
     }
-    let images = wanted.obtain(|recipe| build(&store, recipe))?;
+    let images = wanted.obtain(&store).await?;
     let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
+    cluster::check_disks(&record, &images)?;
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
     let mut interrupt = Interrupt::listen()?;
@@ -274,24 +286,6 @@ async fn design_again(
     .await
 }
 
-/// Builds a template, saying what takes so long.
-pub(super) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
-    let began = Instant::now();
-    output::talk(&format!(
-        "building the template {} (once; it stays for the next clusters)",
-        recipe.name()
-    ));
-    let image = store
-        .build(recipe, &mut |what| output::talk(&format!("  {what}")))
-        .context("failed to build the template")?;
-    output::talk(&format!(
-        "template {} built in {}",
-        image.name,
-        seconds(began.elapsed())
-    ));
-    Ok(image)
-}
-
 fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {
     fail_on(&host::basics(&Needs {
         architecture: spec.architecture,
@@ -346,14 +340,14 @@ fn fail_on(checks: &[host::Check]) -> Result<()> {
     }
 }
 
-fn print_plan(steps: &[Step], template: Option<&Recipe>, missing: &[warm::Shape]) -> ExitCode {
-    let template = template.map(|r| format!("build the template {}\n", r.name()));
+fn print_plan(steps: &[Step], to_make: &[&Make], missing: &[warm::Shape]) -> ExitCode {
+    let make: String = to_make.iter().map(|m| format!("{m}\n")).collect();
     let frozen: String = missing
         .iter()
         .map(|shape| format!("freeze a machine of {shape}\n"))
         .collect();
     let rest: String = steps.iter().map(|s| format!("{s}\n")).collect();
-    output::data(&(template.unwrap_or_default() + &frozen + &rest));
+    output::data(&(make + &frozen + &rest));
     ExitCode::SUCCESS
 }
 

@@ -1,7 +1,9 @@
 //! Which image each role's nodes lie on: asked for by name, found in the store or made.
 
 mod intact;
+mod make;
 mod reference;
+mod source;
 mod wanted;
 
 use std::collections::BTreeMap;
@@ -13,8 +15,10 @@ use crate::spec::Role;
 use crate::state::{ClusterRecord, NodeRecord};
 
 pub(crate) use intact::{check_cluster_intact, check_intact};
+pub(crate) use make::{build, make, pull};
 pub(crate) use reference::Reference;
-pub(crate) use wanted::{Wanted, recipe};
+pub(crate) use source::{Asked, at, catalogue, firmware, in_store, line, name_of, named};
+pub(crate) use wanted::{Make, Wanted, recipe};
 
 /// What a new node has to know of its image.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! From what a spec asks for to images: what is there already, and what is to be made first.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
-use kvmc_images::{Guest, Image, Recipe, Store};
+use anyhow::{Context, Result};
+use kvmc_images::download::{self, Pull};
+use kvmc_images::{Architecture, Guest, Image, Recipe, Store};
 
+use super::source::{self, Asked};
 use super::{Images, Pick, Reference};
 use crate::spec::{ClusterSpec, Role};
 use crate::state::ClusterRecord;
@@ -13,7 +16,28 @@ use crate::state::ClusterRecord;
 #[derive(Debug, Clone)]
 enum Want {
     There(Box<Image>),
+    Make(Make),
+}
+
+/// What is to be made first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Make {
     Build(Recipe),
+    Pull(Pull),
+    Import {
+        path: PathBuf,
+        architecture: Architecture,
+    },
+}
+
+impl std::fmt::Display for Make {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Build(recipe) => write!(f, "build the template {}", recipe.name()),
+            Self::Pull(pull) => write!(f, "download the image {} from {}", pull.name, pull.url),
+            Self::Import { path, .. } => write!(f, "copy the image {}", path.display()),
+        }
+    }
 }
 
 /// The images that a cluster's nodes want.
@@ -33,6 +57,7 @@ impl Wanted {
         spec: &ClusterSpec,
         existing: Option<&ClusterRecord>,
         store: &Store,
+        asked: Asked,
     ) -> Result<Self> {
         let mut in_use = Images::default();
         let mut by_role = BTreeMap::new();
@@ -50,18 +75,23 @@ impl Wanted {
         }
         for role in Role::ALL {
             if spec.role(role).count > 0 && !by_role.contains_key(&role) {
-                by_role.insert(role, want(spec, role, store)?);
+                by_role.insert(role, want(spec, role, store, asked)?);
             }
         }
         Ok(Self { by_role, in_use })
     }
 
-    /// What is to be built.
-    pub(crate) fn recipe(&self) -> Option<&Recipe> {
-        self.by_role.values().find_map(|want| match want {
-            Want::Build(recipe) => Some(recipe),
-            Want::There(_) => None,
-        })
+    /// What is to be made, each once.
+    pub(crate) fn to_make(&self) -> Vec<&Make> {
+        let mut all: Vec<&Make> = Vec::new();
+        for want in self.by_role.values() {
+            if let Want::Make(make) = want
+                && !all.contains(&make)
+            {
+                all.push(make);
+            }
+        }
+        all
     }
 
     /// What is known of them before any is made.
@@ -71,7 +101,7 @@ impl Wanted {
                 id: image.id.clone(),
                 guest: image.guest,
             },
-            Want::Build(_) => Pick {
+            Want::Make(_) => Pick {
                 id: String::new(),
                 guest: Guest::Agent,
             },
@@ -94,36 +124,56 @@ impl Wanted {
     ///
     /// # Errors
     /// The one that cannot be made.
-    pub(crate) fn obtain(self, mut build: impl FnMut(&Recipe) -> Result<Image>) -> Result<Images> {
+    pub(crate) async fn obtain(self, store: &Store) -> Result<Images> {
         let mut images = self.found();
         for (role, want) in &self.by_role {
-            if let Want::Build(recipe) = want {
-                images.insert(*role, build(recipe)?);
+            if let Want::Make(make) = want {
+                images.insert(*role, super::make(store, make).await?);
             }
         }
         Ok(images)
     }
 }
 
-fn want(spec: &ClusterSpec, role: Role, store: &Store) -> Result<Want> {
+fn want(spec: &ClusterSpec, role: Role, store: &Store, asked: Asked) -> Result<Want> {
     let reference = spec.image.reference(role);
+    let found = |image: Option<Image>, make: Make| match image {
+        Some(image) => Want::There(Box::new(image)),
+        None => Want::Make(make),
+    };
     match &reference {
         Reference::BuiltIn => {
             let recipe = recipe(spec)?;
-            Ok(match store.find(&recipe)? {
-                Some(image) => Want::There(Box::new(image)),
-                None => Want::Build(recipe),
-            })
+            Ok(found(store.find(&recipe)?, Make::Build(recipe)))
         }
-        Reference::Name(name) => match store.named(name, spec.architecture)? {
-            Some(image) => Ok(Want::There(Box::new(image))),
-            None => bail!(
-                "image: there is no image `{name}` for {}; `kvmc image ls` shows those that there are",
-                spec.architecture
-            ),
+        Reference::Name(name) => match source::named(name, spec.architecture, asked)? {
+            Some(pull) => {
+                let there = if asked.refresh {
+                    None
+                } else {
+                    pull.find(store)?
+                };
+                Ok(found(there, Make::Pull(pull)))
+            }
+            None => source::in_store(store, name, spec.architecture)
+                .map(|image| Want::There(Box::new(image))),
         },
-        Reference::File(_) | Reference::Url(_) => {
-            bail!("image: `{reference}` is not in the store; `kvmc image ls` shows what is")
+        Reference::File(path) => {
+            let image = download::imported(store, path, spec.architecture)
+                .with_context(|| format!("image: {} cannot be used", path.display()))?;
+            let make = Make::Import {
+                path: path.clone(),
+                architecture: spec.architecture,
+            };
+            Ok(found(image, make))
+        }
+        Reference::Url(url) => {
+            let pull = source::at(url, spec.architecture, asked);
+            let there = source::pulled(store, url, spec.architecture)?;
+            match there {
+                Some(image) if !asked.refresh => Ok(Want::There(Box::new(image))),
+                _ => Ok(Want::Make(Make::Pull(pull?))),
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The only place that prints: data to stdout, talk to stderr.
 
+mod transfer;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -9,6 +11,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::cluster::Progress;
 use crate::keeper::Stage;
+
+pub(crate) use transfer::Transfer;
 
 /// Writes data to stdout; a reader that went away is no error.
 pub(crate) fn data(text: &str) {

@@ -1,0 +1,226 @@
+//! Names of images, and where they live: ours, compiled in, and the user's own file over it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Checksum;
+use crate::{Architecture, Boot, ImageError};
+
+const OURS: &str = include_str!("catalogue.toml");
+
+/// Images by name.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    images: BTreeMap<String, Entry>,
+}
+
+/// One name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What it is, for people.
+    #[serde(default)]
+    pub about: String,
+    /// For amd64.
+    pub amd64: Option<Source>,
+    /// For arm64.
+    pub arm64: Option<Source>,
+}
+
+/// Where an image is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The image.
+    pub url: String,
+    /// The publisher's list of checksums.
+    pub sums: Option<String>,
+    /// The list's detached signature; a list that is signed in itself needs none.
+    pub signature: Option<String>,
+    /// Where the publisher's keys may be on this host.
+    #[serde(default)]
+    pub keyrings: Vec<String>,
+    /// The checksum itself, where there is no list.
+    pub checksum: Option<String>,
+    /// `bios` or `uefi`; by default what the architecture has.
+    pub firmware: Option<Boot>,
+}
+
+/// How a download is known to be what its publisher made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verification {
+    /// By a checksum at hand.
+    Given(Checksum),
+    /// By the publisher's list.
+    Listed {
+        /// The list.
+        sums: String,
+        /// Its detached signature.
+        signature: Option<String>,
+        /// Where the publisher's keys may be.
+        keyrings: Vec<String>,
+    },
+    /// By nothing, as the user wants it.
+    Insecure,
+}
+
+#[derive(Debug, Deserialize)]
+struct File {
+    #[serde(flatten)]
+    images: BTreeMap<String, Entry>,
+}
+
+impl Catalogue {
+    /// Ours.
+    ///
+    /// # Errors
+    /// None that a test would not have found.
+    pub fn built_in() -> Result<Self, ImageError> {
+        Self::default().with(Path::new("catalogue.toml"), OURS)
+    }
+
+    /// With the names of another file, which win.
+    ///
+    /// # Errors
+    /// The file, the line and what is wrong in it.
+    pub fn with(mut self, path: &Path, text: &str) -> Result<Self, ImageError> {
+        let file: File = toml::from_str(text).map_err(|e| {
+            let at = e.span().map_or(0, |s| s.start);
+            let line = text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
+            wrong(path, line, e.message())
+        })?;
+        for (name, entry) in &file.images {
+            let at = text
+                .lines()
+                .position(|l| l.trim_start().starts_with(&format!("[{name}")));
+            let line = at.map_or(1, |n| n + 1);
+            crate::tags::valid(name).map_err(|e| wrong(path, line, &e.to_string()))?;
+            for source in [&entry.amd64, &entry.arm64].into_iter().flatten() {
+                if let Some(checksum) = &source.checksum {
+                    let _fine: Checksum = checksum
+                        .parse()
+                        .map_err(|e: ImageError| wrong(path, line, &e.to_string()))?;
+                }
+            }
+        }
+        self.images.extend(file.images);
+        Ok(self)
+    }
+
+    /// All names, sorted.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.images
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    /// Where an image is.
+    #[must_use]
+    pub fn get(&self, name: &str, architecture: Architecture) -> Option<&Source> {
+        self.images.get(name)?.of(architecture)
+    }
+
+    /// True where the name is known, if only for the other architecture.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.images.contains_key(name)
+    }
+}
+
+impl Entry {
+    /// Where it is for an architecture.
+    #[must_use]
+    pub const fn of(&self, architecture: Architecture) -> Option<&Source> {
+        match architecture {
+            Architecture::Amd64 => self.amd64.as_ref(),
+            Architecture::Arm64 => self.arm64.as_ref(),
+        }
+    }
+}
+
+impl Source {
+    /// How it is verified; `None` where the catalogue names nothing to verify it by.
+    #[must_use]
+    pub fn verification(&self) -> Option<Verification> {
+        if let Some(checksum) = &self.checksum {
+            return checksum.parse().ok().map(Verification::Given);
+        }
+        Some(Verification::Listed {
+            sums: self.sums.clone()?,
+            signature: self.signature.clone(),
+            keyrings: self.keyrings.clone(),
+        })
+    }
+}
+
+fn wrong(path: &Path, line: usize, what: &str) -> ImageError {
+    ImageError::Recipe {
+        what: format!(
+            "{}:{line}: {}",
+            path.display(),
+            what.trim().replace('\n', ", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_has_every_name_for_both_architectures_and_nothing_unverified() {
+        let catalogue = Catalogue::built_in().unwrap();
+        let names: Vec<_> = catalogue.entries().map(|(n, _)| n).collect();
+        for name in [
+            "almalinux",
+            "alpine",
+            "debian-12",
+            "debian-13",
+            "fedora",
+            "ubuntu-24.04",
+            "ubuntu-26.04",
+        ] {
+            assert!(names.contains(&name), "{name}");
+        }
+        for (name, entry) in catalogue.entries() {
+            for architecture in Architecture::ALL {
+                let source = entry
+                    .of(architecture)
+                    .unwrap_or_else(|| panic!("{name} {architecture}"));
+                assert!(source.url.starts_with("https://"), "{name}");
+                let Some(Verification::Listed { sums, .. }) = source.verification() else {
+                    panic!("{name} is not verified")
+                };
+                assert!(sums.starts_with("https://"), "{name}");
+                assert!(!source.url.contains("nocloud-"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_users_file_wins_and_its_faults_have_a_line() {
+        let path = Path::new("/c/images.toml");
+        let mine = "[debian-13.amd64]\nurl = \"https://me/d.img\"\nchecksum = \"sha256:00\"\n";
+        let say = |text: &str| {
+            Catalogue::default()
+                .with(path, text)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(say(mine).contains("images.toml:1: ") && say(mine).contains("got 2"));
+        let mine = mine.replace("00", &"0".repeat(64));
+        let catalogue = Catalogue::built_in().unwrap().with(path, &mine).unwrap();
+        let source = catalogue.get("debian-13", Architecture::Amd64).unwrap();
+        assert_eq!(source.url, "https://me/d.img");
+        assert!(catalogue.get("debian-13", Architecture::Arm64).is_none());
+        let odd = say("[x.amd64]\nurl = \"u\"\nsum = \"y\"\n");
+        assert!(odd.contains("unknown field `sum`"), "{odd}");
+        assert!(
+            say("[x]\n[y").contains("images.toml:2"),
+            "{}",
+            say("[x]\n[y")
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! OpenPGP signatures of checksum lists, by gpgv(1).
+
+use std::path::Path;
+
+use crate::{ImageError, exec};
+
+/// The keyring of several that is there.
+pub(crate) fn keyring(paths: &[String]) -> Option<&String> {
+    paths.iter().find(|p| Path::new(p).is_file())
+}
+
+/// Checks a list against its signature; with no signature of its own, the list is signed in itself.
+///
+/// # Errors
+/// A signature that is not good, in gpgv's words.
+pub(crate) fn verify(
+    list: &Path,
+    signature: Option<&Path>,
+    keyring: &str,
+) -> Result<(), ImageError> {
+    let mut arguments = vec!["--keyring".to_owned(), keyring.to_owned()];
+    arguments.extend(signature.map(|s| s.display().to_string()));
+    arguments.push(list.display().to_string());
+    exec::run("gpgv", &arguments).map_err(|e| match e {
+        ImageError::Program { stderr, .. } => ImageError::Checksum {
+            what: format!("the publisher's signature is not good: {stderr}"),
+        },
+        other => other,
+    })
+}
+
+/// The text that a clear-signed message covers; of another text, all of it.
+pub(crate) fn covered(text: &str) -> String {
+    const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
+    const END: &str = "-----BEGIN PGP SIGNATURE-----";
+    let Some((_, signed)) = text.split_once(BEGIN) else {
+        return text.to_owned();
+    };
+    // What stands around the signed part is anybody's.
+    let signed = signed.split_once(END).map_or("", |(signed, _)| signed);
+    let mut lines = signed.lines().skip_while(|l| !l.trim().is_empty());
+    lines.next();
+    lines
+        .map(|l| format!("{}\n", l.strip_prefix("- ").unwrap_or(l)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_signed_counts() {
+        let text = "aa  evil\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n- -bb\ncc  x\n-----BEGIN PGP SIGNATURE-----\n\nxx\n-----END PGP SIGNATURE-----\ndd  evil\n";
+        assert_eq!(covered(text), "-bb\ncc  x\n");
+        assert_eq!(covered("plain"), "plain");
+        assert_eq!(covered("-----BEGIN PGP SIGNED MESSAGE-----\n\nno end"), "");
+    }
+}

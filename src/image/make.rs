@@ -1,0 +1,73 @@
+//! Making an image that is not there, with what is said meanwhile.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use kvmc_images::download::{self, Event, Pull};
+use kvmc_images::{Image, Recipe, Store};
+
+use super::Make;
+use super::source::{firmware, line, name_of};
+use crate::output::{self, Transfer, seconds};
+
+/// Makes it.
+///
+/// # Errors
+/// Why it cannot be had.
+pub(crate) async fn make(store: &Store, make: &Make) -> Result<Image> {
+    match make {
+        Make::Build(recipe) => build(store, recipe),
+        Make::Pull(pull) => self::pull(store, pull).await,
+        Make::Import { path, architecture } => {
+            output::talk(&format!("copying {} into the store", path.display()));
+            let name = name_of(&path.display().to_string());
+            let boot = firmware(*architecture);
+            download::import(store, path, &name, *architecture, boot)
+                .with_context(|| format!("image: {} cannot be used", path.display()))
+        }
+    }
+}
+
+/// Builds a template, saying what takes so long.
+///
+/// # Errors
+/// The program that failed.
+pub(crate) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
+    let began = Instant::now();
+    output::talk(&format!(
+        "building the template {} (once; it stays for the next clusters)",
+        recipe.name()
+    ));
+    let image = store
+        .build(recipe, &mut |what| output::talk(&format!("  {what}")))
+        .context("failed to build the template")?;
+    output::talk(&format!(
+        "template {} built in {}",
+        image.name,
+        seconds(began.elapsed())
+    ));
+    Ok(image)
+}
+
+/// Downloads an image.
+///
+/// # Errors
+/// The address with what went wrong.
+pub(crate) async fn pull(store: &Store, pull: &Pull) -> Result<Image> {
+    let began = Instant::now();
+    output::talk(&format!("downloading {} from {}", pull.name, pull.url));
+    if pull.verification == download::Verification::Insecure {
+        output::talk("  --insecure: nothing tells whether it is what its publisher made");
+    }
+    let mut transfer = Transfer::new(&pull.name);
+    let image = pull
+        .run(store, &mut |event| match event {
+            Event::Say(text) => transfer.say(&format!("  {text}")),
+            Event::Bytes { done, total } => transfer.bytes(done, total),
+        })
+        .await
+        .context("failed to download an image")?;
+    drop(transfer);
+    output::talk(&format!("{} in {}", line(&image), seconds(began.elapsed())));
+    Ok(image)
+}
