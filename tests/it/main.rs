@@ -12,5 +12,6 @@ mod bad_input;
 mod fake;
 mod fakes;
 mod guests;
+mod images;
 mod support;
 mod warm_fallbacks;

@@ -129,14 +129,16 @@ impl Fetcher {
             match self.once(url, expected, part, say).await {
                 Err(ImageError::Cut { .. }) if tried < TRIES => {
                     // A transfer that comes on is not given up.
-                    if length(part) <= before {
-                        tried += 1;
-                    }
+                    tried = if length(part) > before + (16 << 20) {
+                        1
+                    } else {
+                        tried + 1
+                    };
                     say(Event::Say(format!(
                         "the transfer was cut at {} MiB; going on",
                         length(part) >> 20
                     )));
-                    tokio::time::sleep(Duration::from_millis(500) * tried).await;
+                    tokio::time::sleep(Duration::from_millis(200) * tried).await;
                 }
                 result => return result,
             }
