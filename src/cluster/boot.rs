@@ -13,7 +13,7 @@ use super::Progress;
 use super::up::Ground;
 use super::warm::Warm;
 use crate::host::cores;
-use crate::keeper::{Board, Keeper, Request, Stage};
+use crate::keeper::{Board, Ended, Keeper, Request, Stage};
 use crate::node::{Launch, Running, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, NodeDir};
 use crate::warm::Memory;
@@ -254,6 +254,7 @@ async fn until_dead(running: &mut Running, dir: &NodeDir) -> String {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
+    Ended::witness(dir, &running.identity, status);
     let said = std::fs::read_to_string(dir.qemu_log()).unwrap_or_default();
     let said = said.trim();
     if said.is_empty() {

@@ -51,6 +51,9 @@ pub(crate) async fn down(
     }
     if !was_stopped {
         errors.extend(network::remove(&record, links).await);
+    }
+    // After a reboot of the host, what is remembered of its switches is to be forgotten.
+    if !was_stopped || record.host_rebooted {
         errors.extend(
             forwarding::release(state, &record)
                 .context("failed to switch forwarding off again")

@@ -13,6 +13,8 @@ use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_fi
 
 /// A guest too early in its boot does not hear; it is asked again this often.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A keeper that was just started may not have reached a QEMU yet.
+const NOT_YET: Duration = Duration::from_millis(300);
 /// For QEMU to quit, and for the kernel to end a process.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -124,7 +126,8 @@ async fn keep_asking(name: &str, keeper: &Keeper, error: &mut Option<anyhow::Err
     };
     loop {
         *error = keeper.ask(&request).await.err();
-        tokio::time::sleep(ASK_AGAIN).await;
+        let pause = if error.is_some() { NOT_YET } else { ASK_AGAIN };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -27,9 +27,9 @@ const LONGEST_LOG: u64 = 256 << 10;
 /// From QEMU's start to its greeting: it loads a kernel, and the host may be busy.
 const GREETING: Duration = Duration::from_secs(30);
 /// Longest that QEMU takes from the end of its QMP connection to its own.
-const LAST_BREATH: Duration = Duration::from_secs(3);
+const LAST_BREATH: Duration = Duration::from_secs(1);
 /// Before a connection that was lost is made again; each further time waits twice as long.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// A look-up in QEMU.
 const STATUS: Duration = Duration::from_secs(5);
@@ -122,6 +122,7 @@ impl Attended {
         let (qmp, mut events) =
             Client::connect_qmp(&self.dir.qmp_socket(), log(), GREETING).await?;
         lines.send_modify(|l| l.qmp = Some(qmp.clone()));
+        self.status.regained(&self.node.name);
         let console = tokio::spawn(console::copy(
             self.dir.console_socket(),
             self.dir.console_log(),

@@ -186,6 +186,19 @@ impl Ended {
         Ok(ended)
     }
 
+    /// Writes down an end that the parent of a QEMU saw, unless the keeper has already: of one that
+    /// ended at once, it may know nothing.
+    pub(crate) fn witness(dir: &NodeDir, process: &Identity, status: ExitStatus) {
+        if Self::of(dir, process).0 == Cause::Unseen {
+            let evidence = Evidence {
+                status: Some(status),
+                words: last_words(dir),
+                ..Evidence::default()
+            };
+            let _told_by_the_caller = Self::record(dir, evidence.judge(), process.clone());
+        }
+    }
+
     /// Writes down an end that nobody saw: when it was is not known, so the time is now.
     ///
     /// # Errors

@@ -100,6 +100,14 @@ impl Status {
         }
     }
 
+    /// A connection is there; that it was lost is no news any more.
+    pub(super) fn regained(&self, node: &str) {
+        let was_lost = self.board().get(node).is_some_and(|v| !v.note.is_empty());
+        if was_lost {
+            self.note(node, "regained", "");
+        }
+    }
+
     /// Says on the board what is to be known of a node, at whatever stage it is.
     pub(super) fn note(&self, node: &str, event: &str, note: &str) {
         self.board.send_if_modified(|board| {

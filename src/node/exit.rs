@@ -28,8 +28,8 @@ struct PidfdInfo {
 // _IOWR(0xFF, 11, struct pidfd_info)
 nix::ioctl_readwrite!(pidfd_get_info, 0xFF, 11, PidfdInfo);
 
-/// How the process behind a pidfd ended. `None` while it has not, or where neither of the two ways to
-/// know is open: to be its parent, or Linux 6.15 once its parent has reaped it.
+/// How the process behind a pidfd ended. `None` while it has not, or where none of the ways to know is
+/// open: to be its parent, to look before its parent has reaped it, or to ask Linux 6.15 after that.
 ///
 /// A child of ours is reaped by this.
 pub(super) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
@@ -49,5 +49,45 @@ pub(super) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
     };
     // SAFETY: the structure is of the size that the request number says.
     let asked = unsafe { pidfd_get_info(pidfd.as_raw_fd(), &raw mut info) };
-    (asked.is_ok() && info.mask & INFO_EXIT != 0).then(|| ExitStatus::from_raw(info.exit_code))
+    if asked.is_ok() && info.mask & INFO_EXIT != 0 {
+        return Some(ExitStatus::from_raw(info.exit_code));
+    }
+    let pid = pid(pidfd)?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Still the same one: a pid is free for another only once its process was reaped.
+    (self::pid(pidfd) == Some(pid)).then(|| of_zombie(&stat))?
+}
+
+/// The pid behind a pidfd, as long as the process was not reaped: pidfd_open(2).
+fn pid(pidfd: BorrowedFd<'_>) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines()
+        .find_map(|l| l.strip_prefix("Pid:"))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// Field 52 of `/proc/PID/stat` once field 3 says that the process waits for its parent, proc(5).
+fn of_zombie(stat: &str) -> Option<ExitStatus> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let mut fields = after_name.split_ascii_whitespace();
+    (fields.next()? == "Z").then_some(())?;
+    fields.nth(48)?.parse().ok().map(ExitStatus::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p20_a_process_that_waits_for_its_parent_says_how_it_ended() {
+        let rest = format!("{}9", "0 ".repeat(48));
+        let stat = |state: char| format!("7 (a) Z (b) {state} {rest}\n");
+        assert_eq!(of_zombie(&stat('Z')).unwrap().signal(), Some(9));
+        assert_eq!(of_zombie(&stat('R')), None);
+        assert_eq!(of_zombie("7 (a) Z 1"), None);
+        assert_eq!(of_zombie(""), None);
+    }
 }

@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::cards::Card;
 use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, NetBackend, Smp};
+use super::holder::check_unused;
 use super::process::{Credentials, Passed, Running, spawn};
 use crate::host::{Accelerator, cores, kvm_group};
 use crate::spec::Bytes;
@@ -228,6 +229,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         cards,
         memory,
     } = launch;
+    let disks = disks(&dir.disk(), backing)?;
     match memory {
         // From here on its disk may change, and the frozen memory would not fit it any more.
         Some(_) => fs_err::rename(dir.asleep(), dir.waking())?,
@@ -244,7 +246,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         vcpus: vcpus(node.vcpus, accelerator),
         ram: node.ram,
         source: memory.map_or(Source::Boot, Source::Wake),
-        disks: disks(&dir.disk(), backing)?,
+        disks,
         nics: Nics::Taps(cards),
         qmp: listen(&dir.qmp_socket())?,
         console: listen(&dir.console_socket())?,
@@ -276,13 +278,14 @@ pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
 /// A disk and all that it lies on, opened.
 ///
 /// # Errors
-/// The one that cannot be opened.
+/// The one that cannot be opened, or that another QEMU has.
 pub(crate) fn disks(disk: &Path, backing: &[PathBuf]) -> Result<Vec<File>> {
     let top = File::options()
         .read(true)
         .write(true)
         .open(disk)
         .with_context(|| format!("failed to open {}", disk.display()))?;
+    check_unused(&top, disk)?;
     let mut disks = vec![top];
     for path in backing {
         disks.push(read_only(path)?);

@@ -3,6 +3,7 @@
 mod cards;
 pub(crate) mod cmdline;
 mod exit;
+mod holder;
 pub(crate) mod identity;
 mod keys;
 mod launch;

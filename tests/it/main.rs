@@ -13,5 +13,6 @@ mod fake;
 mod fakes;
 mod guests;
 mod images;
+mod lifecycle;
 mod support;
 mod warm_fallbacks;
