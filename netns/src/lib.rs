@@ -6,6 +6,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`link`] | bridge, taps, addresses and routes over rtnetlink |
+//! | [`ports`] | who has a port, for the words of an error |
 //! | [`range`] | pure checks of subnets and link names |
 //! | [`sysctl`] | `/proc/sys`, read before written |
 //! | [`firewall`] | our own nft table, and what others' rule sets need for it |
@@ -21,6 +22,7 @@ mod failpoint;
 pub mod firewall;
 pub mod link;
 mod mac;
+pub mod ports;
 pub mod ra;
 pub mod range;
 pub mod sysctl;

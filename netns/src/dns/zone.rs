@@ -31,7 +31,7 @@ pub struct ZoneSpec {
     pub gateway: Vec<IpAddr>,
     /// The ranges whose reverse names are ours.
     pub subnets: Vec<IpNetwork>,
-    /// Every machine's name, of one label, and addresses.
+    /// Every machine's name below the domain, and addresses. One of one label is known without the domain.
     pub hosts: Vec<(String, Vec<IpAddr>)>,
     /// The load balancers' addresses.
     pub balancers: Vec<IpAddr>,
@@ -92,7 +92,9 @@ impl Zone {
         zone.add_host(gateway, &spec.gateway);
         for (name, addresses) in &spec.hosts {
             zone.add_host(below(domain, name), addresses);
-            zone.add_addresses(&below(&Name::root(), name), addresses);
+            if !name.contains('.') {
+                zone.add_addresses(&below(&Name::root(), name), addresses);
+            }
         }
         if !spec.balancers.is_empty() {
             let name = below(domain, BALANCERS);
@@ -202,6 +204,11 @@ impl Zone {
         Ok(())
     }
 
+    /// Whether a name leads to what is of this network, so that nobody else may lead there.
+    pub(super) fn is_ours(&self, name: &Name) -> bool {
+        self.domain.zone_of(name) || (name.iter().count() == 1 && self.names.contains_key(name))
+    }
+
     /// Looks a name up, following aliases; none when it is somebody else's.
     pub(super) fn look_up(&self, name: &Name, kind: RecordType) -> Option<Answer> {
         let mut answer = self.step(name, kind)?;
@@ -304,11 +311,11 @@ impl Zone {
     }
 }
 
-/// A name of one label more. The label is a host's, so it fits; if it did not, the name would be left.
-fn below(domain: &Name, label: &str) -> Name {
-    domain
-        .prepend_label(label)
-        .unwrap_or_else(|_| domain.clone())
+/// A name of one label more, or several. They are a host's, so they fit; one that did not is left out.
+fn below(domain: &Name, labels: &str) -> Name {
+    labels.rsplit('.').fold(domain.clone(), |name, label| {
+        name.prepend_label(label).unwrap_or(name)
+    })
 }
 
 /// As people write it.
