@@ -49,7 +49,7 @@ impl fmt::Display for Step {
                 write!(f, "create the bridge {name} with {address}")
             }
             Self::ApplyNat { table } => write!(f, "apply the nft table inet {table}"),
-            Self::StartKeeper => write!(f, "start the keeper (DHCP)"),
+            Self::StartKeeper => write!(f, "start the keeper (DHCP, DNS)"),
             Self::Forward { forwards } => write!(f, "forward {forwards}"),
             Self::CloneDisk { node } => write!(f, "clone the disk of {node}"),
             Self::StartNode { node } => write!(f, "start {node}"),
@@ -134,7 +134,7 @@ mod tests {
                 "switch net.ipv4.ip_forward on",
                 "create the bridge k80 with 192.168.80.1/24",
                 "apply the nft table inet kvmc_k80",
-                "start the keeper (DHCP)",
+                "start the keeper (DHCP, DNS)",
                 "clone the disk of master0",
             ]
         );

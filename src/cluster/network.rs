@@ -18,7 +18,7 @@ use crate::state::{ClusterRecord, NetworkRecord};
 /// Ethernet's, where no uplink says otherwise.
 const DEFAULT_MTU: u32 = 1500;
 
-/// The first address is the host's: router and DHCP server.
+/// The first address is the host's: router, DHCP and name server.
 pub(crate) fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
 }
@@ -39,7 +39,7 @@ pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<Vec<Netw
         isolated: spec.isolated,
         prefix6: spec.ipv6.then(|| networks::prefix6(&spec.name, 0)),
         table: table(&spec.bridge),
-        dns: resolvers(),
+        dns: vec![gateway(spec.subnet)],
         forwarding_was_off: false,
         namespace: namespace()?,
         boot_id: crate::node::boot_id()?,
@@ -60,28 +60,6 @@ fn bridge_mac(spec: &ClusterSpec) -> MacAddr {
 /// Inode of the network namespace that this process is in.
 pub(crate) fn namespace() -> Result<u64> {
     Ok(fs_err::metadata("/proc/self/ns/net")?.ino())
-}
-
-/// The host's resolvers that a node can reach: none on a loopback address.
-///
-/// systemd-resolved keeps those behind its stub in a file of its own.
-fn resolvers() -> Vec<Ipv4Addr> {
-    ["/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"]
-        .into_iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .map(|text| nameservers(&text))
-        .find(|servers| !servers.is_empty())
-        .unwrap_or_default()
-}
-
-/// The `nameserver` lines of resolv.conf(5) that are IPv4 and not loopback.
-fn nameservers(text: &str) -> Vec<Ipv4Addr> {
-    text.lines()
-        .filter_map(|l| l.trim().strip_prefix("nameserver"))
-        .filter_map(|rest| rest.trim().parse::<Ipv4Addr>().ok())
-        .filter(|address| !address.is_loopback())
-        .take(3)
-        .collect()
 }
 
 /// What of the network is there.
@@ -224,13 +202,6 @@ pub(super) fn tap_name(bridge: &str, node: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resolvers_on_loopback_are_of_no_use_to_a_node() {
-        let text =
-            "# x\nnameserver 127.0.0.53\nnameserver 203.0.113.5\nnameserver fe80::1\nsearch a\n";
-        assert_eq!(nameservers(text), [Ipv4Addr::new(203, 0, 113, 5)]);
-    }
 
     #[test]
     fn taps_have_readable_names_where_they_fit_and_short_ones_always() {

@@ -59,6 +59,7 @@ pub(crate) async fn preflight(
         if !ours {
             ranges::check_free(network, dir, existing.is_none(), links).await?;
             networks::check_ipv6(network, links).await?;
+            kvmc_netns::dns::Server::check_free(network.gateway.into())?;
         }
     }
     let mine = existing.filter(|_| on_host).map(|r| &r.forwards[..]);

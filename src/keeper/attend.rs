@@ -41,7 +41,8 @@ const BANNER: Duration = Duration::from_secs(180);
 /// What a node's task needs to know.
 #[derive(Debug, Clone)]
 pub(super) struct Attended {
-    pub(super) cluster: String,
+    /// The names' domain.
+    pub(super) domain: String,
     pub(super) cluster_dir: ClusterDir,
     pub(super) dir: NodeDir,
     pub(super) node: NodeRecord,
@@ -271,7 +272,7 @@ impl Attended {
             let secrets =
                 read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
             let arguments =
-                identity::push(&self.cluster, &self.node, &self.networks, &secrets, woken)?;
+                identity::push(&self.domain, &self.node, &self.networks, &secrets, woken)?;
             anyhow::Ok(agent.request_secret("identity", arguments, AGENT).await?)
         };
         match pushed.await {

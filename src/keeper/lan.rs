@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 use super::leases;
 use super::status::Status;
-use crate::node::identity::domain;
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
 
@@ -51,7 +50,7 @@ impl Lan {
             .map(|a| ra::Server::bind(&network.bridge, &a))
             .transpose()?;
         let mut table = dhcp::Table::new(
-            config(network, &record.spec.name),
+            config(network, &record.spec.domain()),
             reservations(record, number),
         );
         let (leases, problem) = dhcp::LeaseFile::load(lease_file(dir, network), &mut table);
@@ -116,14 +115,14 @@ fn lease_file(dir: &ClusterDir, network: &NetworkRecord) -> PathBuf {
 
 /// Only the main network leads anywhere: with a second default route a node would answer by the wrong
 /// card.
-fn config(network: &NetworkRecord, cluster: &str) -> dhcp::Config {
+fn config(network: &NetworkRecord, domain: &str) -> dhcp::Config {
     let is_main = network.is_main();
     dhcp::Config {
         server: network.gateway,
         subnet: network.subnet,
         router: is_main.then_some(network.gateway),
         dns: network.dns.clone(),
-        domain: is_main.then(|| domain(cluster)),
+        domain: is_main.then(|| domain.to_owned()),
         mtu: u16::try_from(network.mtu).ok(),
         lease_time: LEASE_TIME,
         routes: Vec::new(),

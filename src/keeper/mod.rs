@@ -1,10 +1,11 @@
-//! The per-cluster process: it owns the DHCP socket and every QMP, agent and console connection, and
+//! The per-cluster process: it owns the DHCP and DNS sockets and every QMP, agent and console connection, and
 //! answers the CLI on a unix socket. Killing it stops no VM; any verb starts it again.
 
 mod attend;
 mod client;
 mod console;
 mod death;
+mod dns;
 mod forward;
 mod lan;
 mod leases;

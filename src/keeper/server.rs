@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
 use super::death::{Cause, Ended};
+use super::dns::Names;
 use super::forward::Forwards;
 use super::lan::{Lan, Reservations};
 use super::protocol::{Answer, Request, Stage};
@@ -40,7 +41,7 @@ const ASK_PAUSED: Duration = Duration::from_secs(1);
 /// Runs the keeper of a cluster until it is told to end.
 ///
 /// # Errors
-/// What keeps it from serving: the record, port 67, its socket.
+/// What keeps it from serving: the record, port 67 or 53, its socket.
 pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Result<()> {
     // Alone in its session, no terminal's end reaches it. A leader already is as good.
     let _leader_already = nix::unistd::setsid();
@@ -54,12 +55,14 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     let lans = (0..record.networks().count())
         .map(|number| Lan::open(&record, number, &dir))
         .collect::<Result<Vec<_>>>()?;
+    let (names, name_servers) = Names::open(&record, &dir, status.clone())?;
     let socket = listen(&dir)?;
     let state = Arc::new(State {
         root,
         dir: dir.clone(),
         status: status.clone(),
         reservations: lans.iter().map(|l| l.reservations.clone()).collect(),
+        names: names.clone(),
         forwards: Forwards::default(),
         lines: Mutex::default(),
         restarts: Mutex::default(),
@@ -82,6 +85,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     };
     tokio::select! {
         ended = serve_lans(lans, status) => ended,
+        ended = names.serve(name_servers) => ended,
         () = serve => Ok(()),
         _ = terminate.recv() => {
             remove_file(&dir.keeper_socket())?;
@@ -118,6 +122,7 @@ struct State {
     dir: ClusterDir,
     status: Status,
     reservations: Vec<Reservations>,
+    names: Names,
     forwards: Forwards,
     lines: Mutex<BTreeMap<String, watch::Receiver<Lines>>>,
     restarts: Mutex<BTreeMap<String, Restarts>>,
@@ -132,6 +137,7 @@ impl State {
         for reservations in &self.reservations {
             reservations.follow(&record);
         }
+        self.names.follow(&record);
         for node in &record.nodes {
             let dir = self.dir.node(&node.name);
             let process = read_json::<Identity>(&dir.process())?;
@@ -153,7 +159,7 @@ impl State {
             lines.insert(node.name.clone(), receiver);
             self.status.begin(&node.name);
             let attended = Attended {
-                cluster: record.spec.name.clone(),
+                domain: record.spec.domain(),
                 cluster_dir: self.dir.clone(),
                 dir,
                 node: node.clone(),

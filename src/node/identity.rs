@@ -22,11 +22,6 @@ const HOST_RSA_BITS: u32 = 2048;
 
 /// The user that Ansible comes as.
 pub(crate) const ADMIN: &str = "admin";
-/// The domain that node names stand in.
-pub(crate) fn domain(cluster: &str) -> String {
-    format!("{cluster}.internal")
-}
-
 /// The host keys of one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HostKeys {
@@ -232,7 +227,7 @@ fn time() -> f64 {
 /// # Errors
 /// Keys that are missing.
 pub(crate) fn push(
-    cluster: &str,
+    domain: &str,
     node: &NodeRecord,
     networks: &[NetworkRecord],
     secrets: &Secrets,
@@ -259,7 +254,7 @@ pub(crate) fn push(
         "authorized_keys": [secrets.admin.public.trim_end()],
         "password_hash": secrets.password_hash,
         "dns": resolvers(dns),
-        "search": domain(cluster),
+        "search": domain,
         "time": time(),
         "seed": base64(&seed),
         // For agents of before there were more cards.

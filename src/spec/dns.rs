@@ -28,6 +28,11 @@ impl DnsSpec {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(records: &str) -> Self {
+        Self::new("", records)
+    }
+
     /// As it was asked for.
     pub(crate) fn domain_asked(&self) -> &str {
         &self.domain

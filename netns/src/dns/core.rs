@@ -147,8 +147,8 @@ impl Core {
         self.cache.clear();
     }
 
-    /// What to do with a message that came.
-    pub fn receive(&mut self, now: Instant, bytes: &[u8], by: Transport) -> Action {
+    /// What to do with a message that came. Without `forwards` its sender is told only names of ours.
+    pub fn receive(&mut self, now: Instant, bytes: &[u8], by: Transport, forwards: bool) -> Action {
         let flags = wire::flags(bytes);
         if bytes.len() < HEADER || flags & flag::RESPONSE != 0 {
             return Action::Drop;
@@ -186,10 +186,10 @@ impl Core {
         if message.class() != 1 || TRANSFERS.contains(&message.kind()) {
             return Action::Reply(query.error(ResponseCode::Refused, None));
         }
-        self.answer(now, query)
+        self.answer(now, query, forwards)
     }
 
-    fn answer(&mut self, now: Instant, query: Query) -> Action {
+    fn answer(&mut self, now: Instant, query: Query, forwards: bool) -> Action {
         let mut key = query.key();
         let mut aliases = Vec::new();
         match self.zone.look_up(&query.name, query.kind) {
@@ -214,6 +214,9 @@ impl Core {
             query,
             aliases,
         });
+        if !forwards {
+            return Action::Reply(ask.reply(&Settled::failed("this network is isolated"), 0));
+        }
         match self.cache.get(&ask.key, now) {
             Some((settled, age)) => Action::Reply(ask.reply(&settled, age)),
             None => Action::Ask(ask),

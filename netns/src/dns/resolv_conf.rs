@@ -27,29 +27,31 @@ pub struct Resolvers {
 /// What a file's change shows in.
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
+/// Addresses on which this host serves clusters.
+type Ours = Box<dyn Fn() -> Vec<IpAddr> + Send>;
+
 /// The files that name the host's resolvers, read again when they change.
-#[derive(Debug)]
 pub struct HostResolvers {
     main: PathBuf,
     uplinks: PathBuf,
-    ours: Vec<IpAddr>,
+    ours: Ours,
     looked: Option<Instant>,
     stamps: [Stamp; 2],
     now: Arc<Resolvers>,
 }
 
 impl HostResolvers {
-    /// Those of /etc/resolv.conf, and where that leads to systemd-resolved, those behind it. `ours` are
-    /// addresses on which this host serves clusters.
+    /// Those of /etc/resolv.conf, and where that leads to systemd-resolved, those behind it. `ours` says
+    /// on which addresses this host serves clusters: those are not asked.
     #[must_use]
-    pub fn of_this_host(ours: Vec<IpAddr>) -> Self {
+    pub fn of_this_host(ours: impl Fn() -> Vec<IpAddr> + Send + 'static) -> Self {
         let uplinks = "/run/systemd/resolve/resolv.conf".into();
-        Self::new("/etc/resolv.conf".into(), uplinks, ours)
+        Self::new("/etc/resolv.conf".into(), uplinks, Box::new(ours))
     }
 
     /// Those of other files, for tests.
     #[must_use]
-    pub fn new(main: PathBuf, uplinks: PathBuf, ours: Vec<IpAddr>) -> Self {
+    pub fn new(main: PathBuf, uplinks: PathBuf, ours: Ours) -> Self {
         Self {
             main,
             uplinks,
@@ -58,13 +60,6 @@ impl HostResolvers {
             stamps: [None, None],
             now: Arc::default(),
         }
-    }
-
-    /// Who must not be asked from now on.
-    pub fn set_ours(&mut self, ours: Vec<IpAddr>) {
-        self.ours = ours;
-        self.looked = None;
-        self.stamps = [None, None];
     }
 
     /// The resolvers, and whether they are others than those before.
@@ -84,11 +79,17 @@ impl HostResolvers {
         let seen = choose(
             &String::from_utf8_lossy(&main),
             &String::from_utf8_lossy(&uplinks),
-            &self.ours,
+            &(self.ours)(),
         );
         let is_new = seen != *self.now;
         self.now = Arc::new(seen);
         (Arc::clone(&self.now), is_new)
+    }
+}
+
+impl std::fmt::Debug for HostResolvers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("HostResolvers").field(&self.now).finish()
     }
 }
 
@@ -187,7 +188,8 @@ mod tests {
     fn a_changed_file_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let main = dir.path().join("resolv.conf");
-        let mut host = HostResolvers::new(main.clone(), dir.path().join("none"), Vec::new());
+        let mut host =
+            HostResolvers::new(main.clone(), dir.path().join("none"), Box::new(Vec::new));
         let mut now = Instant::now();
         assert!(
             host.current(now).0.servers.is_empty(),

@@ -1,8 +1,8 @@
-//! Sockets on one bridge: port 53 of the host's address there, for the bridge and for the host itself.
+//! Sockets on one bridge: port 53 of the host's address there.
 //!
-//! Bound to the address alone, it would be heard from every link of the host: the kernel takes a packet
-//! for any of its addresses on any of its links. So there is one socket for the bridge, and one for the
-//! loopback, on which the host's own questions come.
+//! Bound to the address alone, they would be heard from every link of the host, for the kernel takes a
+//! packet for any of its addresses on any of its links. Bound to the bridge too, they hear its ports, and
+//! the host: what it sends to an address of its own counts as come by the link that has the address.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,6 @@ use super::service::{Service, Step};
 use crate::ports::{Holder, Protocol};
 
 const PORT: u16 = 53;
-const LOOPBACK: &str = "lo";
 /// No question is longer.
 const LONGEST_QUESTION: usize = 4096;
 /// Streams at a time on each socket, and how long one may be idle (RFC 7766 section 6.2.3) or a client
@@ -66,26 +65,27 @@ pub enum ServerError {
 /// A server on one address of a bridge.
 #[derive(Debug)]
 pub struct Server {
-    address: IpAddr,
-    /// Clients on the bridge are in it.
-    range: IpNetwork,
-    inside: (UdpSocket, TcpListener),
-    host: (UdpSocket, TcpListener),
+    udp: UdpSocket,
+    tcp: TcpListener,
+    clients: Clients,
 }
 
 impl Server {
     /// Opens the sockets for the address of `range` that the host has on `bridge`; needs a tokio runtime,
-    /// CAP_NET_RAW and CAP_NET_BIND_SERVICE.
+    /// CAP_NET_RAW and CAP_NET_BIND_SERVICE. Without `forwards` the bridge hears only names of ours: a
+    /// question is a way out, too.
     ///
     /// # Errors
     /// That the port is taken, and by whom; or the system's word.
-    pub fn bind(bridge: &str, range: IpNetwork) -> Result<Self, ServerError> {
+    pub fn bind(bridge: &str, range: IpNetwork, forwards: bool) -> Result<Self, ServerError> {
         let address = range.ip();
+        let watch = || failed("watch a socket", address);
+        let udp = open(Protocol::Udp, Some(bridge), address)?;
+        let tcp = open(Protocol::Tcp, Some(bridge), address)?;
         Ok(Self {
-            address,
-            range,
-            inside: (udp(bridge, address)?, tcp(bridge, address)?),
-            host: (udp(LOOPBACK, address)?, tcp(LOOPBACK, address)?),
+            udp: UdpSocket::from_std(udp.into()).map_err(watch())?,
+            tcp: TcpListener::from_std(tcp.into()).map_err(watch())?,
+            clients: Clients { range, forwards },
         })
     }
 
@@ -105,32 +105,41 @@ impl Server {
     /// # Errors
     /// That a socket failed for good.
     pub async fn run(self, service: Arc<Service>) -> Result<(), ServerError> {
-        let (range, address) = (self.range, self.address);
-        let of_range = move |client: IpAddr| range.contains(client) && client != address;
-        // What comes by the loopback is the host's own.
-        let any = |_| true;
+        let Self { udp, tcp, clients } = self;
+        let side = Side { service, clients };
         let ended = tokio::select! {
-            ended = datagrams(self.inside.0, of_range, &service) => ended,
-            ended = datagrams(self.host.0, any, &service) => ended,
-            never = streams(self.inside.1, of_range, &service) => never,
-            never = streams(self.host.1, any, &service) => never,
+            ended = datagrams(udp, side.clone()) => ended,
+            never = streams(tcp, side) => never,
         };
-        ended.map_err(|source| ServerError::Socket {
-            what: "hear",
-            address,
-            source,
-        })
+        ended.map_err(failed("hear", clients.range.ip()))
     }
 }
 
-fn udp(link: &str, address: IpAddr) -> Result<UdpSocket, ServerError> {
-    let socket = open(Protocol::Udp, Some(link), address)?;
-    UdpSocket::from_std(socket.into()).map_err(failed("watch a socket", address))
+/// Who may ask.
+#[derive(Debug, Clone, Copy)]
+struct Clients {
+    /// They are in it; its address is the host's.
+    range: IpNetwork,
+    /// They may ask for names of others. The host always may.
+    forwards: bool,
 }
 
-fn tcp(link: &str, address: IpAddr) -> Result<TcpListener, ServerError> {
-    let socket = open(Protocol::Tcp, Some(link), address)?;
-    TcpListener::from_std(socket.into()).map_err(failed("watch a socket", address))
+/// All that a question needs.
+#[derive(Debug, Clone)]
+struct Side {
+    service: Arc<Service>,
+    clients: Clients,
+}
+
+impl Side {
+    fn is_client(&self, client: IpAddr) -> bool {
+        self.clients.range.contains(client)
+    }
+
+    fn receive(&self, bytes: &[u8], by: Transport, client: IpAddr) -> Step {
+        let forwards = self.clients.forwards || client == self.clients.range.ip();
+        self.service.receive(bytes, by, forwards)
+    }
 }
 
 fn failed(what: &'static str, address: IpAddr) -> impl FnOnce(std::io::Error) -> ServerError {
@@ -191,11 +200,7 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
     Ok(opened)
 }
 
-async fn datagrams(
-    socket: UdpSocket,
-    is_client: impl Fn(IpAddr) -> bool,
-    service: &Arc<Service>,
-) -> std::io::Result<()> {
+async fn datagrams(socket: UdpSocket, side: Side) -> std::io::Result<()> {
     let socket = Arc::new(socket);
     let mut buffer = vec![0; LONGEST_QUESTION];
     loop {
@@ -208,17 +213,18 @@ async fn datagrams(
             }
             Err(e) => return Err(e),
         };
-        if !is_client(client.ip()) {
+        if !side.is_client(client.ip()) {
             continue;
         }
-        match service.receive(buffer.get(..length).unwrap_or_default(), Transport::Udp) {
+        let question = buffer.get(..length).unwrap_or_default();
+        match side.receive(question, Transport::Udp, client.ip()) {
             // A reply that cannot be sent is lost as any may be: the client asks again.
             Step::Done(Some(reply)) => drop(socket.try_send_to(&reply, client)),
             Step::Done(None) => {}
             Step::Ask(ask) => {
-                let (socket, service) = (Arc::clone(&socket), Arc::clone(service));
+                let (socket, side) = (Arc::clone(&socket), side.clone());
                 tokio::spawn(async move {
-                    let reply = service.forward(&ask, client.ip()).await;
+                    let reply = side.service.forward(&ask, client.ip()).await;
                     drop(socket.try_send_to(&reply, client));
                 });
             }
@@ -242,11 +248,7 @@ fn is_passing(error: &std::io::Error) -> bool {
     )
 }
 
-async fn streams(
-    listener: TcpListener,
-    is_client: impl Fn(IpAddr) -> bool,
-    service: &Arc<Service>,
-) -> std::io::Result<()> {
+async fn streams(listener: TcpListener, side: Side) -> std::io::Result<()> {
     let places = Arc::new(Semaphore::new(STREAMS));
     loop {
         let Ok((stream, client)) = listener.accept().await else {
@@ -257,19 +259,19 @@ async fn streams(
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        if !is_client(client.ip()) {
+        if !side.is_client(client.ip()) {
             continue;
         }
-        let service = Arc::clone(service);
+        let side = side.clone();
         tokio::spawn(async move {
-            let _its_end = converse(stream, client.ip(), &service).await;
+            let _its_end = converse(stream, client.ip(), &side).await;
             drop(place);
         });
     }
 }
 
 /// Questions and replies, each behind its length, until the client is idle or at its end.
-async fn converse(mut stream: TcpStream, client: IpAddr, service: &Service) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, client: IpAddr, side: &Side) -> std::io::Result<()> {
     loop {
         let question = timeout(IDLE, async {
             let length = usize::from(stream.read_u16().await?);
@@ -281,10 +283,10 @@ async fn converse(mut stream: TcpStream, client: IpAddr, service: &Service) -> s
             Ok(question)
         })
         .await??;
-        let reply = match service.receive(&question, Transport::Tcp) {
+        let reply = match side.receive(&question, Transport::Tcp, client) {
             Step::Done(Some(reply)) => reply,
             Step::Done(None) => return Ok(()),
-            Step::Ask(ask) => service.forward(&ask, client).await,
+            Step::Ask(ask) => side.service.forward(&ask, client).await,
         };
         let length = u16::try_from(reply.len()).map_err(std::io::Error::other)?;
         let mut sent = length.to_be_bytes().to_vec();

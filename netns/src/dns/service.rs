@@ -62,14 +62,11 @@ impl Service {
         lock(&self.core).set_zone(zone);
     }
 
-    /// Addresses on which this host serves clusters, which are never asked.
-    pub fn set_ours(&self, ours: Vec<IpAddr>) {
-        lock(&self.host).set_ours(ours);
-    }
-
     /// What to do with a message; at once.
-    pub(super) fn receive(&self, bytes: &[u8], by: Transport) -> Step {
-        match lock(&self.core).receive(Instant::now(), bytes, by) {
+    pub(super) fn receive(&self, bytes: &[u8], by: Transport, forwards: bool) -> Step {
+        // What is kept may be of others than are the host's resolvers by now.
+        self.resolvers();
+        match lock(&self.core).receive(Instant::now(), bytes, by, forwards) {
             Action::Drop => Step::Done(None),
             Action::Reply(reply) => Step::Done(Some(reply)),
             Action::Ask(ask) => Step::Ask(ask),

@@ -10,7 +10,9 @@
 
 mod client;
 mod dhcp;
+mod dns;
 mod firewall;
 mod links;
 mod ra;
+mod resolver;
 mod support;

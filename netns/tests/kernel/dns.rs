@@ -1,0 +1,449 @@
+//! The name server on a bridge, asked by dig from a port of it, from the host, and from elsewhere.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use kvmc_netns::dns::{Core, HostResolvers, Record, Server, Service, Zone, ZoneSpec, parse_domain};
+use tokio::sync::{mpsc, oneshot};
+
+use super::resolver;
+use super::support::{BRIDGE, in_namespace, ip, pair, run, runtime, with_bridge};
+
+const SERVER: &str = "@192.0.2.1";
+const UPSTREAM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
+const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 6);
+/// A change of the resolvers is felt after this.
+const CHANGE: Duration = Duration::from_millis(1100);
+
+/// The server on a thread of its own, until dropped.
+struct Serving {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    dir: tempfile::TempDir,
+}
+
+impl Serving {
+    fn start(resolv_conf: &str, forwards: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("resolv.conf");
+        std::fs::write(&file, resolv_conf).unwrap();
+        let host = HostResolvers::new(
+            file,
+            dir.path().join("none"),
+            Box::new(|| vec![[192, 0, 2, 1].into()]),
+        );
+        let range = "192.0.2.1/24".parse().unwrap();
+        let core = Core::new(zone(), vec![range]);
+        let service = Arc::new(Service::new(core, host, mpsc::channel(1).0));
+        let (stop, stopped) = oneshot::channel();
+        let (bound, is_bound) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            runtime().block_on(async {
+                let server = Server::bind(BRIDGE, range, forwards).unwrap();
+                bound.send(()).unwrap();
+                tokio::select! {
+                    ended = server.run(service) => ended.unwrap(),
+                    _ = stopped => {}
+                }
+            });
+        });
+        is_bound.recv().unwrap();
+        Self {
+            stop: Some(stop),
+            thread: Some(thread),
+            dir,
+        }
+    }
+
+    fn resolvers(&self, resolv_conf: &str) {
+        std::fs::write(self.dir.path().join("resolv.conf"), resolv_conf).unwrap();
+        std::thread::sleep(CHANGE);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let _failed_by_itself = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn zone() -> Zone {
+    let domain = parse_domain("k80.internal").unwrap();
+    let records = [
+        "api A 192.0.2.9",
+        "six AAAA fd00::9",
+        "alias CNAME api",
+        "out CNAME www.example.com.",
+        "note TXT \"two words\"",
+        "@ MX 10 api",
+        "_http._tcp SRV 1 2 80 api",
+        "*.apps A 192.0.2.8",
+        "own.example.com. A 192.0.2.7",
+    ];
+    let address = |end: u8| vec![[192, 0, 2, end].into()];
+    let long = (0..20).map(|i| format!("long TXT {i:02}{}", "y".repeat(240)));
+    let lines = records.iter().map(ToString::to_string).chain(long);
+    let spec = ZoneSpec {
+        gateway: address(1),
+        subnets: vec!["192.0.2.0/24".parse().unwrap()],
+        hosts: vec![
+            ("master0".to_owned(), address(2)),
+            ("lbl0".to_owned(), address(4)),
+        ],
+        balancers: address(4),
+        records: lines.map(|r| Record::parse(&r, &domain).unwrap()).collect(),
+        serial: 1,
+        domain,
+    };
+    Zone::new(&spec).unwrap()
+}
+
+/// A network namespace at the other end of a link.
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    fn new(link: &str, address: &str) -> Self {
+        let sleep = Command::new("unshare")
+            .args(["--net", "sleep", "120"])
+            .spawn()
+            .unwrap();
+        let here = Self(sleep);
+        let pid = here.0.id().to_string();
+        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        // unshare(1) has to have got there.
+        while std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap() == own {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ip(&["link", "set", link, "netns", &pid]);
+        here.run("ip", &["link", "set", "lo", "up"]);
+        here.run("ip", &["address", "add", address, "dev", link]);
+        here.run("ip", &["link", "set", link, "up"]);
+        here
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let pid = self.0.id().to_string();
+        let enter = ["-t", &pid, "-n", program];
+        run("nsenter", &[&enter, arguments].concat())
+    }
+
+    fn dig(&self, arguments: &[&str]) -> String {
+        self.run("dig", &[&["+tries=1", "+timeout=6"], arguments].concat())
+    }
+
+    /// Waits until a connection is refused there: its host is reached, and nothing but DNS is served.
+    fn reaches(&self, address: &str) {
+        let connect = format!("(: < /dev/tcp/{address}/9) 2>&1 || true");
+        let tries = (0..50).map(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            self.run("bash", &["-c", &connect])
+        });
+        let mut tries = tries.filter(|said| said.contains("refused"));
+        assert!(tries.next().is_some(), "{address} is not reached");
+    }
+
+    /// True when nobody answers.
+    fn hears_nothing(&self, arguments: &[&str]) -> bool {
+        let pid = self.0.id().to_string();
+        let output = Command::new("nsenter")
+            .args(["-t", &pid, "-n", "dig", "+tries=1", "+timeout=1"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!said.contains("ANSWER SECTION"), "{said}");
+        output.status.code() == Some(9)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+fn node(name: &str) -> Elsewhere {
+    let other = pair(name);
+    ip(&["link", "set", name, "master", BRIDGE]);
+    let elsewhere = Elsewhere::new(&other, "192.0.2.2/24");
+    elsewhere.reaches("192.0.2.1");
+    elsewhere
+}
+
+fn host_dig(arguments: &[&str]) -> String {
+    run("dig", &[&["+tries=1", "+timeout=6"], arguments].concat())
+}
+
+fn status(answer: &str) -> &str {
+    let rest = answer.split("status: ").nth(1).unwrap_or_default();
+    rest.split(',').next().unwrap_or_default()
+}
+
+#[test]
+fn dig_finds_every_kind_of_record_from_a_node_and_from_the_host() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        resolver::serve(UPSTREAM);
+        let _serving = Serving::start("nameserver 203.0.113.5\n", true);
+        let node = node("c0");
+        for (name, kind, answer) in [
+            ("master0", "A", "192.0.2.2"),
+            ("master0.k80.internal", "A", "192.0.2.2"),
+            ("lb.k80.internal", "A", "192.0.2.4"),
+            ("any.thing.lb.k80.internal", "A", "192.0.2.4"),
+            ("2.2.0.192.in-addr.arpa", "PTR", "master0.k80.internal."),
+            ("k80.internal", "NS", "gateway.k80.internal."),
+            ("k80.internal", "MX", "10 api.k80.internal."),
+            (
+                "k80.internal",
+                "SOA",
+                "gateway.k80.internal. hostmaster.k80.internal. 1 3600 600 86400 10",
+            ),
+            ("api.k80.internal", "A", "192.0.2.9"),
+            ("six.k80.internal", "AAAA", "fd00::9"),
+            ("alias.k80.internal", "A", "api.k80.internal.\n192.0.2.9"),
+            ("out.k80.internal", "A", "www.example.com.\n203.0.113.80"),
+            ("note.k80.internal", "TXT", "\"two words\""),
+            ("_http._tcp.k80.internal", "SRV", "1 2 80 api.k80.internal."),
+            ("x.apps.k80.internal", "A", "192.0.2.8"),
+            ("own.example.com", "A", "192.0.2.7"),
+            ("www.example.com", "A", "203.0.113.80"),
+            ("www.example.com", "AAAA", "2001:db8::80"),
+            ("none.example.com", "A", ""),
+        ] {
+            for stream in ["+notcp", "+tcp"] {
+                let question = [SERVER, "+short", stream, name, kind];
+                assert_eq!(node.dig(&question).trim(), answer, "{name} {kind} {stream}");
+                assert_eq!(host_dig(&question).trim(), answer, "{name} {kind} {stream}");
+            }
+        }
+        assert_eq!(
+            host_dig(&[SERVER, "+short", "-x", "192.0.2.2"]).trim(),
+            "master0.k80.internal."
+        );
+        for (name, code) in [
+            ("nobody.k80.internal", "NXDOMAIN"),
+            ("none.example.com", "NXDOMAIN"),
+            ("api.k80.internal", "NOERROR"),
+            ("broken.example.com", "SERVFAIL"),
+        ] {
+            let said = node.dig(&[SERVER, name, "AAAA"]);
+            assert_eq!(status(&said), code, "{said}");
+        }
+    });
+}
+
+#[test]
+fn long_answers_come_by_stream_when_a_datagram_is_too_small() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let asked = resolver::serve(UPSTREAM);
+        let _serving = Serving::start("nameserver 203.0.113.5\n", true);
+        let node = node("c0");
+        for name in ["long.k80.internal", "big.example.com"] {
+            let said = node.dig(&[SERVER, name, "TXT"]);
+            assert!(said.contains("Truncated, retrying in TCP mode"), "{said}");
+            let lines = said.lines().filter(|l| l.contains("IN\tTXT\t")).count();
+            assert_eq!(lines, 20, "{said}");
+            let size: usize = said.split("rcvd: ").nth(1).unwrap().trim().parse().unwrap();
+            assert!(size > 5000, "{size} bytes");
+            // A client that does not try again is told that there is more.
+            let said = node.dig(&[SERVER, "+ignore", "+noedns", name, "TXT"]);
+            assert!(
+                said.contains("flags: qr tc rd ra") || said.contains("flags: qr aa tc rd ra"),
+                "{said}"
+            );
+        }
+        assert_eq!(
+            asked.count("big.example.com."),
+            2,
+            "by datagram, by stream, then never again"
+        );
+    });
+}
+
+#[test]
+fn the_hosts_resolvers_are_followed_while_they_change() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        resolver::serve(UPSTREAM);
+        resolver::serve(OTHER);
+        let serving = Serving::start("nameserver 203.0.113.5\n", true);
+        let node = node("c0");
+        let who = || node.dig(&[SERVER, "+short", "who.example.com", "TXT"]);
+        assert_eq!(who().trim(), "\"203.0.113.5\"");
+        serving.resolvers("nameserver 203.0.113.6\n");
+        assert_eq!(
+            who().trim(),
+            "\"203.0.113.6\"",
+            "what the other said was kept"
+        );
+        // One that does not answer costs the first question a moment.
+        serving.resolvers("nameserver 203.0.113.66\nnameserver 203.0.113.5\n");
+        let began = Instant::now();
+        assert_eq!(who().trim(), "\"203.0.113.5\"");
+        assert!(began.elapsed() < Duration::from_secs(3));
+        let began = Instant::now();
+        assert_eq!(
+            node.dig(&[SERVER, "+short", "www.example.com"]).trim(),
+            "203.0.113.80"
+        );
+        assert!(
+            began.elapsed() < Duration::from_secs(1),
+            "the dead one was asked first again"
+        );
+    });
+}
+
+#[test]
+fn without_a_resolver_the_clusters_names_are_still_known() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let serving = Serving::start("", true);
+        let node = node("c0");
+        for (text, why) in [
+            ("", "the host has no resolver"),
+            ("nameserver 192.0.2.1\n", "it would loop"),
+        ] {
+            serving.resolvers(text);
+            let began = Instant::now();
+            let said = node.dig(&[SERVER, "www.example.com"]);
+            assert_eq!(status(&said), "SERVFAIL", "{said}");
+            assert!(said.contains(why), "{said}");
+            assert!(began.elapsed() < Duration::from_secs(1));
+            assert_eq!(node.dig(&[SERVER, "+short", "master0"]).trim(), "192.0.2.2");
+        }
+        serving.resolvers("nameserver 203.0.113.66\n");
+        let began = Instant::now();
+        let said = node.dig(&[SERVER, "www.example.com"]);
+        assert!(
+            said.contains("no answer from the host's resolver 203.0.113.66"),
+            "{said}"
+        );
+        assert!(
+            began.elapsed() < Duration::from_millis(5500),
+            "clients give up after 5 s"
+        );
+    });
+}
+
+#[test]
+fn names_of_ours_and_reserved_ones_are_never_forwarded() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let asked = resolver::serve(UPSTREAM);
+        let _serving = Serving::start("nameserver 203.0.113.5\n", true);
+        let node = node("c0");
+        for name in [
+            "nobody.k80.internal",
+            "nobody",
+            "x.local",
+            "x.localhost",
+            "x.invalid",
+            "x.test",
+            "x.onion",
+            "77.2.0.192.in-addr.arpa",
+            "1.0.0.127.in-addr.arpa",
+            "_dns.resolver.arpa",
+        ] {
+            node.dig(&[SERVER, name, "A"]);
+            node.dig(&[SERVER, name, "PTR"]);
+        }
+        assert!(asked.names().is_empty(), "{:?}", asked.names());
+    });
+}
+
+#[test]
+fn p29_dns_is_served_on_the_bridge_only_and_answers_lead_nowhere_inside() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let asked = resolver::serve(UPSTREAM);
+        let _serving = Serving::start("nameserver 203.0.113.5\n", true);
+        let node = node("c0");
+        let out = pair("out");
+        ip(&["address", "add", "198.51.100.1/24", "dev", "out"]);
+        let stranger = Elsewhere::new(&out, "198.51.100.9/24");
+        stranger.run(
+            "ip",
+            &["route", "add", "192.0.2.0/24", "via", "198.51.100.1"],
+        );
+        stranger.reaches("192.0.2.1");
+        for server in [SERVER, "@198.51.100.1"] {
+            for stream in ["+notcp", "+tcp"] {
+                assert!(
+                    stranger.hears_nothing(&[server, stream, "master0"]),
+                    "{server} {stream}"
+                );
+            }
+        }
+        // A spoofed source would have the host send answers to whom it names.
+        node.run("ip", &["address", "add", "198.51.100.9/32", "dev", "lo"]);
+        assert!(node.hears_nothing(&[SERVER, "-b", "198.51.100.9", "master0"]));
+        for name in ["evil.example.com", "alias.example.com"] {
+            let said = node.dig(&[SERVER, name, "A"]);
+            assert_eq!(status(&said), "NOERROR", "{said}");
+            assert!(
+                said.contains("ANSWER: 0,") && said.contains("(Blocked)"),
+                "{said}"
+            );
+        }
+        assert_eq!(asked.count("evil.example.com."), 1);
+        assert_eq!(node.dig(&[SERVER, "+short", "master0"]).trim(), "192.0.2.2");
+    });
+}
+
+#[test]
+fn an_isolated_network_asks_nobody() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let asked = resolver::serve(UPSTREAM);
+        let _serving = Serving::start("nameserver 203.0.113.5\n", false);
+        let node = node("c0");
+        let said = node.dig(&[SERVER, "www.example.com"]);
+        assert_eq!(status(&said), "SERVFAIL", "{said}");
+        assert!(said.contains("this network is isolated"), "{said}");
+        assert!(asked.names().is_empty());
+        assert_eq!(node.dig(&[SERVER, "+short", "master0"]).trim(), "192.0.2.2");
+        assert_eq!(
+            host_dig(&[SERVER, "+short", "www.example.com"]).trim(),
+            "203.0.113.80"
+        );
+    });
+}
+
+#[test]
+fn who_has_port_53_is_named() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let taker = UdpSocket::bind("0.0.0.0:53").unwrap();
+        let range = "192.0.2.1/24".parse().unwrap();
+        let pid = format!("(pid {}, on 0.0.0.0)", std::process::id());
+        for error in [
+            Server::bind(BRIDGE, range, true).unwrap_err(),
+            Server::check_free([192, 0, 2, 1].into()).unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(
+                error.starts_with("UDP port 53 of 192.0.2.1 is taken by "),
+                "{error}"
+            );
+            assert!(error.contains(&pid), "{error}");
+        }
+        drop(taker);
+        let _taker = std::net::TcpListener::bind("[::]:53").unwrap();
+        let error = Server::bind(BRIDGE, range, true).unwrap_err().to_string();
+        assert!(
+            error.starts_with("TCP port 53 of 192.0.2.1 is taken by "),
+            "{error}"
+        );
+        // An address that the host does not have yet can be looked at too.
+        drop(_taker);
+        Server::check_free([198, 51, 100, 77].into()).unwrap();
+        drop(Server::bind(BRIDGE, range, true).unwrap());
+    });
+}

@@ -1,0 +1,168 @@
+//! The cluster's names: from its record to a zone, served on every network's bridge.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use ipnetwork::IpNetwork;
+use kvmc_netns::dns::{
+    Core, HostResolvers, Resolvers, Server, Service, Zone, ZoneSpec, parse_domain,
+};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::status::Status;
+use crate::spec::Role;
+use crate::state::{ClusterDir, ClusterRecord};
+
+/// The name server of a cluster; clones are of one.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    service: Arc<Service>,
+}
+
+impl Names {
+    /// Opens the sockets on all bridges; [`Self::serve`] takes them.
+    ///
+    /// # Errors
+    /// That port 53 is taken, and by whom; or the system's.
+    pub(super) fn open(
+        record: &ClusterRecord,
+        dir: &ClusterDir,
+        status: Status,
+    ) -> Result<(Self, Vec<Server>)> {
+        let servers = record
+            .networks()
+            .map(|network| {
+                let range = IpNetwork::new(network.gateway.into(), network.subnet.prefix())?;
+                Ok(Server::bind(&network.bridge, range, !network.isolated)?)
+            })
+            .collect::<Result<_>>()?;
+        let core = Core::new(zone(record)?, ranges(record));
+        let (told, heard) = mpsc::channel(8);
+        let host = HostResolvers::of_this_host({
+            let dir = dir.clone();
+            move || gateways(&dir)
+        });
+        let service = Arc::new(Service::new(core, host, told));
+        tokio::spawn(note_resolvers(heard, status));
+        Ok((Self { service }, servers))
+    }
+
+    /// Takes over who is in the record.
+    pub(super) fn follow(&self, record: &ClusterRecord) {
+        // What is recorded was checked before.
+        if let Ok(zone) = zone(record) {
+            self.service.set_zone(zone);
+        }
+    }
+
+    /// Serves for ever.
+    ///
+    /// # Errors
+    /// That a socket failed for good.
+    pub(super) async fn serve(self, servers: Vec<Server>) -> Result<()> {
+        let mut serving = JoinSet::new();
+        for server in servers {
+            serving.spawn(server.run(Arc::clone(&self.service)));
+        }
+        match serving.join_next().await {
+            Some(ended) => Ok(ended.context("a task of the keeper failed")??),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whom questions go to stands in the event log, each time that it changes.
+async fn note_resolvers(mut heard: mpsc::Receiver<Arc<Resolvers>>, status: Status) {
+    while let Some(resolvers) = heard.recv().await {
+        let all = |of: Vec<String>| of.join(", ");
+        let servers = all(resolvers
+            .servers
+            .iter()
+            .map(|s| s.ip().to_string())
+            .collect());
+        let loops = all(resolvers.loops.iter().map(ToString::to_string).collect());
+        let mut note = if servers.is_empty() {
+            "the host has no resolver: only names of the cluster are known".to_owned()
+        } else {
+            format!("other names are asked of {servers}")
+        };
+        if !loops.is_empty() {
+            note += &format!("; {loops} in the host's resolv.conf is kvmc's own and would loop");
+        }
+        status.event("-", "resolvers", &note);
+    }
+}
+
+/// Where this host's clusters are served: asked, each would ask the others.
+fn gateways(dir: &ClusterDir) -> Vec<IpAddr> {
+    let all = dir.others().into_iter().chain([dir.clone()]);
+    all.filter_map(|dir| ClusterRecord::load(&dir).ok().flatten())
+        .flat_map(|r| r.networks().map(|n| n.gateway.into()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// All that is the cluster's.
+fn ranges(record: &ClusterRecord) -> Vec<IpNetwork> {
+    record
+        .networks()
+        .flat_map(|n| {
+            [Some(n.subnet.into()), n.prefix6.map(Into::into)]
+                .into_iter()
+                .flatten()
+        })
+        .collect()
+}
+
+fn zone(record: &ClusterRecord) -> Result<Zone> {
+    let domain = parse_domain(&record.spec.domain())?;
+    let records = record.spec.records(&domain).map_err(anyhow::Error::msg)?;
+    let main = &record.network;
+    let mut hosts = Vec::new();
+    let mut balancers = Vec::new();
+    for node in &record.nodes {
+        for (network, nic) in record.nics(node) {
+            let mut addresses = vec![IpAddr::from(nic.address)];
+            addresses.extend(network.address6(nic.mac).map(IpAddr::from));
+            let name = if network.is_main() {
+                if node.role == Role::LoadBalancer {
+                    balancers.extend(addresses.clone());
+                }
+                node.name.clone()
+            } else {
+                format!("{}.{}", node.name, network.name)
+            };
+            hosts.push((name, addresses));
+        }
+    }
+    let gateway = [Some(main.gateway.into()), main.gateway6().map(Into::into)];
+    let spec = ZoneSpec {
+        domain,
+        gateway: gateway.into_iter().flatten().collect(),
+        subnets: ranges(record),
+        hosts,
+        balancers,
+        records,
+        serial: u32::try_from(record.generation).unwrap_or(u32::MAX),
+    };
+    Ok(Zone::new(&spec)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_makes_a_zone() {
+        let mut record = crate::cluster::tests::record();
+        assert!(zone(&record).is_ok());
+        record.spec.dns = crate::spec::DnsSpec::for_test("api A 192.168.80.200");
+        let text = format!("{:?}", zone(&record).unwrap());
+        for word in ["192.168.80.200", "master2", "gateway"] {
+            assert!(text.contains(word), "{word}");
+        }
+        let range: IpNetwork = "192.168.80.0/24".parse().unwrap();
+        assert_eq!(ranges(&record), [range]);
+    }
+}
