@@ -17,6 +17,7 @@ use super::death::{Cause, Ended, Evidence, last_words};
 use super::pause::Pause;
 use super::protocol::Stage;
 use super::status::Status;
+use super::vitals;
 use crate::host::CgroupKills;
 use crate::node::{Handle, Identity, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
@@ -278,6 +279,7 @@ impl Attended {
         match pushed.await {
             Ok(answer) => {
                 self.status.reach(name, Stage::Identity, "");
+                tokio::spawn(vitals::correct_clock(agent.clone()));
                 if answer.get("ready").and_then(Value::as_bool) == Some(true) {
                     self.status.reach(name, Stage::Lease, "");
                     self.look_at_ssh();

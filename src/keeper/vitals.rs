@@ -12,6 +12,12 @@ use super::protocol::{Board, Stage};
 /// Longest that a guest may take to answer; one that takes longer is told apart by that.
 const ANSWER: Duration = Duration::from_secs(1);
 
+/// Questions to a guest whose clock is to be set, at most, and the time between two.
+const TRIES: u32 = 10;
+const BETWEEN: Duration = Duration::from_secs(2);
+/// Seconds of drift that are left alone.
+const GOOD_ENOUGH: f64 = 0.02;
+
 /// A guest beside its host.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Vitals {
@@ -37,6 +43,33 @@ pub(super) async fn ask(board: &mut Board, agent: impl Fn(&str) -> Option<Client
             view.vitals = vitals;
         }
     }
+}
+
+/// Sets a guest's clock by its drift. The time that came with its identity was on the way for as long as
+/// a busy host makes a guest wait, seconds at worst; an adjustment is right however long it takes.
+pub(super) async fn correct_clock(agent: Client) {
+    for _ in 0..TRIES {
+        let Some(vitals) = one(agent.clone()).await else {
+            return;
+        };
+        match correction(&vitals) {
+            Some(seconds) => {
+                let arguments = json!({ "seconds": seconds });
+                // An agent of before cannot do it.
+                if agent.request("adjust", arguments, ANSWER).await.is_err() {
+                    return;
+                }
+            }
+            None if vitals.error < GOOD_ENOUGH => return,
+            None => {}
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+}
+
+/// What to add to the guest's clock, in seconds; none when the drift may be the asking's alone.
+fn correction(vitals: &Vitals) -> Option<f64> {
+    (vitals.drift.abs() > vitals.error.max(GOOD_ENOUGH)).then_some(-vitals.drift)
 }
 
 async fn one(agent: Client) -> Option<Vitals> {
@@ -65,6 +98,19 @@ fn host_time() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_corrected_by_what_it_surely_drifted() {
+        let vitals = |drift, error| Vitals {
+            drift,
+            error,
+            load: 0.0,
+        };
+        assert_eq!(correction(&vitals(-3.0, 0.5)), Some(3.0));
+        assert_eq!(correction(&vitals(0.4, 0.1)), Some(-0.4));
+        assert_eq!(correction(&vitals(0.4, 0.5)), None);
+        assert_eq!(correction(&vitals(0.01, 0.001)), None);
+    }
 
     #[test]
     fn the_drift_is_from_the_middle_of_the_asking() {
