@@ -1,6 +1,6 @@
 //! One node, attended: its QMP, its agent, its way to ready and its end.
 
-use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -38,6 +38,8 @@ const STATUS: Duration = Duration::from_secs(5);
 const AGENT: Duration = Duration::from_secs(60);
 /// One patient look at ssh: each further one would make the guest fork another sshd.
 const BANNER: Duration = Duration::from_secs(180);
+/// Between two attempts to connect.
+const KNOCK: Duration = Duration::from_secs(1);
 
 /// What a node's task needs to know.
 #[derive(Debug, Clone)]
@@ -296,7 +298,7 @@ impl Attended {
     fn look_at_ssh(&self) {
         let (node, status) = (self.node.clone(), self.status.clone());
         tokio::spawn(async move {
-            match tokio::time::timeout(BANNER, banner(node.address)).await {
+            match tokio::time::timeout(BANNER, banner((node.address, 22).into())).await {
                 Ok(Ok(())) => {
                     status.reach(&node.name, Stage::Ssh, "");
                     status.reach(&node.name, Stage::Ready, "");
@@ -309,14 +311,19 @@ impl Attended {
 }
 
 /// Reads the identification that a server sends first, RFC 4253 section 4.2.
-async fn banner(address: Ipv4Addr) -> Result<()> {
-    let mut stream = TcpStream::connect((address, 22)).await?;
+///
+/// A guest that has too little of the host to answer ARP in three seconds is unreachable for a while:
+/// connecting is tried again, which costs it nothing, for its sshd has heard of none of it.
+async fn banner(address: SocketAddr) -> Result<()> {
+    let mut stream = loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(KNOCK).await,
+        }
+    };
     let mut start = [0; 4];
     stream.read_exact(&mut start).await?;
-    anyhow::ensure!(
-        &start == b"SSH-",
-        "what answers on port 22 of {address} is not ssh"
-    );
+    anyhow::ensure!(&start == b"SSH-", "what answers on {address} is not ssh");
     Ok(())
 }
 
@@ -329,4 +336,27 @@ async fn exit_status(handle: &Handle) -> Option<std::process::ExitStatus> {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_guest_that_cannot_be_reached_yet_is_knocked_at_again() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let looking = tokio::spawn(banner(address));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!looking.is_finished());
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+        looking.await.unwrap().unwrap();
+    }
 }
