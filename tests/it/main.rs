@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod emulated;
 mod fake;
 mod fakes;
 mod guests;

@@ -1,0 +1,28 @@
+//! Ring 5 for the other architecture: real Debian guests, emulated. Their template takes many minutes to
+//! build, so the test is run by name, with the state folder that has one.
+
+use std::path::Path;
+
+use super::support::Bench;
+
+#[test]
+#[ignore = "needs KVMC_FOREIGN_STATE, a state folder with a template of the other architecture"]
+fn an_emulated_cluster_boots_wakes_keeps_time_and_shares_nothing() {
+    let state = std::env::var("KVMC_FOREIGN_STATE").unwrap();
+    let images = Path::new(&state).join("images");
+    assert!(images.is_dir(), "{} is no folder", images.display());
+    let bench = Bench::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/emulated.sh");
+    let output = bench.shell(&format!(
+        "mkdir -p ../state; ln -s {} ../state/images; exec sh -eu {}",
+        images.display(),
+        script.display()
+    ));
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{text}");
+    assert!(output.status.success(), "ended with {}", output.status);
+}
