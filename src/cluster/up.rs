@@ -113,7 +113,6 @@ pub(crate) async fn look(
             .filter(|n| fits(n))
             .collect()
     };
-    let keeper = Keeper::of(dir, &record.spec.name).is_running();
     Ok(Seen {
         recorded: existing.is_some_and(|r| {
             r.nodes == record.nodes
@@ -125,9 +124,10 @@ pub(crate) async fn look(
         forwarding6: net.forwarding6,
         bridges: net.bridges,
         tables: net.tables,
-        keeper,
+        keeper: Keeper::of(dir, &record.spec.name).is_running(),
+        // A keeper that is new begins with what the cluster had, whatever has become of the ports.
         forwards: existing
-            .filter(|_| keeper)
+            .filter(|r| r.phase != Phase::Stopped)
             .map(|r| r.forwards.clone())
             .unwrap_or_default(),
         disks: names(&|n| dir.node(n).disk().exists()),

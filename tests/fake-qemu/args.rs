@@ -66,8 +66,11 @@ impl Args {
                     self.sockets.insert(id, fd);
                 }
             }
-            ("-netdev", "tap") => self.tap = fd(),
-            ("-device", "virtio-net-pci") => self.mac = key("mac").map(|m| mac(&m)),
+            // The first card is the one that is served; the others stay open, and silent.
+            ("-netdev", "tap") => self.tap = self.tap.or_else(fd),
+            ("-device", "virtio-net-pci") => {
+                self.mac = self.mac.or_else(|| key("mac").map(|m| mac(&m)));
+            }
             ("-object", "memory-backend-file") => {
                 let path = key("mem-path").unwrap_or_default();
                 let fd = path.rsplit('/').next().and_then(|fd| fd.parse().ok());

@@ -15,5 +15,6 @@ mod fakes;
 mod guests;
 mod images;
 mod lifecycle;
+mod networks;
 mod support;
 mod warm_fallbacks;
