@@ -190,3 +190,64 @@ async fn meet(
     });
     Some(node)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+    #[tokio::test]
+    async fn udp_clients_each_hear_their_own_answers() {
+        let node = UdpSocket::bind(ANY).await.unwrap();
+        let to = node.local_addr().unwrap();
+        let host = UdpSocket::bind(ANY).await.unwrap();
+        let at = host.local_addr().unwrap();
+        tokio::spawn(relay_udp(host, to));
+        tokio::spawn(async move {
+            let mut packet = [0; 64];
+            loop {
+                let (length, client) = node.recv_from(&mut packet).await.unwrap();
+                node.send_to(&packet[..length], client).await.unwrap();
+            }
+        });
+        let clients = [
+            UdpSocket::bind(ANY).await.unwrap(),
+            UdpSocket::bind(ANY).await.unwrap(),
+        ];
+        for (i, client) in clients.iter().enumerate() {
+            client.send_to(format!("{i}").as_bytes(), at).await.unwrap();
+        }
+        for (i, client) in clients.iter().enumerate() {
+            let mut answer = [0; 64];
+            let heard = tokio::time::timeout(CONNECT, client.recv_from(&mut answer));
+            let (length, from) = heard.await.unwrap().unwrap();
+            assert_eq!((&answer[..length], from), (format!("{i}").as_bytes(), at));
+        }
+    }
+
+    #[tokio::test]
+    async fn tcp_goes_both_ways_and_each_end_is_told_of_the_others() {
+        let node = TcpListener::bind(ANY).await.unwrap();
+        let to = node.local_addr().unwrap();
+        let host = TcpListener::bind(ANY).await.unwrap();
+        let at = host.local_addr().unwrap();
+        tokio::spawn(relay_tcp(host, to));
+        let answer = tokio::spawn(async move {
+            let (mut stream, _) = node.accept().await.unwrap();
+            let mut heard = Vec::new();
+            stream.read_to_end(&mut heard).await.unwrap();
+            heard.reverse();
+            stream.write_all(&heard).await.unwrap();
+        });
+        let mut client = TcpStream::connect(at).await.unwrap();
+        client.write_all(b"abc").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"cba");
+        answer.await.unwrap();
+    }
+}

@@ -71,3 +71,8 @@ fn a_failed_up_leaves_nothing() {
 fn an_interrupted_up_leaves_nothing_or_goes_on() {
     runs("interrupted.sh");
 }
+
+#[test]
+fn three_clusters_at_once_one_with_two_networks_ipv6_and_forwards() {
+    runs("networks.sh");
+}

@@ -12,6 +12,7 @@ mod client;
 mod dhcp;
 mod dns;
 mod firewall;
+mod forward;
 mod links;
 mod ra;
 mod resolver;
