@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::leases;
 use super::status::Status;
+use super::uplink;
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
 
@@ -22,6 +23,8 @@ pub(super) struct Lan {
     /// Its place among the networks, and that of a node's card in it.
     number: usize,
     bridge: String,
+    /// The bridge's MTU.
+    mtu: u32,
     server: dhcp::Server,
     leases: Option<dhcp::LeaseFile>,
     router: Option<ra::Server>,
@@ -61,6 +64,7 @@ impl Lan {
         Ok(Self {
             number,
             bridge: network.bridge.clone(),
+            mtu: network.mtu,
             server,
             leases: Some(leases),
             router,
@@ -77,6 +81,7 @@ impl Lan {
     /// That a socket failed for good, as when the bridge is gone.
     pub(super) async fn run(self, status: Status) -> Result<()> {
         let (events, heard) = mpsc::channel(64);
+        let uplink = uplink::follow(self.mtu, self.reservations.clone());
         let table = self.reservations.table;
         let follow = leases::follow(heard, status, self.number == 0);
         let advertise = async {
@@ -89,6 +94,7 @@ impl Lan {
             ended = self.server.run(table, events, self.leases) => ended.map_err(Into::into),
             ended = advertise => ended.map_err(Into::into),
             () = follow => Ok(()),
+            () = async { uplink.await; std::future::pending().await } => Ok(()),
         };
         ended.with_context(|| format!("the network on {} is served no more", self.bridge))
     }
@@ -99,6 +105,13 @@ impl Reservations {
     pub(super) fn follow(&self, record: &ClusterRecord) {
         if let Ok(mut table) = self.table.lock() {
             table.set_reservations(reservations(record, self.number));
+        }
+    }
+
+    /// Has nodes told another MTU.
+    pub(super) fn set_mtu(&self, mtu: Option<u16>) {
+        if let Ok(mut table) = self.table.lock() {
+            table.set_mtu(mtu);
         }
     }
 }

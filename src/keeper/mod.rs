@@ -15,6 +15,7 @@ mod respawn;
 mod restarts;
 mod server;
 mod status;
+mod uplink;
 mod vitals;
 
 pub(crate) use client::Keeper;

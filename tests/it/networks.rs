@@ -203,3 +203,22 @@ fn three_clusters_come_and_go_in_any_order() {
         "#,
     );
 }
+
+/// Promise 32: also when the uplink's MTU changes while the cluster is up, as with a VPN.
+#[test]
+fn p32_option_26_follows_the_uplink() {
+    runs(
+        r#"
+        kvmc up $ONE
+        ip netns add client; ip link add vc type veth peer name eth0 netns client
+        ip link set vc master k80 up; ip -n client link set eth0 up
+        printf '#!/bin/sh\necho "$1 $mtu" >> "$LOG"\n' > ../udhcpc; chmod 755 ../udhcpc
+        told() { : > ../mtu; LOG=../mtu ip netns exec client udhcpc -n -q -t 5 -O mtu -i eth0 -s ../udhcpc >/dev/null 2>&1; grep -q "^bound $1$" ../mtu; }
+        told 1400 || fail "the uplink's MTU: $(cat ../mtu)"
+        ip link set up0 mtu 1300
+        n=0; until told 1300; do n=$((n + 1)); test $n -lt 20 || fail "not followed: $(cat ../mtu)"; sleep 1; done
+        ip link set up0 mtu 1400; ip netns del client
+        kvmc down
+        "#,
+    );
+}

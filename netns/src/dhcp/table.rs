@@ -116,6 +116,11 @@ impl Table {
         table
     }
 
+    /// Has clients told another MTU from now on, option 26 of RFC 2132.
+    pub fn set_mtu(&mut self, mtu: Option<u16>) {
+        self.config.mtu = mtu;
+    }
+
     /// Replaces all reservations; a lease on a reserved address ends.
     pub fn set_reservations(&mut self, reservations: Vec<Reservation>) {
         let before: Vec<_> = self.reserved_addresses.drain().collect();
