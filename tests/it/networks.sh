@@ -6,8 +6,8 @@ ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db
 outside ip -6 addr add 2001:db8::1/64 dev in0 nodad
 ipv6() { for f in forwarding accept_ra; do grep -H . /proc/sys/net/ipv6/conf/*/$f; done; ip -6 route; }
 sleep 2
-host > ../before; ipv6 > ../before6
 mkdir a b c
+host > ../before; ipv6 > ../before6
 cat > a/kvmc.toml <<'TOML'
 cluster = "a"
 masters = 1

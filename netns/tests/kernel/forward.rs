@@ -1,5 +1,5 @@
-//! Forwards and IPv6's translation, through three namespaces: a guest on the bridge, this host, and the
-//! outside, of which 2001:db8::/32 and TEST-NET are the addresses.
+//! Forwards and IPv6's translation, through namespaces: guests on the bridge, this host, and the outside,
+//! of which 2001:db8::/32 and TEST-NET are the addresses.
 
 use kvmc_netns::firewall::{Forward, Protocol, Table, mark};
 use kvmc_netns::{BridgeSpec, Links};
@@ -74,7 +74,7 @@ impl Drop for Server {
     }
 }
 
-/// The bridge with a guest, 192.0.2.8, and the outside, 198.51.100.2.
+/// The bridge with the guests 192.0.2.8 and .9, and the outside, 198.51.100.2.
 async fn three() {
     let none: Option<&str> = None;
     std::fs::create_dir_all("/run/netns").unwrap();
@@ -85,40 +85,28 @@ async fn three() {
         ..bridge()
     };
     links.ensure_bridge(&spec).await.unwrap();
-    for (namespace, link, addresses, via) in [
-        (
-            "guest",
-            "port",
-            ["192.0.2.8/24", "fd00:1:2:3::8/64"],
-            ["192.0.2.1", "fd00:1:2:3::1"],
-        ),
-        (
-            "outside",
-            "up0",
-            ["198.51.100.2/24", "2001:db8::2/64"],
-            ["198.51.100.1", "2001:db8::1"],
-        ),
+    for (namespace, link, addresses) in [
+        ("guest", "port1", ["192.0.2.8/24", "fd00:1:2:3::8/64"]),
+        ("other", "port2", ["192.0.2.9/24", "fd00:1:2:3::9/64"]),
+        ("outside", "up0", ["198.51.100.2/24", "2001:db8::2/64"]),
     ] {
         ip(&["netns", "add", namespace]);
-        ip(&[
-            "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace,
-        ]);
+        let pair = ["type", "veth", "peer", "name", "eth0", "netns", namespace];
+        ip(&[&["link", "add", link][..], &pair].concat());
         for address in addresses {
-            at(
-                namespace,
-                &["ip", "addr", "add", address, "dev", "eth0", "nodad"],
-            );
+            let words = ["ip", "addr", "add", address, "dev", "eth0", "nodad"];
+            at(namespace, &words);
         }
         at(namespace, &["ip", "link", "set", "lo", "up"]);
         at(namespace, &["ip", "link", "set", "eth0", "up"]);
-        if namespace == "guest" {
-            ip(&["link", "set", link, "master", BRIDGE]);
-            for via in via {
-                at(namespace, &["ip", "route", "add", "default", "via", via]);
-            }
-        } else {
+        if namespace == "outside" {
             ip(&["addr", "add", "198.51.100.1/24", "dev", link]);
             ip(&["addr", "add", "2001:db8::1/64", "dev", link, "nodad"]);
+        } else {
+            ip(&["link", "set", link, "master", BRIDGE]);
+            for via in ["192.0.2.1", "fd00:1:2:3::1"] {
+                at(namespace, &["ip", "route", "add", "default", "via", via]);
+            }
         }
         ip(&["link", "set", link, "up"]);
     }
@@ -209,8 +197,8 @@ fn a_forwarded_port_leads_to_the_guest_over_tcp_and_udp_ipv4_and_ipv6() {
             // The host itself, by its own address outside.
             let here = run("python3", &["-c", CLIENT, protocol, "198.51.100.1", "8080"]);
             assert_eq!(here, "198.51.100.1");
-            // A guest by the host's address hears the answer from where it asked.
-            assert_eq!(ask("guest", protocol, "198.51.100.1", "8080"), "192.0.2.1");
+            // Another guest by the host's address hears the answer from where it asked.
+            assert_eq!(ask("other", protocol, "198.51.100.1", "8080"), "192.0.2.1");
         }
         table(Vec::new()).apply().unwrap();
         let _server = Server::start("guest", "tcp", "192.0.2.8", "80");
