@@ -154,6 +154,8 @@ async fn change(record: &mut ClusterRecord, to: Vec<Forward>, dir: &ClusterDir) 
         return Ok(());
     }
     let before = std::mem::replace(&mut record.forwards, to);
+    // The wish too, or the next start would bring back what was removed.
+    record.spec.forwards.clone_from(&record.forwards);
     record.save(dir)?;
     if record.phase == Phase::Stopped {
         return Ok(());
@@ -162,6 +164,7 @@ async fn change(record: &mut ClusterRecord, to: Vec<Forward>, dir: &ClusterDir) 
         return Ok(());
     };
     record.forwards = before;
+    record.spec.forwards.clone_from(&record.forwards);
     record.save(dir)?;
     match make(record, dir).await {
         Ok(()) => Err(error),

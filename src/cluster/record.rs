@@ -57,6 +57,8 @@ pub(crate) async fn design(
     )?;
     if let Some(existing) = existing {
         record.forwards = forwards(existing, &record.spec)?;
+        // What is removed later is not to come back as a wish of before.
+        record.spec.forwards.clone_from(&record.forwards);
         record.image.clone_from(&existing.image);
         record.generation = existing.generation;
         record.phase = existing.phase;

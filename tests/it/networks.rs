@@ -50,6 +50,7 @@ fn forwards_lead_to_nodes_from_everywhere_live_and_are_gone_with_down() {
         kvmc stop --timeout 20
         listening | diff ../listening - || fail "stopped, something listens"
         kvmc start
+        ! there 203.0.113.2 2225 || fail "2225 is back, which was removed"
         for port in 2222 2224 2226; do there 203.0.113.2 $port && here ::1 $port || fail "$port after start"; done
         kvmc down
         host > ../after; same ../before ../after 'the host after down'
