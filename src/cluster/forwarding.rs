@@ -71,9 +71,15 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
         return Ok(());
     }
     let mut memory = Memory::open(state)?;
+    // Another cluster may have been first while this one waited.
+    if is_on(family)? {
+        return Ok(());
+    }
     let before = memory.here()?;
     match family {
         Family::V4 => before.ipv4_was_off = true,
+        // Of one that was killed half-way the links are known, and may be changed already.
+        Family::V6 if before.ipv6_was_off.is_some() => {}
         Family::V6 => before.ipv6_was_off = Some(changed_along(&links6()?)),
     }
     let hosts = before
@@ -236,7 +242,7 @@ impl Memory {
         self.all.get_mut(at).context("it was just put there")
     }
 
-    fn save(mut self) -> Result<()> {
+    fn save(&mut self) -> Result<()> {
         self.all
             .retain(|b| b.ipv4_was_off || b.ipv6_was_off.is_some());
         if self.all.is_empty() {

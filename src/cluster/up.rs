@@ -211,6 +211,11 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
                 .await
                 .with_context(|| format!("failed to {step}"))?;
         }
+        // Another cluster that went between the look and the record took this one for not there.
+        forwarding::enable(&dir.state(), Family::V4)?;
+        if forwarding::has_ipv6(&record) {
+            forwarding::enable(&dir.state(), Family::V6)?;
+        }
         anyhow::Ok(!interrupt.has_come().await)
     };
     match made.await {
