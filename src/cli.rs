@@ -352,6 +352,9 @@ pub(crate) struct Flags {
     /// Image of the load balancers
     #[arg(long, value_name = "NAME|PATH|URL", alias = "load-balancer-image")]
     lbl_image: Option<String>,
+    /// A file for cloud-init (cloud-config, script, …), for images that have it
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<String>,
     /// Debian suite of the template [default: trixie]
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
@@ -407,6 +410,7 @@ impl Flags {
             (Key::MasterImage, &self.master_image),
             (Key::WorkerImage, &self.worker_image),
             (Key::LblImage, &self.lbl_image),
+            (Key::UserData, &self.user_data),
             (Key::Suite, &self.suite),
             (Key::Mirror, &self.mirror),
             (Key::Packages, &packages),

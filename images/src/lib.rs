@@ -25,6 +25,7 @@ mod intact;
 pub mod qcow2;
 mod recipe;
 mod second_stage;
+pub mod seed;
 mod store;
 mod tags;
 mod tree;

@@ -13,7 +13,7 @@ use super::{Interrupt, Progress, artifacts, boot, forward, network, networks, ra
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::{Keeper, Request};
-use crate::node::{Identity, KeyPool, Secrets, clone_disk};
+use crate::node::{Identity, KeyPool, Secrets, clone_disk, write_seed};
 use crate::plan::{Seen, Step, plan};
 use crate::state::{
     ClusterDir, ClusterRecord, Lock, NetworkRecord, Phase, private_dir, read_json, replace_json,
@@ -337,7 +337,20 @@ async fn carry_out(
                 .frozen
                 .as_deref()
                 .is_some_and(|id| warm.memory(id).is_some());
-            clone_disk(node_record, &dir.node(node), nearest, wakes)?;
+            let is_new = clone_disk(node_record, &dir.node(node), nearest, wakes)?;
+            if node_record.seeded && (is_new || !dir.node(node).seed().exists()) {
+                let secrets =
+                    read_json::<Secrets>(&dir.secrets())?.context("secrets.json is gone")?;
+                let user_data = std::fs::read_to_string(dir.user_data()).ok();
+                let domain = record.spec.domain();
+                write_seed(
+                    &domain,
+                    node_record,
+                    &dir.node(node),
+                    &secrets,
+                    user_data.as_deref(),
+                )?;
+            }
             progress.stage(node, crate::keeper::Stage::Cloned, "");
             Ok(())
         }

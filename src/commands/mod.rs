@@ -172,6 +172,13 @@ fn as_layer(record: &ClusterRecord) -> Layer {
         (Key::MasterImage, role_image(Role::Master)),
         (Key::WorkerImage, role_image(Role::Worker)),
         (Key::LblImage, role_image(Role::LoadBalancer)),
+        (
+            Key::UserData,
+            spec.image
+                .user_data
+                .as_ref()
+                .map_or_else(String::new, |p| p.display().to_string()),
+        ),
         (Key::Suite, spec.image.suite.clone()),
         (Key::Mirror, spec.image.mirror.clone().unwrap_or_default()),
         (Key::Packages, spec.image.packages.join(" ")),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::Store;
+use kvmc_images::{Boot, Store};
 use kvmc_netns::Links;
 
 use super::Scene;
@@ -13,11 +13,11 @@ use crate::cli::{Flags, PullFlags, StartFlags};
 use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
 use crate::image::{Asked, Images, Make, Wanted, check_cluster_intact, check_intact};
-use crate::node::{KeyPool, vcpus};
+use crate::node::{KeyPool, read_user_data, uefi, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
-use crate::state::{ClusterDir, ClusterRecord, Lock};
+use crate::state::{ClusterDir, ClusterRecord, Lock, replace};
 use crate::warm;
 
 pub(super) async fn up(
@@ -113,6 +113,10 @@ async fn bring_up(
         check_cluster_intact(&scene.state, record)?;
     }
     let wanted = Wanted::look(&spec, existing.as_ref(), &store, pull)?;
+    let user_data = match (&spec.image.user_data, &existing) {
+        (Some(path), None) => Some(read_user_data(path)?),
+        _ => None,
+    };
     let must_build = (wanted.to_make().iter()).any(|m| matches!(m, Make::Build(_)));
     check_programs(&spec, must_build)?;
     let accelerator = choose(&scene.state, spec.accel, spec.architecture, !dry_run)?;
@@ -155,6 +159,7 @@ async fn bring_up(
     let images = wanted.obtain(&store).await?;
     let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
     cluster::check_disks(&record, &images)?;
+    check_boot(&record, &images, user_data.is_some())?;
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
     let mut interrupt = Interrupt::listen()?;
@@ -183,6 +188,10 @@ async fn bring_up(
             return Err(error);
         }
     };
+    if let Some(text) = user_data {
+        // As it is now: nodes that join later get the same.
+        replace(&dir.user_data(), text.as_bytes(), 0o600)?;
+    }
     if steps.is_empty() {
         output::talk(&format!(
             "cluster `{}` is up; nothing to do",
@@ -284,6 +293,22 @@ async fn design_again(
         links,
     )
     .await
+}
+
+/// What can be said of the images only when they are there.
+fn check_boot(record: &ClusterRecord, images: &Images, has_user_data: bool) -> Result<()> {
+    for node in &record.nodes {
+        let image = images.of(record, node)?;
+        if image.boot == Boot::Uefi {
+            uefi(image.architecture)?;
+        }
+    }
+    if has_user_data && !record.nodes.iter().any(|n| n.seeded) {
+        bail!(
+            "user_data: no image of this cluster has cloud-init, so nothing would read it; choose one with --image"
+        );
+    }
+    Ok(())
 }
 
 fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {

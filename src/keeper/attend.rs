@@ -36,6 +36,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 const STATUS: Duration = Duration::from_secs(5);
 /// An emulated guest may take seconds to run what the agent does for the first time.
 const AGENT: Duration = Duration::from_secs(60);
+/// Between two looks at a guest that has no agent.
+const LOOK: Duration = Duration::from_secs(2);
 /// One patient look at ssh: each further one would make the guest fork another sshd.
 const BANNER: Duration = Duration::from_secs(180);
 /// Between two attempts to connect.
@@ -230,6 +232,9 @@ impl Attended {
 
     /// Brings the guest to ready, each time it boots.
     async fn guest(self, qmp: Client, agent: Client, mut events: Events) {
+        if self.node.seeded {
+            return self.watch_from_outside().await;
+        }
         // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
         // hello of itself.
         if self.dir.waking().exists() {
@@ -250,6 +255,25 @@ impl Attended {
                 "ready" => self.look_at_ssh(),
                 _ => {}
             }
+        }
+    }
+
+    /// A guest without an agent is ready when its sshd answers; nothing listens before, so nothing is
+    /// forked by asking. After a reboot it is watched anew.
+    async fn watch_from_outside(&self) {
+        let name = &self.node.name;
+        loop {
+            let stage = self.status.board().get(name).map(|v| v.stage);
+            if stage.is_some_and(|s| s < Stage::Ready) {
+                let answer =
+                    tokio::time::timeout(BANNER, banner((self.node.address, 22).into())).await;
+                if matches!(answer, Ok(Ok(()))) {
+                    for stage in [Stage::Lease, Stage::Ssh, Stage::Ready] {
+                        self.status.reach(name, stage, "");
+                    }
+                }
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 

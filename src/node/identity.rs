@@ -280,7 +280,7 @@ fn resolvers(dns: &[Ipv4Addr]) -> Vec<String> {
 }
 
 /// RFC 4648 section 4; the one use is the seed, so no crate for it.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

@@ -7,17 +7,18 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kvmc_images::{Image, kernel_command_line, qcow2};
+use kvmc_images::{Boot, Image, kernel_command_line, qcow2};
 use kvmc_netns::MacAddr;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::cards::Card;
 use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, NetBackend, Smp};
+use super::firmware::uefi;
 use super::holder::check_unused;
 use super::process::{Credentials, Passed, Running, spawn};
 use crate::host::{Accelerator, cores, kvm_group};
 use crate::spec::Bytes;
-use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace_json};
+use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json};
 
 /// MiB of translated code that an emulated node may keep; the default would be up to 1 GB.
 pub(crate) const TB_SIZE: u32 = 256;
@@ -113,6 +114,10 @@ pub(crate) struct Parts<'a> {
     /// The writable one first, then what it lies on.
     pub(crate) disks: Vec<File>,
     pub(crate) nics: Nics,
+    /// The disk that tells cloud-init who the node is.
+    pub(crate) seed: Option<File>,
+    /// UEFI's code and variables, where the image starts by it.
+    pub(crate) pflash: Option<[File; 2]>,
     pub(crate) qmp: UnixListener,
     pub(crate) console: UnixListener,
     pub(crate) agent: UnixListener,
@@ -137,6 +142,7 @@ impl Parts<'_> {
         line.add(&Machine {
             kind: platform.qemu.machine,
             has_backend: memory_backend.is_some(),
+            has_pflash: self.pflash.is_some(),
         });
         if let Some((fd, share)) = memory_backend {
             line.add_memory_backend(fd, self.ram.0, share);
@@ -151,24 +157,31 @@ impl Parts<'_> {
         line.add(&Memory {
             size: self.ram.as_mib(),
         });
-        let kernel = if is_woken {
-            head(&self.image.kernel())?
-        } else {
-            read_only(&self.image.kernel())?
-        };
-        let kernel = Kernel {
-            kernel: passed.pass(kernel),
-            initrd: passed.pass(read_only(&self.image.initrd())?),
-            append: kernel_command_line(architecture, !self.accelerator.is_kvm()),
-        };
-        for switch in &kernel.switches() {
-            line.add(switch);
+        if let Some(files) = self.pflash {
+            let [code, variables] = files.map(|f| passed.pass(f));
+            line.add_pflash(code, variables);
+        }
+        let is_direct = self.image.boot == Boot::Direct;
+        if is_direct {
+            let kernel = if is_woken {
+                head(&self.image.kernel())?
+            } else {
+                read_only(&self.image.kernel())?
+            };
+            let kernel = Kernel {
+                kernel: passed.pass(kernel),
+                initrd: passed.pass(read_only(&self.image.initrd())?),
+                append: kernel_command_line(architecture, !self.accelerator.is_kvm()),
+            };
+            for switch in &kernel.switches() {
+                line.add(switch);
+            }
         }
         line.add_monitor(passed.pass(self.qmp));
         line.add_console(passed.pass(self.console));
         line.add_port(AGENT_PORT, passed.pass(self.agent));
         let disks: Vec<_> = self.disks.into_iter().map(|d| passed.pass(d)).collect();
-        line.add_disk(&disks);
+        line.add_disk(&disks, !is_direct);
         match self.nics {
             Nics::Taps(cards) => {
                 for (number, Card { tap, mac }) in cards.into_iter().enumerate() {
@@ -180,6 +193,9 @@ impl Parts<'_> {
                     line.add_nic(number, NetBackend::Hub(number), template_mac(number));
                 }
             }
+        }
+        if let Some(seed) = self.seed {
+            line.add_seed(passed.pass(seed));
         }
         line.add_rng();
         line.add_panic_notifier();
@@ -248,6 +264,8 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         source: memory.map_or(Source::Boot, Source::Wake),
         disks,
         nics: Nics::Taps(cards),
+        seed: node.seeded.then(|| read_only(&dir.seed())).transpose()?,
+        pflash: pflash(image, &dir.uefi_variables())?,
         qmp: listen(&dir.qmp_socket())?,
         console: listen(&dir.console_socket())?,
         agent: listen(&dir.agent_socket())?,
@@ -259,6 +277,21 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let running = spawn(program, &args, passed, who, log, &node.uuid)?;
     replace_json(&dir.process(), &running.identity, 0o600)?;
     Ok(running)
+}
+
+/// UEFI's code and a machine's variables, which are made where they are not there yet.
+///
+/// # Errors
+/// No firmware, or the system's.
+pub(crate) fn pflash(image: &Image, variables: &Path) -> Result<Option<[File; 2]>> {
+    if image.boot != Boot::Uefi {
+        return Ok(None);
+    }
+    let (code, template) = uefi(image.architecture)?;
+    if !variables.exists() {
+        replace(variables, &fs_err::read(template)?, 0o600)?;
+    }
+    Ok(Some([read_only(code)?, read_write(variables)?]))
 }
 
 /// Who a QEMU runs as.
@@ -280,11 +313,7 @@ pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
 /// # Errors
 /// The one that cannot be opened, or that another QEMU has.
 pub(crate) fn disks(disk: &Path, backing: &[PathBuf]) -> Result<Vec<File>> {
-    let top = File::options()
-        .read(true)
-        .write(true)
-        .open(disk)
-        .with_context(|| format!("failed to open {}", disk.display()))?;
+    let top = read_write(disk)?;
     check_unused(&top, disk)?;
     let mut disks = vec![top];
     for path in backing {
@@ -303,6 +332,14 @@ pub(crate) fn create_log(path: &Path) -> Result<File> {
         .write(true)
         .truncate(true)
         .mode(0o600)
+        .open(path)
+        .with_context(|| format!("failed to open {}", path.display()))
+}
+
+fn read_write(path: &Path) -> Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
         .open(path)
         .with_context(|| format!("failed to open {}", path.display()))
 }

@@ -3,21 +3,25 @@
 mod cards;
 pub(crate) mod cmdline;
 mod exit;
+mod firmware;
 mod holder;
 pub(crate) mod identity;
 mod keys;
 mod launch;
 mod process;
+mod seed;
 mod turns;
 
 pub(crate) use cards::{CardKind, connect};
+pub(crate) use firmware::uefi;
 pub(crate) use identity::{Secrets, fill as fill_keys};
 #[cfg(test)]
 pub(crate) use keys::KeyPair;
 pub(crate) use keys::KeyPool;
 pub(crate) use launch::{
     Launch, Nics, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
-    listen, unsafe_no_reseed, vcpus,
+    listen, pflash, unsafe_no_reseed, vcpus,
 };
 pub(crate) use process::{Credentials, Handle, Identity, Running, boot_id, spawn};
+pub(crate) use seed::{read_user_data, write_seed};
 pub(crate) use turns::Turns;

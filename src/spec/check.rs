@@ -91,6 +91,12 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
         image: ImageSpec {
             name: image_name(settings.value(Key::Image)).map_err(|e| at(Key::Image, e))?,
             roles: image_roles(settings, &at)?,
+            user_data: match settings.value(Key::UserData) {
+                "" => None,
+                path => {
+                    Some(std::path::absolute(path).map_err(|e| at(Key::UserData, e.to_string()))?)
+                }
+            },
             suite: settings.value(Key::Suite).to_owned(),
             mirror: Some(settings.value(Key::Mirror).to_owned()).filter(|m| !m.is_empty()),
             packages: settings.packages(),

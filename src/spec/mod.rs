@@ -21,6 +21,7 @@ pub(crate) use settings::{Key, Layer, Settings, Source, environment};
 pub(crate) use size::{Bytes, approximate};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
@@ -89,6 +90,9 @@ pub(crate) struct ImageSpec {
     /// Roles whose nodes have another one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) roles: BTreeMap<Role, String>,
+    /// What cloud-init is to do beside making each node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user_data: Option<PathBuf>,
     pub(crate) suite: String,
     pub(crate) mirror: Option<String>,
     pub(crate) packages: Vec<String>,

@@ -36,13 +36,14 @@ pub(crate) enum Key {
     MasterImage,
     WorkerImage,
     LblImage,
+    UserData,
     Suite,
     Mirror,
     Packages,
 }
 
 impl Key {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::Cluster,
         Self::Architecture,
         Self::Accel,
@@ -70,6 +71,7 @@ impl Key {
         Self::MasterImage,
         Self::WorkerImage,
         Self::LblImage,
+        Self::UserData,
         Self::Suite,
         Self::Mirror,
         Self::Packages,
@@ -105,6 +107,7 @@ impl Key {
             Self::MasterImage => "master_image",
             Self::WorkerImage => "worker_image",
             Self::LblImage => "lbl_image",
+            Self::UserData => "user_data",
             Self::Suite => "image.suite",
             Self::Mirror => "image.mirror",
             Self::Packages => "image.packages",
@@ -141,6 +144,7 @@ impl Key {
             Self::MasterImage => "KVMC_MASTER_IMAGE",
             Self::WorkerImage => "KVMC_WORKER_IMAGE",
             Self::LblImage => "KVMC_LBL_IMAGE",
+            Self::UserData => "KVMC_USER_DATA",
             Self::Suite => "KVMC_SUITE",
             Self::Mirror => "KVMC_MIRROR",
             Self::Packages => "KVMC_PACKAGES",
@@ -177,6 +181,7 @@ impl Key {
             Self::MasterImage => "--master-image",
             Self::WorkerImage => "--worker-image",
             Self::LblImage => "--lbl-image",
+            Self::UserData => "--user-data",
             Self::Suite => "--suite",
             Self::Mirror => "--mirror",
             Self::Packages => "--package",
@@ -206,6 +211,7 @@ impl Key {
             | Self::MasterImage
             | Self::WorkerImage
             | Self::LblImage
+            | Self::UserData
             | Self::Mirror
             | Self::Packages
             | Self::HostPorts

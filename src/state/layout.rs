@@ -169,6 +169,10 @@ impl ClusterDir {
     pub(crate) fn leases(&self) -> PathBuf {
         self.dir.join("leases")
     }
+    /// The user's `user_data`, as it was when the cluster was made.
+    pub(crate) fn user_data(&self) -> PathBuf {
+        self.dir.join("user-data")
+    }
     pub(crate) fn artifact(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -221,6 +225,14 @@ impl NodeDir {
     /// How it last ended.
     pub(crate) fn end(&self) -> PathBuf {
         self.dir.join("end.json")
+    }
+    /// The `NoCloud` seed of a node whose image has no agent.
+    pub(crate) fn seed(&self) -> PathBuf {
+        self.dir.join("seed.img")
+    }
+    /// The UEFI variables of a node that starts by it.
+    pub(crate) fn uefi_variables(&self) -> PathBuf {
+        self.dir.join("uefi-vars.fd")
     }
     pub(crate) fn process(&self) -> PathBuf {
         self.dir.join("process.json")

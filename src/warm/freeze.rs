@@ -17,7 +17,7 @@ use crate::host::Accelerator;
 use crate::node::cmdline::netdev;
 use crate::node::{
     CardKind, Credentials, Nics, Parts, Running, Source, create_log, credentials, disks, identity,
-    listen, spawn,
+    listen, pflash, spawn,
 };
 use crate::spec::Bytes;
 
@@ -117,6 +117,8 @@ fn start(
         source: Source::Freeze(memory.share()?),
         disks: disks(&disk, &image.layers)?,
         nics: Nics::Nowhere(shape.cards.len()),
+        seed: None,
+        pflash: pflash(image, &dir.join("uefi-vars.fd"))?,
         qmp: listen(&dir.join("qmp.sock"))?,
         console: listen(&dir.join("console.sock"))?,
         agent: listen(&dir.join("agent.sock"))?,

@@ -89,7 +89,7 @@ impl CommandLine {
 
     /// A virtio-blk disk on a chain of qcow2 images, the writable one first. Each image comes as a
     /// descriptor set, so the path and its folders stay closed to this QEMU.
-    pub(crate) fn add_disk(&mut self, chain: &[RawFd]) {
+    pub(crate) fn add_disk(&mut self, chain: &[RawFd], boots: bool) {
         let mut backing: Option<String> = None;
         for (depth, fd) in chain.iter().enumerate().rev() {
             self.fdsets += 1;
@@ -112,15 +112,48 @@ impl CommandLine {
             backing = Some(node);
         }
         if let Some(top) = backing {
-            self.add(
-                &Device::new("virtio-blk-pci")
-                    .with("drive", &top)
-                    .with("id", "vda")
-                    // Out of space, the guest stands still; it would take an error for a broken disk.
-                    .with("werror", "stop")
-                    .with("rerror", "stop"),
-            );
+            let mut device = Device::new("virtio-blk-pci")
+                .with("drive", &top)
+                .with("id", "vda")
+                // Out of space, the guest stands still; it would take an error for a broken disk.
+                .with("werror", "stop")
+                .with("rerror", "stop");
+            if boots {
+                device = device.with("bootindex", "0");
+            }
+            self.add(&device);
         }
+    }
+
+    /// A virtio-blk disk that is only read, without a format of its own.
+    pub(crate) fn add_seed(&mut self, fd: RawFd) {
+        let file = self.add_file("seed-file", fd, true);
+        self.add(&Blockdev::raw("seed", &file, true));
+        self.add(&Device::new("virtio-blk-pci").with("drive", "seed"));
+    }
+
+    /// UEFI: code that is only read, and the machine's own variables.
+    pub(crate) fn add_pflash(&mut self, code: RawFd, variables: RawFd) {
+        for ((name, fd), read_only) in switches::PFLASH
+            .into_iter()
+            .zip([code, variables])
+            .zip([true, false])
+        {
+            let file = self.add_file(&format!("{name}-file"), fd, read_only);
+            self.add(&Blockdev::raw(name, &file, read_only));
+        }
+    }
+
+    fn add_file(&mut self, name: &str, fd: RawFd, read_only: bool) -> String {
+        self.fdsets += 1;
+        let set = self.fdsets;
+        self.add(&AddFd { fd, set });
+        self.add(&Blockdev::file(
+            name,
+            &format!("/dev/fdset/{set}"),
+            read_only,
+        ));
+        name.to_owned()
     }
 
     /// A virtio-net card; the guest's `eth0` is number 0.
@@ -179,7 +212,7 @@ mod tests {
     #[test]
     fn a_disk_is_a_chain_of_descriptor_sets_with_only_the_top_writable() {
         let mut line = CommandLine::default();
-        line.add_disk(&[10, 11]);
+        line.add_disk(&[10, 11], false);
         assert_eq!(
             line.build(),
             [

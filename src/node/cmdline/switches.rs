@@ -63,7 +63,12 @@ pub(crate) struct Machine {
     pub(crate) kind: &'static str,
     /// Its memory is the object [`RAM`].
     pub(crate) has_backend: bool,
+    /// Its firmware is the nodes [`PFLASH`].
+    pub(crate) has_pflash: bool,
 }
+
+/// The names of the block nodes of UEFI's code and variables.
+pub(super) const PFLASH: [&str; 2] = ["pflash0", "pflash1"];
 
 /// The id of a memory backend.
 pub(super) const RAM: &str = "ram0";
@@ -77,6 +82,11 @@ impl Switch for Machine {
         if self.has_backend {
             value.push_str(",memory-backend=");
             value.push_str(RAM);
+        }
+        if self.has_pflash {
+            for name in PFLASH {
+                value.push_str(&format!(",{name}={name}"));
+            }
         }
         value
     }
@@ -270,6 +280,10 @@ impl Blockdev {
             Some(backing) => this.with("backing", json!(backing)),
             None => this,
         }
+    }
+
+    pub(crate) fn raw(node: &str, file: &str, read_only: bool) -> Self {
+        Self::new("raw", node, read_only).with("file", json!(file))
     }
 
     fn new(driver: &str, node_name: &str, read_only: bool) -> Self {

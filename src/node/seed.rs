@@ -1,0 +1,248 @@
+//! Who a node is, told to cloud-init: the seed of an image that has no agent.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::seed;
+use saphyr_parser::{Event, Parser};
+use serde_json::{Value, json};
+
+use super::identity::{ADMIN, Secrets, base64};
+use crate::state::{NodeDir, NodeRecord};
+
+/// Longest `user_data`, in bytes: what a person writes, with room.
+const LONGEST: usize = 1 << 20;
+const BOUNDARY: &str = "==kvmc==";
+/// Lists of the user's come behind ours, and what we set stays; cloud-init's "Merging user-data sections".
+const MERGE: &str = "list(append)+dict(no_replace,recurse_list)+str()";
+/// First lines that cloud-init knows, and the types they stand for.
+const TYPES: [(&str, &str); 7] = [
+    ("#cloud-config-archive", "text/cloud-config-archive"),
+    ("#cloud-config", "text/cloud-config"),
+    ("#cloud-boothook", "text/cloud-boothook"),
+    ("#include", "text/x-include-url"),
+    ("#!", "text/x-shellscript"),
+    ("## template: jinja", "text/jinja2"),
+    ("Content-Type: multipart/", ""),
+];
+
+/// Writes a node's seed, with the user's own `user_data` merged in.
+///
+/// # Errors
+/// Keys that are missing, or the system's.
+pub(crate) fn write_seed(
+    domain: &str,
+    node: &NodeRecord,
+    dir: &NodeDir,
+    secrets: &Secrets,
+    user_data: Option<&str>,
+) -> Result<()> {
+    let config = config(domain, node, secrets)?;
+    let user = user_data_of(&config, user_data);
+    let meta = json!({ "instance-id": node.machine_id, "local-hostname": node.name });
+    let network = network(node);
+    seed::write(
+        &dir.seed(),
+        &[
+            ("user-data", user.as_bytes()),
+            // JSON is YAML.
+            ("meta-data", meta.to_string().as_bytes()),
+            ("network-config", network.to_string().as_bytes()),
+        ],
+    )
+    .with_context(|| format!("failed to make the seed of {}", node.name))
+}
+
+fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
+    let keys = secrets
+        .hosts
+        .get(&node.name)
+        .with_context(|| format!("there are no host keys for `{}`", node.name))?;
+    Ok(json!({
+        "hostname": node.name,
+        "fqdn": format!("{}.{domain}", node.name),
+        "prefer_fqdn_over_hostname": false,
+        "manage_etc_hosts": true,
+        "users": [{
+            "name": ADMIN,
+            "gecos": ADMIN,
+            "sudo": "ALL=(ALL) NOPASSWD:ALL",
+            "lock_passwd": false,
+            "passwd": secrets.password_hash,
+            "ssh_authorized_keys": [secrets.admin.public.trim_end()],
+        }],
+        "ssh_pwauth": true,
+        "ssh_deletekeys": true,
+        "ssh_keys": {
+            "ed25519_private": keys.ed25519.private,
+            "ed25519_public": keys.ed25519.public.trim_end(),
+            "rsa_private": keys.rsa.private,
+            "rsa_public": keys.rsa.public.trim_end(),
+        },
+        "growpart": { "mode": "auto", "devices": ["/"] },
+        "resize_rootfs": true,
+    }))
+}
+
+/// Network configuration of version 2: by the card's address, since names differ between images.
+fn network(node: &NodeRecord) -> Value {
+    let macs = std::iter::once(node.mac).chain(node.more_nics.iter().map(|n| n.mac));
+    let cards: serde_json::Map<_, _> = macs
+        .enumerate()
+        .map(|(number, mac)| {
+            let card = json!({
+                "match": { "macaddress": mac.to_string() },
+                "set-name": format!("eth{number}"),
+                "dhcp4": true,
+                "dhcp-identifier": "mac",
+            });
+            (format!("eth{number}"), card)
+        })
+        .collect();
+    json!({ "version": 2, "ethernets": cards })
+}
+
+/// Our configuration and the user's, as one message of several parts.
+fn user_data_of(config: &Value, user_data: Option<&str>) -> String {
+    let mut text =
+        format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n");
+    let mut part = |headers: &str, body: &str| {
+        text.push_str(&format!("\n--{BOUNDARY}\n{headers}\n{body}\n"));
+    };
+    part(
+        "Content-Type: text/cloud-config; charset=\"utf-8\"\n",
+        &format!("#cloud-config\n{config:#}"),
+    );
+    if let Some(user) = user_data {
+        match kind(user) {
+            // It brings its own headers.
+            Some("") => part(user.trim_end(), ""),
+            kind => {
+                let headers = format!(
+                    "Content-Type: {}; charset=\"utf-8\"\nContent-Transfer-Encoding: base64\nMerge-Type: {MERGE}\n",
+                    kind.unwrap_or("text/cloud-config")
+                );
+                let coded = base64(user.as_bytes());
+                let lines: Vec<_> = coded
+                    .as_bytes()
+                    .chunks(76)
+                    .map(|l| String::from_utf8_lossy(l).into_owned())
+                    .collect();
+                part(&headers, &lines.join("\n"));
+            }
+        }
+    }
+    text.push_str(&format!("\n--{BOUNDARY}--\n"));
+    text
+}
+
+fn kind(text: &str) -> Option<&'static str> {
+    let known = TYPES.iter().find(|(first, _)| text.starts_with(first));
+    known.map(|(_, kind)| *kind)
+}
+
+/// Reads the user's `user_data`, and looks whether cloud-init would understand it: in the guest nobody
+/// would hear of a fault.
+///
+/// # Errors
+/// The file, with line and column where there are such.
+pub(crate) fn read_user_data(path: &Path) -> Result<String> {
+    let shown = path.display();
+    let bytes = fs_err::read(path).context("user_data")?;
+    if bytes.len() > LONGEST {
+        bail!(
+            "user_data: {shown} has {} bytes, {LONGEST} at most",
+            bytes.len()
+        );
+    }
+    let text = String::from_utf8(bytes).map_err(|e| {
+        anyhow::anyhow!(
+            "user_data: {shown} is not text: byte {} is no UTF-8",
+            e.utf8_error().valid_up_to() + 1
+        )
+    })?;
+    match kind(&text) {
+        Some("text/cloud-config") => check_yaml(&text)
+            .map_err(|e| anyhow::anyhow!("user_data: {shown}:{e}"))
+            .map(|()| text),
+        Some(_) => Ok(text),
+        None => bail!(
+            "user_data: {shown} begins with none of the lines that cloud-init knows; write `#cloud-config` (or `#!/bin/sh` for a script) into its first"
+        ),
+    }
+}
+
+/// A mapping, or nothing at all.
+fn check_yaml(text: &str) -> Result<(), String> {
+    let mut depth = 0_u32;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|e| {
+            let at = e.marker();
+            format!("{}:{}: {}", at.line(), at.col() + 1, e.info())
+        })?;
+        match event {
+            Event::SequenceStart(..) | Event::Scalar(..) if depth == 0 => {
+                return Err(format!(
+                    "{}:{}: it is to be a mapping, `key: value`",
+                    span.start.line(),
+                    span.start.col() + 1
+                ));
+            }
+            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
+            Event::MappingEnd | Event::SequenceEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::{record, secrets};
+
+    #[test]
+    fn the_seed_says_who_the_node_is_and_keeps_the_users_part_whole() {
+        let record = record();
+        let config = config("k80.internal", &record.nodes[0], &secrets()).unwrap();
+        assert_eq!(config["hostname"], "master0");
+        assert_eq!(config["users"][0]["name"], "admin");
+        let text = user_data_of(&config, Some("#!/bin/sh\necho hello\n"));
+        assert!(text.starts_with("Content-Type: multipart/mixed"));
+        assert!(text.contains("#cloud-config\n{"));
+        assert!(text.contains("text/x-shellscript") && text.contains("Merge-Type: list(append)"));
+        assert!(text.contains(&base64(b"#!/bin/sh\necho hello\n")));
+        let macs = network(&record.nodes[0]).to_string();
+        assert!(macs.contains(&record.nodes[0].mac.to_string()), "{macs}");
+    }
+
+    #[test]
+    fn bad_input_28_user_data_that_cloud_init_would_drop_is_refused_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("u");
+        let say = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            read_user_data(&path).map_err(|e| format!("{e:#}"))
+        };
+        say(b"#cloud-config\npackages: [vim]\n").unwrap();
+        say(b"#cloud-config\n").unwrap();
+        say(b"#!/bin/sh\n: not yaml {\n").unwrap();
+        assert!(
+            say(b"packages: [vim]\n")
+                .unwrap_err()
+                .contains("#cloud-config")
+        );
+        let error = say(b"#cloud-config\na: 1\nb: [1, 2\nc: 3\n").unwrap_err();
+        assert!(error.contains("u:4:") || error.contains("u:3:"), "{error}");
+        let error = say(b"#cloud-config\n- a\n").unwrap_err();
+        assert!(error.contains("u:2:1: it is to be a mapping"), "{error}");
+        assert!(
+            say(b"#cloud-config\n\xff\xfe")
+                .unwrap_err()
+                .contains("byte 15 is no UTF-8")
+        );
+        let long = [b"#!".as_slice(), &vec![b'x'; LONGEST]].concat();
+        assert!(say(&long).unwrap_err().contains("at most"));
+        assert!(read_user_data(&dir.path().join("none")).is_err());
+    }
+}
