@@ -58,11 +58,6 @@ fn forty_woken_nodes_share_nothing() {
 }
 
 #[test]
-fn dhcp_clients_of_others_lease_renew_and_release() {
-    runs("clients.sh");
-}
-
-#[test]
 fn a_failed_up_leaves_nothing() {
     runs("failed_up.sh");
 }

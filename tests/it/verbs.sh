@@ -44,6 +44,15 @@ for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../facts.$n; done
 sort ../facts.master0 ../facts.worker0 | uniq -d | grep . && fail "nodes share something"
 echo "ok: nodes differ"
 
+# A machine that is none of the cluster's gets a lease of the keeper's.
+ip netns add stranger; ip link add stranger type veth peer name eth0 netns stranger
+ip link set stranger master k80 up; ip -n stranger link set eth0 up
+ip netns exec stranger udhcpc -f -q -n -i eth0 -s /bin/true > ../stranger 2>&1 || fail "udhcpc: $(cat ../stranger)"
+address=$(sed -n 's/.*lease of \(192.168.80.[0-9]*\) obtained.*/\1/p' ../stranger)
+grep -q "\"$address\"" "$KVMC_STATE_DIR/clusters/k80/leases" || fail "the lease is not kept"
+ip netns del stranger
+echo "ok: the keeper serves strangers"
+
 uuid=$(sed -n 's/.*"uuid": "\(.*\)".*/\1/p' "$KVMC_STATE_DIR/clusters/k80/cluster.json" | head -n 1)
 pid=$(of master0)
 tr '\0' '\n' < /proc/$pid/cmdline > ../cmdline

@@ -5,10 +5,12 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     reason = "test support is test code too"
 )]
 
 mod client;
+mod clients;
 mod dhcp;
 mod dns;
 mod firewall;

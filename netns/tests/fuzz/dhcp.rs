@@ -1,0 +1,124 @@
+//! Mutations of a corpus of real and of hostile packets through the core of the DHCP server: one table that lives
+//! through all of them, so that growth and states that only many packets lead to are seen as well.
+//!
+//! `KVMC_FUZZ_INPUTS` says how many, `KVMC_FUZZ_SEED` which ones. A packet that makes it fall over belongs into
+//! `corpus/dhcp` under a name that says why; the whole corpus is replayed first, as it is.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use kvmc_netns::MacAddr;
+use kvmc_netns::dhcp::{Config, Destination, Outcome, Reservation, Table, handle, heard};
+
+use super::mutate::{Mutator, corpus, inputs, seed};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 1);
+const NODE: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 2);
+/// No packet may take longer; they take microseconds.
+const LONGEST: Duration = Duration::from_secs(1);
+/// What the process may grow by after the first tenth of the inputs, in KiB.
+const GROWTH: u64 = 8192;
+
+fn table() -> Table {
+    let config = Config {
+        server: SERVER,
+        subnet: "192.168.80.0/24".parse().unwrap(),
+        router: Some(SERVER),
+        routes: vec![("10.80.0.0/16".parse().unwrap(), SERVER)],
+        dns: vec![SERVER],
+        domain: Some("k80.internal".to_owned()),
+        mtu: Some(1400),
+        lease_time: Duration::from_secs(3600),
+        probe: true,
+    };
+    let node = Reservation {
+        mac: NODE,
+        address: NODE_ADDRESS,
+        hostname: "master0".to_owned(),
+    };
+    Table::new(config, vec![node])
+}
+
+/// What holds of every reply, whatever was asked.
+fn check(packet: &[u8], outcome: &Outcome) {
+    let Some(reply) = &outcome.reply else { return };
+    let bytes = &reply.bytes;
+    assert!((300..=1372).contains(&bytes.len()), "{} bytes", bytes.len());
+    assert_eq!(bytes[0], 2);
+    assert_eq!(bytes[4..8], packet[4..8], "xid");
+    assert_eq!(bytes[236..241], [99, 130, 83, 99, 53]);
+    let yiaddr = Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[16..20]).unwrap());
+    let is_node = bytes[28..34] == NODE.0;
+    assert!(yiaddr != NODE_ADDRESS || is_node, "a node's address");
+    assert!(
+        yiaddr != SERVER && (yiaddr.is_unspecified() || yiaddr.octets()[..3] == [192, 168, 80])
+    );
+    assert!(!is_node || yiaddr.is_unspecified() || yiaddr == NODE_ADDRESS);
+    if let Destination::Relay(relay) = reply.to {
+        assert!(relay != SERVER && relay.octets()[..3] == [192, 168, 80]);
+    }
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn p25_no_packet_makes_the_core_fall_over_hang_or_grow() {
+    let (packets, frames) = (corpus("dhcp"), corpus("arp"));
+    let mut table = table();
+    for packet in &packets {
+        check(packet, &handle(&mut table, 1000, packet));
+    }
+    for frame in &frames {
+        let _told_or_not = heard(&mut table, 1000, frame);
+    }
+    let (count, mut mutator) = (inputs(), Mutator::new(seed()));
+    let (mut now, mut replies, mut slowest) = (2000, 0_u64, Duration::ZERO);
+    let mut settled = 0;
+    for number in 0..count {
+        now += u64::from(mutator.below(50) == 0);
+        if mutator.below(20_000) == 0 {
+            now += 4000;
+        }
+        let started = Instant::now();
+        if mutator.below(16) == 0 {
+            let _told_or_not = heard(&mut table, now, &mutator.mutate(&frames));
+        } else {
+            let packet = mutator.mutate(&packets);
+            let mut outcome = handle(&mut table, now, &packet);
+            check(&packet, &outcome);
+            if let (None, Some(address)) = (&outcome.reply, outcome.probe)
+                && mutator.below(4) != 0
+            {
+                table.silent(address, now);
+                outcome = handle(&mut table, now, &packet);
+                check(&packet, &outcome);
+            }
+            replies += u64::from(outcome.reply.is_some());
+        }
+        slowest = slowest.max(started.elapsed());
+        if number % 1024 == 0 {
+            for address in table.due(now) {
+                table.silent(address, now);
+            }
+            let (free, shunned) = table.vacant();
+            assert!(table.leases(now).count() + free + shunned <= 252);
+        }
+        if number == count / 10 {
+            settled = resident_kib();
+        }
+    }
+    let grown = resident_kib().saturating_sub(settled);
+    println!("{count} inputs, {replies} replies, slowest {slowest:?}, grown by {grown} KiB");
+    assert!(slowest < LONGEST, "{slowest:?} for one packet");
+    assert!(grown < GROWTH, "grown by {grown} KiB");
+    // Were the corpus refused at the door, nothing behind it would be tried.
+    assert!(
+        replies * 20 > count,
+        "only {replies} of {count} were answered"
+    );
+}
