@@ -22,6 +22,11 @@ pub(crate) enum Step {
         table: String,
     },
     StartKeeper,
+    /// Have the host's systemd-resolved ask for the cluster's names.
+    NamesOnHost {
+        bridge: String,
+        domain: String,
+    },
     Forward {
         forwards: String,
     },
@@ -51,6 +56,10 @@ impl fmt::Display for Step {
             Self::ApplyNat { table } => write!(f, "apply the nft table inet {table}"),
             Self::StartKeeper => write!(f, "start the keeper (DHCP, DNS)"),
             Self::Forward { forwards } => write!(f, "forward {forwards}"),
+            Self::NamesOnHost { bridge, domain } => write!(
+                f,
+                "have systemd-resolved ask for names in {domain} on {bridge}"
+            ),
             Self::CloneDisk { node } => write!(f, "clone the disk of {node}"),
             Self::StartNode { node } => write!(f, "start {node}"),
         }
@@ -70,6 +79,8 @@ pub(crate) struct Seen {
     /// nft tables.
     pub(crate) tables: BTreeSet<String>,
     pub(crate) keeper: bool,
+    /// systemd-resolved is there, and not told of the cluster's names.
+    pub(crate) names_untold: bool,
     /// What the keeper forwards.
     pub(crate) forwards: Vec<Forward>,
     pub(crate) disks: BTreeSet<String>,
@@ -98,6 +109,13 @@ pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
         unless(seen.tables.contains(&table), Step::ApplyNat { table });
     }
     unless(seen.keeper, Step::StartKeeper);
+    unless(
+        !seen.names_untold,
+        Step::NamesOnHost {
+            bridge: wanted.network.bridge.clone(),
+            domain: wanted.spec.domain(),
+        },
+    );
     let forwards = join_forwards(&wanted.forwards);
     unless(seen.forwards == wanted.forwards, Step::Forward { forwards });
     for node in &wanted.nodes {
@@ -152,6 +170,7 @@ mod tests {
             bridges: wanted.networks().map(|n| n.bridge.clone()).collect(),
             tables: wanted.networks().map(|n| n.table.clone()).collect(),
             keeper: true,
+            names_untold: false,
             forwards: Vec::new(),
             disks: names.clone(),
             running: names,

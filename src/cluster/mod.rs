@@ -5,6 +5,7 @@ mod boot;
 mod down;
 mod forward;
 mod forwarding;
+mod host_names;
 mod interrupt;
 mod network;
 mod networks;

@@ -10,7 +10,7 @@ use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall};
 
 use super::forward;
 use super::forwarding::{self, Family};
-use super::{networks, ranges};
+use super::{host_names, networks, ranges};
 use crate::node::identity::mac;
 use crate::spec::{ClusterSpec, MAIN};
 use crate::state::{ClusterRecord, NetworkRecord};
@@ -42,6 +42,7 @@ pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<Vec<Netw
         dns: vec![gateway(spec.subnet)],
         forwarding_was_off: false,
         namespace: namespace()?,
+        resolved: false,
         boot_id: crate::node::boot_id()?,
     };
     Ok(networks::beside(main, spec))
@@ -148,6 +149,7 @@ pub(crate) fn rules(record: &ClusterRecord, network: &NetworkRecord) -> firewall
 /// Takes the network away; what is gone already is done. Goes on past errors and returns them.
 pub(super) async fn remove(record: &ClusterRecord, links: &Links) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
+    errors.extend(host_names::forget(&record.network).err());
     for network in record.networks() {
         if let Err(e) = rules(record, network).remove() {
             errors.push(anyhow::Error::from(e).context("failed to remove the NAT"));

@@ -44,6 +44,7 @@ fn one(
         dns: Vec::new(),
         forwarding_was_off: false,
         namespace: main.namespace,
+        resolved: false,
         boot_id: main.boot_id.clone(),
         bridge,
     }

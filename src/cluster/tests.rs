@@ -26,6 +26,7 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
         dns: Vec::new(),
         forwarding_was_off: false,
         namespace: 0,
+        resolved: false,
         boot_id: String::new(),
     };
     let accelerator = Accelerator::Tcg {

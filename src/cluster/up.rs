@@ -9,7 +9,7 @@ use kvmc_netns::Links;
 use super::forwarding::{self, Family};
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Interrupt, Progress, artifacts, boot, forward, network, networks, ranges};
+use super::{Interrupt, Progress, artifacts, boot, forward, host_names, network, networks, ranges};
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::{Keeper, Request};
@@ -125,6 +125,7 @@ pub(crate) async fn look(
         bridges: net.bridges,
         tables: net.tables,
         keeper: Keeper::of(dir, &record.spec.name).is_running(),
+        names_untold: !host_names::are_known(record),
         // A keeper that is new begins with what the cluster had, whatever has become of the ports.
         forwards: existing
             .filter(|r| r.phase != Phase::Stopped)
@@ -283,7 +284,13 @@ async fn carry_out(
                 let (record, secrets) = (record.clone(), secrets.clone());
                 move || async move { artifacts::remove(&record, Some(&secrets)) }
             });
-            artifacts::write(record, &secrets, dir)
+            artifacts::write(record, &secrets, dir)?;
+            // Names may have come or gone while all nodes run.
+            let keeper = Keeper::of(dir, &record.spec.name);
+            if keeper.is_running() {
+                keeper.ask(&Request::Sync).await?;
+            }
+            Ok(())
         }
         Step::EnableForwarding | Step::EnableForwarding6 => {
             undo.push("forwarding", {
@@ -325,6 +332,19 @@ async fn carry_out(
                 move || async move { keeper.end().await.map(drop) }
             });
             keeper.ensure().await.map(drop)
+        }
+        Step::NamesOnHost { .. } => {
+            record.network.resolved = true;
+            record.save(dir)?;
+            undo.push("the cluster's names on the host", {
+                let network = record.network.clone();
+                move || async move { host_names::forget(&network) }
+            });
+            // Without them, ssh_config still leads to every node.
+            if let Err(e) = host_names::tell(record) {
+                progress.say(&format!("{e:#}"));
+            }
+            Ok(())
         }
         Step::CloneDisk { node } => {
             let node_record = record.node(node)?;

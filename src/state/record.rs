@@ -81,6 +81,10 @@ pub(crate) struct NetworkRecord {
     pub(crate) dns: Vec<Ipv4Addr>,
     /// True once this cluster switched `ip_forward` on; of the main network alone, as is `namespace`.
     pub(crate) forwarding_was_off: bool,
+    /// The host's systemd-resolved was told to ask for the cluster's names on the bridge; of the main
+    /// network alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) resolved: bool,
     /// Inode of the network namespace that all this is in.
     pub(crate) namespace: u64,
     /// The boot of the host that it was made in; empty in records of before it was written down.

@@ -15,6 +15,7 @@ mod fakes;
 mod guests;
 mod images;
 mod lifecycle;
+mod names;
 mod networks;
 mod support;
 mod warm_fallbacks;

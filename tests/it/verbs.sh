@@ -71,7 +71,7 @@ head -c 300000 /dev/urandom > ../big
 ip netns exec outside python3 -m http.server -d .. --bind 203.0.113.1 8000 >/dev/null 2>&1 &
 server=$!
 sleep 1
-kvmc ssh worker0 -- "cat /sys/class/net/eth0/mtu; ping -c 1 -W 5 master0 >/dev/null 2>&1 || ping -c 1 -W 5 192.168.80.2 >/dev/null; python3 -c 'import urllib.request as u; print(len(u.urlopen(\"http://203.0.113.1:8000/big\", timeout=60).read()))'" > ../net
+kvmc ssh worker0 -- "cat /sys/class/net/eth0/mtu; ping -c 1 -W 5 master0 >/dev/null || exit 7; getent hosts 192.168.80.2 | grep -q 'master0\\.k80\\.internal' || exit 8; python3 -c 'import urllib.request as u; print(len(u.urlopen(\"http://203.0.113.1:8000/big\", timeout=60).read()))'" > ../net
 kill $server
 test "$(tr '\n' ' ' < ../net)" = "1400 300000 " || fail "network: $(cat ../net)"
 echo "ok: nodes reach each other and the outside, MTU 1400"

@@ -9,6 +9,7 @@
 //! | `core` | from a client's bytes to a reply, or to a question for others; pure |
 //! | `cache` | what others said, within bounds |
 //! | `resolv_conf`, `upstream` | who the host's resolvers are now, and asking them |
+//! | `resolved` | the names on the host, through systemd-resolved |
 //! | `service`, `server` | questions under way, and the sockets they come by |
 
 mod cache;
@@ -19,6 +20,7 @@ mod name;
 mod record;
 mod reserved;
 mod resolv_conf;
+mod resolved;
 mod reverse;
 mod server;
 mod service;
@@ -33,6 +35,7 @@ pub use hickory_proto::rr::Name;
 pub use name::{NameError, parse_domain};
 pub use record::{Record, RecordError};
 pub use resolv_conf::{HostResolvers, Resolvers};
+pub use resolved::HostNames;
 pub use server::{Server, ServerError};
 pub use service::Service;
 pub use zone::{Zone, ZoneSpec};

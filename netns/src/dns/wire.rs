@@ -94,15 +94,21 @@ pub(super) fn flags(bytes: &[u8]) -> u16 {
     word(bytes, 2)
 }
 
+/// Where the labels of the name at `at` end: with the root's zero if it is whole.
+fn labels_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    while let length @ 1..=63 = *bytes.get(at)? {
+        at += usize::from(length) + 1;
+    }
+    Some(at)
+}
+
 /// Where the name at `at` ends, whether it is whole or ends with a pointer.
-fn after_name(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        match *bytes.get(at)? {
-            0 => return Some(at + 1),
-            length @ 1..=63 => at += usize::from(length) + 1,
-            0xc0.. => return (at + 2 <= bytes.len()).then_some(at + 2),
-            _ => return None,
-        }
+fn after_name(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = labels_end(bytes, at)?;
+    match *bytes.get(end)? {
+        0 => Some(end + 1),
+        0xc0.. => (end + 2 <= bytes.len()).then_some(end + 2),
+        _ => None,
     }
 }
 
@@ -120,7 +126,7 @@ impl<'a> Message<'a> {
             return None;
         }
         // A question has nothing before it that a pointer could be to.
-        let end = after_name(bytes, HEADER).filter(|end| bytes.get(end - 1) == Some(&0))?;
+        let end = labels_end(bytes, HEADER).filter(|end| bytes.get(*end) == Some(&0))? + 1;
         let end = (end - HEADER <= 255 && end + 4 <= bytes.len()).then_some(end + 4)?;
         let mut entries = Vec::new();
         let mut at = end;
@@ -403,9 +409,11 @@ mod tests {
         for length in 0..whole.len() {
             assert!(Message::parse(&whole[..length]).is_none(), "{length}");
         }
-        let mut pointer = whole.clone();
-        pointer[HEADER] = 0xc0;
-        assert!(Message::parse(&pointer).is_none());
+        for second in [0, 12] {
+            let mut pointer = whole.clone();
+            pointer[HEADER..HEADER + 2].copy_from_slice(&[0xc0, second]);
+            assert!(Message::parse(&pointer).is_none());
+        }
         let mut two = whole;
         two[5] = 2;
         assert!(Message::parse(&two).is_none());
