@@ -2,6 +2,8 @@
 //! only unpacks, and the second in an emulated machine, whose disk this is and whose kernel is the
 //! template's own. What comes of it is handed back as an archive on a second disk.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::build::{kernel_release, make_file_system};
@@ -50,7 +52,17 @@ pub(crate) fn install(
         .collect();
     fs_err::create_dir_all(first.join("etc/dpkg/dpkg.cfg.d"))?;
     fs_err::write(first.join("etc/dpkg/dpkg.cfg.d/kvmc"), lines)?;
-    fs_err::write(first.join(INIT_PATH), INIT)?;
+    let init = first.join(INIT_PATH);
+    fs_err::write(&init, INIT)?;
+    fs_err::set_permissions(&init, Permissions::from_mode(0o755))?;
+    // What the initrd starts; systemd's own takes its place when it is unpacked.
+    let sbin = if first.join("usr/sbin").is_dir() {
+        "usr/sbin/init"
+    } else {
+        "sbin/init"
+    };
+    symlink(format!("/{INIT_PATH}"), first.join(sbin))
+        .map_err(ImageError::io("link the machine's init"))?;
     let boot = unpack_kernel(dir, &first)?;
     say("configuring packages in an emulated machine, which takes long");
     let disk = dir.join("first.raw");
@@ -143,10 +155,7 @@ fn machine(recipe: &Recipe, boot: &Path, disks: [&Path; 2], console: &Path) -> V
     let qemu = &recipe.architecture.platform().qemu;
     // A comma in a path begins no option.
     let path = |p: &Path| p.display().to_string().replace(',', ",,");
-    let append = format!(
-        "{} init=/{INIT_PATH}",
-        kernel_command_line(recipe.architecture, true)
-    );
+    let append = kernel_command_line(recipe.architecture, true);
     let mut arguments: Vec<String> = [
         "--kill-after=10",
         LONGEST,
@@ -196,11 +205,15 @@ fn machine(recipe: &Recipe, boot: &Path, disks: [&Path; 2], console: &Path) -> V
 fn last_words(console: &Path) -> String {
     let bytes = std::fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = text
+    let mut lines: Vec<_> = text
         .lines()
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
+    // What follows a panic is for the kernel's developers.
+    if let Some(panic) = lines.iter().position(|l| l.contains("Kernel panic")) {
+        lines.truncate(panic + 1);
+    }
     let from = lines.len().saturating_sub(6);
     let words = lines.get(from..).unwrap_or_default().join("; ");
     if words.is_empty() {
@@ -223,7 +236,6 @@ mod tests {
         assert!(line.contains("qemu-system-aarch64 -nodefaults -no-user-config"));
         assert!(line.contains("spawn=deny") && !line.contains("-netdev"));
         assert!(line.contains("file=/a,,b/first.raw,format=raw"));
-        assert!(line.contains("init=/kvmc-second-stage"));
     }
 
     #[test]
@@ -233,5 +245,7 @@ mod tests {
         assert_eq!(last_words(&console), "nothing");
         std::fs::write(&console, "a\r\n\r\nb\nc\nd\ne\nf\ng\n").unwrap();
         assert_eq!(last_words(&console), "b; c; d; e; f; g");
+        std::fs::write(&console, "no init\n[1] Kernel panic - x\nCPU: 0\n").unwrap();
+        assert_eq!(last_words(&console), "no init; [1] Kernel panic - x");
     }
 }
