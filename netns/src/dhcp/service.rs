@@ -20,8 +20,8 @@ const TURN: usize = 64;
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Requests that wait for addresses to be asked for; more are met with silence and come again.
 const MOST_WAITING: usize = 1024;
-/// Replies that wait for the disk; more are lost and asked for again.
-const MOST_HELD: usize = 4096;
+/// Replies that wait for the disk, a second or two of them; more are lost and asked for again.
+const MOST_HELD: usize = 16_384;
 /// How many addresses that turn out to be in use a request is kept waiting for.
 const ROUNDS: u8 = 4;
 
