@@ -29,7 +29,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 /// Mutations in an ordinary run.
-const FEW: u64 = 100_000;
+const FEW: u64 = 30_000;
 /// No single input takes longer, on a machine however busy.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// KiB by which the process may have grown between a tenth of the way and its end: this driver keeps
