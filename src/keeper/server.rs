@@ -30,8 +30,8 @@ use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
 use crate::warm;
 
-/// A cluster that is up this long is at rest.
-const REST: Duration = Duration::from_secs(15);
+/// A cluster whose nodes are ready and that is up this long is at rest.
+const REST: Duration = Duration::from_secs(5);
 /// Longest that a guest's agent may take to say that it heard.
 const ASK_GUEST: Duration = Duration::from_secs(3);
 /// Longest that QEMU may take to say whether it is paused; with [`ASK_GUEST`] it fits in what the CLI

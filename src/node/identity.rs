@@ -86,13 +86,14 @@ impl Secrets {
     }
 }
 
-/// Keeps keys ready for the next cluster of as many nodes.
+/// Keeps keys ready for the next two clusters of as many nodes: who tries something again and again has
+/// not always rested in between.
 ///
 /// # Errors
 /// As [`KeyPool::fill`].
 pub(crate) fn fill(pool: &KeyPool, nodes: usize, wanted: impl Fn() -> bool) -> Result<()> {
-    pool.fill(ADMIN_RSA_BITS, 1, &wanted)?;
-    pool.fill(HOST_RSA_BITS, nodes, &wanted)
+    pool.fill(ADMIN_RSA_BITS, 2, &wanted)?;
+    pool.fill(HOST_RSA_BITS, 2 * nodes, &wanted)
 }
 
 fn host_keys(nodes: &[NodeRecord], pool: &KeyPool) -> Result<BTreeMap<String, HostKeys>> {
