@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::node::Secrets;
 use crate::node::identity::ADMIN;
 use crate::spec::Role;
-use crate::state::{ClusterDir, ClusterRecord, remove_file, replace};
+use crate::state::{ClusterDir, ClusterRecord, remove_file, replace_unsynced};
 
 /// First line of what is ours, so that a file of the user's own is never overwritten.
 const HEADER: &str = "# made by kvmc";
@@ -129,12 +129,12 @@ fn foreign(path: &Path) -> anyhow::Error {
 /// The system's, with the path.
 pub(super) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir) -> Result<()> {
     for (name, mode, text) in files(record, secrets, dir.path()) {
-        replace(&dir.artifact(name), text.as_bytes(), mode)?;
+        replace_unsynced(&dir.artifact(name), text.as_bytes(), mode)?;
     }
     let owner = behind_sudo();
     for (name, mode, text) in files(record, secrets, &record.project) {
         let path = record.project.join(name);
-        replace(&path, text.as_bytes(), mode)?;
+        replace_unsynced(&path, text.as_bytes(), mode)?;
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(&path, Some(uid), Some(gid))
                 .with_context(|| format!("failed to give {} to its user", path.display()))?;

@@ -124,7 +124,7 @@ pub(crate) async fn look(
         forwarding6: net.forwarding6,
         bridges: net.bridges,
         tables: net.tables,
-        keeper: Keeper::of(dir, &record.spec.name).is_running(),
+        keeper: Keeper::of(dir, &record.spec.name).answers().await,
         names_untold: !host_names::are_known(record),
         // A keeper that is new begins with what the cluster had, whatever has become of the ports.
         forwards: existing

@@ -52,12 +52,17 @@ impl Keeper {
         self.process().is_some()
     }
 
+    /// Whether it runs and can be asked: one whose socket is gone, or that hangs, is as good as none.
+    pub(crate) async fn answers(&self) -> bool {
+        self.is_running() && self.ask(&Request::Board).await.is_ok()
+    }
+
     /// Starts the keeper if it does not run, and waits until it answers; true when it was started.
     ///
     /// # Errors
     /// That it ended at once, with the last line of its log.
     pub(crate) async fn ensure(&self) -> Result<bool> {
-        if self.is_running() && self.ask(&Request::Board).await.is_ok() {
+        if self.answers().await {
             return Ok(false);
         }
         // One that runs but does not answer is of no use, and two must not hold one socket.

@@ -27,7 +27,7 @@ use super::status::Status;
 use super::vitals;
 use crate::node::{Identity, KeyPool, fill_keys};
 use crate::output;
-use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
+use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
 use crate::warm;
 
 /// A cluster whose nodes are ready and that is up this long is at rest.
@@ -46,7 +46,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     // Alone in its session, no terminal's end reaches it. A leader already is as good.
     let _leader_already = nix::unistd::setsid();
     let record = ClusterRecord::require(&dir, &cluster)?;
-    replace_json(
+    replace_json_unsynced(
         &dir.keeper_process(),
         &Identity::of_self(&Keeper::mark(&dir))?,
         0o600,

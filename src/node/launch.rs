@@ -18,7 +18,7 @@ use super::holder::check_unused;
 use super::process::{Credentials, Passed, Running, spawn};
 use crate::host::{Accelerator, cores, kvm_group};
 use crate::spec::Bytes;
-use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json};
+use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
 
 /// MiB of translated code that an emulated node may keep; the default would be up to 1 GB.
 pub(crate) const TB_SIZE: u32 = 256;
@@ -275,7 +275,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let who = credentials(node.uid, accelerator);
     let program = image.architecture.platform().qemu.program;
     let running = spawn(program, &args, passed, who, log, &node.uuid)?;
-    replace_json(&dir.process(), &running.identity, 0o600)?;
+    replace_json_unsynced(&dir.process(), &running.identity, 0o600)?;
     Ok(running)
 }
 

@@ -9,31 +9,49 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 /// Replaces `path` by `bytes`: a temporary file beside it, fsync, rename, fsync of the folder.
 ///
 /// # Errors
 /// The system's, with the path.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let file = written_beside(path, bytes, mode)?;
+    let synced = file.as_file().sync_all();
+    synced.with_context(|| format!("failed to write {}", path.display()))?;
+    persist(file, path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// As [`replace`], but not forced to the disk: for what a power cut makes worthless, as it does a
+/// process, and for what is made again from other files. Readers see the old or the new one all the same.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    persist(written_beside(path, bytes, mode)?, path)
+}
+
+fn written_beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile> {
     let dir = path
         .parent()
         .with_context(|| format!("{} has no folder", path.display()))?;
+    let permissions = || std::fs::Permissions::from_mode(mode);
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
-        .permissions(std::fs::Permissions::from_mode(mode))
+        .permissions(permissions())
         .tempfile_in(dir)
         .with_context(|| format!("failed to write in {}", dir.display()))?;
-    let written = file
-        .write_all(bytes)
-        .and_then(|()| {
-            file.as_file()
-                .set_permissions(std::fs::Permissions::from_mode(mode))
-        })
-        .and_then(|()| file.as_file().sync_all());
-    written.with_context(|| format!("failed to write {}", path.display()))?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().set_permissions(permissions()))
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(file)
+}
+
+fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     file.persist(path)
         .with_context(|| format!("failed to replace {}", path.display()))?;
-    sync_dir(dir)
+    Ok(())
 }
 
 /// Writes `value` as JSON, as [`replace`] does.
@@ -41,10 +59,22 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 /// # Errors
 /// The system's, with the path.
 pub(crate) fn replace_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
+    replace(path, &as_json(path, value)?, mode)
+}
+
+/// Writes `value` as JSON, as [`replace_unsynced`] does.
+///
+/// # Errors
+/// The system's, with the path.
+pub(crate) fn replace_json_unsynced(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
+    replace_unsynced(path, &as_json(path, value)?, mode)
+}
+
+fn as_json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .with_context(|| format!("failed to write {}", path.display()))?;
     bytes.push(b'\n');
-    replace(path, &bytes, mode)
+    Ok(bytes)
 }
 
 /// Reads a JSON file; `None` when there is no such file.
