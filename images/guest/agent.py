@@ -398,7 +398,7 @@ class Agent:
             self.configured = not a.get("template")
             if a.get("woken"):
                 self.leased = self.ready = False
-                self.journal_due = time.monotonic() + 5
+                self.journal_due = time.monotonic() + 20
             self.progress()
             return {"ready": self.ready, "address": address(), "random": first}
         if name == "settle":

@@ -7,10 +7,13 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::{Scene, vitals};
-use crate::keeper::{Board, Cause, Ended, Stage, now};
+use crate::keeper::{Board, Cause, Ended, Keeper, Request, Stage, now};
 use crate::node::{Identity, vcpus};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord, read_json};
+
+/// A keeper that hangs must not make `status` hang.
+const KEEPER: Duration = Duration::from_millis(1500);
 
 struct Row {
     state: String,
@@ -25,8 +28,10 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
-    let (board, steal) = vitals::look(&dir, &record).await;
-    let steal_of = |n: &NodeRecord| steal.get(&n.name).copied();
+    let keeper = Keeper::of(&dir, &name);
+    let board = tokio::time::timeout(KEEPER, keeper.ask(&Request::Board)).await;
+    let board = board.ok().and_then(Result::ok);
+    let steal_of = |n: &NodeRecord| board.as_ref()?.get(&n.name)?.steal;
     let vitals_of = |n: &NodeRecord| board.as_ref()?.get(&n.name)?.vitals;
     let rows: Vec<_> = record
         .nodes

@@ -1,64 +1,8 @@
 //! How well a cluster's nodes keep up with their host, for `status`.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::keeper::{Board, Keeper, Request, Vitals};
-use crate::node::{Identity, Turns};
-use crate::state::{ClusterDir, ClusterRecord, read_json};
-
-/// A keeper that hangs must not make `status` hang; each guest has a second to answer.
-const KEEPER: Duration = Duration::from_millis(1500);
-/// Time over which the vcpus' waits are counted: many turns of the host's scheduler.
-const WINDOW: Duration = Duration::from_millis(300);
-
-/// By node: the share of the time just now that its vcpus waited for a core of the host.
-pub(super) type Steal = BTreeMap<String, f64>;
-
-/// The board with vitals, and the steal meanwhile; no board when the keeper does not answer.
-pub(super) async fn look(dir: &ClusterDir, record: &ClusterRecord) -> (Option<Board>, Steal) {
-    let before = turns(dir, record);
-    let keeper = Keeper::of(dir, &record.spec.name);
-    let board = async {
-        match tokio::time::timeout(KEEPER, keeper.ask(&Request::Vitals)).await {
-            Ok(Ok(board)) => Some(board),
-            // A keeper of before, which does not know the question.
-            Ok(Err(_)) => tokio::time::timeout(KEEPER, keeper.ask(&Request::Board))
-                .await
-                .ok()?
-                .ok(),
-            Err(_) => None,
-        }
-    };
-    let window = async {
-        if !before.is_empty() {
-            tokio::time::sleep(WINDOW).await;
-        }
-    };
-    let (board, ()) = tokio::join!(board, window);
-    let steal = turns(dir, record)
-        .into_iter()
-        .filter_map(|(name, now)| {
-            let steal = now.steal_since(before.get(&name)?);
-            Some((name, steal))
-        })
-        .collect();
-    (board, steal)
-}
-
-fn turns(dir: &ClusterDir, record: &ClusterRecord) -> BTreeMap<String, Turns> {
-    let of = |name: &str| {
-        let identity = read_json::<Identity>(&dir.node(name).process()).ok()??;
-        identity.open()?;
-        Turns::of(identity.pid)
-    };
-    let nodes = record.nodes.iter();
-    nodes
-        .filter_map(|n| Some((n.name.clone(), of(&n.name)?)))
-        .collect()
-}
+use crate::keeper::Vitals;
 
 /// For `--json`: fractions and seconds, null where nothing is known.
 pub(super) fn as_json(steal: Option<f64>, vitals: Option<Vitals>) -> Value {

@@ -60,9 +60,12 @@ pub(crate) struct NodeView {
     /// What went wrong, or how it ended; empty when there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
-    /// Only on a board that was asked for with them.
+    /// As its agent last said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vitals: Option<Vitals>,
+    /// The share of the last seconds that its vcpus waited for a core of the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) steal: Option<f64>,
 }
 
 /// All nodes that the keeper attends.
@@ -78,8 +81,6 @@ pub(crate) enum Request {
     Forward,
     /// The board, once.
     Board,
-    /// The board, with what each guest's agent says of itself.
-    Vitals,
     /// The board, and again whenever it changes.
     Watch,
     /// Ask a guest to power off: ACPI's button by QMP, and the agent.

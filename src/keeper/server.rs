@@ -73,6 +73,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         output::error(&e);
     }
     tokio::spawn(keep_keys(Arc::clone(&state)));
+    tokio::spawn(keep_up(Arc::clone(&state)));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
     let serve = async {
         loop {
@@ -295,6 +296,16 @@ async fn keep_keys(state: Arc<State>) {
     }
 }
 
+/// Looks how the nodes keep up, for as long as there are any.
+async fn keep_up(state: Arc<State>) {
+    let pid = |node: &str| {
+        let identity = read_json::<Identity>(&state.dir.node(node).process()).ok()??;
+        identity.open().map(|_| identity.pid)
+    };
+    let agent = |node: &str| state.lines(node).ok()?.agent;
+    vitals::keep_up(state.status.clone(), pid, agent).await;
+}
+
 async fn answer(stream: UnixStream, state: Arc<State>) {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
@@ -316,11 +327,6 @@ async fn answer(stream: UnixStream, state: Arc<State>) {
     let answer = match request {
         Request::Watch => return watch_board(&mut writer, &state.status).await,
         Request::Board => Answer::Board(state.status.board()),
-        Request::Vitals => {
-            let mut board = state.status.board();
-            vitals::ask(&mut board, |node| state.lines(node).ok()?.agent).await;
-            Answer::Board(board)
-        }
         Request::Sync => done(state.sync()),
         Request::Forward => done(state.forward()),
         Request::Powerdown { node } => done(state.power_down(&node).await),

@@ -1,5 +1,6 @@
 //! The board that the keeper's tasks write on and its clients watch, and the event log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 
 use super::death::now;
 use super::protocol::{Board, NodeView, Stage};
+use super::vitals::Vitals;
 
 /// The event log starts anew beyond this; the one before is kept beside it.
 const LONGEST_LOG: u64 = 1 << 20;
@@ -50,10 +52,30 @@ impl Status {
                     paused: None,
                     note: String::new(),
                     vitals: None,
+                    steal: None,
                 },
             );
         });
         self.log(node, Stage::Started, "");
+    }
+
+    /// What `status` is told of how nodes keep up. Nobody who watches the board waits for that.
+    pub(super) fn set_vitals(&self, vitals: &BTreeMap<String, Vitals>) {
+        self.change_quietly(|name, view| view.vitals = vitals.get(name).copied());
+    }
+
+    /// As [`Self::set_vitals`]: the share of the time that its vcpus waited for a core of the host.
+    pub(super) fn set_steal(&self, steal: &BTreeMap<String, f64>) {
+        self.change_quietly(|name, view| view.steal = steal.get(name).copied());
+    }
+
+    fn change_quietly(&self, change: impl Fn(&str, &mut NodeView)) {
+        self.board.send_if_modified(|board| {
+            for (name, view) in board {
+                change(name, view);
+            }
+            false
+        });
     }
 
     /// A node has come to `stage`; one that it is past is no news.

@@ -1,6 +1,7 @@
-//! How well the guests keep up: what their agents say when somebody asks for it. Nobody is asked
-//! otherwise, since an emulated guest pays for each answer.
+//! How well the guests keep up: looked at every now and then, so that `status` need not wait for it.
+//! Their agents are asked more rarely, since an emulated guest pays for each answer.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvmc_qmp::Client;
@@ -8,6 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::protocol::{Board, Stage};
+use super::status::Status;
+use crate::node::Turns;
+
+/// Time between two looks: what the steal is a share of.
+const EVERY: Duration = Duration::from_secs(10);
+/// Looks between two questions to the guests' agents.
+const ASK_EACH: u32 = 3;
 
 /// Longest that a guest may take to answer; one that takes longer is told apart by that.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -29,26 +37,56 @@ pub(crate) struct Vitals {
     pub(crate) load: f64,
 }
 
-/// Fills in the vitals of each node whose agent answers; `agent` finds it.
-pub(super) async fn ask(board: &mut Board, agent: impl Fn(&str) -> Option<Client>) {
+/// Keeps the steal and the vitals on the board up to date; `pid` and `agent` find a node's.
+pub(super) async fn keep_up(
+    status: Status,
+    pid: impl Fn(&str) -> Option<i32>,
+    agent: impl Fn(&str) -> Option<Client>,
+) {
+    let turns = |board: &Board| -> BTreeMap<String, Turns> {
+        let of = |name: &String| Some((name.clone(), Turns::of(pid(name)?)?));
+        board.keys().filter_map(of).collect()
+    };
+    let mut before = turns(&status.board());
+    for look in 1_u32.. {
+        tokio::time::sleep(EVERY).await;
+        let board = status.board();
+        let now = turns(&board);
+        let steal = now
+            .iter()
+            .filter_map(|(name, now)| Some((name.clone(), now.steal_since(before.get(name)?))));
+        status.set_steal(&steal.collect());
+        before = now;
+        if look % ASK_EACH == 1 {
+            status.set_vitals(&ask(&board, &agent).await);
+        }
+    }
+}
+
+/// The vitals of each node whose agent answers.
+async fn ask(board: &Board, agent: impl Fn(&str) -> Option<Client>) -> BTreeMap<String, Vitals> {
     let asked: Vec<_> = board
         .iter()
-        .filter(|(_, view)| (Stage::Identity..Stage::Ended).contains(&view.stage))
+        .filter(|(_, view)| (Stage::Ready..Stage::Ended).contains(&view.stage))
         .filter(|(_, view)| view.paused.is_none())
         .filter_map(|(name, _)| Some((name.clone(), agent(name)?)))
         .map(|(name, agent)| (name, tokio::spawn(one(agent))))
         .collect();
+    let mut vitals = BTreeMap::new();
     for (name, task) in asked {
-        if let (Ok(vitals), Some(view)) = (task.await, board.get_mut(&name)) {
-            view.vitals = vitals;
+        if let Ok(Some(answer)) = task.await {
+            vitals.insert(name, answer);
         }
     }
+    vitals
 }
 
 /// Sets a guest's clock by its drift. The time that came with its identity was on the way for as long as
 /// a busy host makes a guest wait, seconds at worst; an adjustment is right however long it takes.
 pub(super) async fn correct_clock(agent: Client) {
     for _ in 0..TRIES {
+        // Not while it starts: each question delays what it is doing.
+        tokio::time::sleep(BETWEEN).await;
         let Some(vitals) = one(agent.clone()).await else {
             return;
         };
@@ -63,7 +101,6 @@ pub(super) async fn correct_clock(agent: Client) {
             None if vitals.error < GOOD_ENOUGH => return,
             None => {}
         }
-        tokio::time::sleep(BETWEEN).await;
     }
 }
 
