@@ -16,8 +16,12 @@ pub(crate) struct Args {
     pub(crate) sockets: HashMap<String, RawFd>,
     pub(crate) tap: Option<RawFd>,
     pub(crate) mac: Option<[u8; 6]>,
-    /// The last set that was added is the writable disk's.
+    /// The last set that was added.
+    added: Option<RawFd>,
+    /// The set before the first disk is the writable image's.
     disk: Option<RawFd>,
+    /// There is a disk that tells cloud-init who the guest is.
+    pub(crate) has_seed: bool,
 }
 
 impl Args {
@@ -76,7 +80,11 @@ impl Args {
                 let fd = path.rsplit('/').next().and_then(|fd| fd.parse().ok());
                 self.memory = fd.map(|fd| (fd, key("share").as_deref() == Some("on")));
             }
-            ("-add-fd", _) => self.disk = fd(),
+            ("-add-fd", _) => self.added = fd(),
+            ("-device", "virtio-blk-pci") => {
+                self.disk = self.disk.or(self.added);
+                self.has_seed |= key("drive").as_deref() == Some("seed");
+            }
             _ => {}
         }
     }

@@ -140,7 +140,10 @@ impl Guest {
         let guest = Arc::clone(self);
         std::thread::spawn(move || {
             std::thread::sleep(guest.script.time("boot", 30));
-            if guest.look(|i| i.boot == boot) {
+            if guest.args.has_seed {
+                // It has no agent, and takes its name and keys from the seed.
+                guest.change(|i| i.identified = i.boot == boot);
+            } else if guest.look(|i| i.boot == boot) {
                 guest.write_console("the agent is up\r\n");
                 guest.say(
                     &json!({ "event": "hello", "data": { "version": "1", "configured": false } }),

@@ -22,6 +22,8 @@
 //! | `refuse COMMAND` | answers this QMP command with an error |
 //! | `no-agent yes` | its agent never says anything |
 //!
+//! A guest with a seed disk has no agent either: once booted it leases its address by itself.
+//!
 //! And the file `do.NODE` beside it makes the guest act, each time it changes: `poweroff`, `reboot`,
 //! `panic`, `exit CODE`, or `event {JSON}` to put any line on QMP.
 #![allow(

@@ -37,6 +37,18 @@ pub(crate) fn bench() -> Bench {
     bench
 }
 
+/// Gives a bench images of its own, with the template among them: other tests' are not to be changed.
+pub(crate) fn own_images(bench: &Bench) {
+    let images = bench.state().join("images");
+    std::fs::remove_file(&images).unwrap();
+    let copied = Command::new("cp")
+        .args(["-a", &template().display().to_string()])
+        .arg(&images)
+        .status()
+        .unwrap();
+    assert!(copied.success(), "the template cannot be copied");
+}
+
 /// As [`bench`], without a template.
 pub(crate) fn bare() -> Bench {
     let bench = Bench::new();

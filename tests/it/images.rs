@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::fake;
 use super::support::Bench;
 
 /// Runs a case of downloads.sh in a namespace of its own.
@@ -115,4 +116,60 @@ fn a_newer_image_is_found_and_the_one_before_stays() {
 #[test]
 fn p16_a_signed_list_is_checked() {
     case("signed");
+}
+
+/// A file that passes for a disk image, with a boot sector's sign.
+const DISK: &str = r#"truncate -s 8M mine.raw
+printf '\125\252' | dd of=mine.raw bs=1 seek=510 conv=notrunc status=none
+qemu-img convert -f raw -O qcow2 mine.raw mine.qcow2
+UP="kvmc up --accel tcg $SMALL --load-balancers 0 --masters 2 --workers 1"
+"#;
+
+#[test]
+fn an_image_without_an_agent_is_seeded_and_ready_by_lease_and_ssh() {
+    let script = format!(
+        r##"{DISK}
+        printf '#cloud-config\npackages: [vim]\n' > user.yaml
+        $UP --master-image ./mine.qcow2 --user-data user.yaml
+        K=$KVMC_STATE_DIR/clusters/k80/nodes
+        for node in master0 master1; do
+          test "$(stat -c %a $K/$node/seed.img)" = 600 || fail "the seed of $node"
+          grep -qa "\"hostname\": \"$node\"" $K/$node/seed.img || fail "$node is not named in its seed"
+          grep -qa CIDATA $K/$node/seed.img && grep -qa "Merge-Type" $K/$node/seed.img || fail "user_data is not in the seed"
+          tr '\0' ' ' < /proc/$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/$node/process.json)/cmdline > ../line
+          grep -q 'drive=seed' ../line && ! grep -q -e '-kernel' ../line || fail "$(cat ../line)"
+        done
+        test ! -e $K/worker0/seed.img || fail 'a node with the agent has a seed'
+        ! cmp -s $K/master0/seed.img $K/master1/seed.img || fail 'two nodes have one seed'
+        id=$(kvmc image ls --json | python3 -c 'import json,sys; print([i["id"] for i in json.load(sys.stdin) if i["guest"] == "cloud-init"][0])')
+        ! kvmc image rm $id 2>../err || fail 'an image in use was removed'
+        grep -q 'used by cluster k80' ../err || fail "$(cat ../err)"
+        kvmc stop; kvmc start; kvmc status --json 2>/dev/null | grep -c '"state": "ready' | grep -qx 3 || fail "$(kvmc status)"
+        kvmc down; kvmc image rm $id"##
+    );
+    let bench = fake::bench();
+    fake::own_images(&bench);
+    fake::runs(&bench, &script);
+}
+
+#[test]
+fn bad_input_19_20_28_what_images_and_user_data_cannot_be() {
+    let script = format!(
+        r##"{DISK}
+        refuse() {{ words=$1; shift; ! "$@" 2>../err || fail "taken: $*"; grep -qF -- "$words" ../err || fail "$* says: $(cat ../err)"; test ! -e $KVMC_STATE_DIR/clusters || fail 'a cluster is left'; }}
+        refuse 'No such file' $UP --image ./none.qcow2
+        refuse 'is no file' $UP --image /etc/
+        echo '<html>' > page.qcow2; refuse 'it is a web page' $UP --image ./page.qcow2
+        qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw evil.qcow2 8M; refuse 'lies on another file' $UP --image ./evil.qcow2
+        qemu-img convert -f raw -O vmdk mine.raw mine.vmdk; refuse 'it is a VMDK' $UP --image ./mine.vmdk
+        cp mine.qcow2 mine-arm64.qcow2; refuse 'is arm64 by its name' $UP --image ./mine-arm64.qcow2
+        cp mine.qcow2 debian-13-nocloud-amd64.qcow2; refuse 'use genericcloud' $UP --image ./debian-13-nocloud-amd64.qcow2
+        refuse 'did you mean `debian-13`' $UP --image debian-31
+        echo 'a: 1' > user.yaml; refuse '#cloud-config' $UP --image ./mine.qcow2 --user-data user.yaml
+        printf '#cloud-config\nb: [\n' > user.yaml; refuse 'user.yaml:' $UP --image ./mine.qcow2 --user-data user.yaml
+        printf '#cloud-config\nb: 1\n' > user.yaml; refuse 'has cloud-init' $UP --user-data user.yaml"##
+    );
+    let bench = fake::bench();
+    fake::own_images(&bench);
+    fake::runs(&bench, &script);
 }
