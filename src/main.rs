@@ -6,6 +6,8 @@ mod cli;
 mod cluster;
 mod commands;
 mod failpoint;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod image;
 mod keeper;

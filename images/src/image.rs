@@ -283,4 +283,14 @@ mod tests {
         assert!(error.contains("format 9"), "{error}");
         assert!(Meta::parse(path, b"{").is_err());
     }
+
+    #[test]
+    fn fuzz_meta() {
+        kvmc_fuzz::run("image-meta", |bytes| {
+            match Meta::parse(Path::new("m"), bytes) {
+                Ok(meta) => format!("{} files", meta.digests.len()),
+                Err(e) => e.to_string(),
+            }
+        });
+    }
 }

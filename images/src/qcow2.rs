@@ -247,4 +247,12 @@ mod tests {
             let _either = parse(&bytes);
         }
     }
+
+    #[test]
+    fn fuzz_headers() {
+        kvmc_fuzz::run("qcow2", |bytes| match parse(bytes) {
+            Ok(header) => format!("{:?}", header.backing_file.is_some()),
+            Err(why) => why,
+        });
+    }
 }

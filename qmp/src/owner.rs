@@ -16,6 +16,8 @@ use crate::client::{Event, Queue};
 
 /// Longest line that is taken, in bytes; QEMU's own longest answers stay far below.
 const LONGEST_LINE: usize = 16 << 20;
+/// The same for an agent's, which is a guest's word: its true answers are below a kilobyte.
+const LONGEST_AGENT_LINE: usize = 1 << 20;
 /// Events kept for a listener that is slow.
 const MOST_EVENTS: usize = 256;
 
@@ -34,6 +36,14 @@ pub(crate) struct Call {
 pub(crate) enum Outcome {
     Return(Value),
     Error { class: String, desc: String },
+}
+
+/// What came in and is no whole line yet.
+#[derive(Debug, Default)]
+struct Received {
+    bytes: Vec<u8>,
+    /// The line grew too long; what of it is still to come goes too.
+    skips: bool,
 }
 
 struct Owner {
@@ -60,7 +70,7 @@ pub(crate) async fn run(
         greeted,
         is_qmp,
     };
-    let mut received = Vec::new();
+    let mut received = Received::default();
     let mut next_id = 1;
     loop {
         tokio::select! {
@@ -107,27 +117,51 @@ impl Owner {
     }
 
     /// Takes what there is; false when the peer is gone or not to be followed any more.
-    fn receive(&mut self, stream: &UnixStream, received: &mut Vec<u8>) -> bool {
+    fn receive(&mut self, stream: &UnixStream, received: &mut Received) -> bool {
         let mut chunk = [0; 8192];
-        let before = received.len();
         match stream.try_read(&mut chunk) {
-            Ok(0) => return false,
-            Ok(n) => received.extend_from_slice(chunk.get(..n).unwrap_or_default()),
-            Err(e) => return e.kind() == io::ErrorKind::WouldBlock,
+            Ok(0) => false,
+            Ok(n) => self.add(received, chunk.get(..n).unwrap_or_default()),
+            Err(e) => e.kind() == io::ErrorKind::WouldBlock,
         }
+    }
+
+    /// Takes the lines that `chunk` ends; false when the peer is not to be followed any more.
+    fn add(&mut self, received: &mut Received, mut chunk: &[u8]) -> bool {
+        if received.skips {
+            let Some(end) = chunk.iter().position(|b| *b == b'\n') else {
+                return true;
+            };
+            chunk = chunk.get(end + 1..).unwrap_or_default();
+            received.skips = false;
+        }
+        let bytes = &mut received.bytes;
+        let before = bytes.len();
+        bytes.extend_from_slice(chunk);
         // Only what is new can hold an end: a long line must not be searched again for each chunk.
         let mut searched = before;
-        while let Some(end) = received.iter().skip(searched).position(|b| *b == b'\n') {
-            let line: Vec<u8> = received.drain(..=searched + end).collect();
+        while let Some(end) = bytes.iter().skip(searched).position(|b| *b == b'\n') {
+            let line: Vec<u8> = bytes.drain(..=searched + end).collect();
             searched = 0;
             if !self.take(&line) {
                 return false;
             }
         }
-        if received.capacity() > 64 << 10 && received.is_empty() {
-            received.shrink_to(8192);
+        let longest = if self.is_qmp {
+            LONGEST_LINE
+        } else {
+            LONGEST_AGENT_LINE
+        };
+        if bytes.len() > longest {
+            bytes.clear();
+            received.skips = true;
+            self.note("?", &format!("a line of more than {longest} bytes"));
         }
-        received.len() <= LONGEST_LINE
+        let bytes = &mut received.bytes;
+        if bytes.capacity() > 64 << 10 && bytes.is_empty() {
+            bytes.shrink_to(8192);
+        }
+        true
     }
 
     fn take(&mut self, line: &[u8]) -> bool {
@@ -217,4 +251,57 @@ async fn write(stream: &UnixStream, mut bytes: &[u8], fd: Option<&OwnedFd>) -> i
         bytes = bytes.get(sent..).unwrap_or_default();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    /// Whatever a peer sends, in whatever pieces: lines are taken or dropped, and what is kept is bounded.
+    fn hear(bytes: &[u8], is_qmp: bool) -> String {
+        let queue = Arc::new(Queue::default());
+        let (greeted, _greeting) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
+        let call = Call {
+            name: "x".to_owned(),
+            arguments: Value::Null,
+            fd: None,
+            secret: false,
+            answer,
+        };
+        let mut owner = Owner {
+            pending: HashMap::from([(1, call)]),
+            queue: Arc::clone(&queue),
+            log: None,
+            greeted: is_qmp.then_some(greeted),
+            is_qmp,
+        };
+        let mut received = Received::default();
+        let size = bytes.first().map_or(1, |b| usize::from(*b).max(1));
+        let goes_on = bytes
+            .chunks(size)
+            .all(|chunk| owner.add(&mut received, chunk));
+        assert!(received.bytes.len() <= LONGEST_LINE);
+        assert!(queue.waiting.lock().unwrap().0.len() <= MOST_EVENTS);
+        format!(
+            "{goes_on} {} {:?}",
+            queue.waiting.lock().unwrap().0.len(),
+            answered.try_recv().map(|o| matches!(o, Outcome::Return(_)))
+        )
+    }
+
+    #[test]
+    fn fuzz_lines() {
+        kvmc_fuzz::run("qmp", |bytes| hear(bytes, true));
+        kvmc_fuzz::run("agent", |bytes| hear(bytes, false));
+    }
+
+    #[test]
+    fn p18_a_line_too_long_is_dropped_to_its_end() {
+        let long = vec![b'x'; LONGEST_AGENT_LINE + 9000];
+        let talk = [&long, b"\n{\"event\": \"hello\"}\n".as_slice()].concat();
+        assert!(hear(&talk, false).starts_with("true 1 "));
+    }
 }

@@ -49,7 +49,7 @@ fn greet(mut stream: UnixStream) -> (UnixStream, BufReader<UnixStream>) {
 }
 
 #[tokio::test]
-async fn a_peer_that_ends_before_its_greeting() {
+async fn p18_a_peer_that_ends_before_its_greeting() {
     let (_dir, path) = peer(drop);
     assert!(matches!(
         Client::connect_qmp(&path, None, SOON).await,
@@ -58,7 +58,7 @@ async fn a_peer_that_ends_before_its_greeting() {
 }
 
 #[tokio::test]
-async fn a_peer_that_says_nothing_costs_its_deadline() {
+async fn p18_a_peer_that_says_nothing_costs_its_deadline() {
     let (_dir, path) = peer(|_held| std::thread::sleep(Duration::from_secs(3)));
     let error = Client::connect_qmp(&path, None, SOON).await.unwrap_err();
     assert!(matches!(error, ConnectError::NoGreeting { .. }), "{error}");
@@ -73,7 +73,7 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn events_before_the_greeting_and_unknown_ones_in_between_harm_nothing() {
+async fn p18_events_before_the_greeting_and_unknown_ones_in_between_harm_nothing() {
     let (_dir, path) = peer(|mut stream| {
         say(
             &mut stream,
@@ -105,7 +105,7 @@ async fn events_before_the_greeting_and_unknown_ones_in_between_harm_nothing() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_late_is_harmless() {
+async fn p18_an_answer_that_comes_late_is_harmless() {
     let (_dir, path) = peer(|stream| {
         let (mut stream, mut reader) = greet(stream);
         let late = request(&mut reader);
@@ -132,7 +132,7 @@ async fn an_answer_that_comes_late_is_harmless() {
 }
 
 #[tokio::test]
-async fn refusals_and_half_lines_have_exact_errors() {
+async fn p18_refusals_and_half_lines_have_exact_errors() {
     let (_dir, path) = peer(|stream| {
         let (mut stream, mut reader) = greet(stream);
         let id = request(&mut reader);
@@ -162,7 +162,7 @@ async fn refusals_and_half_lines_have_exact_errors() {
 }
 
 #[tokio::test]
-async fn quit_may_end_without_an_answer() {
+async fn p18_quit_may_end_without_an_answer() {
     let (_dir, path) = peer(|stream| {
         let (_stream, mut reader) = greet(stream);
         request(&mut reader);
@@ -172,7 +172,7 @@ async fn quit_may_end_without_an_answer() {
 }
 
 #[tokio::test]
-async fn garbage_ends_qmp_but_not_an_agents_line() {
+async fn p18_garbage_ends_qmp_but_not_an_agents_line() {
     let (_dir, path) = peer(|stream| {
         let (mut stream, mut reader) = greet(stream);
         request(&mut reader);
@@ -203,26 +203,126 @@ async fn garbage_ends_qmp_but_not_an_agents_line() {
     assert_eq!(events.next().await.unwrap().name, "hello");
 }
 
+/// Costs those who wait their deadline, and those who ask later nothing.
 #[tokio::test]
-async fn a_line_without_end_is_not_taken_for_ever() {
-    let (_dir, path) = peer(|stream| {
-        let (mut stream, mut reader) = greet(stream);
-        request(&mut reader);
+async fn p18_a_line_of_a_hundred_megabytes_is_dropped_and_what_comes_after_it_is_heard() {
+    fn flood(stream: &mut UnixStream) {
         let chunk = vec![b'x'; 1 << 20];
         for _ in 0..100 {
-            if stream.write_all(&chunk).is_err() {
-                return;
+            stream.write_all(&chunk).unwrap();
+        }
+        say(stream, "\n");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qmp.log");
+    let log = kvmc_qmp::ExchangeLog::open(&path, 64 << 10).unwrap();
+    let (_dir, socket) = peer(|stream| {
+        let (mut stream, mut reader) = greet(stream);
+        request(&mut reader);
+        flood(&mut stream);
+        let id = request(&mut reader);
+        say(
+            &mut stream,
+            &format!("{{\"return\": {{}}, \"id\": {id}}}\n"),
+        );
+    });
+    let (client, _events) = Client::connect_qmp(&socket, Some(log), SOON).await.unwrap();
+    let error = client.request("x", json!({}), SOON).await.unwrap_err();
+    assert_eq!(error.to_string(), "`x` got no answer for 400ms");
+    let later = Duration::from_secs(60);
+    client.request("y", json!({}), later).await.unwrap();
+    let logged = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        logged.contains("a line of more than 16777216 bytes"),
+        "{logged}"
+    );
+    assert!(logged.len() < 10_000, "{}", logged.len());
+
+    // A guest's word, of which less is taken.
+    let (_dir, socket) = peer(|mut stream| {
+        flood(&mut stream);
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let id = request(&mut reader);
+        say(
+            &mut stream,
+            &format!("{{\"return\": {{}}, \"id\": {id}}}\n"),
+        );
+    });
+    let (agent, _events) = Client::connect_agent(&socket, None, SOON).await.unwrap();
+    agent.request("ping", json!({}), later).await.unwrap();
+}
+
+#[tokio::test]
+async fn p18_a_peer_that_is_slow_is_waited_for_byte_by_byte() {
+    let (_dir, path) = peer(|mut stream| {
+        let slowly = |stream: &mut UnixStream, text: &str| {
+            for byte in text.as_bytes() {
+                stream.write_all(&[*byte]).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
             }
+        };
+        slowly(&mut stream, GREETING);
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        for _ in 0..2 {
+            let id = request(&mut reader);
+            slowly(
+                &mut stream,
+                &format!("{{\"return\": {{\"slow\": 1}}, \"id\": {id}}}\r\n"),
+            );
         }
     });
-    let (client, _events) = Client::connect_qmp(&path, None, SOON).await.unwrap();
-    let error = client
-        .request("x", json!({}), Duration::from_secs(30))
+    let patient = Duration::from_secs(20);
+    let (client, _events) = Client::connect_qmp(&path, None, patient).await.unwrap();
+    assert_eq!(
+        client.request("x", json!({}), patient).await.unwrap()["slow"],
+        1
+    );
+}
+
+#[tokio::test]
+async fn p18_a_greeting_that_comes_late_costs_the_deadline_or_nothing() {
+    let (_dir, path) = peer(|mut stream| {
+        std::thread::sleep(Duration::from_millis(600));
+        let _gone = stream.write_all(GREETING.as_bytes());
+    });
+    let error = Client::connect_qmp(&path, None, SOON).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} gave no greeting for 400ms; is another client connected?",
+            path.display()
+        )
+    );
+    let (_dir, path) = peer(|stream| {
+        std::thread::sleep(Duration::from_millis(600));
+        let _held = greet(stream);
+        std::thread::sleep(Duration::from_secs(1));
+    });
+    Client::connect_qmp(&path, None, Duration::from_secs(20))
         .await
-        .unwrap_err();
-    assert!(
-        matches!(error, ExecuteError::Disconnected { .. }),
-        "{error}"
+        .unwrap();
+}
+
+/// The negotiation has its deadline too, and a greeting that is none is no greeting.
+#[tokio::test]
+async fn p18_half_a_greeting_and_a_negotiation_without_an_answer() {
+    let (_dir, path) = peer(|mut stream| say(&mut stream, "{\"QMP\": {"));
+    let error = Client::connect_qmp(&path, None, SOON).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{} ended before its greeting", path.display())
+    );
+    let (_dir, path) = peer(|mut stream| {
+        say(&mut stream, GREETING);
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    let error = Client::connect_qmp(&path, None, SOON).await.unwrap_err();
+    assert_eq!(
+        format!("{error}: {}", std::error::Error::source(&error).unwrap()),
+        format!(
+            "{} refused the negotiation: `qmp_capabilities` got no answer for 400ms",
+            path.display()
+        )
     );
 }
 

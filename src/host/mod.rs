@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub(crate) use accel::{Accelerator, choose, cores, kvm_group};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
 pub(crate) use checks::{Check, Finding, Needs, Room, basics, run as run_checks};
+#[cfg(test)]
+pub(crate) use memory_kill::killed;
 pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};
 pub(crate) use packages::install;
 

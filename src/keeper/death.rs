@@ -95,7 +95,7 @@ impl Cause {
 
 /// All that was seen of an end.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
+pub(crate) struct Evidence {
     /// `reason` of QEMU's event `SHUTDOWN`.
     pub(super) reason: Option<String>,
     /// QEMU's event `GUEST_PANICKED`.
@@ -111,7 +111,7 @@ pub(super) struct Evidence {
 
 impl Evidence {
     /// What it comes to. Who was killed says nothing, so QEMU's own word comes first.
-    pub(super) fn judge(&self) -> Cause {
+    pub(crate) fn judge(&self) -> Cause {
         if self.panicked {
             return Cause::Panicked;
         }
@@ -143,7 +143,7 @@ impl Evidence {
     }
 
     /// Takes note of one of QEMU's events.
-    pub(super) fn hear(&mut self, event: &str, data: &Value) {
+    pub(crate) fn hear(&mut self, event: &str, data: &Value) {
         match event {
             "SHUTDOWN" => {
                 let reason = data.get("reason").and_then(Value::as_str);

@@ -19,7 +19,13 @@ mod uplink;
 mod vitals;
 
 pub(crate) use client::Keeper;
+#[cfg(test)]
+pub(crate) use death::Evidence;
 pub(crate) use death::{Cause, Ended, now};
+#[cfg(test)]
+pub(crate) use pause::Pause;
+#[cfg(test)]
+pub(crate) use protocol::Answer;
 pub(crate) use protocol::{Board, Request, Stage};
 pub(crate) use server::run;
 pub(crate) use vitals::Vitals;

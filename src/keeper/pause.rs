@@ -16,7 +16,7 @@ const ENOUGH: u64 = 16 << 20;
 
 /// Why a guest stands still.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Pause {
+pub(crate) enum Pause {
     NoSpace(PathBuf),
     /// Another error of the disk below it, in QEMU's words.
     Disk(String),
@@ -36,7 +36,7 @@ impl std::fmt::Display for Pause {
 
 impl Pause {
     /// `BLOCK_IO_ERROR` of QEMU's QAPI reference, if it is one that stops the guest.
-    pub(super) fn of_event(data: &Value, dir: &Path) -> Option<Self> {
+    pub(crate) fn of_event(data: &Value, dir: &Path) -> Option<Self> {
         let text = |key: &str| data.get(key).and_then(Value::as_str);
         if text("action") != Some("stop") {
             return None;

@@ -212,7 +212,7 @@ impl ClusterRecord {
 
     /// Nothing of a cluster outlives the host's boot but files: it is stopped then, and the host's
     /// network is another, even where its namespace has the number of the one before.
-    fn notice_reboot(&mut self, boot_id: &str) {
+    pub(crate) fn notice_reboot(&mut self, boot_id: &str) {
         let made_in = &self.network.boot_id;
         let was_on_host = matches!(self.phase, Phase::Up | Phase::Starting);
         if was_on_host && !made_in.is_empty() && made_in != boot_id {

@@ -251,3 +251,9 @@ fn p18_a_qemu_that_falls_silent_costs_its_deadline() {
         grep -q 'master0 *clean' ../said || fail 'the connection was not made again'"#,
     );
 }
+
+/// `KVMC_SOAK_ROUNDS=100 cargo test --test it soak -- --nocapture` is the long one.
+#[test]
+fn soak_rounds_with_a_random_kill_leave_nothing_and_the_keeper_does_not_grow() {
+    println!("{}", runs(include_str!("soak.sh")));
+}

@@ -46,6 +46,7 @@ impl Bench {
             .env("PATH", path)
             .env("HOME", self.dir.path())
             .env("KVMC_STATE_DIR", self.state())
+            .envs(std::env::vars().filter(|(k, _)| k.starts_with("KVMC_SOAK_")))
             .current_dir(self.project())
             .output()
             .unwrap()

@@ -232,4 +232,21 @@ mod tests {
             let _either = text.parse::<Checksum>();
         }
     }
+
+    #[test]
+    fn fuzz_checksum_files() {
+        kvmc_fuzz::run("checksums", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            match find(&text, "debian-13-genericcloud-amd64.qcow2") {
+                Ok(checksum) => format!("{:?}", checksum.to_string().len()),
+                Err(e) => e.to_string(),
+            }
+        });
+        kvmc_fuzz::run("signed", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let covered = crate::download::signature::covered(&text);
+            assert!(covered.len() <= text.len() + 1);
+            format!("{}", covered.lines().count().min(3))
+        });
+    }
 }
