@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use kvmc_netns::firewall::{Accept, Obstacle};
+
 use crate::spec::{Forward, join_forwards};
 use crate::state::ClusterRecord;
 
@@ -21,6 +23,8 @@ pub(crate) enum Step {
     ApplyNat {
         table: String,
     },
+    /// Let a bridge's packets through the firewall of another.
+    Accept(Accept),
     StartKeeper,
     /// Have the host's systemd-resolved ask for the cluster's names.
     NamesOnHost {
@@ -54,6 +58,7 @@ impl fmt::Display for Step {
                 write!(f, "create the bridge {name} with {address}")
             }
             Self::ApplyNat { table } => write!(f, "apply the nft table inet {table}"),
+            Self::Accept(accept) => write!(f, "let the nodes' packets through in {accept}"),
             Self::StartKeeper => write!(f, "start the keeper (DHCP, DNS)"),
             Self::Forward { forwards } => write!(f, "forward {forwards}"),
             Self::NamesOnHost { bridge, domain } => write!(
@@ -78,6 +83,10 @@ pub(crate) struct Seen {
     pub(crate) bridges: BTreeSet<String>,
     /// nft tables.
     pub(crate) tables: BTreeSet<String>,
+    /// What others' firewalls still need.
+    pub(crate) accepts: Vec<Accept>,
+    /// What in them is in the way and asks for a person; no step undoes it.
+    pub(crate) obstacles: Vec<Obstacle>,
     pub(crate) keeper: bool,
     /// systemd-resolved is there, and not told of the cluster's names.
     pub(crate) names_untold: bool,
@@ -107,6 +116,9 @@ pub(crate) fn plan(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
         );
         let table = network.table.clone();
         unless(seen.tables.contains(&table), Step::ApplyNat { table });
+    }
+    for accept in &seen.accepts {
+        unless(false, Step::Accept(accept.clone()));
     }
     unless(seen.keeper, Step::StartKeeper);
     unless(
@@ -169,6 +181,8 @@ mod tests {
             forwarding6: true,
             bridges: wanted.networks().map(|n| n.bridge.clone()).collect(),
             tables: wanted.networks().map(|n| n.table.clone()).collect(),
+            accepts: Vec::new(),
+            obstacles: Vec::new(),
             keeper: true,
             names_untold: false,
             forwards: Vec::new(),

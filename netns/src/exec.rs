@@ -32,6 +32,22 @@ impl fmt::Display for Failure {
     }
 }
 
+impl ExecError {
+    /// Whether the program is not there at all.
+    pub(crate) fn is_missing(&self) -> bool {
+        let kind = self.source.as_ref().map(io::Error::kind);
+        matches!(self.failure, Failure::Start) && kind == Some(io::ErrorKind::NotFound)
+    }
+
+    /// The status that the program ended with, if it ended by itself.
+    pub(crate) fn code(&self) -> Option<i32> {
+        match &self.failure {
+            Failure::Exit(status, _) => status.code(),
+            Failure::Start => None,
+        }
+    }
+}
+
 /// Runs `program` with `input` on its stdin and returns its stdout; waits for its end.
 pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, ExecError> {
     let error = |failure, source| ExecError {

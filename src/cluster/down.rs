@@ -7,7 +7,7 @@ use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
 use super::stop::process;
-use super::{artifacts, forwarding, network};
+use super::{artifacts, firewalls, forwarding, network};
 use crate::keeper::Keeper;
 use crate::node::Secrets;
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json};
@@ -50,6 +50,7 @@ pub(crate) async fn down(
         }
     }
     if !was_stopped {
+        errors.extend(firewalls::withdraw(&record, dir));
         errors.extend(network::remove(&record, links).await);
     }
     // After a reboot of the host, what is remembered of its switches is to be forgotten.

@@ -3,6 +3,7 @@
 mod artifacts;
 mod boot;
 mod down;
+pub(crate) mod firewalls;
 mod forward;
 mod forwarding;
 mod host_names;

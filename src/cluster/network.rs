@@ -10,7 +10,7 @@ use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall};
 
 use super::forward;
 use super::forwarding::{self, Family};
-use super::{host_names, networks, ranges};
+use super::{firewalls, host_names, networks, ranges};
 use crate::node::identity::mac;
 use crate::spec::{ClusterSpec, MAIN};
 use crate::state::{ClusterRecord, NetworkRecord};
@@ -71,6 +71,9 @@ pub(super) struct NetworkSeen {
     pub(super) forwarding6: bool,
     pub(super) bridges: BTreeSet<String>,
     pub(super) tables: BTreeSet<String>,
+    /// What others' firewalls still need.
+    pub(super) accepts: Vec<firewall::Accept>,
+    pub(super) obstacles: Vec<firewall::Obstacle>,
 }
 
 pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<NetworkSeen> {
@@ -79,11 +82,14 @@ pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<Networ
         forwarding6: !forwarding::has_ipv6(record) || forwarding::is_on(Family::V6)?,
         ..NetworkSeen::default()
     };
+    let firewalls = firewalls::look(record, &firewalls::site(links).await?)?;
+    seen.accepts = firewalls.accepts;
+    seen.obstacles = firewalls.obstacles;
     for network in record.networks() {
         if bridge_is_there(network, links).await? {
             seen.bridges.insert(network.bridge.clone());
         }
-        if rules(record, network).present()? {
+        if !firewalls.tables.contains(&network.table) {
             seen.tables.insert(network.table.clone());
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::{forwarding, network};
+use super::{firewalls, forwarding, network};
 use crate::keeper::{Keeper, Request};
 use crate::node::{Handle, Identity};
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_file};
@@ -93,6 +93,7 @@ pub(crate) async fn stop(
             }
         }
     }
+    errors.extend(firewalls::withdraw(&record, dir));
     errors.extend(network::remove(&record, links).await);
     record.phase = Phase::Stopped;
     record.save(dir)?;

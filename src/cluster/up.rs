@@ -9,7 +9,9 @@ use kvmc_netns::Links;
 use super::forwarding::{self, Family};
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Interrupt, Progress, artifacts, boot, forward, host_names, network, networks, ranges};
+use super::{
+    Interrupt, Progress, artifacts, boot, firewalls, forward, host_names, network, networks, ranges,
+};
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::{Keeper, Request};
@@ -124,6 +126,8 @@ pub(crate) async fn look(
         forwarding6: net.forwarding6,
         bridges: net.bridges,
         tables: net.tables,
+        accepts: net.accepts,
+        obstacles: net.obstacles,
         keeper: Keeper::of(dir, &record.spec.name).answers().await,
         names_untold: !host_names::are_known(record),
         // A keeper that is new begins with what the cluster had, whatever has become of the ports.
@@ -325,6 +329,13 @@ async fn carry_out(
             let keeper = Keeper::of(dir, &record.spec.name);
             keeper.ask(&Request::Forward).await.map(drop)
         }
+        Step::Accept(accept) => {
+            undo.push("the rules among others'", {
+                let (record, dir) = (record.clone(), dir.clone());
+                move || async move { all_of(firewalls::withdraw(&record, &dir)) }
+            });
+            firewalls::make(record, dir, accept)
+        }
         Step::StartKeeper => {
             let keeper = Keeper::of(dir, &record.spec.name);
             undo.push("the keeper", {
@@ -375,6 +386,15 @@ async fn carry_out(
             Ok(())
         }
         Step::StartNode { .. } => Ok(()),
+    }
+}
+
+/// The first error, with the others behind it.
+fn all_of(errors: Vec<anyhow::Error>) -> Result<()> {
+    let mut errors = errors.into_iter();
+    match errors.next() {
+        None => Ok(()),
+        Some(first) => Err(errors.fold(first, |all, e| all.context(format!("{e:#}")))),
     }
 }
 

@@ -42,7 +42,15 @@ pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
 async fn one(scene: &Scene, name: &str) -> Result<bool> {
     let dir = scene.state.cluster(name);
     let Some(record) = ClusterRecord::load(&dir)? else {
-        output::talk(&format!("there is no cluster `{name}`; nothing to do"));
+        let left = cluster::firewalls::remove_leftovers(name, &Links::open()?).await?;
+        if left.is_empty() {
+            output::talk(&format!("there is no cluster `{name}`; nothing to do"));
+        } else {
+            let left = left.join(", ");
+            output::talk(&format!(
+                "there is no cluster `{name}`; removed what was left of one: {left}"
+            ));
+        }
         return Ok(true);
     };
     cluster::check_namespace(&record)?;

@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod down;
+mod firewall;
 mod forward;
 mod image;
 mod service;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::{Scene, vitals};
+use super::{Scene, firewall, vitals};
 use crate::keeper::{Board, Cause, Ended, Keeper, Request, Stage, now};
 use crate::node::{Identity, vcpus};
 use crate::output;
@@ -28,6 +28,7 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
+    let rules = firewall::View::of(&record, &dir).await;
     let keeper = Keeper::of(&dir, &name);
     let board = tokio::time::timeout(KEEPER, keeper.ask(&Request::Board)).await;
     let board = board.ok().and_then(Result::ok);
@@ -58,6 +59,7 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
             "cluster": name, "phase": record.phase, "accelerator": record.accelerator,
             "bridge": record.network.bridge, "subnet": record.network.subnet,
             "image": record.image, "keeper": board.is_some(), "networks": networks(&record),
+            "firewall": rules.as_ref().map(firewall::View::as_json),
             "forwards": record.forwards, "nodes": nodes,
         });
         output::data(&format!("{whole:#}\n"));
@@ -74,6 +76,9 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         record.network.subnet,
         record.accelerator.name()
     ));
+    for line in rules.iter().flat_map(|rules| rules.lines(&ago)) {
+        output::talk(&line);
+    }
     // What gets in the way of a guest's own timeouts, see docs/EMULATION.md.
     let is_emulated = !record.accelerator.is_kvm();
     let table: Vec<_> = rows

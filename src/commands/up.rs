@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::{Boot, Store};
 use kvmc_netns::Links;
 
-use super::Scene;
+use super::{Scene, firewall};
 use crate::cli::{Flags, PullFlags, StartFlags};
 use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
@@ -139,6 +139,7 @@ async fn bring_up(
     check_intact(&scene.state, found.ids(), None)?;
     cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
+    firewall::check(&seen.obstacles, existing.as_ref())?;
     check_room(
         scene,
         &record,

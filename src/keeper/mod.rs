@@ -13,6 +13,7 @@ mod pause;
 mod protocol;
 mod respawn;
 mod restarts;
+mod rules;
 mod server;
 mod status;
 mod uplink;

@@ -23,6 +23,7 @@ use super::lan::{Lan, Reservations};
 use super::protocol::{Answer, Request, Stage};
 use super::respawn::respawn;
 use super::restarts::{Restarts, Verdict};
+use super::rules;
 use super::status::Status;
 use super::vitals;
 use crate::node::{Identity, KeyPool, fill_keys};
@@ -74,6 +75,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     }
     tokio::spawn(keep_keys(Arc::clone(&state)));
     tokio::spawn(keep_up(Arc::clone(&state)));
+    tokio::spawn(rules::watch(dir.clone(), cluster, status.clone()));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
     let serve = async {
         loop {

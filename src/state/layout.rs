@@ -166,6 +166,9 @@ impl ClusterDir {
     pub(crate) fn at_boot(&self) -> PathBuf {
         self.dir.join("at-boot")
     }
+    pub(crate) fn firewall(&self) -> PathBuf {
+        self.dir.join("firewall.json")
+    }
     pub(crate) fn leases(&self) -> PathBuf {
         self.dir.join("leases")
     }

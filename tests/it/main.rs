@@ -12,6 +12,7 @@ mod bad_input;
 mod emulated;
 mod fake;
 mod fakes;
+mod firewalls;
 mod guests;
 mod images;
 mod lifecycle;

@@ -1,0 +1,240 @@
+//! iptables-save(8)'s text, read, and changed in one transaction.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::chains::{Base, Chains, Condition, Field, Rule, Value, Verdict};
+use super::packet::Hook;
+use crate::{Change, ExecError, exec};
+
+/// Which half of the kernel iptables' rules are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// x_tables, iptables' own.
+    Legacy,
+    /// nftables.
+    Nft,
+}
+
+impl Backend {
+    pub(super) const ALL: [Self; 2] = [Self::Legacy, Self::Nft];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Nft => "nft",
+        }
+    }
+
+    /// All rules of the backend; none where it, or its program, is not there.
+    pub(super) fn save(self) -> Result<String, ExecError> {
+        // Asking the legacy one loads its modules, and the tables are there from then on.
+        const TABLES: &str = "/proc/thread-self/net/ip_tables_names";
+        if self == Self::Legacy
+            && fs_err::read_to_string(Path::new(TABLES)).map_or(true, |t| t.trim().is_empty())
+        {
+            return Ok(String::new());
+        }
+        match exec::run(&format!("iptables-{}-save", self.name()), &[], "") {
+            Err(error) if error.is_missing() => Ok(String::new()),
+            saved => saved,
+        }
+    }
+
+    /// Carries out lines such as `-I FORWARD 1 -i k80 -j ACCEPT` on the filter table, all or none.
+    pub(super) fn change(self, lines: &[String]) -> Result<(), ExecError> {
+        let text = format!("*filter\n{}\nCOMMIT\n", lines.join("\n"));
+        let program = format!("iptables-{}-restore", self.name());
+        // Others hold the lock for moments only.
+        exec::run(&program, &["--noflush", "--wait", "5"], &text).map(drop)
+    }
+
+    /// Removes every rule of this comment from the filter table.
+    pub(super) fn withdraw(self, mark: &str) -> Result<Change, ExecError> {
+        let lines = deletions(&self.save()?, mark, None);
+        if lines.is_empty() {
+            return Ok(Change::Unchanged);
+        }
+        self.change(&lines)?;
+        Ok(Change::Removed)
+    }
+}
+
+/// The lines that take the rules of this comment out of the filter table, or of one of its chains.
+pub(super) fn deletions(saved: &str, mark: &str, chain: Option<&str>) -> Vec<String> {
+    filter_lines(saved)
+        .filter(|line| is_marked(line, mark))
+        .filter_map(|line| line.strip_prefix("-A "))
+        .filter(|rest| chain.is_none_or(|c| rest.split(' ').next() == Some(c)))
+        .map(|rest| format!("-D {rest}"))
+        .collect()
+}
+
+pub(super) fn is_marked(line: &str, mark: &str) -> bool {
+    let words = words(line);
+    words
+        .iter()
+        .zip(words.iter().skip(1))
+        .any(|(option, value)| option == "--comment" && value == mark)
+}
+
+/// Whether the text holds a filter table at all.
+pub(super) fn has_filter(saved: &str) -> bool {
+    saved.lines().any(|line| line == "*filter")
+}
+
+fn filter_lines(saved: &str) -> impl Iterator<Item = &str> {
+    saved
+        .lines()
+        .skip_while(|line| *line != "*filter")
+        .take_while(|line| *line != "COMMIT")
+}
+
+/// The filter table, without the rules of `mark` when it is given.
+pub(super) fn parse(saved: &str, without: Option<&str>) -> Chains {
+    let mut chains = Chains::default();
+    for line in filter_lines(saved) {
+        if let Some(declared) = line.strip_prefix(':') {
+            let mut parts = declared.split(' ');
+            let (Some(name), Some(policy)) = (parts.next(), parts.next()) else {
+                continue;
+            };
+            chains.rules.entry(name.to_owned()).or_default();
+            let hook = [Hook::Input, Hook::Forward, Hook::Output]
+                .into_iter()
+                .find(|h| h.chain() == name);
+            if let Some(hook) = hook {
+                chains.bases.push(Base {
+                    chain: name.to_owned(),
+                    hook,
+                    drops: policy == "DROP",
+                });
+            }
+        }
+    }
+    let known: Vec<String> = chains.rules.keys().cloned().collect();
+    for line in filter_lines(saved) {
+        let Some(rest) = line.strip_prefix("-A ") else {
+            continue;
+        };
+        if without.is_some_and(|mark| is_marked(line, mark)) {
+            continue;
+        }
+        let words = words(rest);
+        let Some((chain, arguments)) = words.split_first() else {
+            continue;
+        };
+        let rule = read_rule(arguments, line, &known);
+        chains.rules.entry(chain.clone()).or_default().push(rule);
+    }
+    chains
+}
+
+fn read_rule(arguments: &[String], line: &str, chains: &[String]) -> Rule {
+    let mut conditions = Vec::new();
+    let mut verdict = Verdict::Continue;
+    let mut rest = arguments;
+    let mut not = false;
+    while let Some((option, after)) = rest.split_first() {
+        let count = after
+            .iter()
+            .take_while(|w| !w.starts_with('-') && *w != "!")
+            .count();
+        let (values, next) = after.split_at(count);
+        rest = next;
+        let value = values.first().map_or("", String::as_str);
+        match option.as_str() {
+            "!" => {
+                not = true;
+                // What follows is the option that is negated.
+                continue;
+            }
+            "-m" | "--comment" => {}
+            "-j" | "-g" => {
+                // All else is the target's.
+                verdict = read_target(value, option == "-g", chains);
+                break;
+            }
+            option => conditions.push(condition(option, value, not)),
+        }
+        not = false;
+    }
+    Rule {
+        conditions,
+        verdict,
+        text: line.to_owned(),
+    }
+}
+
+fn read_target(target: &str, goes: bool, chains: &[String]) -> Verdict {
+    match target {
+        "ACCEPT" => Verdict::Accept,
+        "DROP" | "REJECT" => Verdict::Drop,
+        "RETURN" => Verdict::Return,
+        chain if chains.iter().any(|c| c == chain) => {
+            if goes {
+                Verdict::Goto(chain.to_owned())
+            } else {
+                Verdict::Jump(chain.to_owned())
+            }
+        }
+        _ => Verdict::Continue,
+    }
+}
+
+fn condition(option: &str, value: &str, not: bool) -> Condition {
+    let items = || value.split(',');
+    let lower = || {
+        items()
+            .map(|w| Value::Word(w.to_ascii_lowercase()))
+            .collect()
+    };
+    let is = |field, values: Option<Vec<Value>>| match values {
+        Some(values) => Condition::Is { field, not, values },
+        None => Condition::Unknown,
+    };
+    // `+` is iptables' asterisk.
+    let link = || Some(vec![Value::Word(value.replace('+', "*"))]);
+    let net = || Some(vec![Value::Net(value.parse().ok()?)]);
+    let ports = || items().map(ports).collect::<Option<Vec<_>>>();
+    match option {
+        "-i" => is(Field::Iif, link()),
+        "-o" => is(Field::Oif, link()),
+        "-s" => is(Field::Saddr, net()),
+        "-d" => is(Field::Daddr, net()),
+        "-p" => is(Field::Protocol, Some(lower())),
+        "--sport" | "--sports" => is(Field::Sport, ports()),
+        "--dport" | "--dports" => is(Field::Dport, ports()),
+        "--ctstate" | "--state" => is(Field::State, Some(lower())),
+        "--dst-type" => is(Field::Cast, Some(lower())),
+        _ => Condition::Unknown,
+    }
+}
+
+fn ports(text: &str) -> Option<Value> {
+    let (first, last) = text.split_once(':').unwrap_or((text, text));
+    Some(Value::Ports(first.parse().ok()?, last.parse().ok()?))
+}
+
+/// The words of a line; one in quotes may hold blanks, and quotes behind a backslash.
+pub(super) fn words(line: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if quoted => word.get_or_insert_default().extend(letters.next()),
+            ' ' if !quoted => all.extend(word.take()),
+            letter => word.get_or_insert_default().push(letter),
+        }
+    }
+    all.extend(word);
+    all
+}

@@ -1,0 +1,146 @@
+//! Rules that others flush or reload while the cluster runs: noticed, put back, and told of.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kvmc_netns::Links;
+use kvmc_netns::firewall::Changes;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::status::Status;
+use crate::cluster::firewalls::{self, FirewallSeen};
+use crate::state::{ClusterDir, ClusterRecord, Phase};
+
+/// A reload is many changes: it is over when there was none for this long, or after [`LONGEST`].
+const QUIET: Duration = Duration::from_millis(150);
+const LONGEST: Duration = Duration::from_secs(2);
+/// The legacy iptables and the host's switches tell nobody of a change: they are looked at this often.
+const LOOK: Duration = Duration::from_secs(10);
+/// From one repair to the next, doubled up to [`TRUCE`] when somebody keeps undoing ours.
+const PAUSE: Duration = Duration::from_secs(1);
+const TRUCE: Duration = Duration::from_secs(60);
+
+/// Watches for ever.
+pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
+    let changes = match Changes::listen() {
+        Ok(changes) => Some(changes),
+        Err(e) => {
+            let note = format!(
+                "changes are not heard, only seen every {} s: {e}",
+                LOOK.as_secs()
+            );
+            status.event("", "firewall", &note);
+            None
+        }
+    };
+    let mut last = Last::default();
+    loop {
+        wait(changes.as_ref()).await;
+        match look_and_restore(&dir, &cluster).await {
+            Ok(Some((seen, restored))) => {
+                let pause = last.pause(!restored.is_empty());
+                if !restored.is_empty() {
+                    let note =
+                        format!("lost to another program, put back: {}", restored.join(", "));
+                    status.event("", "firewall", &note);
+                }
+                last.tell(
+                    &status,
+                    seen.obstacles.iter().map(ToString::to_string).collect(),
+                );
+                sleep(pause).await;
+            }
+            // No cluster, or one that is being taken away.
+            Ok(None) => {}
+            Err(e) => {
+                last.tell(&status, vec![format!("rules cannot be put back: {e:#}")]);
+                sleep(last.pause(true)).await;
+            }
+        }
+    }
+}
+
+/// Until rules have changed and come to rest, or it is time to look.
+async fn wait(changes: Option<&Changes>) {
+    let Some(changes) = changes else {
+        return sleep(LOOK).await;
+    };
+    match timeout(LOOK, changes.next()).await {
+        Ok(Ok(())) => {
+            let began = Instant::now();
+            while began.elapsed() < LONGEST
+                && matches!(timeout(QUIET, changes.next()).await, Ok(Ok(())))
+            {}
+        }
+        // Rather late than in a tight loop.
+        Ok(Err(_)) => sleep(LOOK).await,
+        Err(_) => {}
+    }
+}
+
+async fn look_and_restore(
+    dir: &ClusterDir,
+    cluster: &str,
+) -> Result<Option<(FirewallSeen, Vec<String>)>> {
+    let Some(record) = ClusterRecord::load(dir)? else {
+        return Ok(None);
+    };
+    if record.spec.name != cluster || !matches!(record.phase, Phase::Starting | Phase::Up) {
+        return Ok(None);
+    }
+    let site = firewalls::site(&Links::open()?).await?;
+    let dir = dir.clone();
+    // nft and firewall-cmd take their time, and nodes ask for leases meanwhile.
+    let task = tokio::task::spawn_blocking(move || {
+        let seen = firewalls::look(&record, &site)?;
+        let restored = firewalls::restore(&record, &dir, &seen)?;
+        anyhow::Ok(Some((seen, restored)))
+    });
+    task.await.context("a task of the keeper failed")?
+}
+
+/// What was there the last time.
+#[derive(Debug, Default)]
+struct Last {
+    pause: Option<Duration>,
+    told: Vec<String>,
+}
+
+impl Last {
+    /// How long to leave the rules alone, after a repair and after none.
+    fn pause(&mut self, repaired: bool) -> Duration {
+        let pause = match (repaired, self.pause) {
+            (false, _) => None,
+            (true, None) => Some(PAUSE),
+            (true, Some(before)) => Some((before * 2).min(TRUCE)),
+        };
+        self.pause = pause;
+        pause.unwrap_or_default()
+    }
+
+    /// Into the event log, once for as long as it stays.
+    fn tell(&mut self, status: &Status, now: Vec<String>) {
+        for news in now.iter().filter(|n| !self.told.contains(n)) {
+            status.event("", "firewall", news);
+        }
+        self.told = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_keeps_undoing_ours_is_fought_ever_more_seldom() {
+        let mut last = Last::default();
+        assert_eq!(last.pause(true), PAUSE);
+        assert_eq!(last.pause(true), PAUSE * 2);
+        for _ in 0..20 {
+            last.pause(true);
+        }
+        assert_eq!(last.pause(true), TRUCE);
+        assert_eq!(last.pause(false), Duration::ZERO);
+        assert_eq!(last.pause(true), PAUSE);
+    }
+}
