@@ -15,7 +15,48 @@ pub(crate) use failpoint;
 
 /// All failpoints of this crate, each named after its verb and what was just done.
 #[cfg(feature = "failpoints")]
-pub(crate) const ALL: &[&str] = &["up.record"];
+pub(crate) const ALL: &[&str] = &[
+    "up.lock",
+    "up.record",
+    "up.secrets",
+    "up.files.announced",
+    "up.files.one",
+    "up.files",
+    "up.forwarding.recorded",
+    "up.forwarding",
+    "up.bridge",
+    "up.nat",
+    "up.keeper.started",
+    "up.keeper",
+    "up.disk",
+    "up.tap",
+    "up.qemu.prepared",
+    "up.qemu",
+    "up.qemu.recorded",
+    "up.done",
+    "stop.keeper",
+    "stop.nodes",
+    "stop.keeper.ended",
+    "stop.record",
+    "net.forwarding",
+    "net.nat",
+    "net.bridge",
+    "down.record",
+    "down.killed",
+    "down.keeper",
+    "down.network",
+    "down.files",
+    "down.nodes",
+    "down.folder",
+    "freeze.folder",
+    "freeze.disk",
+    "freeze.qemu",
+    "freeze.state",
+    "freeze.ended",
+    "freeze.ram",
+    "freeze.meta",
+    "freeze.done",
+];
 
 /// What the environment wants done here.
 #[cfg(feature = "failpoints")]

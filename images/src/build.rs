@@ -47,7 +47,9 @@ pub(crate) fn build(
         fs_err::remove_file(entry?.path())?;
     }
     say("writing the disk");
+    failpoint!("image.tree");
     write_disk(dir, &root)?;
+    failpoint!("image.disk");
     fs_err::remove_dir_all(&root)?;
     for name in ["disk.qcow2", "vmlinuz", "initrd"] {
         let file = fs_err::File::open(dir.join(name))?;

@@ -22,6 +22,9 @@ pub enum ImageError {
         #[source]
         source: std::io::Error,
     },
+    /// It was told to stop, and nothing is left of it.
+    #[error("interrupted")]
+    Interrupted,
     /// A program failed.
     #[error("`{command}` failed ({status}): {stderr}")]
     Program {

@@ -1,33 +1,97 @@
 //! The one place that runs programs.
 
-use std::process::{Command, Stdio};
+#![allow(
+    unsafe_code,
+    reason = "pre_exec: one async-signal-safe system call between fork and exec"
+)]
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::ImageError;
 
 /// Lines of a program's talk that an error shows.
 const SHOWN: usize = 6;
+/// How often a program is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// For a program to clean up after itself when it is told to end.
+const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs a program to its end.
+static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// From here on all that this crate waits for ends with [`ImageError::Interrupted`] once `stop` is true.
+/// There is one such flag in a process, as there is one Ctrl-C.
+pub fn heed(stop: Arc<AtomicBool>) {
+    let _one_is_enough = STOP.set(stop);
+}
+
+/// Whether the flag that [`heed`] was given is true.
+pub(crate) fn is_told_to_stop() -> bool {
+    STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
+}
+
+/// Runs a program to its end, or until it is told to stop: then it is told to end, and made to in the end.
+///
+/// It is in a process group of its own, so that Ctrl-C at the terminal is for us alone, and is told to
+/// end when we are killed.
 ///
 /// # Errors
-/// Its command line, status and the end of its standard error.
+/// Its command line, status and the end of its standard error; or [`ImageError::Interrupted`].
 pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError> {
+    run_unless(is_told_to_stop, program, arguments)
+}
+
+fn run_unless(
+    stop: impl Fn() -> bool,
+    program: &str,
+    arguments: &[String],
+) -> Result<(), ImageError> {
     let shown = || format!("{program} {}", arguments.join(" "));
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that runs programs"
     )]
-    let output = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env("LC_ALL", "C.UTF-8")
         .env("SOURCE_DATE_EPOCH", "0")
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    // SAFETY: prctl(2) with integers only.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from)
+        });
+    }
+    let mut child = command
+        .spawn()
         .map_err(ImageError::io(format!("start {program}")))?;
-    if output.status.success() {
+    let stderr = child.stderr.take();
+    let said = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What cannot be read cannot be shown.
+        let _cut_off = stderr.map(|mut s| s.read_to_end(&mut text));
+        text
+    });
+    let status = until_end(&mut child, stop).map_err(ImageError::io(format!("run {program}")))?;
+    let Some(status) = status else {
+        return Err(ImageError::Interrupted);
+    };
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.join().unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
     let lines: Vec<_> = said
         .lines()
         .map(str::trim)
@@ -38,7 +102,7 @@ pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError>
         .unwrap_or_default();
     Err(ImageError::Program {
         command: shown(),
-        status: output.status.to_string(),
+        status: status.to_string(),
         stderr: tail.join("; "),
     })
 }
@@ -56,4 +120,45 @@ pub(crate) fn status(program: &str, arguments: &[String]) -> Option<i32> {
         .stderr(Stdio::null())
         .status();
     status.ok()?.code()
+}
+
+/// `None` when it was told to stop, and is gone with all that it started.
+fn until_end(child: &mut Child, stop: impl Fn() -> bool) -> std::io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if stop() {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
+    let group = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+    let _gone_already = killpg(group, Signal::SIGTERM);
+    let until = Instant::now() + GRACE;
+    while Instant::now() < until {
+        if child.try_wait()?.is_some() {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
+    let _gone_already = killpg(group, Signal::SIGKILL);
+    child.wait()?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_ends_when_it_is_told_to_stop() {
+        let began = Instant::now();
+        let ended = run_unless(|| true, "sleep", &["60".to_owned()]);
+        assert!(matches!(ended, Err(ImageError::Interrupted)), "{ended:?}");
+        assert!(began.elapsed() < GRACE);
+        run("true", &[]).unwrap();
+        let failed = run("false", &[]).unwrap_err().to_string();
+        assert!(failed.contains("exit status: 1"), "{failed}");
+    }
 }

@@ -12,7 +12,14 @@ pub(crate) use failpoint;
 
 /// All failpoints of this crate.
 #[cfg(feature = "failpoints")]
-pub const FAILPOINTS: &[&str] = &["image.packages"];
+pub const FAILPOINTS: &[&str] = &[
+    "image.folder",
+    "image.packages",
+    "image.tree",
+    "image.disk",
+    "image.meta",
+    "image.done",
+];
 
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(name: &'static str) -> std::io::Result<()> {

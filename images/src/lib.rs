@@ -32,6 +32,7 @@ mod tree;
 
 pub use architecture::{Architecture, Platform, Probe, Qemu, Uefi, kernel_command_line};
 pub use error::ImageError;
+pub use exec::heed;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
 pub use foreign::runs_programs_of;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
+use crate::failpoint::failpoint;
 use crate::image::{DISK, Meta};
 use crate::intact::Looks;
 use crate::tags::Tags;
-use crate::{Architecture, Image, ImageError, Recipe, build, qcow2};
+use crate::{Architecture, Image, ImageError, Recipe, build, exec, qcow2};
 
 /// Hex digits of a digest that stand for the image.
 const ID_LENGTH: usize = 32;
@@ -215,17 +216,11 @@ impl Store {
     /// and takes the first one's.
     ///
     /// # Errors
-    /// The program that failed; nothing half-made is left.
+    /// The program that failed, or that it was told to stop; nothing half-made is left.
     pub fn build(&self, recipe: &Recipe, say: &mut dyn FnMut(&str)) -> Result<Image, ImageError> {
         fs_err::create_dir_all(&self.images)?;
-        let lock = File::create(self.images.join("lock"))
-            .map_err(ImageError::io("open the store's lock"))?;
-        let _held =
-            Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| ImageError::Io {
-                what: "lock the store".to_owned(),
-                source: e.into(),
-            })?;
-        self.sweep();
+        let _held = self.lock(true)?;
+        self.sweep_held();
         if let Some(image) = self.find(recipe)? {
             return Ok(image);
         }
@@ -236,6 +231,7 @@ impl Store {
                 "make a folder in {}",
                 self.images.display()
             )))?;
+        failpoint!("image.folder");
         build::build(recipe, work.path(), say)?;
         self.admit(work, Meta::built(recipe))
     }
@@ -267,12 +263,14 @@ impl Store {
             work.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )?;
+        failpoint!("image.meta");
         let to = self.images.join(&id);
         if to.exists() {
             return self.get(&id);
         }
         fs_err::rename(work.keep(), &to)?;
         File::open(&self.images)?.sync_all()?;
+        failpoint!("image.done");
         self.get(&id)
     }
 
@@ -318,6 +316,28 @@ impl Store {
         let bytes = allocated(&dir);
         fs_err::remove_dir_all(&dir)?;
         Ok(bytes)
+    }
+
+    /// Takes the store's lock; waits for it if it may.
+    fn lock(&self, may_wait: bool) -> Result<Flock<File>, ImageError> {
+        let mut file = File::create(self.images.join("lock"))
+            .map_err(ImageError::io("open the store's lock"))?;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => return Ok(held),
+                Err((_, e)) if e != nix::errno::Errno::EWOULDBLOCK => {
+                    return Err(ImageError::Io {
+                        what: "lock the store".to_owned(),
+                        source: e.into(),
+                    });
+                }
+                Err((again, _)) => file = again,
+            }
+            if !may_wait || exec::is_told_to_stop() {
+                return Err(ImageError::Interrupted);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
     }
 
     /// Reads every byte of an image again.
@@ -366,9 +386,12 @@ impl Store {
     /// The system's.
     pub fn remove(&self, id: &str) -> Result<(), ImageError> {
         self.tags.forget(id);
-        match fs_err::remove_dir_all(self.images.join(id)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
-            _ => Ok(()),
+        // Half removed it would be in the way of every look at the store.
+        let going = self.images.join(format!("{BUILD}gone-{id}"));
+        match fs_err::rename(self.images.join(id), &going) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e.into()),
+            Ok(()) => Ok(fs_err::remove_dir_all(&going)?),
         }
     }
 
@@ -383,8 +406,16 @@ impl Store {
         }
     }
 
-    /// Takes away what builders that are gone have left; called with the lock held, so none is at it.
-    fn sweep(&self) {
+    /// Takes away what builders that are gone have left, unless one is at it.
+    pub fn sweep(&self) {
+        if self.images.exists()
+            && let Ok(_held) = self.lock(false)
+        {
+            self.sweep_held();
+        }
+    }
+
+    fn sweep_held(&self) {
         for entry in std::fs::read_dir(&self.images)
             .into_iter()
             .flatten()

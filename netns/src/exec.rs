@@ -1,5 +1,6 @@
 //! The one place that runs programs.
 
+use std::os::unix::process::CommandExt as _;
 use std::{
     env, fmt, io,
     io::Write as _,
@@ -62,6 +63,8 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
         .args(arguments)
         .env("PATH", path)
         .env("LC_ALL", "C")
+        // Ctrl-C at the terminal is for us alone: what is half done is finished first.
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::failpoint::failpoint;
 use crate::node::Secrets;
 use crate::node::identity::ADMIN;
 use crate::spec::Role;
-use crate::state::{ClusterDir, ClusterRecord, remove_file, replace_unsynced};
+use crate::state::{ClusterDir, ClusterRecord, Written, read_json, remove_file, replace_unsynced};
 
 /// First line of what is ours, so that a file of the user's own is never overwritten.
 const HEADER: &str = "# made by kvmc";
@@ -132,13 +133,20 @@ pub(super) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir)
         replace_unsynced(&dir.artifact(name), text.as_bytes(), mode)?;
     }
     let owner = behind_sudo();
-    for (name, mode, text) in files(record, secrets, &record.project) {
+    let ours = files(record, secrets, &record.project);
+    let announced = ours
+        .iter()
+        .map(|(name, _, text)| (record.project.join(name), text.as_str()));
+    Written::load(dir).announce(dir, announced)?;
+    failpoint!("up.files.announced");
+    for (name, mode, text) in ours {
         let path = record.project.join(name);
         replace_unsynced(&path, text.as_bytes(), mode)?;
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(&path, Some(uid), Some(gid))
                 .with_context(|| format!("failed to give {} to its user", path.display()))?;
         }
+        failpoint!("up.files.one");
     }
     Ok(())
 }
@@ -147,10 +155,24 @@ pub(super) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir)
 ///
 /// # Errors
 /// Those that were changed, or the system's.
-pub(super) fn remove(record: &ClusterRecord, secrets: Option<&Secrets>) -> Result<()> {
-    let Some(secrets) = secrets else {
-        return Ok(());
-    };
+pub(super) fn remove(record: Option<&ClusterRecord>, dir: &ClusterDir) -> Result<()> {
+    let written = Written::load(dir);
+    if !written.is_empty() {
+        return written.remove();
+    }
+    let Some(record) = record else { return Ok(()) };
+    match read_json::<Secrets>(&dir.secrets()) {
+        Ok(Some(secrets)) => remove_unannounced(record, &secrets),
+        Ok(None) => Ok(()),
+        Err(e) => Err(e.context(format!(
+            "the files of the cluster in {} are left in place, since what they held is not known",
+            record.project.display()
+        ))),
+    }
+}
+
+/// Of a cluster that an older kvmc made, which did not write down what it wrote.
+fn remove_unannounced(record: &ClusterRecord, secrets: &Secrets) -> Result<()> {
     let mut changed = Vec::new();
     for (name, _, text) in files(record, secrets, &record.project) {
         let path = record.project.join(name);
@@ -216,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_stays_and_the_rest_goes() {
+    fn of_an_older_kvmcs_files_the_changed_stay_and_the_rest_goes() {
         let dir = tempfile::tempdir().unwrap();
         let mut record = record();
         record.project = dir.path().to_owned();
@@ -224,7 +246,7 @@ mod tests {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         std::fs::write(dir.path().join("inventory"), format!("{HEADER}\nmore")).unwrap();
-        assert!(remove(&record, Some(&secrets())).is_err());
+        assert!(remove_unannounced(&record, &secrets()).is_err());
         let left: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()
             .map(|e| e.unwrap().file_name())

@@ -10,8 +10,10 @@ use kvmc_netns::Links;
 use tokio::sync::{Semaphore, watch};
 
 use super::Progress;
+use super::stop::process;
 use super::up::Ground;
 use super::warm::Warm;
+use crate::failpoint::failpoint;
 use crate::host::cores;
 use crate::keeper::{Board, Ended, Keeper, Request, Stage};
 use crate::node::{Launch, Running, connect, launch};
@@ -43,15 +45,24 @@ pub(super) async fn boot(
         progress,
         ..
     } = ground;
-    if nodes.is_empty() {
-        return Ok(Vec::new());
-    }
     let keeper = Keeper::of(dir, &record.spec.name);
+    keeper.ensure().await?;
+    keeper.ask(&Request::Sync).await?;
     let board = keeper.watch().await?;
+    // Those that a run before this one has started, and did not see through.
+    let joined: Vec<_> = {
+        let board = board.borrow();
+        let on_the_way = |n: &String| board.get(n).is_some_and(|v| v.stage < Stage::Ready);
+        let names = record.nodes.iter().map(|n| &n.name);
+        names
+            .filter(|n| !nodes.contains(n) && on_the_way(n))
+            .cloned()
+            .collect()
+    };
     let slots = Rc::new(Semaphore::new(usize::try_from(cores()).unwrap_or(1)));
     let all = tokio::task::LocalSet::new();
     let mut tasks = Vec::new();
-    for name in nodes {
+    for name in nodes.iter().chain(&joined) {
         let one = One {
             name: name.clone(),
             record: record.clone(),
@@ -64,8 +75,13 @@ pub(super) async fn boot(
             progress: Rc::clone(progress),
         };
         let (slots, board) = (Rc::clone(&slots), board.clone());
+        let starts = nodes.contains(name);
         tasks.push(all.spawn_local(async move {
-            let result = one.start(board, &slots).await;
+            let result = if starts {
+                one.start(board, &slots).await
+            } else {
+                one.join(board).await
+            };
             (one.name, result)
         }));
     }
@@ -120,6 +136,24 @@ impl One {
             .await
     }
 
+    /// Sees a node through that runs already.
+    async fn join(&self, board: watch::Receiver<Board>) -> Result<()> {
+        let node = self.record.node(&self.name)?;
+        let dir = self.dir.node(&self.name);
+        let process = process(&self.dir, &self.name, &node.uuid).context("its QEMU has ended")?;
+        let mut reached = Stage::Started;
+        tokio::select! {
+            result = self.follow(board, Stage::Ready, &mut reached) => result,
+            true = process.ended(self.timeout) => bail!("its QEMU has ended"),
+            () = tokio::time::sleep(self.timeout) => bail!(
+                "not ready after {} s; it got as far as `{}`. The end of its console:\n{}",
+                self.timeout.as_secs(),
+                self.dir_stage(),
+                console_tail(&dir)
+            ),
+        }
+    }
+
     /// One start; `reached` says afterwards how far it came.
     async fn attempt(
         &self,
@@ -130,6 +164,7 @@ impl One {
         let node = self.record.node(&self.name)?;
         let dir = self.dir.node(&self.name);
         let cards = connect(&self.record, node, &self.links).await?;
+        failpoint!("up.tap");
         let mut running = launch(Launch {
             cluster: &self.record.spec.name,
             node,

@@ -2,72 +2,179 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
 use super::stop::process;
-use super::{artifacts, firewalls, forwarding, network};
+use super::traces::Traces;
+use super::{Interrupt, artifacts, firewalls, forwarding, network};
+use crate::failpoint::failpoint;
 use crate::keeper::Keeper;
-use crate::node::Secrets;
-use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json};
+use crate::node::Handle;
+use crate::state::{ClusterDir, ClusterRecord, Phase, State, remove_file};
 
 /// What `down` did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Removed {
     /// Nodes that were running.
     pub(crate) killed: usize,
     /// All that went wrong.
     pub(crate) errors: Vec<anyhow::Error>,
+    /// It was told to stop, and did.
+    pub(crate) interrupted: bool,
+}
+
+/// The steps, in an order in which what is needed to find the rest goes last.
+const STEPS: [Step; 5] = [
+    Step::Record,
+    Step::Processes,
+    Step::Network,
+    Step::Files,
+    Step::Folder,
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Record,
+    Processes,
+    Network,
+    Files,
+    Folder,
+}
+
+/// What is to be removed: by its record, if there is one, and by what bears its mark on the host.
+#[derive(Debug)]
+pub(crate) struct Doomed<'a> {
+    pub(crate) record: Option<ClusterRecord>,
+    pub(crate) traces: Traces,
+    pub(crate) state: &'a State,
+    pub(crate) dir: &'a ClusterDir,
+    pub(crate) links: &'a Links,
 }
 
 /// Removes a cluster. The guests' data goes with it, so they are not asked to shut down.
-pub(crate) async fn down(
-    mut record: ClusterRecord,
-    state: &State,
-    dir: &ClusterDir,
-    links: &Links,
-) -> Removed {
-    let mut errors = Vec::new();
-    let was_stopped = record.phase == Phase::Stopped;
-    record.phase = Phase::Removing;
-    errors.extend(record.save(dir).err());
-    let handles: Vec<_> = record
-        .nodes
-        .iter()
-        .filter_map(|n| process(dir, &n.name, &n.uuid))
-        .collect();
-    for handle in &handles {
-        errors.extend(handle.signal(Signal::SIGKILL).err());
+///
+/// While something cannot be removed the record stays, so that the next `down` finds it.
+pub(crate) async fn down(mut doomed: Doomed<'_>, interrupt: &mut Interrupt) -> Removed {
+    let mut removed = Removed::default();
+    for step in STEPS {
+        if interrupt.has_come().await {
+            removed.interrupted = true;
+            return removed;
+        }
+        if step == Step::Folder && !removed.errors.is_empty() {
+            return removed;
+        }
+        let done = doomed.carry_out(step, &mut removed).await;
+        removed.errors.extend(done.err());
     }
-    errors.extend(Keeper::of(dir, &record.spec.name).end().await.err());
-    for handle in &handles {
-        if !handle.ended(Duration::from_secs(10)).await {
-            errors.push(anyhow::anyhow!(
-                "a QEMU of `{}` does not end",
-                record.spec.name
-            ));
+    removed
+}
+
+impl Doomed<'_> {
+    async fn carry_out(&mut self, step: Step, removed: &mut Removed) -> Result<()> {
+        match step {
+            Step::Record => {
+                if let Some(record) = &mut self.record {
+                    record.phase = Phase::Removing;
+                    record.save(self.dir)?;
+                    failpoint!("down.record");
+                }
+                Ok(())
+            }
+            Step::Processes => self.end_processes(removed).await,
+            Step::Network => {
+                if let Some(record) = &self.record {
+                    removed.errors.extend(firewalls::withdraw(record, self.dir));
+                    let errors = network::remove(record, self.links).await;
+                    removed.errors.extend(errors);
+                }
+                let errors = self.traces.remove(self.links).await;
+                removed.errors.extend(errors);
+                let was_off = self
+                    .record
+                    .as_ref()
+                    .is_some_and(|r| r.network.forwarding_was_off);
+                forwarding::release(self.state, &self.dir.name(), was_off)
+                    .context("failed to switch forwarding off again")?;
+                failpoint!("down.network");
+                Ok(())
+            }
+            Step::Files => {
+                artifacts::remove(self.record.as_ref(), self.dir)?;
+                failpoint!("down.files");
+                Ok(())
+            }
+            Step::Folder => {
+                remove_folder(self.dir)?;
+                failpoint!("down.folder");
+                Ok(())
+            }
         }
     }
-    if !was_stopped {
-        errors.extend(firewalls::withdraw(&record, dir));
-        errors.extend(network::remove(&record, links).await);
+
+    async fn end_processes(&self, removed: &mut Removed) -> Result<()> {
+        let nodes = self.record.iter().flat_map(|r| &r.nodes);
+        let recorded = nodes.filter_map(|n| process(self.dir, &n.name, &n.uuid));
+        let found = self.traces.qemus.iter().filter_map(|(_, i)| i.open());
+        let handles: Vec<Handle> = if self.record.is_some() {
+            recorded.collect()
+        } else {
+            found.collect()
+        };
+        removed.killed = handles.len();
+        // A keeper's end leaves the QEMUs alone, and it starts none again once the record says `removing`.
+        for handle in &handles {
+            removed.errors.extend(handle.signal(Signal::SIGKILL).err());
+        }
+        failpoint!("down.killed");
+        let keeper = Keeper::of(self.dir, &self.dir.name());
+        removed.errors.extend(keeper.end().await.err());
+        failpoint!("down.keeper");
+        for handle in &handles {
+            if !handle.ended(Duration::from_secs(10)).await {
+                removed.errors.push(anyhow::anyhow!(
+                    "a QEMU of `{}` does not end",
+                    self.dir.name()
+                ));
+            }
+        }
+        Ok(())
     }
-    // After a reboot of the host, what is remembered of its switches is to be forgotten.
-    if !was_stopped || record.host_rebooted {
-        errors.extend(
-            forwarding::release(state, &record)
-                .context("failed to switch forwarding off again")
-                .err(),
-        );
+}
+
+/// Removes a cluster's folder, the record last: killed in between, the rest is still a cluster's.
+///
+/// # Errors
+/// The system's, with the path.
+pub(super) fn remove_folder(dir: &ClusterDir) -> Result<()> {
+    let last = [dir.record(), dir.last_record(), dir.lock()];
+    let entries = match fs_err::read_dir(dir.path()) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if last.contains(&path) {
+            continue;
+        }
+        if fs_err::symlink_metadata(&path)?.is_dir() {
+            fs_err::remove_dir_all(&path)?;
+        } else {
+            remove_file(&path)?;
+        }
     }
-    let secrets = read_json::<Secrets>(&dir.secrets()).ok().flatten();
-    errors.extend(artifacts::remove(&record, secrets.as_ref()).err());
-    errors.extend(fs_err::remove_dir_all(dir.path()).err().map(Into::into));
+    failpoint!("down.nodes");
+    for path in last {
+        remove_file(&path)?;
+    }
+    match fs_err::remove_dir(dir.path()) {
+        // The next kvmc is waiting for its turn in it already.
+        Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+        removed => removed?,
+    }
     // The last cluster's folder of clusters; refused while there is another.
-    let _others_there = std::fs::remove_dir(state.clusters());
-    Removed {
-        killed: handles.len(),
-        errors,
-    }
+    let _others_there = dir.path().parent().map(std::fs::remove_dir);
+    Ok(())
 }

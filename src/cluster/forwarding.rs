@@ -10,8 +10,9 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::network::namespace;
+use crate::failpoint::failpoint;
 use crate::node::boot_id;
-use crate::state::{ClusterRecord, Phase, State, read_json, remove_file, replace_json};
+use crate::state::{ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json};
 
 const IPV4: &str = "net.ipv4.ip_forward";
 const IPV6: &str = "net.ipv6.conf.all.forwarding";
@@ -88,6 +89,7 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
         .map(|links| links.hosts.clone())
         .unwrap_or_default();
     memory.save()?;
+    failpoint!("up.forwarding.recorded");
     match family {
         Family::V4 => sysctl::write(IPV4, "1")?,
         Family::V6 => {
@@ -104,18 +106,19 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub(super) fn release(state: &State, record: &ClusterRecord) -> Result<()> {
-    // As kvmc kept it before there was the file.
-    let in_record = record.network.forwarding_was_off;
+///
+/// `in_record`: this cluster's record says that it was off, as kvmc kept it before there was the file.
+pub(super) fn release(state: &State, cluster: &str, in_record: bool) -> Result<()> {
     if !in_record && !state.host_before().exists() {
         return Ok(());
     }
     let mut memory = Memory::open(state)?;
-    let others = others(state, &record.spec.name)?;
+    let others = others(state, cluster)?;
     let before = memory.here()?;
     before.ipv4_was_off |= in_record;
     if before.ipv4_was_off && others.is_empty() {
         sysctl::write(IPV4, "0")?;
+        failpoint!("net.forwarding");
         before.ipv4_was_off = false;
     }
     let needed = others.iter().any(has_ipv6);
@@ -146,8 +149,8 @@ fn others(state: &State, cluster: &str) -> Result<Vec<ClusterRecord>> {
     Ok(names
         .iter()
         .filter(|name| *name != cluster)
-        // One that cannot be read is its own verbs' to tell of.
-        .filter_map(|name| ClusterRecord::load(&state.cluster(name)).ok().flatten())
+        // Of one that cannot be read there may be a copy; that is its own verbs' to tell of.
+        .filter_map(|name| Found::look(&state.cluster(name)).record())
         .filter(|r| !matches!(r.phase, Phase::Stopped | Phase::Removing))
         .filter(|r| r.network.namespace == namespace)
         .filter(|r| r.network.boot_id.is_empty() || r.network.boot_id == boot_id)

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod boot;
+mod doubts;
 mod down;
 pub(crate) mod firewalls;
 mod forward;
@@ -15,17 +16,20 @@ mod record;
 mod stop;
 #[cfg(test)]
 pub(crate) mod tests;
+mod traces;
 mod undo;
 mod up;
 mod warm;
 
-pub(crate) use down::{Removed, down};
+pub(crate) use doubts::doubts;
+pub(crate) use down::{Doomed, Removed, down};
 pub(crate) use forward::{add as add_forwards, remove as remove_forwards};
-pub(crate) use interrupt::Interrupt;
+pub(crate) use interrupt::{INTERRUPTED, Interrupt};
 pub(crate) use network::check_namespace;
 pub(crate) use ranges::free_subnet;
 pub(crate) use record::design;
-pub(crate) use stop::{Outcome, stop};
+pub(crate) use stop::{Outcome, Stopped, stop};
+pub(crate) use traces::traces;
 pub(crate) use up::{Ground, Upped, Work, check_disks, look, preflight, steps, up};
 pub(crate) use warm::{Warm, missing, prepare};
 

@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall};
 
 use super::forward;
 use super::forwarding::{self, Family};
 use super::{firewalls, host_names, networks, ranges};
+use crate::failpoint::failpoint;
 use crate::node::identity::mac;
 use crate::spec::{ClusterSpec, MAIN};
-use crate::state::{ClusterRecord, NetworkRecord};
+use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
 
 /// Ethernet's, where no uplink says otherwise.
 const DEFAULT_MTU: u32 = 1500;
@@ -27,12 +28,16 @@ pub(crate) fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
 ///
 /// # Errors
 /// When the host's links cannot be read.
-pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<Vec<NetworkRecord>> {
+pub(super) async fn design(
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<Vec<NetworkRecord>> {
     let uplink = links.uplink().await?;
     let main = NetworkRecord {
         name: MAIN.to_owned(),
         bridge: spec.bridge.clone(),
-        mac: bridge_mac(spec),
+        mac: bridge_mac(dir, &spec.bridge),
         subnet: spec.subnet,
         gateway: gateway(spec.subnet),
         mtu: uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU)),
@@ -45,7 +50,7 @@ pub(super) async fn design(spec: &ClusterSpec, links: &Links) -> Result<Vec<Netw
         resolved: false,
         boot_id: crate::node::boot_id()?,
     };
-    Ok(networks::beside(main, spec))
+    Ok(networks::beside(main, spec, dir))
 }
 
 /// The name of a bridge's nft table.
@@ -54,8 +59,9 @@ pub(super) fn table(bridge: &str) -> String {
     format!("kvmc_{word}")
 }
 
-fn bridge_mac(spec: &ClusterSpec) -> MacAddr {
-    mac(&spec.name, &format!("bridge {}", spec.bridge), 0)
+/// The same each time for a bridge of a cluster of a state folder, and another for any other.
+pub(super) fn bridge_mac(dir: &ClusterDir, bridge: &str) -> MacAddr {
+    mac(&dir.mark(), &format!("bridge {bridge}"), 0)
 }
 
 /// Inode of the network namespace that this process is in.
@@ -112,7 +118,12 @@ async fn bridge_is_there(network: &NetworkRecord, links: &Links) -> Result<bool>
     })
 }
 
-pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Result<()> {
+/// Makes a bridge, or sets it right, and marks whose it is.
+pub(super) async fn create_bridge(
+    network: &NetworkRecord,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<()> {
     let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
     links
         .ensure_bridge(&BridgeSpec {
@@ -123,6 +134,7 @@ pub(super) async fn create_bridge(network: &NetworkRecord, links: &Links) -> Res
             address6: address6(network),
         })
         .await?;
+    links.set_alias(&network.bridge, &dir.mark()).await?;
     ranges::check_alone(network, links).await
 }
 
@@ -157,8 +169,14 @@ pub(super) async fn remove(record: &ClusterRecord, links: &Links) -> Vec<anyhow:
     let mut errors = Vec::new();
     errors.extend(host_names::forget(&record.network).err());
     for network in record.networks() {
-        if let Err(e) = rules(record, network).remove() {
-            errors.push(anyhow::Error::from(e).context("failed to remove the NAT"));
+        match links.find(&network.bridge).await {
+            // Somebody else has taken the name since this cluster was stopped, and the rules are theirs.
+            Ok(Some(link)) if link.mac != Some(network.mac) => continue,
+            Ok(_) => {}
+            Err(e) => errors.push(e.into()),
+        }
+        if let Err(e) = remove_rules(&rules(record, network)) {
+            errors.push(e);
         }
         if let Err(e) = remove_bridge(network, links).await {
             errors.push(e.context(format!("failed to remove the bridge {}", network.bridge)));
@@ -167,11 +185,27 @@ pub(super) async fn remove(record: &ClusterRecord, links: &Links) -> Vec<anyhow:
     errors
 }
 
+fn remove_rules(rules: &firewall::Table) -> Result<()> {
+    rules.remove().context("failed to remove the NAT")?;
+    failpoint!("net.nat");
+    Ok(())
+}
+
+/// Removes a bridge that was found by its mark, and its rules. Goes on past errors and returns them.
+pub(super) async fn remove_found(bridge: &str, links: &Links) -> Vec<anyhow::Error> {
+    let mut errors = Vec::new();
+    let rules = firewall::Table::remove_named(&table(bridge));
+    errors.extend(rules.err().map(Into::into));
+    errors.extend(links.delete(bridge).await.err().map(Into::into));
+    errors
+}
+
 /// Removes the bridge if it is the one that was made: by its address on the wire.
 pub(super) async fn remove_bridge(network: &NetworkRecord, links: &Links) -> Result<()> {
     match links.find(&network.bridge).await? {
         Some(link) if link.mac == Some(network.mac) => {
             links.delete(&network.bridge).await?;
+            failpoint!("net.bridge");
             Ok(())
         }
         _ => Ok(()),

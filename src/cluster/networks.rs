@@ -7,19 +7,23 @@ use ipnetwork::{IpNetwork, Ipv6Network};
 use kvmc_netns::{Links, sysctl};
 use sha2::{Digest, Sha256};
 
-use super::network::{gateway, table};
-use crate::node::identity::{hex, mac};
+use super::network::{bridge_mac, gateway, table};
+use crate::node::identity::hex;
 use crate::spec::{ClusterSpec, NetworkSpec};
-use crate::state::NetworkRecord;
+use crate::state::{ClusterDir, NetworkRecord};
 
 /// The longest name that a link can have.
 const LONGEST: usize = 15;
 
 /// The main network and those beside it, which are like it in all that they have no word of their own in.
-pub(super) fn beside(main: NetworkRecord, spec: &ClusterSpec) -> Vec<NetworkRecord> {
+pub(super) fn beside(
+    main: NetworkRecord,
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+) -> Vec<NetworkRecord> {
     let others: Vec<_> = (1..)
         .zip(&spec.networks)
-        .map(|(number, network)| one(&main, spec, network, number))
+        .map(|(number, network)| one(&main, spec, dir, network, number))
         .collect();
     std::iter::once(main).chain(others).collect()
 }
@@ -27,6 +31,7 @@ pub(super) fn beside(main: NetworkRecord, spec: &ClusterSpec) -> Vec<NetworkReco
 fn one(
     main: &NetworkRecord,
     spec: &ClusterSpec,
+    dir: &ClusterDir,
     network: &NetworkSpec,
     number: u16,
 ) -> NetworkRecord {
@@ -34,7 +39,7 @@ fn one(
     let bridge = given.unwrap_or_else(|| bridge_name(&spec.bridge, &network.name));
     NetworkRecord {
         name: network.name.clone(),
-        mac: mac(&spec.name, &format!("bridge {bridge}"), 0),
+        mac: bridge_mac(dir, &bridge),
         subnet: network.subnet,
         gateway: gateway(network.subnet),
         mtu: main.mtu,

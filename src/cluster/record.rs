@@ -36,14 +36,14 @@ pub(crate) async fn design(
     let networks = match existing {
         Some(record) if record.phase == Phase::Stopped => {
             // The host may have another uplink by now, and be in another namespace.
-            let designed = network::design(&spec, links).await?;
+            let designed = network::design(&spec, dir, links).await?;
             designed
                 .into_iter()
                 .map(|network| keep(network, record))
                 .collect()
         }
         Some(record) => record.networks().cloned().collect(),
-        None => network::design(&spec, links).await?,
+        None => network::design(&spec, dir, links).await?,
     };
     let nodes = existing.map(|r| r.nodes.clone()).unwrap_or_default();
     let mut record = compose(

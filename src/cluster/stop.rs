@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::{firewalls, forwarding, network};
+use super::{Interrupt, firewalls, forwarding, network};
+use crate::failpoint::failpoint;
 use crate::keeper::{Keeper, Request};
-use crate::node::{Handle, Identity};
+use crate::node::{Handle, Identity, find_qemu};
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_file};
 
 /// A guest too early in its boot does not hear; it is asked again this often.
@@ -29,6 +30,18 @@ pub(crate) enum Outcome {
     Forced(String),
 }
 
+/// How `stop` went.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    Done {
+        all_clean: bool,
+        /// All that could not be ended or removed; the next `stop` tries again.
+        errors: Vec<anyhow::Error>,
+    },
+    /// It was told to stop stopping.
+    Interrupted,
+}
+
 /// Stops all nodes, the keeper, and the network.
 ///
 /// # Errors
@@ -39,8 +52,9 @@ pub(crate) async fn stop(
     dir: &ClusterDir,
     links: &Links,
     patience: Duration,
+    interrupt: &mut Interrupt,
     mut say: impl FnMut(&str, &Outcome),
-) -> Result<(bool, Vec<anyhow::Error>)> {
+) -> Result<Stopped> {
     let keeper = Keeper::of(dir, &record.spec.name);
     let running: Vec<_> = record
         .nodes
@@ -52,6 +66,7 @@ pub(crate) async fn stop(
         let _only_forced_then = keeper.ensure().await;
         let _same = keeper.ask(&Request::Sync).await;
     }
+    failpoint!("stop.keeper");
     let mut tasks = tokio::task::JoinSet::new();
     for (name, handle) in running {
         let keeper = keeper.clone();
@@ -67,7 +82,12 @@ pub(crate) async fn stop(
             say(&node.name, &Outcome::WasStopped);
         }
     }
-    while let Some(ended) = tasks.join_next().await {
+    loop {
+        let ended = tokio::select! {
+            ended = tasks.join_next() => ended,
+            () = interrupt.wait() => return Ok(Stopped::Interrupted),
+        };
+        let Some(ended) = ended else { break };
         match ended {
             Ok((name, Ok(outcome))) => {
                 all_clean &= !matches!(outcome, Outcome::Forced(_));
@@ -77,9 +97,14 @@ pub(crate) async fn stop(
             Err(e) => errors.push(e.into()),
         }
     }
+    failpoint!("stop.nodes");
+    if interrupt.has_come().await {
+        return Ok(Stopped::Interrupted);
+    }
     if let Err(e) = keeper.end().await {
         errors.push(e);
     }
+    failpoint!("stop.keeper.ended");
     for node in &record.nodes {
         let dir = dir.node(&node.name);
         for path in [
@@ -95,18 +120,25 @@ pub(crate) async fn stop(
     }
     errors.extend(firewalls::withdraw(&record, dir));
     errors.extend(network::remove(&record, links).await);
-    record.phase = Phase::Stopped;
-    record.save(dir)?;
-    // After the record says so: of two that stop at once the later one sees that nobody needs it.
-    errors.extend(
-        forwarding::release(state, &record)
-            .context("failed to switch forwarding off again")
-            .err(),
-    );
-    if std::mem::take(&mut record.network.forwarding_was_off) {
-        record.save(dir)?;
+    if interrupt.has_come().await {
+        return Ok(Stopped::Interrupted);
     }
-    Ok((all_clean, errors))
+    if errors.is_empty() {
+        record.phase = Phase::Stopped;
+        record.save(dir)?;
+        failpoint!("stop.record");
+        // After the record says so: of two that stop at once the later one sees that nobody needs it.
+        let was_off = std::mem::take(&mut record.network.forwarding_was_off);
+        errors.extend(
+            forwarding::release(state, &record.spec.name, was_off)
+                .context("failed to switch forwarding off again")
+                .err(),
+        );
+        if was_off {
+            record.save(dir)?;
+        }
+    }
+    Ok(Stopped::Done { all_clean, errors })
 }
 
 /// The node's QEMU: as recorded, or as found by its uuid when the record was never written.
@@ -116,7 +148,7 @@ pub(super) fn process(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle
         .flatten();
     recorded
         .and_then(|identity| identity.open())
-        .or_else(|| Identity::find(uuid)?.open())
+        .or_else(|| find_qemu(uuid)?.open())
 }
 
 /// Asks a guest to power off, again and again: it may be too early in its boot to hear. The last

@@ -5,7 +5,7 @@ use crate::node::KeyPair;
 use crate::node::Secrets;
 use crate::node::identity::HostKeys;
 use crate::spec::{ClusterSpec, Key, Layer, MAIN, Settings, Source, check};
-use crate::state::{ClusterRecord, NetworkRecord};
+use crate::state::{ClusterRecord, NetworkRecord, State};
 
 pub(crate) fn record() -> ClusterRecord {
     record_of(check(&Settings::resolve([])).unwrap()).unwrap()
@@ -33,7 +33,9 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
         why: "test".to_owned(),
         said: String::new(),
     };
-    let networks = super::networks::beside(network, &spec);
+    let root = |n: &str| (n == "KVMC_STATE_DIR").then(|| "/s".to_owned());
+    let dir = State::locate(root, true).unwrap().cluster("k80");
+    let networks = super::networks::beside(network, &spec, &dir);
     super::record::compose(
         spec,
         &picks(),

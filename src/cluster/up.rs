@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use kvmc_netns::Links;
 
 use super::forwarding::{self, Family};
+use super::stop::process;
 use super::undo::Undo;
 use super::warm::Warm;
 use super::{
@@ -15,7 +16,7 @@ use super::{
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::keeper::{Keeper, Request};
-use crate::node::{Identity, KeyPool, Secrets, clone_disk, write_seed};
+use crate::node::{Identity, KeyPool, Secrets, clone_disk, find_qemu, write_seed};
 use crate::plan::{Seen, Step, plan};
 use crate::state::{
     ClusterDir, ClusterRecord, Lock, NetworkRecord, Phase, private_dir, read_json, replace_json,
@@ -136,15 +137,32 @@ pub(crate) async fn look(
             .map(|r| r.forwards.clone())
             .unwrap_or_default(),
         disks: names(&|n| dir.node(n).disk().exists()),
-        running: names(&|n| is_running(dir, n)),
+        running: record
+            .nodes
+            .iter()
+            .filter(|n| process(dir, &n.name, &n.uuid).is_some())
+            .map(|n| n.name.clone())
+            .collect(),
     })
 }
 
-fn is_running(dir: &ClusterDir, node: &str) -> bool {
-    let recorded = read_json::<Identity>(&dir.node(node).process())
-        .ok()
-        .flatten();
-    recorded.is_some_and(|identity| identity.open().is_some())
+/// Writes down the QEMUs of ours that run and never were: who started them was killed in between. Without
+/// that nobody would attend them.
+///
+/// # Errors
+/// The system's, with the path.
+fn adopt(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
+    for node in &record.nodes {
+        let path = dir.node(&node.name).process();
+        let recorded = read_json::<Identity>(&path).ok().flatten();
+        if recorded.is_some_and(|identity| identity.open().is_some()) {
+            continue;
+        }
+        if let Some(found) = find_qemu(&node.uuid) {
+            replace_json(&path, &found, 0o600)?;
+        }
+    }
+    Ok(())
 }
 
 /// The steps to be taken.
@@ -197,22 +215,29 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
     } = work;
     let Ground { dir, progress, .. } = ground;
     let mut undo = Undo::default();
-    if is_new {
-        let dir = dir.clone();
-        undo.push("the cluster's folder", move || async move {
-            fs_err::remove_dir_all(dir.path())?;
-            // Refused while another cluster is in it.
-            let _others_there = dir.path().parent().map(std::fs::remove_dir);
-            Ok(())
-        });
+    let before = ClusterRecord::load(dir)?;
+    match before {
+        None => {
+            let dir = dir.clone();
+            undo.push("the cluster's folder", move || async move {
+                super::down::remove_folder(&dir)
+            });
+        }
+        // What of it ran before runs on, so only what was stopped is said to be so again.
+        Some(mut before) if before.phase == Phase::Stopped => {
+            let dir = dir.clone();
+            undo.push("the record", move || async move { before.save(&dir) });
+        }
+        Some(_) => {}
     }
     let made = async {
         private_dir(dir.path())?;
+        adopt(&record, dir)?;
         for step in &steps {
             if interrupt.has_come().await {
                 return Ok(false);
             }
-            carry_out(step, &mut record, ground, &mut undo)
+            carry_out(step, &mut record, is_new, ground, &mut undo)
                 .await
                 .with_context(|| format!("failed to {step}"))?;
         }
@@ -247,6 +272,7 @@ pub(crate) async fn up(work: Work<'_>) -> Result<Upped> {
     };
     record.phase = Phase::Up;
     record.save(dir)?;
+    failpoint!("up.done");
     Ok(Upped::Done {
         started: to_start,
         failed,
@@ -266,6 +292,7 @@ async fn take_back(undo: Undo, progress: &Rc<dyn Progress>) -> bool {
 async fn carry_out(
     step: &Step,
     record: &mut ClusterRecord,
+    is_new: bool,
     ground: Ground<'_>,
     undo: &mut Undo,
 ) -> Result<()> {
@@ -284,11 +311,14 @@ async fn carry_out(
             record.save(dir)?;
             failpoint!("up.record");
             let secrets = secrets(record, dir, keys)?;
-            undo.push("the files for Ansible and ssh", {
-                let (record, secrets) = (record.clone(), secrets.clone());
-                move || async move { artifacts::remove(&record, Some(&secrets)) }
-            });
+            if is_new {
+                let dir = dir.clone();
+                undo.push("the files for Ansible and ssh", move || async move {
+                    artifacts::remove(None, &dir)
+                });
+            }
             artifacts::write(record, &secrets, dir)?;
+            failpoint!("up.files");
             // Names may have come or gone while all nodes run.
             let keeper = Keeper::of(dir, &record.spec.name);
             if keeper.is_running() {
@@ -298,14 +328,17 @@ async fn carry_out(
         }
         Step::EnableForwarding | Step::EnableForwarding6 => {
             undo.push("forwarding", {
-                let (state, record) = (dir.state(), record.clone());
-                move || async move { forwarding::release(&state, &record) }
+                let state = dir.state();
+                let (name, was_off) = (dir.name(), record.network.forwarding_was_off);
+                move || async move { forwarding::release(&state, &name, was_off) }
             });
             let family = match step {
                 Step::EnableForwarding6 => Family::V6,
                 _ => Family::V4,
             };
-            forwarding::enable(&dir.state(), family)
+            forwarding::enable(&dir.state(), family)?;
+            failpoint!("up.forwarding");
+            Ok(())
         }
         Step::CreateBridge { name, .. } => {
             let network = network_of(record, |n| n.bridge == *name)?;
@@ -314,7 +347,9 @@ async fn carry_out(
                 move || async move { network::remove_bridge(&network, &links).await }
             });
             let links = Links::open()?;
-            network::create_bridge(network, &links).await
+            network::create_bridge(network, dir, &links).await?;
+            failpoint!("up.bridge");
+            Ok(())
         }
         Step::ApplyNat { table } => {
             let nat = network::rules(record, network_of(record, |n| n.table == *table)?);
@@ -322,7 +357,9 @@ async fn carry_out(
                 let nat = nat.clone();
                 move || async move { Ok(nat.remove().map(drop)?) }
             });
-            Ok(nat.apply()?)
+            nat.apply()?;
+            failpoint!("up.nat");
+            Ok(())
         }
         Step::Forward { .. } => {
             // Undone with the keeper and the table, or by `forward rm` where those stay.
@@ -342,7 +379,9 @@ async fn carry_out(
                 let keeper = keeper.clone();
                 move || async move { keeper.end().await.map(drop) }
             });
-            keeper.ensure().await.map(drop)
+            keeper.ensure().await?;
+            failpoint!("up.keeper");
+            Ok(())
         }
         Step::NamesOnHost { .. } => {
             record.network.resolved = true;
@@ -382,6 +421,7 @@ async fn carry_out(
                     user_data.as_deref(),
                 )?;
             }
+            failpoint!("up.disk");
             progress.stage(node, crate::keeper::Stage::Cloned, "");
             Ok(())
         }
@@ -421,6 +461,7 @@ fn secrets(record: &ClusterRecord, dir: &ClusterDir, keys: &KeyPool) -> Result<S
     };
     if changed {
         replace_json(&dir.secrets(), &secrets, 0o600).context("failed to keep the keys")?;
+        failpoint!("up.secrets");
     }
     Ok(secrets)
 }

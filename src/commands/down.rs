@@ -1,5 +1,6 @@
 //! `down`.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,22 +8,36 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cluster::{self, Removed};
+use crate::cluster::{self, Doomed, INTERRUPTED, Interrupt, Removed, traces};
 use crate::node::KeyPool;
 use crate::output;
-use crate::state::{ClusterRecord, Lock, remove_file};
+use crate::state::{Found, Lock, remove_file};
 use crate::warm;
 
 pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
-    let names = if all {
-        scene.state.cluster_names()
+    let links = Links::open()?;
+    let mut interrupt = Interrupt::listen()?;
+    let names: BTreeSet<String> = if all {
+        let found = traces(&scene.state, &links).await?.into_keys();
+        scene
+            .state
+            .cluster_names()
+            .into_iter()
+            .chain(found)
+            .collect()
     } else {
-        vec![scene.name()?]
+        [scene.name()?].into()
     };
     let mut fine = true;
     for name in &names {
-        fine &= one(scene, name).await?;
+        match one(scene, name, &links, &mut interrupt).await? {
+            Some(went_well) => fine &= went_well,
+            None => return Ok(ExitCode::from(INTERRUPTED)),
+        }
     }
+    // What builds and freezes that were killed have left.
+    warm::Store::open(scene.state.root()).sweep()?;
+    Store::open(scene.state.root()).sweep();
     if all && fine {
         warm::Store::open(scene.state.root()).remove_all()?;
         KeyPool::open(scene.state.root()).remove()?;
@@ -39,10 +54,21 @@ pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
     })
 }
 
-async fn one(scene: &Scene, name: &str) -> Result<bool> {
+/// True when nothing is left, `None` when it was interrupted.
+async fn one(
+    scene: &Scene,
+    name: &str,
+    links: &Links,
+    interrupt: &mut Interrupt,
+) -> Result<Option<bool>> {
     let dir = scene.state.cluster(name);
-    let Some(record) = ClusterRecord::load(&dir)? else {
-        let left = cluster::firewalls::remove_leftovers(name, &Links::open()?).await?;
+    let is_there = || async {
+        let found = traces(&scene.state, links).await?.remove(name);
+        anyhow::Ok((found.unwrap_or_default(), dir.path().exists()))
+    };
+    let (seen, has_folder) = is_there().await?;
+    if seen.is_empty() && !has_folder {
+        let left = cluster::firewalls::remove_leftovers(name, links).await?;
         if left.is_empty() {
             output::talk(&format!("there is no cluster `{name}`; nothing to do"));
         } else {
@@ -51,19 +77,72 @@ async fn one(scene: &Scene, name: &str) -> Result<bool> {
                 "there is no cluster `{name}`; removed what was left of one: {left}"
             ));
         }
-        return Ok(true);
+        return Ok(Some(true));
+    }
+    let _lock = tokio::select! {
+        lock = Lock::take(&dir, "down", scene.wait) => lock?,
+        () = interrupt.wait() => {
+            output::talk("interrupted; the cluster is as it was");
+            return Ok(None);
+        }
     };
-    cluster::check_namespace(&record)?;
-    let _lock = Lock::take(&dir, "down", scene.wait).await?;
-    let links = Links::open()?;
-    let Removed { killed, errors } = cluster::down(record, &scene.state, &dir, &links).await;
+    // Who held the lock before may have changed all of it.
+    let (seen, _) = is_there().await?;
+    let record = match Found::look(&dir) {
+        Found::Newer(error) => return Err(error),
+        Found::Whole(record) => Some(*record),
+        Found::Copy(copy, error) => {
+            output::talk(&format!("warning: {error:#}; going by its last good copy"));
+            Some(*copy)
+        }
+        Found::Unreadable(error) => {
+            output::talk(&format!("warning: {error:#}; going by what is seen"));
+            None
+        }
+        Found::Nothing => None,
+    };
+    if let Some(record) = &record {
+        cluster::check_namespace(record)?;
+    }
+    let has_record = record.is_some();
+    let is_cluster = record.is_some() || !seen.is_empty();
+    let Removed {
+        killed,
+        errors,
+        interrupted,
+    } = cluster::down(
+        Doomed {
+            record,
+            traces: seen,
+            state: &scene.state,
+            dir: &dir,
+            links,
+        },
+        interrupt,
+    )
+    .await;
     for error in &errors {
         output::error(error);
     }
-    if errors.is_empty() {
+    if !has_record && !interrupted {
+        cluster::firewalls::remove_leftovers(name, links).await?;
+    }
+    if interrupted {
+        output::talk("interrupted; `kvmc down` goes on from here");
+        return Ok(None);
+    }
+    if !errors.is_empty() {
+        output::talk(&format!(
+            "cluster `{name}` is not wholly gone; `kvmc down` tries again"
+        ));
+    } else if is_cluster {
         output::talk(&format!(
             "cluster `{name}` is gone ({killed} nodes were running)"
         ));
+    } else {
+        output::talk(&format!(
+            "there was no cluster `{name}`; its folder, left by a kvmc that was killed, is gone"
+        ));
     }
-    Ok(errors.is_empty())
+    Ok(Some(errors.is_empty()))
 }

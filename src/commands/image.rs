@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Scene;
 use crate::cli::{ImageCommand, TakeFlags};
+use crate::cluster::{INTERRUPTED, Interrupt};
 use crate::image::{self, Asked, build, recipe};
 use crate::output;
 use crate::spec::{approximate, check};
@@ -22,7 +23,16 @@ pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode
             let recipe = recipe(&check(&scene.settings(&flags)?)?)?;
             let image = match store.find(&recipe)? {
                 Some(image) => image,
-                None => build(&store, &recipe)?,
+                None => {
+                    let interrupt = Interrupt::listen()?;
+                    match build(&store, &recipe) {
+                        Err(_) if interrupt.came() => {
+                            output::talk("interrupted; nothing is left of the template");
+                            return Ok(ExitCode::from(INTERRUPTED));
+                        }
+                        image => image?,
+                    }
+                }
             };
             output::data(&format!("{}\n", image.id));
         }

@@ -115,8 +115,13 @@ impl Scene {
 
     /// The name of the cluster that is meant.
     fn name(&self) -> Result<String> {
-        let settings = self.settings(&Flags::default())?;
-        let name = settings.value(Key::Cluster).to_owned();
+        // The record has no say in it, so that a damaged one is in nobody's way.
+        let mut asked = vec![file()?, environment(|name| std::env::var(name).ok())];
+        if let Some(name) = &self.cluster {
+            let named = (Key::Cluster, (name.clone(), Source::Flag("--cluster")));
+            asked.push([named].into_iter().collect());
+        }
+        let name = Settings::resolve(asked).value(Key::Cluster).to_owned();
         validate_cluster_name(&name).map_err(anyhow::Error::msg)?;
         Ok(name)
     }

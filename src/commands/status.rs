@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use kvmc_netns::Links;
 use serde_json::{Value, json};
 
 use super::{Scene, firewall, vitals};
+use crate::cluster::{self, traces};
 use crate::keeper::{Board, Cause, Ended, Keeper, Request, Stage, now};
 use crate::node::{Identity, vcpus};
 use crate::output;
-use crate::state::{ClusterDir, ClusterRecord, NodeRecord, read_json};
+use crate::state::{ClusterDir, ClusterRecord, Found, Lock, NodeRecord, read_json};
 
 /// A keeper that hangs must not make `status` hang.
 const KEEPER: Duration = Duration::from_millis(1500);
@@ -27,7 +29,22 @@ struct Row {
 pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
-    let record = ClusterRecord::require(&dir, &name)?;
+    let links = Links::open()?;
+    let mut doubts = Vec::new();
+    let record = match Found::look(&dir) {
+        Found::Whole(record) => record,
+        Found::Copy(copy, error) => {
+            doubts.push(format!(
+                "{error:#}; shown from its last good copy, which `kvmc doctor --fix` puts back"
+            ));
+            copy
+        }
+        Found::Unreadable(error) | Found::Newer(error) => {
+            return without_record(scene, &name, Some(error), as_json, &links).await;
+        }
+        Found::Nothing => return without_record(scene, &name, None, as_json, &links).await,
+    };
+    doubts.extend(cluster::doubts(&record, &scene.state, &dir, &links).await);
     let rules = firewall::View::of(&record, &dir).await;
     let keeper = Keeper::of(&dir, &name);
     let board = tokio::time::timeout(KEEPER, keeper.ask(&Request::Board)).await;
@@ -60,7 +77,7 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
             "bridge": record.network.bridge, "subnet": record.network.subnet,
             "image": record.image, "keeper": board.is_some(), "networks": networks(&record),
             "firewall": rules.as_ref().map(firewall::View::as_json),
-            "forwards": record.forwards, "nodes": nodes,
+            "forwards": record.forwards, "nodes": nodes, "doubts": doubts,
         });
         output::data(&format!("{whole:#}\n"));
         return Ok(ExitCode::SUCCESS);
@@ -78,6 +95,9 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
     ));
     for line in rules.iter().flat_map(|rules| rules.lines(&ago)) {
         output::talk(&line);
+    }
+    for doubt in &doubts {
+        output::talk(&format!("  {doubt}"));
     }
     // What gets in the way of a guest's own timeouts, see docs/EMULATION.md.
     let is_emulated = !record.accelerator.is_kvm();
@@ -104,6 +124,56 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         headings.extend(["STEAL", "DRIFT"]);
     }
     output::data(&output::table(&headings, &table));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is seen of a cluster whose record is not.
+async fn without_record(
+    scene: &Scene,
+    name: &str,
+    error: Option<anyhow::Error>,
+    as_json: bool,
+    links: &Links,
+) -> Result<ExitCode> {
+    let dir = scene.state.cluster(name);
+    let seen = traces(&scene.state, links).await;
+    let seen = seen.unwrap_or_default().remove(name).unwrap_or_default();
+    let holder = Lock::holder(&dir);
+    if error.is_none() && seen.is_empty() && holder.is_none() {
+        bail!("there is no cluster `{name}`; `kvmc up` makes it");
+    }
+    let why = match (&error, &holder) {
+        (Some(error), _) => format!("{error:#}"),
+        (None, Some(holder)) => format!("it has no record yet; at work on it: {holder}"),
+        (None, None) => "its record is gone; `kvmc down` removes what is left of it".to_owned(),
+    };
+    if as_json {
+        let nodes: Vec<_> = seen
+            .qemus
+            .iter()
+            .map(|(node, i)| json!({ "name": node, "state": "running", "pid": i.pid }))
+            .collect();
+        let whole = json!({
+            "cluster": name, "phase": "unknown", "keeper": !seen.keepers.is_empty(),
+            "nodes": nodes, "bridges": seen.bridges, "doubts": [why],
+        });
+        output::data(&format!("{whole:#}\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::talk(&format!("cluster {name}: {why}"));
+    if seen.is_empty() {
+        output::talk("  nothing of it is seen on this host");
+    } else {
+        output::talk(&format!("  seen: {seen}"));
+    }
+    let rows: Vec<_> = seen
+        .qemus
+        .iter()
+        .map(|(node, i)| vec![node.clone(), format!("running (pid {})", i.pid)])
+        .collect();
+    if !rows.is_empty() {
+        output::data(&output::table(&["NODE", "STATE"], &rows));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

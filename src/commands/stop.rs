@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cluster::{self, Outcome};
+use crate::cluster::{self, INTERRUPTED, Interrupt, Outcome, Stopped};
 use crate::output::{self, seconds};
 use crate::state::{ClusterRecord, Lock, Phase, remove_file};
 
@@ -22,7 +22,26 @@ pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     cluster::check_namespace(&record)?;
-    let _lock = Lock::take(&dir, "stop", scene.wait).await?;
+    let mut interrupt = Interrupt::listen()?;
+    let _lock = tokio::select! {
+        lock = Lock::take(&dir, "stop", scene.wait) => lock?,
+        () = interrupt.wait() => {
+            output::talk("interrupted; the cluster is as it was");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
+    // Who held the lock before may have changed all of it.
+    let record = match ClusterRecord::load(&dir)? {
+        Some(record) if record.phase == Phase::Stopped => {
+            output::talk(&format!("cluster `{name}` is stopped already"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(record) if record.phase == Phase::Removing => {
+            bail!("cluster `{name}` is half removed; `kvmc down` goes on with that")
+        }
+        Some(record) => record,
+        None => bail!("cluster `{name}` was removed in the meantime"),
+    };
     let links = Links::open()?;
     let say = |node: &str, outcome: &Outcome| {
         output::talk(&match outcome {
@@ -31,7 +50,24 @@ pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
             Outcome::Forced(why) => format!("{node:<10} forced: {why}"),
         });
     };
-    let (clean, errors) = cluster::stop(record, &scene.state, &dir, &links, patience, say).await?;
+    let stopped = cluster::stop(
+        record,
+        &scene.state,
+        &dir,
+        &links,
+        patience,
+        &mut interrupt,
+        say,
+    );
+    let (clean, errors) = match stopped.await? {
+        Stopped::Done { all_clean, errors } => (all_clean, errors),
+        Stopped::Interrupted => {
+            output::talk(
+                "interrupted; `kvmc stop` goes on from here, `kvmc up` starts what has stopped",
+            );
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    };
     for error in &errors {
         output::error(error);
     }

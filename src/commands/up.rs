@@ -10,14 +10,14 @@ use kvmc_netns::Links;
 
 use super::{Scene, firewall};
 use crate::cli::{Flags, PullFlags, StartFlags};
-use crate::cluster::{self, Ground, Interrupt, Progress, Upped, Warm, Work};
+use crate::cluster::{self, Ground, INTERRUPTED, Interrupt, Progress, Upped, Warm, Work, traces};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
 use crate::image::{Asked, Images, Make, Wanted, check_cluster_intact, check_intact};
 use crate::node::{KeyPool, read_user_data, uefi, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::Step;
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
-use crate::state::{ClusterDir, ClusterRecord, Lock, replace};
+use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
 use crate::warm;
 
 pub(super) async fn up(
@@ -31,6 +31,29 @@ pub(super) async fn up(
     let mut spec = check(&settings)?;
     let dir = scene.state.cluster(&spec.name);
     let existing = ClusterRecord::load(&dir)?;
+    if existing
+        .as_ref()
+        .is_some_and(|r| r.phase == Phase::Removing)
+    {
+        if dry_run {
+            bail!(
+                "cluster `{}` is half removed; `kvmc down` goes on with that",
+                spec.name
+            );
+        }
+        output::talk(&format!(
+            "cluster `{}` is half removed; first the rest of it goes",
+            spec.name
+        ));
+        let gone = super::down::run(scene, false).await?;
+        if gone != ExitCode::SUCCESS {
+            return Ok(gone);
+        }
+        return Box::pin(up(scene, flags, start, pull, dry_run)).await;
+    }
+    if existing.is_none() {
+        refuse_remains(scene, &dir).await?;
+    }
     if settings.value(Key::Subnet) == AUTO {
         let subnet = match &existing {
             Some(record) => record.spec.subnet,
@@ -49,6 +72,9 @@ pub(super) async fn start(scene: &Scene, start: &StartFlags) -> Result<ExitCode>
     let name = scene.name()?;
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
+    if record.phase == Phase::Removing {
+        bail!("cluster `{name}` is half removed; `kvmc down` goes on with that");
+    }
     bring_up(
         scene,
         record.spec.clone(),
@@ -59,6 +85,21 @@ pub(super) async fn start(scene: &Scene, start: &StartFlags) -> Result<ExitCode>
         false,
     )
     .await
+}
+
+/// Without a record a new cluster would be made over what is left of the old one.
+async fn refuse_remains(scene: &Scene, dir: &ClusterDir) -> Result<()> {
+    let links = Links::open()?;
+    let name = dir.name();
+    let remains = traces(&scene.state, &links).await?.remove(&name);
+    // Unless it is being made or removed at this moment, by one that holds the lock.
+    if let Some(remains) = remains
+        && Lock::holder(dir).is_none()
+        && ClusterRecord::load(dir)?.is_none()
+    {
+        bail!("there is no record of cluster `{name}`, but {remains}; `kvmc down` removes that");
+    }
+    Ok(())
 }
 
 /// What a cluster is made of cannot change under it.
@@ -157,13 +198,22 @@ async fn bring_up(
         let steps = cluster::steps(&record, &seen);
         return Ok(print_plan(&steps, &wanted.to_make(), &missing));
     }
-    let images = wanted.obtain(&store).await?;
+    let mut interrupt = Interrupt::listen()?;
+    let obtained = tokio::select! {
+        images = wanted.obtain(&store) => images,
+        () = interrupt.wait() => Err(anyhow::anyhow!("interrupted")),
+    };
+    let images = match obtained {
+        Err(_) if interrupt.came() => {
+            return Ok(interrupted("no image was made, and no cluster"));
+        }
+        images => images?,
+    };
     let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
     cluster::check_disks(&record, &images)?;
     check_boot(&record, &images, user_data.is_some())?;
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
-    let mut interrupt = Interrupt::listen()?;
     let frozen = warm::Store::open(scene.state.root());
     let keys = KeyPool::open(scene.state.root());
     let warm = if start.cold {
@@ -232,7 +282,7 @@ async fn bring_up(
 
 fn interrupted(what_now: &str) -> ExitCode {
     output::talk(&format!("interrupted; {what_now}"));
-    ExitCode::from(130)
+    ExitCode::from(INTERRUPTED)
 }
 
 fn finish(record: &ClusterRecord, upped: Upped, began: Instant) -> Result<ExitCode> {
@@ -254,7 +304,7 @@ fn finish(record: &ClusterRecord, upped: Upped, began: Instant) -> Result<ExitCo
         bail!(
             "{} of {} nodes are not ready; `kvmc up` tries again, `kvmc down` removes the cluster",
             failed.len(),
-            started.len()
+            record.nodes.len()
         );
     }
     summary(record, started.len(), began);
@@ -270,6 +320,15 @@ async fn plan_again(
     links: &Links,
 ) -> Result<(ClusterRecord, bool, Vec<Step>)> {
     let existing = ClusterRecord::load(dir)?;
+    if existing
+        .as_ref()
+        .is_some_and(|r| r.phase == Phase::Removing)
+    {
+        bail!(
+            "cluster `{}` is half removed; `kvmc down` goes on with that",
+            record.spec.name
+        );
+    }
     let mut record = design_again(record, images, existing.as_ref(), dir, links).await?;
     warm.assign(&mut record, existing.as_ref());
     let seen = cluster::look(&record, existing.as_ref(), dir, links).await?;

@@ -1,6 +1,7 @@
 //! Key pairs, made on the host. RSA ones take a good part of a second each, so some are kept ready.
 
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -126,6 +127,8 @@ fn make_rsa(bits: u32) -> Result<PrivateKey> {
         .args(["-q", "-t", "rsa", "-b", &bits.to_string(), "-N", "", "-f"])
         .arg(&path)
         .stdin(Stdio::null())
+        // Ctrl-C at the terminal is for us alone.
+        .process_group(0)
         .output()
         .context("failed to start ssh-keygen")?;
     if !output.status.success() {

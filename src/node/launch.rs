@@ -16,6 +16,8 @@ use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, N
 use super::firmware::uefi;
 use super::holder::check_unused;
 use super::process::{Credentials, Passed, Running, spawn};
+use super::scan::qemu_name;
+use crate::failpoint::failpoint;
 use crate::host::{Accelerator, cores, kvm_group};
 use crate::spec::Bytes;
 use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
@@ -255,7 +257,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         }
     }
     let parts = Parts {
-        name: &format!("kvmc-{cluster}-{}", node.name),
+        name: &qemu_name(cluster, &node.name, &dir.tag()),
         uuid: &node.uuid,
         image,
         accelerator,
@@ -274,8 +276,12 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let log = create_log(&dir.qemu_log())?;
     let who = credentials(node.uid, accelerator);
     let program = image.architecture.platform().qemu.program;
-    let running = spawn(program, &args, passed, who, log, &node.uuid)?;
-    replace_json_unsynced(&dir.process(), &running.identity, 0o600)?;
+    failpoint!("up.qemu.prepared");
+    let mut running = spawn(program, &args, passed, who, log, &node.uuid)?;
+    if let Err(e) = write_down(&running, dir) {
+        running.kill();
+        return Err(e);
+    }
     Ok(running)
 }
 
@@ -292,6 +298,13 @@ pub(crate) fn pflash(image: &Image, variables: &Path) -> Result<Option<[File; 2]
         replace(variables, &fs_err::read(template)?, 0o600)?;
     }
     Ok(Some([read_only(code)?, read_write(variables)?]))
+}
+
+fn write_down(running: &Running, dir: &NodeDir) -> Result<()> {
+    failpoint!("up.qemu");
+    replace_json_unsynced(&dir.process(), &running.identity, 0o600)?;
+    failpoint!("up.qemu.recorded");
+    Ok(())
 }
 
 /// Who a QEMU runs as.

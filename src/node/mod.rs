@@ -9,6 +9,7 @@ pub(crate) mod identity;
 mod keys;
 mod launch;
 mod process;
+mod scan;
 mod seed;
 mod turns;
 
@@ -23,5 +24,6 @@ pub(crate) use launch::{
     listen, pflash, unsafe_no_reseed, vcpus,
 };
 pub(crate) use process::{Credentials, Handle, Identity, Running, boot_id, spawn};
+pub(crate) use scan::{find_qemu, qemu_of, scan};
 pub(crate) use seed::{read_user_data, write_seed};
 pub(crate) use turns::Turns;

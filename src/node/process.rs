@@ -161,7 +161,7 @@ fn confine(who: Credentials) -> Result<(), Errno> {
     Ok(())
 }
 
-fn identify(pid: i32, mark: &str) -> Result<Identity> {
+pub(super) fn identify(pid: i32, mark: &str) -> Result<Identity> {
     Ok(Identity {
         pid,
         start_time: start_time(pid).with_context(|| format!("process {pid} is gone"))?,
@@ -192,20 +192,6 @@ impl Identity {
             && command_line_holds(self.pid, &self.mark);
         let handle = Handle { fd };
         (same && !handle.has_ended(Duration::ZERO)).then_some(handle)
-    }
-
-    /// Looks through /proc for a process whose command line holds `mark`, for when the record of it
-    /// was never written.
-    pub(crate) fn find(mark: &str) -> Option<Self> {
-        let own = std::process::id().to_string();
-        std::fs::read_dir("/proc")
-            .ok()?
-            .flatten()
-            .find_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let pid = name.parse::<i32>().ok()?;
-                (name != own && command_line_holds(pid, mark)).then(|| identify(pid, mark).ok())?
-            })
     }
 }
 

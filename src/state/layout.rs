@@ -8,6 +8,8 @@
 //!   host.json                     what the host's switches were, while a cluster has them changed
 //!   clusters/<name>/
 //!     cluster.json                the record: what was asked, every object made
+//!     cluster.json.last           its last good copy
+//!     files.json                  what was written into the project, with digests
 //!     secrets.json                keys and password, 0600
 //!     lock                        flock: one writer a cluster
 //!     keeper.sock keeper.json keeper.log
@@ -143,6 +145,12 @@ impl ClusterDir {
     }
     pub(crate) fn record(&self) -> PathBuf {
         self.dir.join("cluster.json")
+    }
+    pub(crate) fn last_record(&self) -> PathBuf {
+        self.dir.join("cluster.json.last")
+    }
+    pub(crate) fn files(&self) -> PathBuf {
+        self.dir.join("files.json")
     }
     pub(crate) fn secrets(&self) -> PathBuf {
         self.dir.join("secrets.json")

@@ -11,6 +11,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::ClusterDir;
 use super::store::private_dir;
+use crate::failpoint::failpoint;
 
 /// The lock of a cluster, held until dropped.
 #[derive(Debug)]
@@ -29,18 +30,26 @@ impl Lock {
         loop {
             private_dir(dir.path())?;
             let path = dir.lock();
-            let file = fs_err::OpenOptions::new()
+            let opened = fs_err::OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .open(&path)?
-                .into_parts()
-                .0;
+                .open(&path);
+            let file = match opened {
+                Ok(file) => file.into_parts().0,
+                // `down` removed the folder that was just made sure of.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir_is_gone(dir) => continue,
+                Err(e) => return Err(e.into()),
+            };
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(held) if is_at(&held, &path) => {
                     let mut lock = Self { _file: held, path };
                     if let Err(error) = lock.sign(verb) {
+                        lock.abandon();
+                        return Err(error);
+                    }
+                    if let Err(error) = taken() {
                         lock.abandon();
                         return Err(error);
                     }
@@ -70,6 +79,20 @@ impl Lock {
         }
     }
 
+    /// Who holds the lock of a cluster, for which verb and since when. Looks at what the kernel lists: to
+    /// try the lock would be in the way of who takes it.
+    pub(crate) fn holder(dir: &ClusterDir) -> Option<String> {
+        let inode = fs_err::metadata(dir.lock()).ok()?.ino();
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        let end = format!(":{inode}");
+        let is_held = locks.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some("FLOCK") && words.nth(3).is_some_and(|file| file.ends_with(&end))
+        });
+        let text = std::fs::read_to_string(dir.lock()).ok()?;
+        is_held.then(|| text.trim().to_owned())
+    }
+
     /// Gives the lock back, and removes the cluster's folder if there is nothing else in it: then it was
     /// made for the lock, and no cluster came of it.
     pub(crate) fn abandon(self) {
@@ -92,6 +115,15 @@ impl Lock {
             .and_then(|()| file.write_all(text.as_bytes()))
             .with_context(|| format!("failed to write {}", self.path.display()))
     }
+}
+
+fn taken() -> Result<()> {
+    failpoint!("up.lock");
+    Ok(())
+}
+
+fn dir_is_gone(dir: &ClusterDir) -> bool {
+    !dir.path().exists()
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -133,7 +165,10 @@ mod tests {
             error.contains(&format!("pid {} (kvmc up", std::process::id())),
             "{error}"
         );
+        let holder = Lock::holder(&cluster).unwrap();
+        assert!(holder.contains("(kvmc up, since "), "{holder}");
         drop(held);
+        assert_eq!(Lock::holder(&cluster), None);
         Lock::take(&cluster, "down", Duration::ZERO).await.unwrap();
     }
 

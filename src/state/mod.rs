@@ -2,13 +2,18 @@
 
 mod layout;
 mod lock;
+mod mark;
 mod record;
 mod store;
+mod written;
 
 pub(crate) use layout::{ClusterDir, NodeDir, State};
 pub(crate) use lock::Lock;
-pub(crate) use record::{ClusterRecord, FORMAT, NetworkRecord, NicRecord, NodeRecord, Phase};
+pub(crate) use record::{
+    ClusterRecord, FORMAT, Found, NetworkRecord, NicRecord, NodeRecord, Phase,
+};
 pub(crate) use store::{
     private_dir, read_json, remove_file, replace, replace_json, replace_json_unsynced,
     replace_unsynced,
 };
+pub(crate) use written::Written;

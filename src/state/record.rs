@@ -1,7 +1,7 @@
 //! What is written down about a cluster, before it is made.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipnetwork::{Ipv4Network, Ipv6Network};
@@ -9,7 +9,7 @@ use kvmc_netns::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use super::ClusterDir;
-use super::store::{read_json, replace_json};
+use super::store::{read_json, replace_json, replace_json_unsynced};
 use crate::host::Accelerator;
 use crate::node::boot_id;
 use crate::spec::{Bytes, ClusterSpec, Forward, MAIN, Role};
@@ -170,6 +170,82 @@ impl NodeRecord {
     }
 }
 
+/// What there is of a record.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Neither it nor a copy of it.
+    Nothing,
+    Whole(Box<ClusterRecord>),
+    /// It is damaged or gone, which the error says; its last good copy.
+    Copy(Box<ClusterRecord>, anyhow::Error),
+    /// It is damaged, and so is its copy, or there is none.
+    Unreadable(anyhow::Error),
+    /// It is of a newer kvmc, and none of our business.
+    Newer(anyhow::Error),
+}
+
+impl Found {
+    pub(crate) fn look(dir: &ClusterDir) -> Self {
+        let path = dir.record();
+        let error = match read(&path) {
+            Ok(Some(record)) => return Self::Whole(Box::new(record)),
+            Ok(None) => None,
+            Err(error) if error.is::<Newer>() => return Self::Newer(error),
+            Err(error) => Some(error),
+        };
+        match (read(&dir.last_record()), error) {
+            (Ok(Some(copy)), error) => Self::Copy(
+                Box::new(copy),
+                error.unwrap_or_else(|| anyhow::anyhow!("{} is gone", path.display())),
+            ),
+            (Err(copy), None) if copy.is::<Newer>() => Self::Newer(copy),
+            (_, Some(error)) | (Err(error), None) => Self::Unreadable(error),
+            (Ok(None), None) => Self::Nothing,
+        }
+    }
+
+    /// The record, or its last good copy.
+    pub(crate) fn record(self) -> Option<ClusterRecord> {
+        match self {
+            Self::Whole(record) | Self::Copy(record, _) => Some(*record),
+            _ => None,
+        }
+    }
+}
+
+/// A record of a later format.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is of format {format}, this kvmc knows {FORMAT}; use the kvmc that made it", path.display())]
+struct Newer {
+    path: PathBuf,
+    format: u32,
+}
+
+fn read(path: &Path) -> Result<Option<ClusterRecord>> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let Some(Version { format }) = read_json(path)? else {
+        return Ok(None);
+    };
+    if format > FORMAT {
+        let path = path.to_owned();
+        return Err(Newer { path, format }.into());
+    }
+    if format < FORMAT {
+        bail!(
+            "{} is of format {format}, which no kvmc ever wrote",
+            path.display()
+        );
+    }
+    let mut record: Option<ClusterRecord> = read_json(path)?;
+    if let Some(record) = &mut record {
+        record.notice_reboot(&boot_id()?);
+    }
+    Ok(record)
+}
+
 impl ClusterRecord {
     /// All networks, the main one first.
     pub(crate) fn networks(&self) -> impl Iterator<Item = &NetworkRecord> {
@@ -187,27 +263,22 @@ impl ClusterRecord {
     /// The record of a cluster; `None` when there is no such cluster.
     ///
     /// # Errors
-    /// A file that is damaged, or of a newer kvmc.
+    /// A file that is damaged or gone, with what to do, or of a newer kvmc.
     pub(crate) fn load(dir: &ClusterDir) -> Result<Option<Self>> {
-        #[derive(Deserialize)]
-        struct Version {
-            format: u32,
+        match Found::look(dir) {
+            Found::Nothing => Ok(None),
+            Found::Whole(record) => Ok(Some(*record)),
+            Found::Copy(copy, error) => Err(error.context(format!(
+                "the record of cluster `{}` cannot be used; `kvmc doctor --fix` puts its last good copy (generation {}) back, `kvmc down` removes the cluster",
+                dir.name(),
+                copy.generation
+            ))),
+            Found::Unreadable(error) => Err(error.context(format!(
+                "the record of cluster `{}` cannot be used and has no good copy; `kvmc down` removes what is left of the cluster",
+                dir.name()
+            ))),
+            Found::Newer(error) => Err(error),
         }
-        let path = dir.record();
-        let Some(Version { format }) = read_json(&path)? else {
-            return Ok(None);
-        };
-        if format != FORMAT {
-            bail!(
-                "{} is of format {format}, this kvmc knows {FORMAT}; use the kvmc that made it",
-                path.display()
-            );
-        }
-        let mut record: Option<Self> = read_json(&path)?;
-        if let Some(record) = &mut record {
-            record.notice_reboot(&boot_id()?);
-        }
-        Ok(record)
     }
 
     /// Nothing of a cluster outlives the host's boot but files: it is stopped then, and the host's
@@ -237,7 +308,9 @@ impl ClusterRecord {
     /// The system's, with the path.
     pub(crate) fn save(&mut self, dir: &ClusterDir) -> Result<()> {
         self.generation += 1;
-        replace_json(&dir.record(), self, 0o600)
+        replace_json(&dir.record(), self, 0o600)?;
+        // The copy is for when the first is lost or damaged, which nothing of ours does to it.
+        replace_json_unsynced(&dir.last_record(), self, 0o600)
     }
 
     /// Digest of the image that a node's disk lies on.

@@ -38,7 +38,7 @@ fn written_beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile>
         .with_context(|| format!("{} has no folder", path.display()))?;
     let permissions = || std::fs::Permissions::from_mode(mode);
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(&temporary(path))
         .permissions(permissions())
         .tempfile_in(dir)
         .with_context(|| format!("failed to write in {}", dir.display()))?;
@@ -52,6 +52,12 @@ fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     file.persist(path)
         .with_context(|| format!("failed to replace {}", path.display()))?;
     Ok(())
+}
+
+/// How the names begin of the files that become `path`; one that is left is of a writer that was killed.
+pub(crate) fn temporary(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{name}.kvmc-new-")
 }
 
 /// Writes `value` as JSON, as [`replace`] does.

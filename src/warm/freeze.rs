@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use super::memory::Memory;
 use super::shape::Shape;
 use super::store::{Frozen, Store};
+use crate::failpoint::failpoint;
 use crate::host::Accelerator;
 use crate::node::cmdline::netdev;
 use crate::node::{
@@ -59,12 +60,14 @@ pub(crate) async fn freeze(
         return Ok((frozen, memory));
     }
     check_room(draft.path())?;
+    failpoint!("freeze.folder");
     let memory = Memory::new(shape.ram.0)?;
     let state = draft.path().join("state");
     {
         let disk = draft.path().join("disk.qcow2");
         qcow2::create_overlay(&disk, &image.disk(), disk_size.0)
             .context("failed to make the disk of a machine to freeze")?;
+        failpoint!("freeze.disk");
         let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
         let frozen = match drive(draft.path(), &state, disk_size, &shape.cards).await {
             Ok(()) => ended(&mut machine).await,
@@ -80,6 +83,7 @@ pub(crate) async fn freeze(
             )));
         }
     }
+    failpoint!("freeze.ended");
     memory.seal()?;
     Ok((draft.finish(&memory, disk_size)?, memory))
 }
@@ -136,6 +140,7 @@ fn start(
 /// From a paused QEMU to one that has written its state and ended.
 async fn drive(dir: &Path, state: &Path, disk_size: Bytes, cards: &[CardKind]) -> Result<()> {
     let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
+    failpoint!("freeze.qemu");
     let (qmp, _events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
     let (agent, mut said) = Client::connect_agent(&dir.join("agent.sock"), None, GREETING).await?;
     let console = tokio::spawn(copy(dir.join("console.sock"), dir.join("console.log")));
@@ -163,6 +168,7 @@ async fn drive(dir: &Path, state: &Path, disk_size: Bytes, cards: &[CardKind]) -
         .create_new(true)
         .open(state)
         .with_context(|| format!("failed to make {}", state.display()))?;
+    failpoint!("freeze.state");
     qmp.pass_fd("state", file.into()).await?;
     request(&qmp, "migrate", json!({ "uri": "fd:state" })).await?;
     tokio::time::timeout(STATE, migrated(&qmp))

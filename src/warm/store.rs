@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::{Memory, allocated};
 use super::shape::Shape;
+use crate::failpoint::failpoint;
 use crate::spec::Bytes;
 use crate::state::{NodeRecord, private_dir, read_json, replace_json};
 
@@ -256,6 +257,7 @@ impl Draft {
     pub(super) fn finish(self, memory: &Memory, disk_size: Bytes) -> Result<Frozen> {
         let path = self.dir.path();
         let ram = memory.save(&path.join("ram"))?;
+        failpoint!("freeze.ram");
         let meta = Meta {
             shape: self.shape,
             disk_size,
@@ -273,6 +275,7 @@ impl Draft {
             fs_err::File::open(entry.path())?.sync_all()?;
         }
         replace_json(&path.join(META), &meta, 0o444)?;
+        failpoint!("freeze.meta");
         let key = meta.shape.key();
         let taken = self.store.ids()?;
         let id = (1..)
@@ -282,6 +285,7 @@ impl Draft {
         let dir = self.store.dir.join(&id);
         fs_err::rename(self.dir.keep(), &dir)?;
         fs_err::File::open(&self.store.dir)?.sync_all()?;
+        failpoint!("freeze.done");
         Ok(Frozen { id, dir, meta })
     }
 }

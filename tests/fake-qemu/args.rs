@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 #[derive(Debug, Default)]
 pub(crate) struct Args {
-    /// `kvmc-k80-master0` is `master0`; a machine to be frozen is `freeze`.
+    /// `kvmc-k80-master0@…` is `master0`; a machine to be frozen is `freeze`.
     pub(crate) node: String,
     pub(crate) wants_kvm: bool,
     pub(crate) incoming: bool,
@@ -61,8 +61,9 @@ impl Args {
         match (switch, head) {
             ("-name", _) => {
                 let name = key("guest").unwrap_or_default();
-                // kvmc-CLUSTER-NODE, with or without a mark after it.
-                self.node = name.split('-').nth(2).unwrap_or("freeze").to_owned();
+                // kvmc-CLUSTER-NODE, with a mark of the state folder after it.
+                let name = name.split('@').next().unwrap_or_default();
+                self.node = name.rsplit('-').next().unwrap_or_default().to_owned();
             }
             ("-accel", "kvm") => self.wants_kvm = true,
             ("-chardev", "socket") => {

@@ -200,8 +200,17 @@ impl Table {
         if !self.exists()? {
             return Ok(Change::Unchanged);
         }
-        let text = format!("add table inet {0}\ndelete table inet {0}\n", self.name);
-        exec::run("nft", &["-f", "-"], &text).map(|_| Change::Removed)
+        Self::remove_named(&self.name)?;
+        Ok(Change::Removed)
+    }
+
+    /// Removes a table of which but the name is known; one that is gone is done.
+    ///
+    /// # Errors
+    /// nft's, with its words.
+    pub fn remove_named(name: &str) -> Result<(), ExecError> {
+        let text = format!("add table inet {name}\ndelete table inet {name}\n");
+        exec::run("nft", &["-f", "-"], &text).map(drop)
     }
 
     /// Whether the table is there with all its rules: one that was flushed is not.

@@ -1,5 +1,6 @@
 //! Links, addresses and routes: thin typed verbs over rtnetlink.
 
+mod alias;
 mod bridge;
 mod error;
 mod port;
@@ -30,6 +31,8 @@ pub struct Link {
     pub name: String,
     /// Its Ethernet address, when it has one.
     pub mac: Option<MacAddr>,
+    /// A word for people that it was given, `IFLA_IFALIAS`.
+    pub alias: Option<String>,
     /// The largest packet it carries, in bytes, without the Ethernet header.
     pub mtu: u32,
     /// The driver's kind (`bridge`, `veth`, `tun`, ...); none for hardware and the loopback.

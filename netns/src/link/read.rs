@@ -19,6 +19,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         index: message.header.index,
         name: String::new(),
         mac: None,
+        alias: None,
         mtu: 0,
         kind: None,
         master: None,
@@ -30,6 +31,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Address(octets) => {
                 link.mac = <[u8; 6]>::try_from(octets.as_slice()).ok().map(MacAddr)
             }
+            LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index),
             LinkAttribute::LinkInfo(infos) => {

@@ -1,0 +1,120 @@
+//! Processes found by what they were started with, for when no file says which they are.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::Identity;
+use super::process::identify;
+
+/// Processes in this network namespace that `is_it` knows by their arguments; it returns what they are and
+/// the argument that tells them.
+///
+/// One of another namespace may have the same arguments, for the same cluster there.
+pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(T, Identity)> {
+    let own = std::process::id().to_string();
+    let namespace = |pid: &str| {
+        std::fs::metadata(format!("/proc/{pid}/ns/net"))
+            .ok()
+            .map(|m| m.ino())
+    };
+    let here = namespace("self");
+    let names = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    names
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| *name != own && name.bytes().all(|b| b.is_ascii_digit()))
+        .filter_map(|name| {
+            let line = std::fs::read(format!("/proc/{name}/cmdline")).ok()?;
+            let arguments: Vec<_> = line
+                .split(|b| *b == 0)
+                .map(|a| String::from_utf8_lossy(a).into_owned())
+                .collect();
+            let (what, mark) = is_it(&arguments)?;
+            if namespace(&name) != here {
+                return None;
+            }
+            Some((what, identify(name.parse().ok()?, &mark).ok()?))
+        })
+        .collect()
+}
+
+/// The node that a QEMU's arguments name, with its cluster, if it is of the state folder `tag`; and the
+/// argument that says so.
+pub(crate) fn qemu_of(arguments: &[String], tag: &str) -> Option<((String, String), String)> {
+    let program = arguments.first()?.rsplit('/').next()?;
+    if !program.starts_with("qemu-system-") {
+        return None;
+    }
+    let at = arguments.iter().position(|a| a == "-name")?;
+    let name = arguments.get(at + 1)?;
+    let guest = name.strip_prefix("guest=kvmc-")?.split(',').next()?;
+    let (guest, there) = guest.split_once('@')?;
+    let (cluster, node) = guest.rsplit_once('-')?;
+    (there == tag).then(|| ((cluster.to_owned(), node.to_owned()), name.clone()))
+}
+
+/// The QEMU with this uuid.
+pub(crate) fn find_qemu(uuid: &str) -> Option<Identity> {
+    let is_it = |arguments: &[String]| {
+        let program = arguments.first()?.rsplit('/').next()?;
+        let at = arguments.iter().position(|a| a == "-uuid")?;
+        let is_it = program.starts_with("qemu-system-") && arguments.get(at + 1)? == uuid;
+        is_it.then(|| ((), uuid.to_owned()))
+    };
+    scan(is_it).into_iter().next().map(|(_, identity)| identity)
+}
+
+/// What QEMU is told to call a node, so that [`qemu_of`] knows it.
+pub(crate) fn qemu_name(cluster: &str, node: &str, tag: &str) -> String {
+    format!("kvmc-{cluster}-{node}@{tag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(program: &str, name: &str) -> Vec<String> {
+        [program, "-name", name].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn p1_only_a_qemu_with_our_name_and_folder_is_taken_for_ours() {
+        let name = format!(
+            "guest={},debug-threads=on",
+            qemu_name("a-b", "master0", "0123abcd")
+        );
+        let found = qemu_of(&line("/usr/bin/qemu-system-x86_64", &name), "0123abcd");
+        let expected = ("a-b".to_owned(), "master0".to_owned());
+        assert_eq!(found, Some((expected, name.clone())));
+        for (program, name, tag) in [
+            ("/usr/bin/qemu-system-x86_64", name.as_str(), "ffffffff"),
+            ("/usr/bin/vi", name.as_str(), "0123abcd"),
+            ("qemu-system-x86_64", "guest=other", "0123abcd"),
+            ("qemu-system-x86_64", "guest=kvmc-freeze", "0123abcd"),
+        ] {
+            assert_eq!(qemu_of(&line(program, name), tag), None, "{program} {name}");
+        }
+        assert_eq!(qemu_of(&[], "0123abcd"), None);
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_arguments() {
+        #[expect(clippy::disallowed_methods, reason = "a process to look for")]
+        let mut child = std::process::Command::new("sleep")
+            .arg("50.771")
+            .spawn()
+            .unwrap();
+        let is_it = |a: &[String]| a.get(1).filter(|a| *a == "50.771").map(|a| ((), a.clone()));
+        let mut found = Vec::new();
+        for _ in 0..100 {
+            found = scan(is_it);
+            if !found.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let pid = i32::try_from(child.id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(found.iter().map(|(_, i)| i.pid).collect::<Vec<_>>(), [pid]);
+        assert!(scan(is_it).is_empty());
+    }
+}

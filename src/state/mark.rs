@@ -1,0 +1,110 @@
+//! What every object on the host bears, so that it is found again without the record: the cluster's name and
+//! its state folder.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{ClusterDir, NodeDir, State};
+
+/// First word of a mark.
+const PREFIX: &str = "kvmc";
+/// An nft comment holds 128 bytes, an alias 255.
+const LONGEST: usize = 70;
+
+impl State {
+    /// The state folder in a mark: its path where that is plain and short, else a digest of it.
+    fn word(&self) -> String {
+        word(self.root())
+    }
+
+    /// The state folder in a process's name: eight hex digits.
+    pub(crate) fn tag(&self) -> String {
+        digest(self.root(), 4)
+    }
+
+    /// The cluster of this state folder that a mark names.
+    pub(crate) fn marked<'a>(&self, mark: &'a str) -> Option<&'a str> {
+        let mark = mark.strip_prefix(PREFIX)?.strip_prefix(':')?;
+        let (cluster, word) = mark.split_once(':')?;
+        (word == self.word()).then_some(cluster)
+    }
+}
+
+impl ClusterDir {
+    /// The cluster's name.
+    pub(crate) fn name(&self) -> String {
+        let name = self.path().file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The mark of this cluster's links and rules.
+    pub(crate) fn mark(&self) -> String {
+        let root = self.path().ancestors().nth(2).unwrap_or(Path::new("/"));
+        format!("{PREFIX}:{}:{}", self.name(), word(root))
+    }
+}
+
+impl NodeDir {
+    /// See [`State::tag`].
+    pub(crate) fn tag(&self) -> String {
+        let root = self.path().ancestors().nth(4).unwrap_or(Path::new("/"));
+        digest(root, 4)
+    }
+}
+
+fn word(root: &Path) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-+".contains(&b);
+    let bytes = root.as_os_str().as_encoded_bytes();
+    if bytes.len() <= LONGEST && bytes.iter().copied().all(plain) {
+        root.display().to_string()
+    } else {
+        format!("#{}", digest(root, 8))
+    }
+}
+
+fn digest(path: &Path, bytes: usize) -> String {
+    let path = PathBuf::from(path);
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    crate::node::identity::hex(digest.get(..bytes).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(root: &str) -> State {
+        State::locate(|n| (n == "KVMC_STATE_DIR").then(|| root.to_owned()), true).unwrap()
+    }
+
+    #[test]
+    fn a_mark_names_the_cluster_to_its_own_state_folder_only() {
+        let mine = state("/var/lib/kvmc");
+        let mark = mine.cluster("k80").mark();
+        assert_eq!(mark, "kvmc:k80:/var/lib/kvmc");
+        assert_eq!(mine.marked(&mark), Some("k80"));
+        assert_eq!(state("/var/lib").marked(&mark), None);
+        for foreign in ["", "kvmc", "kvmc:", "kvmc:k80", "eth0 uplink"] {
+            assert_eq!(mine.marked(foreign), None);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_does_not_fit_in_a_comment_is_named_by_a_digest() {
+        for root in [format!("/{}", "d".repeat(200)), "/a \"b\"\n;".to_owned()] {
+            let state = state(&root);
+            let mark = state.cluster("k80").mark();
+            assert!(
+                mark.len() < 128 && !mark.contains(['"', ' ', '\n']),
+                "{mark}"
+            );
+            assert_eq!(state.marked(&mark), Some("k80"));
+        }
+    }
+
+    #[test]
+    fn a_node_knows_its_state_folder() {
+        let state = state("/s");
+        assert_eq!(state.cluster("k80").node("master0").tag(), state.tag());
+    }
+}

@@ -1,0 +1,125 @@
+//! What was written into folders that are the user's, before it is: so that it can be taken away again, and
+//! what the user changed since cannot.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::ClusterDir;
+use super::store::{read_json, remove_file, replace_json_unsynced, temporary};
+use crate::node::identity::hex;
+
+/// Versions of a file that are known as ours: that of before, in case the writer of the next is killed.
+const VERSIONS: usize = 2;
+
+/// `files.json`: each file with the digests of what it may hold, the last one last.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Written(BTreeMap<PathBuf, Vec<String>>);
+
+impl Written {
+    /// What is known of a cluster's files; nothing when that was never written down, or is damaged.
+    pub(crate) fn load(dir: &ClusterDir) -> Self {
+        read_json(&dir.files()).ok().flatten().unwrap_or_default()
+    }
+
+    /// Writes down that these files are about to be written.
+    ///
+    /// # Errors
+    /// The system's, with the path.
+    pub(crate) fn announce<'a>(
+        mut self,
+        dir: &ClusterDir,
+        files: impl Iterator<Item = (PathBuf, &'a str)>,
+    ) -> Result<()> {
+        for (path, text) in files {
+            let known = self.0.entry(path).or_default();
+            let digest = digest(text.as_bytes());
+            known.retain(|d| *d != digest);
+            known.push(digest);
+            let surplus = known.len().saturating_sub(VERSIONS);
+            known.drain(..surplus);
+        }
+        replace_json_unsynced(&dir.files(), &self, 0o600)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Removes the files that are as they were written, and what a writer that was killed left beside
+    /// them; what is gone is done.
+    ///
+    /// # Errors
+    /// Those that were changed, which stay; or the system's.
+    pub(crate) fn remove(&self) -> Result<()> {
+        let mut changed = Vec::new();
+        for (path, known) in &self.0 {
+            sweep(path);
+            match std::fs::read(path) {
+                Ok(there) if known.contains(&digest(&there)) => remove_file(path)?,
+                Ok(_) => changed.push(path.display().to_string()),
+                Err(_) => {}
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        bail!(
+            "left in place, since they were changed after kvmc wrote them: {}",
+            changed.join(", ")
+        )
+    }
+}
+
+/// Removes what a killed writer of `path` left.
+fn sweep(path: &Path) {
+    let prefix = temporary(path);
+    let folder = path.parent().map(std::fs::read_dir);
+    for entry in folder.into_iter().flatten().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _next_time = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    #[test]
+    fn p3_what_was_written_goes_and_what_was_changed_stays() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().display().to_string();
+        let dir = State::locate(|n| (n == "KVMC_STATE_DIR").then(|| root.clone()), true)
+            .unwrap()
+            .cluster("k80");
+        std::fs::create_dir_all(dir.path()).unwrap();
+        let [a, b] = ["a", "b"].map(|n| temp.path().join(n));
+        let announce = |text: &'static str| {
+            let files = [(a.clone(), text), (b.clone(), text)];
+            Written::load(&dir)
+                .announce(&dir, files.into_iter())
+                .unwrap();
+        };
+        announce("first");
+        std::fs::write(&a, "first").unwrap();
+        // Killed before the second version was written, and while it was.
+        announce("second");
+        std::fs::write(temp.path().join(".a.kvmc-new-x1"), "sec").unwrap();
+        std::fs::write(&b, "the user's").unwrap();
+        let error = Written::load(&dir).remove().unwrap_err().to_string();
+        assert!(error.contains("/b") && !error.contains("/a,"), "{error}");
+        assert!(b.exists() && !a.exists());
+        assert!(!temp.path().join(".a.kvmc-new-x1").exists());
+        std::fs::write(dir.files(), "{").unwrap();
+        assert!(Written::load(&dir).is_empty());
+    }
+}
