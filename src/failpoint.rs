@@ -62,6 +62,15 @@ pub(crate) const ALL: &[&str] = &[
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(name: &'static str) -> anyhow::Result<()> {
     anyhow::ensure!(ALL.contains(&name), "the failpoint {name} is not listed");
+    // So that a test knows that it came here, and when.
+    if let Some(path) = std::env::var_os("KVMC_FAILPOINTS_REACHED") {
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
+        let _unseen = file
+            .and_then(|mut f| std::io::Write::write_all(&mut f, format!("{name}\n").as_bytes()));
+    }
     fail::fail_point!(name, |how| {
         if how.as_deref() == Some("kill") {
             let _never_back = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);

@@ -27,6 +27,15 @@ pub(crate) fn reached(name: &'static str) -> std::io::Result<()> {
     if !FAILPOINTS.contains(&name) {
         return failed("not listed: failpoint");
     }
+    // So that a test knows that it came here, and when.
+    if let Some(path) = std::env::var_os("KVMC_FAILPOINTS_REACHED") {
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
+        let _unseen = file
+            .and_then(|mut f| std::io::Write::write_all(&mut f, format!("{name}\n").as_bytes()));
+    }
     fail::fail_point!(name, |how| {
         if how.as_deref() == Some("kill") {
             let _never_back = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);

@@ -13,6 +13,13 @@ mod fake;
 #[path = "../it/support.rs"]
 mod support;
 
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Cells at once: most of their time they wait.
+const AT_ONCE: usize = 6;
+const HOWS: [&str; 3] = ["error", "kill", "interrupt"];
+
 /// All failpoints, as the program lists them.
 fn all() -> Vec<String> {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_kvmc"))
@@ -23,6 +30,65 @@ fn all() -> Vec<String> {
     names.lines().map(str::to_owned).collect()
 }
 
+#[derive(Debug, Clone)]
+struct Cell {
+    point: String,
+    /// The verb of a point that several have.
+    verb: &'static str,
+    how: &'static str,
+    next: &'static str,
+}
+
+/// What comes next is `up` in one half of the cells and `down` in the other, each with every point.
+fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (i, point) in all().into_iter().enumerate() {
+        let verbs: &[&'static str] = if point.starts_with("net.") {
+            &["stop", "down"]
+        } else {
+            &[""]
+        };
+        for (verb, how) in verbs.iter().flat_map(|v| HOWS.map(|h| (*v, h))) {
+            // A kill is the worst of the three: both ways out of it.
+            let nexts: &[&'static str] = match (how, i % 2) {
+                ("kill", _) => &["up", "down"],
+                ("error", 0) | ("interrupt", 1) => &["up"],
+                _ => &["down"],
+            };
+            cells.extend(nexts.iter().map(|next| Cell {
+                point: point.clone(),
+                verb,
+                how,
+                next,
+            }));
+        }
+    }
+    cells
+}
+
+/// What went wrong in a cell.
+fn run(cell: &Cell) -> Option<String> {
+    let bench = if cell.point.starts_with("image.") {
+        fake::bare()
+    } else {
+        fake::bench()
+    };
+    std::fs::create_dir_all(bench.state()).unwrap();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let script = format!(
+        "POINT={} VERB={} HOW={} NEXT={}\n. {tests}/it/common.sh\n. {tests}/failpoints/cell.sh",
+        cell.point,
+        if cell.verb.is_empty() { "-" } else { cell.verb },
+        cell.how,
+        cell.next,
+        tests = tests.display()
+    );
+    let output = bench.shell(&script);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    (!output.status.success()).then(|| format!("{cell:?} ended with {}:\n{said}", output.status))
+}
+
 #[test]
 fn each_is_listed_once() {
     let mut names = all();
@@ -31,4 +97,42 @@ fn each_is_listed_once() {
     names.sort();
     names.dedup();
     assert_eq!(names.len(), number);
+}
+
+/// `CELLS=up.bridge` runs those whose name holds the word.
+#[test]
+fn p2_after_a_fault_at_any_step_up_goes_on_or_down_leaves_nothing() {
+    let only = std::env::var("CELLS").unwrap_or_default();
+    let chosen: Vec<_> = cells()
+        .into_iter()
+        .filter(|c| format!("{} {} {}", c.point, c.how, c.next).contains(&only))
+        .collect();
+    assert!(!chosen.is_empty(), "no cell is called {only}");
+    // The template and the fake are made once, before anybody waits for them.
+    drop(fake::bench());
+    let (points, number) = (all().len(), chosen.len());
+    let waiting = Mutex::new(chosen.into_iter());
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let Some(cell) = waiting.lock().unwrap().next() else {
+                        return;
+                    };
+                    if let Some(why) = run(&cell) {
+                        failed.lock().unwrap().push(why);
+                    }
+                }
+            });
+        }
+    });
+    println!("{points} failpoints, {number} cells");
+    let failed = failed.into_inner().unwrap();
+    assert!(
+        failed.is_empty(),
+        "{} of {number} cells failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
 }
