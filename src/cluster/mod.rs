@@ -29,7 +29,7 @@ pub(crate) use network::check_namespace;
 pub(crate) use ranges::free_subnet;
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, Stopped, stop};
-pub(crate) use traces::traces;
+pub(crate) use traces::{Traces, traces};
 pub(crate) use up::{Ground, Upped, Work, check_disks, look, preflight, steps, up};
 pub(crate) use warm::{Warm, missing, prepare};
 

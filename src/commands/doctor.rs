@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use kvmc_images::Architecture;
 
-use super::Scene;
+use super::{Scene, remains};
 use crate::cli::Flags;
 use crate::host::{
     Accelerator, Check, Finding, Needs, basics, binfmt_packages, choose, install, register_binfmt,
@@ -14,8 +14,10 @@ use crate::host::{
 use crate::output;
 use crate::spec::{AccelChoice, check};
 
-pub(super) fn run(scene: &Scene, fix: bool, arch: Option<String>) -> Result<ExitCode> {
+pub(super) async fn run(scene: &Scene, fix: bool, arch: Option<String>) -> Result<ExitCode> {
     Architecture::host().context("kvmc runs on amd64 and arm64 hosts")?;
+    // First, since a damaged record is in the way of the settings.
+    let remains = remains::look(scene, fix).await?;
     let flags = Flags::of_architecture(arch);
     let architecture = check(&scene.settings(&flags)?)?.architecture;
     let needs = Needs {
@@ -46,10 +48,13 @@ pub(super) fn run(scene: &Scene, fix: bool, arch: Option<String>) -> Result<Exit
         let [finding, what] = words;
         rows.push(vec!["accelerator".to_owned(), finding, what]);
     }
+    let unmended = remains.iter().any(|[_, finding, _]| finding != "mended");
+    rows.extend(remains.into_iter().map(Vec::from));
     output::data(&output::table(&["CHECK", "FINDING", ""], &rows));
-    let fine = !checks
+    let missing = checks
         .iter()
         .any(|c| matches!(c.finding, Finding::Missing { .. }));
+    let fine = !missing && !unmended;
     Ok(if fine {
         ExitCode::SUCCESS
     } else {

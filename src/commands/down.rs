@@ -38,6 +38,7 @@ pub(super) async fn run(scene: &Scene, all: bool) -> Result<ExitCode> {
     // What builds and freezes that were killed have left.
     warm::Store::open(scene.state.root()).sweep()?;
     Store::open(scene.state.root()).sweep();
+    KeyPool::open(scene.state.root()).sweep();
     if all && fine {
         warm::Store::open(scene.state.root()).remove_all()?;
         KeyPool::open(scene.state.root()).remove()?;

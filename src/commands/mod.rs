@@ -6,6 +6,7 @@ mod down;
 mod firewall;
 mod forward;
 mod image;
+mod remains;
 mod service;
 mod ssh;
 mod status;
@@ -63,7 +64,7 @@ pub(crate) async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ssh { node, command } => ssh::run(&context, &node, &command),
         Command::Config { flags } => config::run(&context, &flags),
         Command::Forward { command } => forward::run(&context, command).await,
-        Command::Doctor { fix, arch } => doctor::run(&context, fix, arch),
+        Command::Doctor { fix, arch } => doctor::run(&context, fix, arch).await,
         Command::Image { command } => image::run(&context, command).await,
         #[cfg(feature = "failpoints")]
         Command::Failpoints => {

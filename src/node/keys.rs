@@ -33,6 +33,9 @@ pub(crate) struct KeyPool {
     dir: PathBuf,
 }
 
+/// How the folders begin in which keys are made, with the maker's pid after it.
+const MAKING: &str = ".making-";
+
 impl KeyPool {
     /// The pool below a state folder, which need not be there yet.
     pub(crate) fn open(root: &Path) -> Self {
@@ -48,7 +51,7 @@ impl KeyPool {
     pub(crate) fn rsa(&self, bits: u32, comment: &str) -> Result<KeyPair> {
         let mut key = match self.take(bits) {
             Some(key) => key,
-            None => make_rsa(bits)?,
+            None => self.make_rsa(bits)?,
         };
         key.set_comment(comment);
         pair_of(&key)
@@ -75,14 +78,11 @@ impl KeyPool {
     /// # Errors
     /// ssh-keygen's, or the system's.
     pub(crate) fn fill(&self, bits: u32, count: usize, wanted: impl Fn() -> bool) -> Result<()> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)
-            .with_context(|| format!("failed to make {}", self.dir.display()))?;
+        self.make_dir()?;
         let mut ready = self.ready(bits).len();
         while ready < count && wanted() {
-            let text = make_rsa(bits)?
+            let text = self
+                .make_rsa(bits)?
                 .to_openssh(LineEnding::LF)
                 .context("failed to write a key")?;
             let name = format!("rsa{bits}-{}", super::identity::random_id());
@@ -90,6 +90,33 @@ impl KeyPool {
             ready += 1;
         }
         Ok(())
+    }
+
+    fn make_dir(&self) -> Result<()> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)
+            .with_context(|| format!("failed to make {}", self.dir.display()))
+    }
+
+    /// Removes what those who made or took a key and were killed have left.
+    pub(crate) fn sweep(&self) {
+        let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for path in entries.map(|e| e.path()) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let maker = name.strip_prefix(MAKING).and_then(|n| n.split('-').next());
+            let is_left = match maker {
+                Some(pid) => !Path::new("/proc").join(pid).exists(),
+                // Who is at one of these at this moment makes another.
+                None => name.starts_with('.') || name.ends_with(".taken"),
+            };
+            if is_left && maker.is_some() {
+                let _next_time = std::fs::remove_dir_all(&path);
+            } else if is_left {
+                let _next_time = std::fs::remove_file(&path);
+            }
+        }
     }
 
     /// Removes the pool.
@@ -103,6 +130,33 @@ impl KeyPool {
         }
     }
 
+    /// OpenSSL makes RSA keys many times faster than what there is in Rust, and ssh is needed anyhow.
+    fn make_rsa(&self, bits: u32) -> Result<PrivateKey> {
+        self.make_dir()?;
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{MAKING}{}-", std::process::id()))
+            .tempdir_in(&self.dir)
+            .context("failed to make a folder for a key")?;
+        let path = dir.path().join("key");
+        #[expect(clippy::disallowed_methods, reason = "ssh-keygen, for RSA keys")]
+        let output = Command::new("ssh-keygen")
+            .args(["-q", "-t", "rsa", "-b", &bits.to_string(), "-N", "", "-f"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            // Ctrl-C at the terminal is for us alone.
+            .process_group(0)
+            .output()
+            .context("failed to start ssh-keygen")?;
+        if !output.status.success() {
+            bail!(
+                "ssh-keygen failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        let text = fs_err::read_to_string(&path)?;
+        PrivateKey::from_openssh(text).context("ssh-keygen made a key that cannot be read")
+    }
+
     fn ready(&self, bits: u32) -> Vec<PathBuf> {
         let prefix = format!("rsa{bits}-");
         let is_ready = |path: &PathBuf| {
@@ -112,33 +166,6 @@ impl KeyPool {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         entries.map(|e| e.path()).filter(is_ready).collect()
     }
-}
-
-/// OpenSSL makes RSA keys many times faster than what there is in Rust, and ssh is needed anyhow.
-fn make_rsa(bits: u32) -> Result<PrivateKey> {
-    let dir = tempfile::Builder::new()
-        .prefix("kvmc-key-")
-        .tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .context("failed to make a folder for a key")?;
-    let path = dir.path().join("key");
-    #[expect(clippy::disallowed_methods, reason = "ssh-keygen, for RSA keys")]
-    let output = Command::new("ssh-keygen")
-        .args(["-q", "-t", "rsa", "-b", &bits.to_string(), "-N", "", "-f"])
-        .arg(&path)
-        .stdin(Stdio::null())
-        // Ctrl-C at the terminal is for us alone.
-        .process_group(0)
-        .output()
-        .context("failed to start ssh-keygen")?;
-    if !output.status.success() {
-        bail!(
-            "ssh-keygen failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    let text = fs_err::read_to_string(&path)?;
-    PrivateKey::from_openssh(text).context("ssh-keygen made a key that cannot be read")
 }
 
 /// A new ed25519 pair.
@@ -183,6 +210,23 @@ mod tests {
         // With nothing spare one is made, and it bears the name it was asked for.
         let pair = pool.rsa(1024, "node").unwrap();
         assert!(pair.public.trim_end().ends_with(" node"), "{}", pair.public);
+    }
+
+    #[test]
+    fn p2_what_a_killed_maker_left_goes_and_a_living_ones_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = KeyPool::open(dir.path());
+        pool.fill(1024, 1, || true).unwrap();
+        let mine = pool.dir.join(format!("{MAKING}{}-x", std::process::id()));
+        std::fs::create_dir(&mine).unwrap();
+        std::fs::create_dir(pool.dir.join(format!("{MAKING}4194305-x"))).unwrap();
+        for name in [".rsa1024-a.kvmc-new-b", "rsa1024-c.taken"] {
+            std::fs::write(pool.dir.join(name), "").unwrap();
+        }
+        pool.sweep();
+        assert!(mine.exists());
+        assert_eq!(std::fs::read_dir(&pool.dir).unwrap().count(), 2);
+        assert!(pool.take(1024).is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 # One cell of the matrix: POINT is reached in VERB and HOW happens there; then NEXT has to bring all in order.
 # After tests/it/common.sh.
 uplink
-left() { find "$KVMC_STATE_DIR" ../project -name '.build-*' -o -name '.freeze-*' -o -name '*.kvmc-new-*' 2>/dev/null || true; }
+left() { find "$KVMC_STATE_DIR" ../project -name '.build-*' -o -name '.freeze-*' -o -name '.making-*' -o -name '*.kvmc-new-*' 2>/dev/null || true; }
 everything() { host; left; }
 everything > ../before
 NODES="--accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0"
