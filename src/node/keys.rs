@@ -11,6 +11,8 @@ use ssh_key::private::Ed25519Keypair;
 use ssh_key::rand_core::OsRng;
 use ssh_key::{LineEnding, PrivateKey};
 
+use super::process::start_time;
+
 /// A key pair in OpenSSH's formats.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct KeyPair {
@@ -33,7 +35,8 @@ pub(crate) struct KeyPool {
     dir: PathBuf,
 }
 
-/// How the folders begin in which keys are made, with the maker's pid after it.
+/// How the folders begin in which keys are made; after it come the maker's pid and start time, since another
+/// may have the pid by now.
 const MAKING: &str = ".making-";
 
 impl KeyPool {
@@ -105,9 +108,9 @@ impl KeyPool {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         for path in entries.map(|e| e.path()) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let maker = name.strip_prefix(MAKING).and_then(|n| n.split('-').next());
+            let maker = name.strip_prefix(MAKING);
             let is_left = match maker {
-                Some(pid) => !Path::new("/proc").join(pid).exists(),
+                Some(maker) => !is_alive(maker),
                 // Who is at one of these at this moment makes another.
                 None => name.starts_with('.') || name.ends_with(".taken"),
             };
@@ -134,7 +137,7 @@ impl KeyPool {
     fn make_rsa(&self, bits: u32) -> Result<PrivateKey> {
         self.make_dir()?;
         let dir = tempfile::Builder::new()
-            .prefix(&format!("{MAKING}{}-", std::process::id()))
+            .prefix(&format!("{MAKING}{}-", me()))
             .tempdir_in(&self.dir)
             .context("failed to make a folder for a key")?;
         let path = dir.path().join("key");
@@ -166,6 +169,20 @@ impl KeyPool {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         entries.map(|e| e.path()).filter(is_ready).collect()
     }
+}
+
+/// This process, as a maker.
+fn me() -> String {
+    let pid = std::process::id();
+    let time = i32::try_from(pid).ok().and_then(start_time);
+    format!("{pid}-{}", time.unwrap_or_default())
+}
+
+fn is_alive(maker: &str) -> bool {
+    let mut numbers = maker.split('-');
+    let pid = numbers.next().and_then(|n| n.parse().ok());
+    let time = numbers.next().and_then(|n| n.parse().ok());
+    time.is_some() && pid.and_then(start_time) == time
 }
 
 /// A new ed25519 pair.
@@ -217,9 +234,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pool = KeyPool::open(dir.path());
         pool.fill(1024, 1, || true).unwrap();
-        let mine = pool.dir.join(format!("{MAKING}{}-x", std::process::id()));
+        let mine = pool.dir.join(format!("{MAKING}{}-x", me()));
         std::fs::create_dir(&mine).unwrap();
-        std::fs::create_dir(pool.dir.join(format!("{MAKING}4194305-x"))).unwrap();
+        // Another process may have this one's pid.
+        for left in ["4194305-7".to_owned(), format!("{}-1", std::process::id())] {
+            std::fs::create_dir(pool.dir.join(format!("{MAKING}{left}-x"))).unwrap();
+        }
         for name in [".rsa1024-a.kvmc-new-b", "rsa1024-c.taken"] {
             std::fs::write(pool.dir.join(name), "").unwrap();
         }

@@ -273,7 +273,7 @@ fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
 
 /// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so the count starts after
 /// its closing bracket.
-fn start_time(pid: i32) -> Option<u64> {
+pub(super) fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()

@@ -36,7 +36,7 @@ pub(crate) fn serve(guest: &Arc<Guest>) {
 /// A guest that is not up, or does not run, hears nothing: QEMU keeps it for later, and so does nobody
 /// here.
 fn hear(guest: &Arc<Guest>, line: &str) {
-    let is_up = guest.look(|i| i.state == "running" && (i.boot > 0 || i.woken));
+    let is_up = guest.look(|i| i.state == "running" && (i.agent || i.woken));
     let Ok(request) = serde_json::from_str::<Value>(line) else {
         return;
     };

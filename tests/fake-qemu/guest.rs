@@ -21,6 +21,8 @@ pub(crate) struct Inside {
     pub(crate) state: &'static str,
     /// Counts the boots.
     pub(crate) boot: u64,
+    /// The agent of this boot runs.
+    pub(crate) agent: bool,
     /// It runs since then; the agent says hello some time later.
     pub(crate) woken: bool,
     pub(crate) identified: bool,
@@ -131,6 +133,7 @@ impl Guest {
         let mut boot = 0;
         self.change(|i| {
             i.boot += 1;
+            i.agent = false;
             i.identified = false;
             i.woken = false;
             i.address = None;
@@ -140,6 +143,7 @@ impl Guest {
         let guest = Arc::clone(self);
         std::thread::spawn(move || {
             std::thread::sleep(guest.script.time("boot", 30));
+            guest.change(|i| i.agent |= i.boot == boot);
             if guest.args.has_seed {
                 // It has no agent, and takes its name and keys from the seed.
                 guest.change(|i| i.identified = i.boot == boot);

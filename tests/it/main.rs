@@ -18,5 +18,6 @@ mod images;
 mod lifecycle;
 mod names;
 mod networks;
+mod reliability;
 mod support;
 mod warm_fallbacks;

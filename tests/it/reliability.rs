@@ -1,0 +1,244 @@
+//! What kvmc promises of state, locks and signals, on the tests' fake QEMU. See docs/RELIABILITY.md.
+
+use super::fake;
+
+const UP: &str = "kvmc up --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0 --cold";
+
+fn runs(script: &str) -> String {
+    fake::runs(&fake::bench(), &script.replace("@UP", UP))
+}
+
+#[test]
+fn p1_a_record_that_names_a_strangers_pid_harms_nobody() {
+    let said = runs(
+        r#"host > ../before
+        @UP
+        node=$KVMC_STATE_DIR/clusters/k80/nodes/master0
+        kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $node/process.json)"
+        sleep 300 & stranger=$!
+        # Its pid, with the start time of the one before; then with its own.
+        sed -i "s/\"pid\": [0-9]*/\"pid\": $stranger/" $node/process.json
+        kvmc status | grep 'master0 *stopped' || fail 'a stranger is taken for a node'
+        start=$(sed 's/.*) //' /proc/$stranger/stat | cut -d' ' -f20)
+        sed -i "s/\"start_time\": [0-9]*/\"start_time\": $start/" $node/process.json
+        kvmc status | grep 'master0 *stopped' || fail 'a stranger is taken for a node'
+        # And one that bears the uuid in its arguments, as a search for it does.
+        uuid=$(sed -n 's/.*"uuid": "\(.*\)".*/\1/p' $KVMC_STATE_DIR/clusters/k80/cluster.json | head -n 1)
+        python3 -c 'import time; time.sleep(300)' -uuid "$uuid" & search=$!
+        kvmc down
+        kill -0 $stranger || fail 'the stranger was killed'
+        kill -0 $search || fail 'the search was killed'
+        kill $stranger $search; wait $stranger $search || true
+        host > ../after; same ../before ../after 'the host after down'"#,
+    );
+    assert!(said.contains("(1 nodes were running)"), "{said}");
+}
+
+#[test]
+fn p4_what_was_on_before_stays_on_and_rules_of_others_stay() {
+    runs(
+        r#"echo 1 > /proc/sys/net/ipv4/ip_forward
+        nft 'add table inet other; add chain inet other c { type filter hook forward priority 5; }'
+        ip link add other0 type bridge
+        host > ../before
+        @UP; kvmc stop; kvmc up; kvmc down
+        test $(cat /proc/sys/net/ipv4/ip_forward) = 1 || fail forwarding
+        host > ../after; same ../before ../after 'the host after down'"#,
+    );
+}
+
+/// Lost, cut, emptied and garbled: named, shown, not made anew over, removed or mended.
+#[test]
+fn p8_a_record_that_cannot_be_read_is_never_nothing() {
+    let said = runs(
+        r#"host > ../before
+        record=$KVMC_STATE_DIR/clusters/k80/cluster.json
+        for harm in "rm $record" ": > $record" "truncate -s 100 $record" "sed -i s/phase/fase/ $record" "chmod 0 $record; rm $record; mkdir $record"; do
+          @UP > /dev/null 2>&1
+          pids=$(kvmc status --json | grep '"pid"')
+          eval "$harm"
+          kvmc status 2>&1 | tee ../status
+          grep -q 'cluster.json' ../status || fail 'the file is not named'
+          test $(grep -c 'ready' ../status) = 2 || fail 'the nodes are not shown'
+          code=0; kvmc up --cold > ../said 2>&1 || code=$?
+          cat ../said
+          test $code != 0 && grep -q 'cluster.json' ../said && grep -q 'doctor --fix' ../said || fail 'up goes on'
+          test "$(kvmc status --json | grep '"pid"')" = "$pids" || fail 'nodes were made anew'
+          case $harm in
+            *mkdir*) ;;
+            rm*|sed*) kvmc doctor --fix 2>&1 | grep 'generation' || fail 'the copy is not put back'
+              kvmc up --cold
+              test "$(kvmc status --json | grep '"pid"')" = "$pids" || fail 'nodes were made anew' ;;
+          esac
+          rmdir $record 2>/dev/null || true
+          kvmc down
+          host > ../after; same ../before ../after "the host after down, and before: $harm"
+        done
+        # Neither record nor copy, and not even the folder.
+        for harm in "rm $record*" "until rm -r $KVMC_STATE_DIR/clusters; do :; done"; do
+          mkdir -p ../project2; cd ../project2
+          @UP > /dev/null 2>&1
+          eval "$harm"
+          kvmc status 2>&1 | tee ../status
+          grep -q 'seen: a QEMU of master0' ../status || fail 'what is seen is not shown'
+          if @UP > ../said 2>&1; then fail 'a second cluster was made over it'; fi
+          cat ../said; grep -q 'kvmc down. removes' ../said || fail 'no way out is told'
+          case $harm in *-r*) kvmc doctor --fix | grep 'removed a QEMU' || fail doctor ;; *) kvmc down ;; esac
+          if kvmc status; then fail 'there is still a cluster'; fi
+          cd ../project; rm -rf ../project2
+          host > ../after; same ../before ../after "the host after $harm"
+        done"#,
+    );
+    assert!(said.contains("going by its last good copy"), "{said}");
+}
+
+/// `KVMC_ROUNDS=200 cargo test --test it p9_ -- --nocapture` is the whole of it.
+#[test]
+fn p9_any_verbs_at_once_corrupt_nothing_and_status_never_fails() {
+    let rounds = std::env::var("KVMC_ROUNDS").unwrap_or_else(|_| "5".to_owned());
+    let script = r#"host > ../before
+        # What may be said: who holds the lock, or that there is nothing, or nothing any more.
+        allowed='locked by|no cluster|was removed in the meantime|half removed|is stopped already'
+        verbs() { # NAME VERB...: each round, either done or refused with a reason that is allowed
+          name=$1; shift; n=0
+          while [ $n -lt ROUNDS ]; do
+            n=$((n + 1)); code=0
+            "$@" > ../said.$name 2>&1 || code=$?
+            if [ $code != 0 ] && ! grep -qE "$allowed" ../said.$name || grep -q panicked ../said.$name; then
+              echo "round $n of $*: $code"; cat ../said.$name; return 1
+            fi
+          done
+        }
+        (verbs up1 @UP > ../out.up1 2>&1; echo $? > ../rc.up1) &
+        (verbs up2 @UP --wait 60 > ../out.up2 2>&1; echo $? > ../rc.up2) &
+        (verbs down kvmc down --wait 60 > ../out.down 2>&1; echo $? > ../rc.down) &
+        while [ ! -e ../rc.up1 ] || [ ! -e ../rc.up2 ] || [ ! -e ../rc.down ]; do
+          code=0; kvmc status > ../said.status 2>&1 || code=$?
+          if [ $code != 0 ] && ! grep -q 'there is no cluster' ../said.status; then cat ../said.status; fail "status: $code"; fi
+          echo >> ../looks
+        done
+        wait
+        for n in up1 up2 down; do test $(cat ../rc.$n) = 0 || { cat ../out.$n; fail "$n"; }; done
+        @UP > ../said 2>&1 || { cat ../said; fail 'up at the end'; }
+        test $(kvmc status 2>/dev/null | grep -c ready) = 2 || fail 'status at the end'
+        kvmc down
+        host > ../after; same ../before ../after 'the host after it all'
+        echo "looks: $(wc -l < ../looks)""#;
+    println!("{}", runs(&script.replace("ROUNDS", &rounds)));
+}
+
+#[test]
+fn p9_the_lock_says_who_holds_it_and_a_dead_holder_frees_it() {
+    runs(
+        r#"mkfifo ../hold
+        printf '#!/bin/sh\nread x < %s\nexec /usr/sbin/nft "$@"\n' "$(cd ..; pwd)/hold" > ../bin/nft; chmod 755 ../bin/nft
+        # The first two looks of nft are before the lock.
+        @UP > ../said.up 2>&1 & pid=$!
+        n=0
+        until grep -qs "kvmc up, since" $KVMC_STATE_DIR/clusters/k80/lock; do
+          n=$((n + 1)); test $n -lt 200 || fail "no lock: $(cat ../said.up)"
+          timeout 0.1 sh -c 'echo > ../hold' || true
+        done
+        code=0; kvmc down > ../said 2>&1 || code=$?
+        cat ../said
+        test $code = 1 && grep -Eq "locked by pid $pid \(kvmc up, since [0-9:]+ UTC\)" ../said || fail 'who holds it'
+        kvmc status 2>&1 | tee ../status; grep -q "at work on it: pid $pid (kvmc up" ../status || fail 'status does not tell'
+        kill -9 $pid; wait $pid 2>/dev/null || true
+        # The nft that it had started still waits.
+        timeout 1 sh -c 'echo > ../hold' || true
+        rm ../bin/nft ../hold
+        kvmc down"#,
+    );
+}
+
+#[test]
+fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
+    runs(
+        r#"host > ../before
+        # A guest that takes long to come up.
+        echo 'boot 600000' > ../bin/script
+        @UP > ../said 2>&1 & pid=$!
+        n=0; until grep -q 'started' ../said; do n=$((n + 1)); test $n -lt 200 || fail 'not started'; sleep 0.1; done
+        kill -s HUP $pid; sleep 0.3
+        kill -0 $pid || fail 'it died with its terminal'
+        kill -INT $pid; code=0; wait $pid || code=$?
+        cat ../said
+        test $code = 130 && grep -q 'goes on from here' ../said || fail "ended with $code"
+        echo 'boot 30' > ../bin/script
+        kvmc down
+        # What cannot be interrupted in between is ended by the second.
+        printf '#!/bin/sh\nsleep 5\nexec /usr/sbin/nft "$@"\n' > ../bin/nft; chmod 755 ../bin/nft
+        @UP > ../said 2>&1 & pid=$!
+        n=0; until [ -e $KVMC_STATE_DIR/clusters/k80/lock ]; do n=$((n + 1)); test $n -lt 600 || fail "no lock"; sleep 0.1; done
+        kill -INT $pid; sleep 0.5; kill -0 $pid || fail 'the first was immediate'
+        began=$(date +%s%N); kill -INT $pid; code=0; wait $pid || code=$?
+        test $code = 130 || fail "ended with $code"
+        test $(( ($(date +%s%N) - began) / 1000000 )) -lt 1000 || fail 'the second had to wait'
+        rm ../bin/nft; sleep 5
+        kvmc down
+        host > ../after; same ../before ../after 'the host after two interrupts'"#,
+    );
+}
+
+/// Input 38 of the catalogue.
+#[test]
+fn outputs_that_are_closed_or_full_stop_no_verb() {
+    runs(
+        r#"host > ../before
+        @UP >&- 2>&-
+        kvmc status > /dev/full 2> /dev/full
+        kvmc status | head -c 1 > /dev/null
+        kvmc status 2> /dev/null | grep -c ready | grep 2
+        kvmc stop > /dev/full 2>&-
+        kvmc down >&- 2>&- <&-
+        host > ../after; same ../before ../after 'the host after all of it'"#,
+    );
+}
+
+/// Not another state folder's, alive or dead, nor anything that only looks alike.
+#[test]
+fn doctor_removes_the_remains_of_its_own_clusters_only() {
+    runs(
+        r#"other=$(cd ..; pwd)/other; mkdir -p $other ../project2; ln -s "$(readlink $KVMC_STATE_DIR/images)" $other/images
+        (cd ../project2; KVMC_STATE_DIR=$other @UP --cluster far --bridge k81 --subnet 192.168.81.0/24)
+        @UP
+        ip link add k82 type bridge; ip link set k82 alias "kvmc:k80:/elsewhere"
+        until rm -r $KVMC_STATE_DIR/clusters; do :; done
+        code=0; kvmc doctor > ../said || code=$?
+        cat ../said
+        test $code != 0 && grep -q 'no more, but there is a QEMU of master0' ../said || fail 'doctor tells nothing'
+        kvmc doctor --fix > ../said; cat ../said
+        if ip link show k80 2>/dev/null; then fail 'the bridge stays'; fi
+        ip link show k82 || fail 'a bridge of another state folder went'
+        test "$(KVMC_STATE_DIR=$other kvmc --cluster far status | grep -c ready)" = 2 || fail "another state folder's cluster"
+        (cd ../project2; KVMC_STATE_DIR=$other kvmc --cluster far down)"#,
+    );
+}
+
+#[test]
+fn p8_a_state_folder_of_the_first_format_is_opened() {
+    let bench = fake::bare();
+    let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/format-1.tar.gz");
+    let script = r#"mkdir -p $KVMC_STATE_DIR; tar -xzf KEPT -C $KVMC_STATE_DIR
+        record=$KVMC_STATE_DIR/clusters/k80/cluster.json
+        grep -q '"project": "/tmp/kvmc-format-1/project"' $record || fail 'another folder was kept'
+        sed -i "s#/tmp/kvmc-format-1/project#$PWD#" $record
+        life() { grep -hE '"(address|mac|uuid|machine_id)"|BEGIN|password' $record $KVMC_STATE_DIR/clusters/k80/secrets.json | sort -u; }
+        life > ../life
+        kvmc status; test $(kvmc status | grep -c stopped) = 2 || fail status
+        kvmc start --cold
+        test $(kvmc status | grep -c ready) = 2 || fail 'not ready'
+        life > ../life.now; test -z "$(grep -vxFf ../life.now ../life)" || fail 'it is not the same cluster'
+        kvmc stop
+        # And of a format to come.
+        sed -i 's/"format": 1/"format": 99/' $record
+        for verb in up start stop down; do
+          if kvmc $verb > ../said 2>&1; then fail "$verb takes a newer format"; fi
+          grep -q 'format 99, this kvmc knows 1' ../said || fail "$verb: $(cat ../said)"
+        done
+        kvmc status 2>&1 | grep 'format 99, this kvmc knows 1' || fail 'status does not tell'
+        sed -i 's/"format": 99/"format": 1/' $record
+        kvmc down
+        test ! -e $KVMC_STATE_DIR/clusters || fail 'down leaves it'"#;
+    fake::runs(&bench, &script.replace("KEPT", &kept.display().to_string()));
+}
