@@ -53,6 +53,11 @@ fn woken_nodes_are_themselves_and_stay_so() {
 }
 
 #[test]
+fn p7_p20_p22_nodes_that_die_or_run_out_of_space_lose_nothing() {
+    runs("deaths.sh");
+}
+
+#[test]
 fn forty_woken_nodes_share_nothing() {
     runs("forty.sh");
 }
