@@ -150,13 +150,15 @@ cat > ../bus.conf <<'XML'
 <busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 XML
+# Scopes follow the uplink's own addresses, which come when they like.
+known() {{ resolvectl status | grep -v "Current Scopes"; }}
 dbus-daemon --config-file=../bus.conf --nofork --nopidfile & bus=$!
 until test -S /run/dbus/system_bus_socket; do sleep 0.05; done
 resolvers 'nameserver 127.0.0.53\n'
 {root}usr/lib/systemd/systemd-resolved 2> ../resolved.log & resolved=$!
 trap 'code=$?; kvmc down >/dev/null 2>&1 || true; kill $resolved $bus; exit $code' EXIT
 n=0; until resolvectl status >/dev/null 2>&1; do n=$((n + 1)); test $n -lt 100 || {{ cat ../resolved.log; fail "no resolved"; }}; sleep 0.05; done
-resolvectl status > ../status.before; host > ../before
+known > ../status.before; host > ../before
 {UP}
 resolvectl status k80
 for name in master0.k80.internal x.lb.k80.internal nobody.k80.internal; do
@@ -173,11 +175,11 @@ resolvectl revert k80
 kvmc up --accel tcg
 test "$(getent hosts worker0.k80.internal | cut -d' ' -f1)" = 192.168.80.3 || fail "up does not set it again"
 kvmc stop
-resolvectl status > ../status.stopped; same ../status.before ../status.stopped "resolved after stop"
+known > ../status.stopped; same ../status.before ../status.stopped "resolved after stop"
 kvmc start --cold
 test "$(getent hosts worker0.k80.internal | cut -d' ' -f1)" = 192.168.80.3 || fail "after start"
 kvmc down
-resolvectl status > ../status.after; same ../status.before ../status.after "resolved after down"
+known > ../status.after; same ../status.before ../status.after "resolved after down"
 host > ../after; same ../before ../after "the host after down""#,
             root = root.join("").display()
         ),
