@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kvmc_qmp::Client;
+use kvmc_qmp::{Client, ExecuteError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -87,19 +87,21 @@ pub(super) async fn correct_clock(agent: Client) {
     for _ in 0..TRIES {
         // Not while it starts: each question delays what it is doing.
         tokio::time::sleep(BETWEEN).await;
-        let Some(vitals) = one(agent.clone()).await else {
-            return;
-        };
-        match correction(&vitals) {
-            Some(seconds) => {
-                let arguments = json!({ "seconds": seconds });
-                // An agent of before cannot do it.
-                if agent.request("adjust", arguments, ANSWER).await.is_err() {
-                    return;
+        // One that has too little of the host to answer in time is asked again.
+        if let Some(vitals) = one(agent.clone()).await {
+            match correction(&vitals) {
+                Some(seconds) => {
+                    let arguments = json!({ "seconds": seconds });
+                    let adjusted = agent.request("adjust", arguments, ANSWER).await;
+                    // An agent of before cannot do it. One that is late does it before it answers
+                    // the next question.
+                    if let Err(ExecuteError::Refused { .. }) = adjusted {
+                        return;
+                    }
                 }
+                None if vitals.error < GOOD_ENOUGH => return,
+                None => {}
             }
-            None if vitals.error < GOOD_ENOUGH => return,
-            None => {}
         }
     }
 }
