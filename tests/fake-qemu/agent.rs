@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -60,19 +60,26 @@ fn execute(guest: &Arc<Guest>, name: &str, arguments: &Value) -> Result<Value, S
     match name {
         "ping" => Ok(json!({ "version": "1", "configured": guest.look(|i| i.identified) })),
         "identity" => {
+            // A keeper that is new introduces itself to a guest that was ready for the one before.
+            let address = guest.look(|i| i.address.clone());
             guest.change(|i| {
                 i.identified = true;
                 if let Some(address) = arguments["mac"].as_str() {
                     i.mac = mac(address);
                 }
             });
-            Ok(json!({ "ready": false, "address": null, "random": "00".repeat(32) }))
+            let is_ready = address.is_some() && arguments["woken"] != true;
+            Ok(json!({ "ready": is_ready, "address": address, "random": "00".repeat(32) }))
         }
         "settle" => {
             guest.change(|i| i.identified = false);
             Ok(json!({}))
         }
-        "info" => Ok(json!({ "time": 0, "load": [0, 0, 0], "disk": 0 })),
+        "info" => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            Ok(json!({ "time": now.as_secs_f64(), "load": [0, 0, 0], "disk": 0 }))
+        }
+        "adjust" => Ok(json!({})),
         "shutdown" => {
             if guest.script.is("deaf") {
                 return Ok(json!({}));

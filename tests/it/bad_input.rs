@@ -131,7 +131,6 @@ fn other_words() {
         "CPU_ARCHITECTURE=sparc kvmc up",
         &["neither amd64 nor arm64"],
     );
-    refuses("CPU_ARCHITECTURE=arm64 kvmc up", &["not yet"]);
     refuses("kvmc up --cluster ../x", &["not a cluster name"]);
     refuses("kvmc up --package --oops=1", &["error"]);
 }
