@@ -199,23 +199,19 @@ fn p10_a_table_of_nobody_we_know_is_named_and_nothing_is_made() {
 #[test]
 fn p10_rules_of_a_lost_record_are_found_by_their_comment() {
     let setup = format!("{DOCKER} docker_rules nft; docker_rules legacy");
-    let said = runs(&format!(
+    runs(&format!(
         "{setup}
          rules > ../before
          $UP
          mv $KVMC_STATE_DIR/clusters ../lost
          kvmc down
-         rules | grep -q 'kvmc k80' || fail 'rules of a bridge that is there were taken'
-         for f in $(find ../lost -name '*.json' | xargs grep -l '\"pid\"'); do kill -9 $(sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' $f); done
-         sleep 0.3; ip link delete k80
-         kvmc down
          rules > ../after; same ../before ../after 'rules'
+         ip link show k80 2>/dev/null && fail 'the bridge is there'
+         for f in $(find ../lost -name '*.json' | xargs grep -l '\"pid\"'); do
+           test ! -e /proc/$(sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' $f) || fail \"$f goes on\"
+         done
          rm -rf inventory id_rsa* ssh_config known_hosts"
     ));
-    assert!(
-        said.contains("removed what was left of one: 2 rules of iptables (legacy), 2 rules of iptables (nft), the nft table inet kvmc_k80"),
-        "{said}"
-    );
 }
 
 #[test]

@@ -163,8 +163,8 @@ fn p6_what_nodes_lie_on_is_refused_when_it_changed() {
         r#"cp -rL $KVMC_STATE_DIR/images ../images; rm $KVMC_STATE_DIR/images; mv ../images $KVMC_STATE_DIR/images
         $UP --masters 1 --workers 1
         kvmc stop
-        image=$(ls -d $KVMC_STATE_DIR/images/*/ | head -n 1)
-        id=$(basename $image)
+        id=$(kvmc status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["image"])')
+        image=$KVMC_STATE_DIR/images/$id
         if kvmc image rm $id 2> ../said; then fail 'one in use was removed'; fi
         grep -q 'k80' ../said || fail 'its user is not named'
         refused() {
