@@ -305,6 +305,15 @@ impl Attended {
         match pushed.await {
             Ok(answer) => {
                 self.status.reach(name, Stage::Identity, "");
+                if let Some(random) = answer
+                    .get("random")
+                    .and_then(Value::as_str)
+                    .filter(|_| woken)
+                {
+                    // Drawn to be shown, and for nothing else: no two nodes may have the same.
+                    let note = format!("first random bytes {random}");
+                    self.status.log(name, Stage::Identity, &note);
+                }
                 tokio::spawn(vitals::correct_clock(agent.clone()));
                 if answer.get("ready").and_then(Value::as_bool) == Some(true) {
                     self.status.reach(name, Stage::Lease, "");

@@ -76,7 +76,9 @@ fn execute(guest: &Arc<Guest>, name: &str, arguments: &Value) -> Result<Value, S
             Ok(json!({}))
         }
         "info" => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
             Ok(json!({ "time": now.as_secs_f64(), "load": [0, 0, 0], "disk": 0 }))
         }
         "adjust" => Ok(json!({})),

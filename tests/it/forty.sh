@@ -7,7 +7,7 @@ tail -n 3 ../said
 test "$(kvmc status | grep -c ' ready ')" = 40 || fail "not all are ready: $(kvmc status)"
 test "$(grep -c 'woken$' ../said)" = 40 || fail "not all woke"
 # What each said when it became itself: the first 32 random bytes drawn as such.
-drawn() { sed -n 's/.*"random": *"\([0-9a-f]*\)".*/\1/p' "$KVMC_STATE_DIR"/clusters/k80/nodes/*/qmp.log; }
+drawn() { sed -n 's/.*first random bytes \([0-9a-f]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/events.jsonl"; }
 drawn > ../random
 test "$(wc -l < ../random)" = 40 || fail "$(wc -l < ../random) drew random bytes"
 facts='hostname; cat /etc/machine-id /proc/sys/kernel/random/boot_id /sys/class/net/eth0/address; hostname -I; cut -d" " -f1,2 /etc/ssh/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_rsa_key.pub'
