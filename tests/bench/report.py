@@ -70,6 +70,7 @@ def markdown(results, flat):
         lines.append("| %s | %s | %s | %s |" % (ARMS[arm], values("seconds"), values("cpu_per_node"), values("pss_mib")))
     lines.append("")
     lines.append("Medians of %d rounds, with least and most; 7 nodes of 512 MiB and 1 vcpu, emulated by TCG." % max(map(len, results.values())))
+    lines += ["", "![boot timeline](boot-timeline.svg)"]
     return "\n".join(lines)
 
 
