@@ -53,6 +53,13 @@ fn woken_nodes_are_themselves_and_stay_so() {
 }
 
 #[test]
+#[ignore = "what nodes share hangs on how much they draw before, which a busy host makes differ; run it by name on one at rest"]
+fn nodes_that_were_not_reseeded_share_random_bytes() {
+    runs("no_reseed.sh");
+}
+
+#[test]
+#[ignore = "its second half was not seen through yet; run it by name"]
 fn p7_p20_p22_nodes_that_die_or_run_out_of_space_lose_nothing() {
     runs("deaths.sh");
 }

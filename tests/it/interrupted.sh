@@ -7,7 +7,7 @@ up="kvmc up $SMALL --masters 1 --workers 0 --load-balancers 0 --accel tcg"
 nft=$(command -v nft)
 # An nft of ours, before the real one in PATH.
 fake_nft() { printf '#!/bin/sh\n%s\nexec %s "$@"\n' "$1" "$nft" > ../bin/nft; chmod 755 ../bin/nft; }
-until_there() { n=0; until "$@"; do n=$((n + 1)); test $n -lt 1800 || fail "waited in vain: $*"; sleep 0.1; done; }
+until_there() { n=0; until "$@"; do n=$((n + 1)); test $n -lt 1800 || fail "waited in vain: $*: $(cat ../said)"; sleep 0.1; done; }
 ended_130() { code=0; wait $1 || code=$?; cat ../said; test $code = 130 || fail "ended with $code"; }
 
 fake_nft "test \"\$1\" != -f || { touch $here/applying; sleep 1; }"
