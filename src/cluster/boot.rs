@@ -24,6 +24,9 @@ use crate::warm::Memory;
 const CONSOLE_LINES: usize = 8;
 /// Longest from the start of a waking to an identity; booting instead would be faster then.
 const WAKE: Duration = Duration::from_secs(90);
+/// Longest from a start to the keeper's attendance, and how often it is asked for that.
+const ATTENDED: Duration = Duration::from_secs(30);
+const SYNC_AGAIN: Duration = Duration::from_millis(200);
 /// Longest that the keeper takes to see a killed QEMU's end.
 const SEEN_DEAD: Duration = Duration::from_secs(5);
 
@@ -203,7 +206,10 @@ impl One {
         is_waking: bool,
         reached: &mut Stage,
     ) -> Result<()> {
-        self.keeper.ask(&Request::Sync).await?;
+        tokio::select! {
+            result = self.until_attended(board.clone(), running.identity.number()) => result?,
+            words = until_dead(running, dir) => bail!("QEMU ended: {words}"),
+        }
         if is_waking {
             tokio::select! {
                 result = self.follow(board.clone(), Stage::Identity, reached) => result?,
@@ -221,6 +227,30 @@ impl One {
                 console_tail(dir)
             ),
         }
+    }
+
+    /// Waits until the keeper attends this QEMU: it may not have seen the end of the one before yet, and
+    /// what its board says is of that one then.
+    async fn until_attended(
+        &self,
+        mut board: watch::Receiver<Board>,
+        process: (i32, u64),
+    ) -> Result<()> {
+        let attended = async {
+            loop {
+                self.keeper.ask(&Request::Sync).await?;
+                let view = board.borrow_and_update().get(&self.name).cloned();
+                if view.is_some_and(|v| v.process.is_none_or(|p| p == process)) {
+                    return Ok(());
+                }
+                if let Ok(Err(_)) = tokio::time::timeout(SYNC_AGAIN, board.changed()).await {
+                    bail!("the keeper ended; `kvmc up` starts it again");
+                }
+            }
+        };
+        tokio::time::timeout(ATTENDED, attended)
+            .await
+            .context("the keeper does not attend it")?
     }
 
     /// Waits until the keeper has seen the node's end too, and returns its words for it: only then does

@@ -131,7 +131,7 @@ mod tests {
     async fn p27_a_conflict_is_on_the_board_with_the_intruders_address() {
         let dir = tempfile::tempdir().unwrap();
         let status = Status::new(dir.path().join("events.jsonl"));
-        status.begin("master0");
+        status.begin("master0", None);
         let (sender, receiver) = mpsc::channel(64);
         let notice = Notice {
             kind: NoticeKind::InUse,

@@ -49,6 +49,9 @@ impl Stage {
 /// A node as the keeper sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeView {
+    /// The QEMU that all this is about: pid and start time. The one before it may have been ready too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) process: Option<(i32, u64)>,
     pub(crate) stage: Stage,
     /// All that it came through since QEMU's start, the present one last: who watches the board may miss
     /// what is there but for a moment.

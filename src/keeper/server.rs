@@ -160,7 +160,7 @@ impl State {
             }
             let (sender, receiver) = watch::channel(Lines::default());
             lines.insert(node.name.clone(), receiver);
-            self.status.begin(&node.name);
+            self.status.begin(&node.name, Some(process.number()));
             let attended = Attended {
                 domain: record.spec.domain(),
                 cluster_dir: self.dir.clone(),

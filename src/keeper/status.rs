@@ -42,11 +42,12 @@ impl Status {
     }
 
     /// A node that is attended from now on.
-    pub(super) fn begin(&self, node: &str) {
+    pub(super) fn begin(&self, node: &str, process: Option<(i32, u64)>) {
         self.board.send_modify(|board| {
             board.insert(
                 node.to_owned(),
                 NodeView {
+                    process,
                     stage: Stage::Started,
                     passed: vec![Stage::Started],
                     paused: None,
@@ -102,7 +103,8 @@ impl Status {
     /// A guest has gone back to its boot.
     pub(super) fn restart(&self, node: &str) {
         self.event(node, "rebooted", "");
-        self.begin(node);
+        let process = self.board().get(node).and_then(|v| v.process);
+        self.begin(node, process);
     }
 
     /// A guest stands still, or goes on.
@@ -187,7 +189,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let status = Status::new(path.clone());
-        status.begin("a");
+        status.begin("a", None);
         status.reach("a", Stage::Lease, "");
         status.reach("a", Stage::Kernel, "");
         status.reach("a", Stage::Lease, "");

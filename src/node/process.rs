@@ -182,6 +182,11 @@ impl Identity {
         )
     }
 
+    /// Pid and start time: which process it is, on one boot of the host.
+    pub(crate) const fn number(&self) -> (i32, u64) {
+        (self.pid, self.start_time)
+    }
+
     /// A handle on the process, if it is alive and truly the one that was recorded.
     ///
     /// The handle is opened first and checked then, so the pid cannot change hands in between.

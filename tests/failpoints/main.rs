@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 /// Cells at once: most of their time they wait.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 const HOWS: [&str; 3] = ["error", "kill", "interrupt"];
 
 /// All failpoints, as the program lists them.
