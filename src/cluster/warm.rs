@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::Progress;
 use crate::host::{Accelerator, cores};
 use crate::image::Images;
-use crate::node::{CardKind, KeyPool, fill_keys, unsafe_no_reseed, vcpus};
+use crate::node::{CardKind, Filling, KeyPool, fill_keys, unsafe_no_reseed, vcpus};
 use crate::spec::Bytes;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord};
 use crate::warm::{Frozen, Memory, Shape, Store, freeze};
@@ -23,6 +23,8 @@ pub(crate) struct Warm {
     memories: BTreeMap<String, Rc<Memory>>,
     /// Ids by image, RAM, vcpus and disk of the nodes that wake.
     by_shape: BTreeMap<(String, Bytes, u32, Bytes), String>,
+    /// Made while a machine is frozen.
+    keys: Option<Rc<Filling>>,
 }
 
 impl Warm {
@@ -32,6 +34,7 @@ impl Warm {
             store,
             memories: BTreeMap::new(),
             by_shape: BTreeMap::new(),
+            keys: None,
         }
     }
 
@@ -137,7 +140,9 @@ pub(crate) async fn prepare(
     if !to_freeze.is_empty() {
         // The processor has time now, and the keys are needed right after.
         let (keys, nodes) = (keys.clone(), record.nodes.len());
-        std::thread::spawn(move || fill_keys(&keys, nodes, || true));
+        warm.keys = Some(Rc::new(Filling::start(move |wanted| {
+            fill_keys(&keys, nodes, wanted)
+        })));
     }
     for (disk, frozen, memory) in freeze_all(&store, to_freeze, accelerator, progress).await {
         warm.insert(disk, &frozen, memory);

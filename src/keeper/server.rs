@@ -26,7 +26,7 @@ use super::restarts::{Restarts, Verdict};
 use super::rules;
 use super::status::Status;
 use super::vitals;
-use crate::node::{Identity, KeyPool, fill_keys};
+use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
 use crate::warm;
@@ -67,6 +67,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         forwards: Forwards::default(),
         lines: Mutex::default(),
         restarts: Mutex::default(),
+        keys: Mutex::default(),
     });
     state.sync()?;
     if let Err(e) = state.forward() {
@@ -91,6 +92,8 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         ended = names.serve(name_servers) => ended,
         () = serve => Ok(()),
         _ = terminate.recv() => {
+            // Nothing of the keeper's outlives it.
+            drop(state.keys.lock().map(|mut keys| keys.take()));
             remove_file(&dir.keeper_socket())?;
             remove_file(&dir.keeper_process())
         }
@@ -129,6 +132,8 @@ struct State {
     forwards: Forwards,
     lines: Mutex<BTreeMap<String, watch::Receiver<Lines>>>,
     restarts: Mutex<BTreeMap<String, Restarts>>,
+    /// Keys for the cluster after this one.
+    keys: Mutex<Option<Filling>>,
 }
 
 impl State {
@@ -291,8 +296,10 @@ async fn keep_keys(state: Arc<State>) {
         let board = state.status.board();
         if !board.is_empty() && board.values().all(|v| v.stage >= Stage::Ready) {
             let (pool, nodes) = (KeyPool::open(&state.root), board.len());
-            // Without spare keys the next cluster makes its own.
-            std::thread::spawn(move || fill_keys(&pool, nodes, || true));
+            let filling = Filling::start(move |wanted| fill_keys(&pool, nodes, wanted));
+            if let Ok(mut keys) = state.keys.lock() {
+                *keys = Some(filling);
+            }
             return;
         }
     }

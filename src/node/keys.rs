@@ -3,7 +3,10 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -39,6 +42,9 @@ pub(crate) struct KeyPool {
 /// may have the pid by now.
 const MAKING: &str = ".making-";
 
+/// How often a key that is being made is looked at, and how long it may still be made in vain.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 impl KeyPool {
     /// The pool below a state folder, which need not be there yet.
     pub(crate) fn open(root: &Path) -> Self {
@@ -54,7 +60,10 @@ impl KeyPool {
     pub(crate) fn rsa(&self, bits: u32, comment: &str) -> Result<KeyPair> {
         let mut key = match self.take(bits) {
             Some(key) => key,
-            None => self.make_rsa(bits)?,
+            None => match self.make_rsa(bits, || true)? {
+                Some(key) => key,
+                None => bail!("no key was wanted any more"),
+            },
         };
         key.set_comment(comment);
         pair_of(&key)
@@ -76,16 +85,17 @@ impl KeyPool {
         None
     }
 
-    /// Makes keys until `count` of `bits` are ready; ends early when told to by `wanted`.
+    /// Makes keys until `count` of `bits` are ready; ends at once when `wanted` says no.
     ///
     /// # Errors
     /// ssh-keygen's, or the system's.
     pub(crate) fn fill(&self, bits: u32, count: usize, wanted: impl Fn() -> bool) -> Result<()> {
-        self.make_dir()?;
         let mut ready = self.ready(bits).len();
-        while ready < count && wanted() {
-            let text = self
-                .make_rsa(bits)?
+        while ready < count {
+            let Some(key) = self.make_rsa(bits, &wanted)? else {
+                return Ok(());
+            };
+            let text = key
                 .to_openssh(LineEnding::LF)
                 .context("failed to write a key")?;
             let name = format!("rsa{bits}-{}", super::identity::random_id());
@@ -134,7 +144,11 @@ impl KeyPool {
     }
 
     /// OpenSSL makes RSA keys many times faster than what there is in Rust, and ssh is needed anyhow.
-    fn make_rsa(&self, bits: u32) -> Result<PrivateKey> {
+    /// `None` once `wanted` says no.
+    fn make_rsa(&self, bits: u32, wanted: impl Fn() -> bool) -> Result<Option<PrivateKey>> {
+        if !wanted() {
+            return Ok(None);
+        }
         self.make_dir()?;
         let dir = tempfile::Builder::new()
             .prefix(&format!("{MAKING}{}-", me()))
@@ -142,14 +156,20 @@ impl KeyPool {
             .context("failed to make a folder for a key")?;
         let path = dir.path().join("key");
         #[expect(clippy::disallowed_methods, reason = "ssh-keygen, for RSA keys")]
-        let output = Command::new("ssh-keygen")
+        let mut child = Command::new("ssh-keygen")
             .args(["-q", "-t", "rsa", "-b", &bits.to_string(), "-N", "", "-f"])
             .arg(&path)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             // Ctrl-C at the terminal is for us alone.
             .process_group(0)
-            .output()
+            .spawn()
             .context("failed to start ssh-keygen")?;
+        if !ended(&mut child, wanted)? {
+            return Ok(None);
+        }
+        let output = child.wait_with_output().context("ssh-keygen is lost")?;
         if !output.status.success() {
             bail!(
                 "ssh-keygen failed: {}",
@@ -157,7 +177,9 @@ impl KeyPool {
             );
         }
         let text = fs_err::read_to_string(&path)?;
-        PrivateKey::from_openssh(text).context("ssh-keygen made a key that cannot be read")
+        let key =
+            PrivateKey::from_openssh(text).context("ssh-keygen made a key that cannot be read")?;
+        Ok(Some(key))
     }
 
     fn ready(&self, bits: u32) -> Vec<PathBuf> {
@@ -168,6 +190,53 @@ impl KeyPool {
         };
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         entries.map(|e| e.path()).filter(is_ready).collect()
+    }
+}
+
+/// Waits until a child has ended; false when it was made to, not being wanted any more.
+fn ended(child: &mut Child, wanted: impl Fn() -> bool) -> Result<bool> {
+    while child.try_wait().context("ssh-keygen is lost")?.is_none() {
+        if !wanted() {
+            child.kill().context("failed to end ssh-keygen")?;
+            child.wait().context("ssh-keygen is lost")?;
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(true)
+}
+
+/// Keys being made in the background, by nobody any more once this is dropped.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    wanted: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Filling {
+    /// Runs `fill` with what tells whether it is still wanted. Its failure is told to nobody: who finds
+    /// no spare key makes one, and hears then.
+    pub(crate) fn start(
+        fill: impl FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'static,
+    ) -> Self {
+        let wanted = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&wanted);
+        let thread = std::thread::spawn(move || {
+            let _told_when_needed = fill(&|| seen.load(Ordering::Relaxed));
+        });
+        Self {
+            wanted,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.wanted.store(false, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
     }
 }
 
@@ -255,6 +324,19 @@ mod tests {
         let pool = KeyPool::open(dir.path());
         pool.fill(1024, 2, || false).unwrap();
         assert!(pool.take(1024).is_none());
+    }
+
+    #[test]
+    fn a_key_half_made_is_given_up_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = KeyPool::open(dir.path());
+        let looks = std::cell::Cell::new(0);
+        // Many seconds' work for any machine.
+        let began = std::time::Instant::now();
+        let wanted = || looks.replace(looks.get() + 1) < 3;
+        pool.fill(16384, 1, wanted).unwrap();
+        assert!(looks.get() >= 3 && began.elapsed() < Duration::from_secs(5));
+        assert_eq!(std::fs::read_dir(&pool.dir).unwrap().count(), 0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) use firmware::uefi;
 pub(crate) use identity::{Secrets, fill as fill_keys};
 #[cfg(test)]
 pub(crate) use keys::KeyPair;
-pub(crate) use keys::KeyPool;
+pub(crate) use keys::{Filling, KeyPool};
 pub(crate) use launch::{
     Launch, Nics, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
     listen, pflash, unsafe_no_reseed, vcpus,
