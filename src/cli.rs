@@ -120,10 +120,30 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
-    /// Build the template that `up` would use
+    /// Build the template that `up` would use, or an image by what is done in a machine of another one
     Build {
         #[command(flatten)]
+        how: BuildFlags,
+        #[command(flatten)]
         flags: Box<Flags>,
+    },
+    /// Make an image of a stopped node's disk, without what makes the node itself
+    Commit {
+        /// The node; its cluster is stopped
+        node: String,
+        /// The image's name
+        #[arg(short = 't', long, value_name = "NAME")]
+        tag: String,
+    },
+    /// Write an image, and all that it lies on, to one file that `import` takes
+    Export {
+        /// A tag, a digest or the beginning of one
+        image: String,
+        /// The file; packed where its name ends in .zst
+        file: PathBuf,
+        /// amd64 or arm64 [default: the host's]
+        #[arg(long, value_name = "ARCH")]
+        arch: Option<String>,
     },
     /// List images, and the machines frozen of them
     Ls {
@@ -147,7 +167,7 @@ pub(crate) enum ImageCommand {
         #[arg(long)]
         insecure: bool,
     },
-    /// Take a disk image from a file: qcow2 or raw, also packed
+    /// Take an image from a file: qcow2 or raw, also packed, or what `export` wrote
     Import {
         /// The file
         file: PathBuf,
@@ -216,6 +236,33 @@ pub(crate) enum ForwardCommand {
         #[arg(required = true, value_name = "PORT")]
         forwards: Vec<String>,
     },
+}
+
+/// What is done in a machine to make an image of it.
+#[derive(Debug, Args)]
+pub(crate) struct BuildFlags {
+    /// The image to begin with [default: the template]
+    #[arg(long, value_name = "NAME|PATH|URL")]
+    pub(crate) from: Option<String>,
+    /// A script to run as root, or a playbook (.yml) for all of the inventory; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) run: Vec<PathBuf>,
+    /// A file or folder to copy before that, such as ./app:/opt/app; may be repeated
+    #[arg(long, value_name = "FROM:TO")]
+    pub(crate) copy: Vec<String>,
+    /// A name for the image, besides its digest
+    #[arg(short = 't', long, value_name = "NAME")]
+    pub(crate) tag: Option<String>,
+    /// Seconds the machine has to become ready [default: 300, emulated 900]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u64>,
+}
+
+impl BuildFlags {
+    /// Whether a machine is needed for it.
+    pub(crate) fn is_in_a_machine(&self) -> bool {
+        self.from.is_some() || !self.run.is_empty() || !self.copy.is_empty()
+    }
 }
 
 /// What an image that is taken is to be.

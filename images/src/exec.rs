@@ -45,14 +45,23 @@ pub(crate) fn is_told_to_stop() -> bool {
 /// # Errors
 /// Its command line, status and the end of its standard error; or [`ImageError::Interrupted`].
 pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError> {
-    run_unless(is_told_to_stop, program, arguments)
+    run_unless(is_told_to_stop, program, arguments, Stdio::null()).map(drop)
+}
+
+/// As [`run`], with what it says on its standard output.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn output(program: &str, arguments: &[String]) -> Result<String, ImageError> {
+    run_unless(is_told_to_stop, program, arguments, Stdio::piped())
 }
 
 fn run_unless(
     stop: impl Fn() -> bool,
     program: &str,
     arguments: &[String],
-) -> Result<(), ImageError> {
+    stdout: Stdio,
+) -> Result<String, ImageError> {
     let shown = || format!("{program} {}", arguments.join(" "));
     #[expect(
         clippy::disallowed_methods,
@@ -64,7 +73,7 @@ fn run_unless(
         .env("LC_ALL", "C.UTF-8")
         .env("SOURCE_DATE_EPOCH", "0")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .process_group(0);
     // SAFETY: prctl(2) with integers only.
@@ -76,22 +85,16 @@ fn run_unless(
     let mut child = command
         .spawn()
         .map_err(ImageError::io(format!("start {program}")))?;
-    let stderr = child.stderr.take();
-    let said = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        // What cannot be read cannot be shown.
-        let _cut_off = stderr.map(|mut s| s.read_to_end(&mut text));
-        text
-    });
+    let said = collect(child.stderr.take());
+    let printed = collect(child.stdout.take());
     let status = until_end(&mut child, stop).map_err(ImageError::io(format!("run {program}")))?;
     let Some(status) = status else {
         return Err(ImageError::Interrupted);
     };
     if status.success() {
-        return Ok(());
+        return Ok(printed.join().unwrap_or_default());
     }
     let said = said.join().unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
     let lines: Vec<_> = said
         .lines()
         .map(str::trim)
@@ -104,6 +107,16 @@ fn run_unless(
         command: shown(),
         status: status.to_string(),
         stderr: tail.join("; "),
+    })
+}
+
+/// Reads all that comes, beside the program's run.
+fn collect(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // What cannot be read cannot be shown.
+        let _cut_off = from.map(|mut s| s.read_to_end(&mut text));
+        String::from_utf8_lossy(&text).into_owned()
     })
 }
 
@@ -154,10 +167,11 @@ mod tests {
     #[test]
     fn a_program_ends_when_it_is_told_to_stop() {
         let began = Instant::now();
-        let ended = run_unless(|| true, "sleep", &["60".to_owned()]);
+        let ended = run_unless(|| true, "sleep", &["60".to_owned()], Stdio::null());
         assert!(matches!(ended, Err(ImageError::Interrupted)), "{ended:?}");
         assert!(began.elapsed() < GRACE);
         run("true", &[]).unwrap();
+        assert_eq!(output("echo", &["x".to_owned()]).unwrap(), "x\n");
         let failed = run("false", &[]).unwrap_err().to_string();
         assert!(failed.contains("exit status: 1"), "{failed}");
     }

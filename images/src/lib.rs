@@ -13,6 +13,7 @@
 //! ```
 
 mod architecture;
+mod archive;
 mod build;
 pub mod download;
 mod error;
@@ -22,6 +23,7 @@ mod foreign;
 mod image;
 mod initrd;
 mod intact;
+mod layer;
 pub mod qcow2;
 mod recipe;
 mod second_stage;
@@ -31,6 +33,7 @@ mod tags;
 mod tree;
 
 pub use architecture::{Architecture, Platform, Probe, Qemu, Uefi, kernel_command_line};
+pub use archive::{Unpacked, is_archive};
 pub use error::ImageError;
 pub use exec::heed;
 #[cfg(feature = "failpoints")]
@@ -38,5 +41,6 @@ pub use failpoint::FAILPOINTS;
 pub use foreign::runs_programs_of;
 pub use image::{Boot, Guest, Image, Origin};
 pub use intact::Looks;
+pub use layer::Commit;
 pub use recipe::Recipe;
 pub use store::Store;

@@ -12,9 +12,9 @@ use crate::ImageError;
 
 const MAGIC: &[u8; 4] = b"QFI\xfb";
 const CLUSTER_BITS: u32 = 16;
-const CLUSTER: u64 = 1 << CLUSTER_BITS;
+pub(crate) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 /// Bytes that one L2 table's clusters hold.
-const PER_L1_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
+pub(crate) const PER_L1_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
 const HEADER_LENGTH: u32 = 104;
 /// Header extension with the backing file's format.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
@@ -143,7 +143,8 @@ pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), Imag
     })
 }
 
-fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
+/// The head of an image with its first counts in cluster 2 and its L1 table in cluster 3.
+pub(crate) fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
     let format = b"qcow2";
     let name_at = HEADER_LENGTH + 8 + 8 + 8;
     let name_length = u32::try_from(backing.len()).unwrap_or(0);

@@ -1,5 +1,6 @@
 //! Images by their content.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -141,6 +142,14 @@ impl Store {
         found.last().map(|(_, id)| self.get(id)).transpose()
     }
 
+    /// Whether a name can stand for an image.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn check_tag(&self, name: &str) -> Result<(), ImageError> {
+        crate::tags::valid(name)
+    }
+
     /// Lets a name stand for an image.
     ///
     /// # Errors
@@ -238,16 +247,38 @@ impl Store {
 
     /// Makes a folder with an image's files an image of the store, under its digest; one that is there
     /// already is taken instead.
-    pub(crate) fn admit(
+    pub(crate) fn admit(&self, work: tempfile::TempDir, meta: Meta) -> Result<Image, ImageError> {
+        self.admit_as(work, meta, None)
+    }
+
+    /// As [`Self::admit`], of an image whose digest and whose files' digests are known.
+    ///
+    /// # Errors
+    /// The file that has another.
+    pub(crate) fn admit_as(
         &self,
         work: tempfile::TempDir,
         mut meta: Meta,
+        known: Option<(&str, &BTreeMap<String, String>)>,
     ) -> Result<Image, ImageError> {
+        let differs = |name: &str, expected: &str, found: &str| {
+            Err(ImageError::Changed {
+                path: work.path().join(name),
+                expected: expected.to_owned(),
+                found: found.to_owned(),
+            })
+        };
         let files = Meta::files(meta.boot);
         let mut all = Vec::new();
         for name in files {
             let path = work.path().join(name);
             let digest = digest(&path)?;
+            if let Some((_, digests)) = known
+                && digests.get(*name) != Some(&digest)
+            {
+                let expected = digests.get(*name).map_or("", String::as_str);
+                return differs(name, expected, &digest);
+            }
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o444))?;
             File::open(&path)?.sync_all()?;
             all.push(digest.clone());
@@ -256,6 +287,11 @@ impl Store {
         all.extend(meta.parent.clone());
         let all = hex(&Sha256::digest(all.join(" ")));
         let id = all.get(..ID_LENGTH).unwrap_or(&all).to_owned();
+        if let Some((expected, _)) = known
+            && expected != id
+        {
+            return differs("image.json", expected, &id);
+        }
         let text = serde_json::to_vec_pretty(&meta).unwrap_or_default();
         fs_err::write(work.path().join("image.json"), text)?;
         File::open(work.path().join("image.json"))?.sync_all()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::{Architecture, Boot, Image, Origin, Store, download};
+use kvmc_images::{Architecture, Boot, Image, Origin, Store, Unpacked, download, is_archive};
 use serde_json::json;
 
 use super::Scene;
@@ -19,7 +19,18 @@ use crate::warm;
 pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode> {
     let store = Store::open(scene.state.root());
     match command {
-        ImageCommand::Build { flags } => {
+        ImageCommand::Build { how, flags } if how.is_in_a_machine() => {
+            return super::build::run(scene, &store, &how, &flags).await;
+        }
+        ImageCommand::Commit { node, tag } => {
+            return super::build::commit(scene, &store, &node, &tag).await;
+        }
+        ImageCommand::Export { image, file, arch } => {
+            let image = image::in_store(&store, &image, architecture(arch.as_deref())?)?;
+            return export(&store, &image, &file);
+        }
+        ImageCommand::Build { how, flags } => {
+            check_tag(&store, how.tag.as_deref())?;
             let recipe = recipe(&check(&scene.settings(&flags)?)?)?;
             let image = match store.find(&recipe)? {
                 Some(image) => image,
@@ -34,7 +45,7 @@ pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode
                     }
                 }
             };
-            output::data(&format!("{}\n", image.id));
+            finish(&store, &image, how.tag.as_deref())?;
         }
         ImageCommand::Ls { json, catalogue } => match (catalogue, json) {
             (true, json) => list_catalogue(json)?,
@@ -96,7 +107,7 @@ async fn pull(
     insecure: bool,
 ) -> Result<()> {
     let architecture = architecture(how.arch.as_deref())?;
-    check_tag(how.tag.as_deref())?;
+    check_tag(store, how.tag.as_deref())?;
     let asked = Asked {
         refresh: true,
         insecure: insecure || sums.is_some(),
@@ -119,33 +130,82 @@ async fn pull(
         pull.boot = firmware(how.firmware.as_deref(), architecture)?;
     }
     let image = image::pull(store, &pull).await?;
-    finish(store, &image, how)
+    finish(store, &image, how.tag.as_deref())
 }
 
 fn import(store: &Store, file: &Path, how: &TakeFlags) -> Result<()> {
+    check_tag(store, how.tag.as_deref())?;
+    if is_archive(file)? {
+        return import_archive(store, file, how);
+    }
     let architecture = architecture(how.arch.as_deref())?;
-    check_tag(how.tag.as_deref())?;
     let boot = firmware(how.firmware.as_deref(), architecture)?;
     let path = std::path::absolute(file)?;
     let name = image::name_of(&path.display().to_string());
     let image = download::import(store, &path, &name, architecture, boot)
         .with_context(|| format!("{} cannot be used", file.display()))?;
     output::talk(&image::line(&image));
-    finish(store, &image, how)
+    finish(store, &image, how.tag.as_deref())
+}
+
+/// Takes what `export` wrote, under its name there unless another is asked for, or has it here.
+fn import_archive(store: &Store, file: &Path, how: &TakeFlags) -> Result<()> {
+    if how.arch.is_some() || how.firmware.is_some() {
+        bail!(
+            "{} says itself what architecture and firmware it is for; leave --arch and --firmware out",
+            file.display()
+        );
+    }
+    let _interrupt = Interrupt::listen()?;
+    let Unpacked { image, tag } = store
+        .unpack(file)
+        .with_context(|| format!("{} cannot be used", file.display()))?;
+    output::talk(&image::line(&image));
+    let mut name = how.tag.clone();
+    if let (None, Some(tag)) = (&name, tag) {
+        let taken = store.named(&tag, image.architecture)?;
+        if taken.as_ref().is_some_and(|t| t.id != image.id) || image::catalogue()?.has(&tag) {
+            output::talk(&format!(
+                "it was called `{tag}`, which is another image's name here; `-t NAME` gives it one"
+            ));
+        } else {
+            name = Some(tag);
+        }
+    }
+    finish(store, &image, name.as_deref())
+}
+
+fn export(store: &Store, image: &Image, file: &Path) -> Result<ExitCode> {
+    let interrupt = Interrupt::listen()?;
+    match store.export(image, file) {
+        Err(_) if interrupt.came() => {
+            output::talk("interrupted; nothing of the file is left");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        exported => exported?,
+    }
+    let size = std::fs::metadata(file).map_or(0, |m| m.len());
+    output::talk(&format!(
+        "{} in {}, {}",
+        image::line(image),
+        file.display(),
+        approximate(size)
+    ));
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A tag that the catalogue has would hide one of the two.
-fn check_tag(tag: Option<&str>) -> Result<()> {
-    if let Some(tag) = tag
-        && image::catalogue()?.has(tag)
-    {
+pub(super) fn check_tag(store: &Store, tag: Option<&str>) -> Result<()> {
+    let Some(tag) = tag else { return Ok(()) };
+    store.check_tag(tag)?;
+    if image::catalogue()?.has(tag) {
         bail!("the catalogue has the name `{tag}`; take another one");
     }
     Ok(())
 }
 
-fn finish(store: &Store, image: &Image, how: &TakeFlags) -> Result<()> {
-    if let Some(tag) = &how.tag {
+pub(super) fn finish(store: &Store, image: &Image, tag: Option<&str>) -> Result<()> {
+    if let Some(tag) = tag {
         store.tag(image, tag)?;
     }
     output::data(&format!("{}\n", image.id));

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod build;
 mod config;
 mod doctor;
 mod down;

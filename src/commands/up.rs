@@ -1,5 +1,6 @@
 //! `up` and `start`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -65,7 +66,14 @@ pub(super) async fn up(
     if let Some(record) = &existing {
         check_unchanged(record, &spec, &settings)?;
     }
-    bring_up(scene, spec, &dir, existing, start, pull.asked(), dry_run).await
+    let here = std::env::current_dir().context("this folder is gone")?;
+    let asked = Wish {
+        spec,
+        project: here,
+        pull: pull.asked(),
+        dry_run,
+    };
+    bring_up(scene, asked, &dir, existing, start).await
 }
 
 pub(super) async fn start(scene: &Scene, start: &StartFlags) -> Result<ExitCode> {
@@ -75,16 +83,23 @@ pub(super) async fn start(scene: &Scene, start: &StartFlags) -> Result<ExitCode>
     if record.phase == Phase::Removing {
         bail!("cluster `{name}` is half removed; `kvmc down` goes on with that");
     }
-    bring_up(
-        scene,
-        record.spec.clone(),
-        &dir,
-        Some(record),
-        start,
-        Asked::default(),
-        false,
-    )
-    .await
+    let asked = Wish {
+        spec: record.spec.clone(),
+        project: record.project.clone(),
+        pull: Asked::default(),
+        dry_run: false,
+    };
+    bring_up(scene, asked, &dir, Some(record), start).await
+}
+
+/// What is asked for.
+pub(super) struct Wish {
+    pub(super) spec: ClusterSpec,
+    /// The folder for the files of Ansible and ssh.
+    pub(super) project: PathBuf,
+    pub(super) pull: Asked,
+    /// Show the steps alone.
+    pub(super) dry_run: bool,
 }
 
 /// Without a record a new cluster would be made over what is left of the old one.
@@ -136,15 +151,19 @@ fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settin
     )
 }
 
-async fn bring_up(
+pub(super) async fn bring_up(
     scene: &Scene,
-    spec: ClusterSpec,
+    asked: Wish,
     dir: &ClusterDir,
     existing: Option<ClusterRecord>,
     start: &StartFlags,
-    pull: Asked,
-    dry_run: bool,
 ) -> Result<ExitCode> {
+    let Wish {
+        spec,
+        project,
+        pull,
+        dry_run,
+    } = asked;
     let began = Instant::now();
     if let Some(record) = &existing {
         cluster::check_namespace(record)?;
@@ -164,7 +183,7 @@ async fn bring_up(
     let links = Links::open()?;
     let project = match &existing {
         Some(record) => record.project.clone(),
-        None => std::env::current_dir().context("this folder is gone")?,
+        None => project,
     };
     let record = cluster::design(
         spec.clone(),

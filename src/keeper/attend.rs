@@ -233,7 +233,7 @@ impl Attended {
     /// Brings the guest to ready, each time it boots.
     async fn guest(self, qmp: Client, agent: Client, mut events: Events) {
         if self.node.seeded {
-            return self.watch_from_outside().await;
+            return self.watch_from_outside(events).await;
         }
         // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
         // hello of itself.
@@ -258,22 +258,41 @@ impl Attended {
         }
     }
 
-    /// A guest without an agent is ready when its sshd answers; nothing listens before, so nothing is
-    /// forked by asking. After a reboot it is watched anew.
-    async fn watch_from_outside(&self) {
+    /// A guest without an agent is ready when its sshd answers, and cloud-init has said by its seed's
+    /// words that it is done: it may start sshd again until then. One that says nothing is taken at its
+    /// banner. After a reboot all of that is asked anew.
+    ///
+    /// Nothing listens before, so nothing is forked by knocking.
+    async fn watch_from_outside(&self, mut events: Events) {
         let name = &self.node.name;
+        let address = (self.node.address, 22).into();
+        let stage = || self.status.board().get(name).map(|v| v.stage);
+        // What the seed makes the guest say, see `node::seed`.
+        let (mut began, mut done, mut answered) = (false, false, false);
         loop {
-            let stage = self.status.board().get(name).map(|v| v.stage);
-            if stage.is_some_and(|s| s < Stage::Ready) {
-                let answer =
-                    tokio::time::timeout(BANNER, banner((self.node.address, 22).into())).await;
-                if matches!(answer, Ok(Ok(()))) {
-                    for stage in [Stage::Lease, Stage::Ssh, Stage::Ready] {
-                        self.status.reach(name, stage, "");
-                    }
+            let waits = stage().is_some_and(|s| s < Stage::Ready);
+            if waits && answered && (done || !began) {
+                for stage in [Stage::Lease, Stage::Ssh, Stage::Ready] {
+                    self.status.reach(name, stage, "");
                 }
+                (began, done, answered) = (false, false, false);
+                continue;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::select! {
+                event = events.next() => match event {
+                    None => return,
+                    Some(event) if event.name == "ready" => done = true,
+                    Some(event) if event.data.get("stage").and_then(Value::as_str) == Some("identity") => {
+                        (began, done) = (true, false);
+                        self.status.reach(name, Stage::Identity, "");
+                    }
+                    Some(_) => {}
+                },
+                answer = tokio::time::timeout(BANNER, banner(address)), if waits && !answered => {
+                    answered = matches!(answer, Ok(Ok(())));
+                }
+                () = tokio::time::sleep(LOOK), if !waits => {}
+            }
         }
     }
 

@@ -15,6 +15,18 @@ const LONGEST: usize = 1 << 20;
 const BOUNDARY: &str = "==kvmc==";
 /// Lists of the user's come behind ours, and what we set stays; cloud-init's "Merging user-data sections".
 const MERGE: &str = "list(append)+dict(no_replace,recurse_list)+str()";
+/// Says in the agent's words, by the agent's port, that cloud-init has begun, and that it is done: when its
+/// last stage has written its result. In the background, since nobody may hear it.
+const REPORT: &str = r#"say() {
+  for p in /sys/class/virtio-ports/*; do
+    [ "$(cat "$p/name")" != org.kvmc.agent.0 ] || echo "$1" > "/dev/${p##*/}"
+  done
+}
+(
+  say '{"event":"stage","data":{"stage":"identity"}}'
+  until [ -e /run/cloud-init/result.json ]; do sleep 1; done
+  say '{"event":"ready","data":{}}'
+) </dev/null >/dev/null 2>&1 &"#;
 /// First lines that cloud-init knows, and the types they stand for.
 const TYPES: [(&str, &str); 7] = [
     ("#cloud-config-archive", "text/cloud-config-archive"),
@@ -69,9 +81,12 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
             "sudo": "ALL=(ALL) NOPASSWD:ALL",
             "lock_passwd": false,
             "passwd": secrets.password_hash,
+            // Of a user that an image has already.
+            "hashed_passwd": secrets.password_hash,
             "ssh_authorized_keys": [secrets.admin.public.trim_end()],
         }],
         "ssh_pwauth": true,
+        "bootcmd": [["sh", "-c", REPORT]],
         "ssh_deletekeys": true,
         "ssh_keys": {
             "ed25519_private": keys.ed25519.private,

@@ -83,3 +83,8 @@ fn an_interrupted_up_leaves_nothing_or_goes_on() {
 fn three_clusters_at_once_one_with_two_networks_ipv6_and_forwards() {
     runs("networks.sh");
 }
+
+#[test]
+fn images_built_by_scripts_and_playbooks_and_committed_from_nodes_are_cloned_as_the_template_is() {
+    runs("layers.sh");
+}

@@ -15,6 +15,7 @@ mod fakes;
 mod firewalls;
 mod guests;
 mod images;
+mod layers;
 mod lifecycle;
 mod names;
 mod networks;

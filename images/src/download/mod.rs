@@ -10,6 +10,7 @@ mod signature;
 
 pub use catalogue::{Catalogue, Entry, Source, Verification};
 pub use checksum::{Algorithm, Checksum};
+pub(crate) use form::judge_qcow2;
 pub use pull::{Pull, check_name, import, imported};
 
 /// What is heard of a download.

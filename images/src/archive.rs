@@ -1,0 +1,330 @@
+//! One file with an image and all that it lies on: a tar archive, packed with zstd where its name says so.
+//!
+//! ```text
+//! kvmc-image.json          format, the image's tag, and the images, the lowest first
+//! <digest>/image.json      as in the store
+//! <digest>/disk.qcow2 …    the files that image.json has the digests of
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::download::judge_qcow2;
+use crate::image::{DISK, Meta};
+use crate::layer::backing_name;
+use crate::{Image, ImageError, Store, exec, qcow2};
+
+const FORMAT: u32 = 1;
+const CONTENTS: &str = "kvmc-image.json";
+const META: &str = "image.json";
+const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
+/// Largest list and largest `image.json`, in bytes.
+const LARGEST_TEXT: u64 = 1 << 20;
+/// Images in one archive: one with all its parents.
+const MOST: usize = 33;
+
+/// `kvmc-image.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Contents {
+    format: u32,
+    /// What the image was called where it was exported.
+    tag: Option<String>,
+    /// Digests, the lowest layer's first.
+    images: Vec<String>,
+}
+
+/// An image that came from an archive.
+#[derive(Debug)]
+pub struct Unpacked {
+    /// The uppermost one.
+    pub image: Image,
+    /// What it was called where it was exported.
+    pub tag: Option<String>,
+}
+
+impl Store {
+    /// Writes an image with all that it lies on to a new file; packed where its name ends in `.zst`.
+    ///
+    /// # Errors
+    /// A file that is there, an image that was changed, or the system's; no half of it is left.
+    pub fn export(&self, image: &Image, to: &Path) -> Result<(), ImageError> {
+        self.check_intact(&image.id)?;
+        let folder = match to.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        if to.exists() {
+            return Err(ImageError::Unfit {
+                path: to.to_owned(),
+                why: "is there already; remove it, or name another file".to_owned(),
+            });
+        }
+        let mut file = tempfile::Builder::new()
+            .prefix(".kvmc-export-")
+            .tempfile_in(folder)
+            .map_err(ImageError::io(format!("write in {}", folder.display())))?;
+        let write = |to: &mut dyn Write| self.write_archive(image, to);
+        if to.extension().is_some_and(|e| e == "zst") {
+            let mut packer = zstd::Encoder::new(file.as_file_mut(), 3)?;
+            write(&mut packer)?;
+            packer.finish()?;
+        } else {
+            write(file.as_file_mut())?;
+        }
+        file.as_file().sync_all()?;
+        std::fs::set_permissions(
+            file.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o644),
+        )?;
+        file.persist_noclobber(to)
+            .map_err(|e| e.error)
+            .map_err(ImageError::io(format!("make {}", to.display())))?;
+        Ok(())
+    }
+
+    fn write_archive(&self, image: &Image, to: &mut dyn Write) -> Result<(), ImageError> {
+        let mut chain = vec![image.clone()];
+        while let Some(parent) = chain.last().and_then(|i| i.parent.clone()) {
+            chain.push(self.get(&parent)?);
+        }
+        chain.reverse();
+        let contents = Contents {
+            format: FORMAT,
+            tag: self.tags(&image.id).into_iter().next(),
+            images: chain.iter().map(|i| i.id.clone()).collect(),
+        };
+        let mut archive = tar::Builder::new(Watched(to));
+        let text = serde_json::to_vec_pretty(&contents).unwrap_or_default();
+        append(
+            &mut archive,
+            CONTENTS,
+            text.len() as u64,
+            &mut text.as_slice(),
+        )?;
+        for image in &chain {
+            let meta = Meta::parse(
+                &image.directory.join(META),
+                &fs_err::read(image.directory.join(META))?,
+            )?;
+            let text = serde_json::to_vec_pretty(&meta).unwrap_or_default();
+            let name = |file: &str| format!("{}/{file}", image.id);
+            append(
+                &mut archive,
+                &name(META),
+                text.len() as u64,
+                &mut text.as_slice(),
+            )?;
+            for file in Meta::files(image.boot) {
+                let mut source = fs_err::File::open(image.directory.join(file))?;
+                let length = source.metadata()?.len();
+                append(&mut archive, &name(file), length, &mut source)?;
+            }
+        }
+        archive.finish()?;
+        Ok(())
+    }
+
+    /// Takes an image, and all that it lies on, from a file that [`Self::export`] wrote, here or elsewhere.
+    ///
+    /// # Errors
+    /// An archive that is damaged, or holds what no `export` wrote. Images of it that came whole before
+    /// that stay in the store.
+    pub fn unpack(&self, from: &Path) -> Result<Unpacked, ImageError> {
+        Reader { from, store: self }.read()
+    }
+}
+
+fn append(
+    archive: &mut tar::Builder<impl Write>,
+    name: &str,
+    length: u64,
+    source: &mut dyn Read,
+) -> Result<(), ImageError> {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(length);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    Ok(archive.append_data(&mut header, name, source)?)
+}
+
+/// Fails when it is told to stop.
+struct Watched<T>(T);
+
+impl<T: Write> Write for Watched<T> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        heed()?;
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<T: Read> Read for Watched<T> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        heed()?;
+        self.0.read(bytes)
+    }
+}
+
+fn heed() -> std::io::Result<()> {
+    match exec::is_told_to_stop() {
+        true => Err(std::io::Error::other("interrupted")),
+        false => Ok(()),
+    }
+}
+
+/// Whether a file is an archive of `export`'s, by its first bytes.
+///
+/// # Errors
+/// No such file.
+pub fn is_archive(path: &Path) -> Result<bool, ImageError> {
+    let Ok(reader) = plain(path) else {
+        return Ok(false);
+    };
+    let mut head = Vec::new();
+    let _cut = reader.take(512).read_to_end(&mut head);
+    Ok(head.starts_with(CONTENTS.as_bytes()) && head.get(257..262) == Some(b"ustar".as_slice()))
+}
+
+/// The archive, unpacked as it is read.
+fn plain(path: &Path) -> Result<Box<dyn Read>, ImageError> {
+    let mut file = fs_err::File::open(path)?.into_parts().0;
+    let mut head = Vec::new();
+    Read::by_ref(&mut file).take(4).read_to_end(&mut head)?;
+    let file = BufReader::with_capacity(1 << 18, File::open(path)?);
+    Ok(if head == ZSTD {
+        Box::new(zstd::Decoder::with_buffer(file)?)
+    } else {
+        Box::new(file)
+    })
+}
+
+/// An archive being read: made by anybody, so nothing of it is believed.
+struct Reader<'a> {
+    from: &'a Path,
+    store: &'a Store,
+}
+
+impl Reader<'_> {
+    fn unfit(&self, why: impl Into<String>) -> ImageError {
+        ImageError::Unfit {
+            path: self.from.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    fn damaged(&self, why: impl std::fmt::Display) -> ImageError {
+        self.unfit(format!("is damaged or cut short: {why}"))
+    }
+
+    fn read(&self) -> Result<Unpacked, ImageError> {
+        let mut archive = tar::Archive::new(Watched(plain(self.from)?));
+        let mut entries = archive.entries().map_err(|e| self.damaged(e))?;
+        let mut next = |wanted: &str| -> Result<Box<dyn Read + '_>, ImageError> {
+            let entry = entries
+                .next()
+                .ok_or_else(|| self.damaged(format!("{wanted} is not in it")))?
+                .map_err(|e| self.damaged(e))?;
+            let is_it = entry.path_bytes().as_ref() == wanted.as_bytes();
+            if !is_it || !entry.header().entry_type().is_file() {
+                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                return Err(self.unfit(format!(
+                    "is no file of `kvmc image export`: it has `{}` where {wanted} is to be",
+                    name.escape_debug()
+                )));
+            }
+            Ok(Box::new(entry))
+        };
+        let contents: Contents =
+            serde_json::from_slice(&self.text(next(CONTENTS)?)?).map_err(|e| self.damaged(e))?;
+        if contents.format != FORMAT {
+            return Err(self.unfit(format!(
+                "is of format {}, this kvmc knows {FORMAT}; use the kvmc that made it",
+                contents.format
+            )));
+        }
+        if contents.images.len() > MOST {
+            return Err(self.unfit(format!("holds more than {MOST} images")));
+        }
+        let mut below: Option<Image> = None;
+        for id in &contents.images {
+            let text = self.text(next(&format!("{id}/{META}"))?)?;
+            let meta = Meta::parse(&PathBuf::from(id).join(META), &text)?;
+            if meta.parent != below.as_ref().map(|i| i.id.clone()) {
+                return Err(self.unfit(format!("says of {id} that it lies on another image")));
+            }
+            let (folder, _lock) = self.store.workplace()?;
+            for file in Meta::files(meta.boot) {
+                let mut source = next(&format!("{id}/{file}"))?;
+                self.copy(&mut *source, &folder.path().join(file))?;
+            }
+            self.judge(&folder.path().join(DISK), meta.parent.as_deref())?;
+            let expected = meta.digests.clone();
+            let fresh = Meta {
+                digests: BTreeMap::new(),
+                ..meta
+            };
+            // Under its own digest: what was changed on the way is another image.
+            let came = self.store.admit_as(folder, fresh, Some((id, &expected)));
+            below = Some(came.map_err(|e| match e {
+                ImageError::Changed { path, .. } => self.damaged(format!(
+                    "{} of {id} is not what was exported",
+                    path.file_name().unwrap_or_default().display()
+                )),
+                e => e,
+            })?);
+        }
+        let image = below.ok_or_else(|| self.unfit("holds no image"))?;
+        Ok(Unpacked {
+            image,
+            tag: contents.tag.filter(|t| crate::tags::valid(t).is_ok()),
+        })
+    }
+
+    fn text(&self, source: impl Read) -> Result<Vec<u8>, ImageError> {
+        let mut text = Vec::new();
+        source
+            .take(LARGEST_TEXT)
+            .read_to_end(&mut text)
+            .map_err(|e| self.damaged(e))?;
+        Ok(text)
+    }
+
+    fn copy(&self, source: &mut dyn Read, to: &Path) -> Result<(), ImageError> {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(to)
+            .map_err(ImageError::io(format!("make {}", to.display())))?;
+        let copied = std::io::copy(source, &mut file);
+        copied.map(drop).map_err(|e| match e.kind() {
+            std::io::ErrorKind::StorageFull => ImageError::io(format!("write {}", to.display()))(e),
+            _ if exec::is_told_to_stop() => ImageError::Interrupted,
+            _ => self.damaged(e),
+        })
+    }
+
+    /// A disk that lies on its parent's, or on nothing: a head could name any file of the host's.
+    fn judge(&self, disk: &Path, parent: Option<&str>) -> Result<(), ImageError> {
+        let Some(parent) = parent else {
+            return judge_qcow2(disk);
+        };
+        match qcow2::inspect(disk)?.backing_file {
+            Some(named) if named == backing_name(parent) => Ok(()),
+            named => Err(self.unfit(format!(
+                "has a disk that lies on `{}`, and not on its parent's",
+                named
+                    .unwrap_or_default()
+                    .display()
+                    .to_string()
+                    .escape_debug()
+            ))),
+        }
+    }
+}

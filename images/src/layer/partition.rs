@@ -1,0 +1,158 @@
+//! Where file systems begin on a disk, and which they are.
+//!
+//! References: UEFI's specification for GPT; the kernel's `include/uapi/linux/magic.h` and the file systems'
+//! own documents for where their magic words are.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+const SECTOR: u64 = 512;
+/// More entries than any disk of ours has.
+const MOST: u64 = 256;
+
+/// What begins somewhere on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// In bytes.
+    pub(super) offset: u64,
+    /// As mount(8) has it.
+    pub(super) kind: &'static str,
+}
+
+/// The file systems that are known, of the whole disk or of its partitions.
+pub(super) fn file_systems(disk: &File) -> Vec<Found> {
+    let mut starts = vec![0];
+    starts.extend(gpt(disk).unwrap_or_else(|| mbr(disk).unwrap_or_default()));
+    let known = |offset: u64| {
+        Some(Found {
+            offset,
+            kind: kind(disk, offset)?,
+        })
+    };
+    starts.into_iter().filter_map(known).collect()
+}
+
+fn kind(disk: &File, offset: u64) -> Option<&'static str> {
+    /// Name, place in bytes, and bytes there.
+    const KNOWN: [(&str, u64, &[u8]); 5] = [
+        ("ext", 1024 + 56, b"\x53\xef"),
+        ("xfs", 0, b"XFSB"),
+        ("btrfs", 0x10040, b"_BHRfS_M"),
+        ("LVM", 512, b"LABELONE"),
+        ("LUKS", 0, b"LUKS\xba\xbe"),
+    ];
+    let has =
+        |at: u64, word: &[u8]| bytes(disk, offset.checked_add(at)?, word.len()).map(|b| b == word);
+    KNOWN
+        .iter()
+        .find(|(_, at, word)| has(*at, word) == Some(true))
+        .map(|(name, ..)| *name)
+}
+
+fn gpt(disk: &File) -> Option<Vec<u64>> {
+    let header = bytes(disk, SECTOR, 92)?;
+    if header.get(..8)? != b"EFI PART" {
+        return None;
+    }
+    let table = long(&header, 72)?.checked_mul(SECTOR)?;
+    let count = u64::from(word(&header, 80)?).min(MOST);
+    let size = u64::from(word(&header, 84)?).clamp(128, 4096);
+    let start = |number: u64| {
+        let entry = bytes(disk, table.checked_add(number * size)?, 128)?;
+        let is_used = entry.get(..16)? != [0; 16];
+        long(&entry, 32).filter(|_| is_used)?.checked_mul(SECTOR)
+    };
+    Some((0..count).filter_map(start).collect())
+}
+
+fn mbr(disk: &File) -> Option<Vec<u64>> {
+    let sector = bytes(disk, 0, 512)?;
+    if sector.get(510..)? != b"\x55\xaa" {
+        return None;
+    }
+    let start = |number: usize| {
+        let entry = sector.get(446 + 16 * number..)?.get(..16)?;
+        let is_used = *entry.get(4)? != 0;
+        Some(u64::from(word(entry, 8)?) * SECTOR).filter(|_| is_used)
+    };
+    Some((0..4).filter_map(start).collect())
+}
+
+fn bytes(disk: &File, at: u64, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    disk.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn disk(parts: &[(u64, &[u8])]) -> File {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 << 20).unwrap();
+        for (at, part) in parts {
+            file.write_all_at(part, *at).unwrap();
+        }
+        file
+    }
+
+    #[test]
+    fn partitions_of_either_table_are_found_and_named() {
+        let mut header = b"EFI PART".to_vec();
+        header.resize(92, 0);
+        header[72] = 2;
+        header[80] = 4;
+        header[84] = 128;
+        let mut first = vec![1; 16];
+        first.resize(128, 0);
+        let mut second = first.clone();
+        first[33] = 4; // sector 1024
+        second[33] = 8;
+        let gpt = disk(&[
+            (512, &header),
+            (1024, &first),
+            (1024 + 256, &second),
+            ((512 << 10) + 1080, b"\x53\xef"),
+            (1 << 20, b"XFSB"),
+        ]);
+        let found = |offset, kind| Found { offset, kind };
+        assert_eq!(
+            file_systems(&gpt),
+            [found(512 << 10, "ext"), found(1 << 20, "xfs")]
+        );
+        let mut entry = [0; 16];
+        entry[4] = 0x83;
+        entry[9] = 4;
+        let mbr = disk(&[
+            (446 + 16, &entry),
+            (510, b"\x55\xaa"),
+            ((512 << 10) + 0x10040, b"_BHRfS_M"),
+        ]);
+        assert_eq!(file_systems(&mbr), [found(512 << 10, "btrfs")]);
+        assert_eq!(
+            file_systems(&disk(&[(1080, b"\x53\xef")])),
+            [found(0, "ext")]
+        );
+        assert!(file_systems(&disk(&[])).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_disk_makes_it_fall_over(mut bytes in proptest::collection::vec(any::<u8>(), 0..4096), whole in any::<bool>()) {
+            if whole && bytes.len() > 600 {
+                bytes[512..520].copy_from_slice(b"EFI PART");
+            }
+            let _any = file_systems(&disk(&[(0, &bytes)]));
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! On real file systems, made here and never mounted.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::{Architecture, Boot, Guest};
+
+const SECRET: &str = "a host key that no image is to have";
+
+fn run(program: &str, arguments: &[&str]) {
+    exec::run(
+        program,
+        &arguments
+            .iter()
+            .map(|a| (*a).to_owned())
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
+}
+
+fn put(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(path, text).unwrap();
+}
+
+/// A qcow2 with an ext4 of the tree, `start` bytes from the beginning of the disk.
+fn disk(tree: &Path, to: &Path, start: u64) {
+    let raw = to.with_extension("raw");
+    let fs = to.with_extension("fs");
+    let [raw_s, fs_s, to_s, tree_s] = [&raw, &fs, to, tree].map(|p| p.display().to_string());
+    run(
+        "mke2fs",
+        &[
+            "-q", "-F", "-t", "ext4", "-b", "4096", "-d", &tree_s, &fs_s, "32M",
+        ],
+    );
+    let file = File::create(&raw).unwrap();
+    file.set_len(start + (32 << 20)).unwrap();
+    use std::os::unix::fs::FileExt;
+    file.write_all_at(&fs_err::read(&fs).unwrap(), start)
+        .unwrap();
+    if start > 0 {
+        let mut entry = [0; 16];
+        entry[4] = 0x83;
+        entry[8..12].copy_from_slice(&u32::try_from(start / 512).unwrap().to_le_bytes());
+        file.write_all_at(&entry, 446).unwrap();
+        file.write_all_at(b"\x55\xaa", 510).unwrap();
+    }
+    run(
+        "qemu-img",
+        &["convert", "-f", "raw", "-O", "qcow2", &raw_s, &to_s],
+    );
+}
+
+/// Writes files into an ext4 that begins at `start`, as its machine would.
+fn change(raw: &Path, start: u64, files: &[(&str, &str)]) {
+    let text = raw.with_extension("text");
+    let mut script = String::new();
+    for (path, content) in files {
+        let file = text.with_extension(format!("{}", script.len()));
+        fs_err::write(&file, content).unwrap();
+        for (at, _) in path.match_indices('/').skip(1) {
+            script += &format!("mkdir {}\n", &path[..at]);
+        }
+        script += &format!("rm {path}\nwrite {} {path}\n", file.display());
+    }
+    script += "symlink /var/lib/cloud/instance instances/i-1\n";
+    fs_err::write(&text, script).unwrap();
+    let place = format!("{}?offset={start}", raw.display());
+    run(
+        "debugfs",
+        &["-w", "-f", &text.display().to_string(), &place],
+    );
+}
+
+struct Scene {
+    _dir: tempfile::TempDir,
+    store: Store,
+    parent: Image,
+    /// A node's disk: the parent's tree and more, on nothing.
+    node: PathBuf,
+}
+
+fn scene(start: u64) -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path());
+    let tree = dir.path().join("tree");
+    put(&tree, "etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+    put(&tree, "etc/shadow", "admin:!:1::::::\n");
+    put(&tree, "etc/machine-id", "");
+    put(&tree, "usr/big", &"parent ".repeat(1_000_000));
+    let (folder, _lock) = store.workplace().unwrap();
+    disk(&tree, &folder.path().join("disk.qcow2"), start);
+    for left in ["disk.raw", "disk.fs"] {
+        fs_err::remove_file(folder.path().join(left)).unwrap();
+    }
+    let meta = Meta {
+        format: FORMAT,
+        name: "parent".to_owned(),
+        key: None,
+        architecture: Architecture::Amd64,
+        boot: Boot::Bios,
+        guest: Guest::CloudInit,
+        origin: Origin::Prepared,
+        parent: None,
+        created: now(),
+        digests: BTreeMap::new(),
+    };
+    let parent = store.admit(folder, meta).unwrap();
+    let node = dir.path().join("node.qcow2");
+    let raw = node.with_extension("raw");
+    flatten(&parent.layers, &raw).unwrap();
+    change(
+        &raw,
+        start,
+        &[
+            ("/etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+            ("/etc/shadow", "admin:$6$hash:1::::::\n"),
+            ("/etc/ssh/ssh_host_rsa_key", SECRET),
+            ("/etc/ssh/sshd_config", "Port 22\n"),
+            ("/var/lib/systemd/random-seed", "seed"),
+            ("/var/lib/kvmc/configured", ""),
+            ("/var/lib/cloud/instances/i-1/sem/config_ssh", ""),
+            ("/var/lib/cloud/instances/i-1/user-data.txt", SECRET),
+            ("/var/log/journal/0123/system.journal", "words"),
+            ("/srv/kept", "what the script made"),
+        ],
+    );
+    let [raw_s, node_s] = [&raw, &node].map(|p| p.display().to_string());
+    run(
+        "qemu-img",
+        &["convert", "-f", "raw", "-O", "qcow2", &raw_s, &node_s],
+    );
+    Scene {
+        store,
+        parent,
+        node,
+        _dir: dir,
+    }
+}
+
+impl Scene {
+    fn commit(&self) -> Result<Image, ImageError> {
+        let commit = Commit {
+            disks: vec![self.node.clone()],
+            parent: &self.parent,
+            name: "child".to_owned(),
+            origin: Origin::Committed {
+                node: "k80/master0".to_owned(),
+            },
+        };
+        self.store.commit(&commit, &mut |_| {})
+    }
+}
+
+#[test]
+fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
+    for start in [0, 1 << 20] {
+        let scene = scene(start);
+        let child = scene.commit().unwrap();
+        assert_eq!(child.parent.as_ref(), Some(&scene.parent.id));
+        assert_eq!(child.layers.len(), 2);
+        let header = crate::qcow2::inspect(&child.disk()).unwrap();
+        assert_eq!(header.backing_file, Some(backing_name(&scene.parent.id)));
+        run(
+            "qemu-img",
+            &[
+                "check",
+                "-q",
+                "-f",
+                "qcow2",
+                &child.disk().display().to_string(),
+            ],
+        );
+
+        let raw = scene.node.with_extension("again");
+        flatten(&child.layers, &raw).unwrap();
+        let bytes = fs_err::read(&raw).unwrap();
+        assert!(
+            !bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes()),
+            "the secret is in it"
+        );
+        let root = ext::Ext::root_of(&raw).unwrap();
+        let read = |path: &str| {
+            let to = raw.with_extension("file");
+            String::from_utf8(root.read(path, &to).unwrap()).unwrap()
+        };
+        assert_eq!(read("/srv/kept"), "what the script made");
+        assert_eq!(read("/usr/big").len(), 7_000_000);
+        assert_eq!(read("/etc/shadow"), "admin:!:1::::::\n");
+        assert_eq!(read("/etc/machine-id"), "");
+        assert_eq!(read("/etc/ssh/sshd_config"), "Port 22\n");
+        let names = |folder: &str| -> Vec<String> {
+            root.list(folder)
+                .unwrap()
+                .into_iter()
+                .map(|e| e.name)
+                .collect()
+        };
+        assert_eq!(names("/etc/ssh"), ["sshd_config"]);
+        for empty in [
+            "/var/lib/systemd",
+            "/var/lib/kvmc",
+            "/var/log/journal",
+            "/var/lib/cloud/instances",
+        ] {
+            assert!(names(empty).is_empty(), "{empty}: {:?}", names(empty));
+        }
+        assert_eq!(names("/var/lib/cloud"), ["instances"]);
+        run(
+            "e2fsck",
+            &["-f", "-n", &format!("{}?offset={start}", raw.display())],
+        );
+        // The parent's data is not in it a second time.
+        let layer = fs_err::metadata(child.disk()).unwrap().blocks() * 512;
+        assert!(layer < 1 << 20, "{layer}");
+        assert_eq!(scene.store.children(&scene.parent.id).unwrap(), [child.id]);
+    }
+}
+
+#[test]
+fn a_disk_that_was_not_unmounted_is_not_taken() {
+    let scene = scene(0);
+    let raw = scene.node.with_extension("raw");
+    let text = |p: &Path| p.display().to_string();
+    run(
+        "debugfs",
+        &["-w", "-R", "feature needs_recovery", &text(&raw)],
+    );
+    run(
+        "qemu-img",
+        &[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            &text(&raw),
+            &text(&scene.node),
+        ],
+    );
+    let error = scene.commit().unwrap_err().to_string();
+    assert!(error.contains("was not unmounted"), "{error}");
+    assert_eq!(scene.store.list().unwrap().len(), 1);
+}
+
+#[test]
+fn p43_a_disk_that_a_guest_led_to_another_file_is_read_on_what_it_lies_on() {
+    let scene = scene(0);
+    let text = |p: &Path| p.display().to_string();
+    let evil = scene.node.with_extension("evil");
+    fs_err::write(&evil, "a file of the host's").unwrap();
+    run(
+        "qemu-img",
+        &[
+            "rebase",
+            "-u",
+            "-f",
+            "qcow2",
+            "-F",
+            "raw",
+            "-b",
+            &text(&evil),
+            &text(&scene.node),
+        ],
+    );
+    let child = scene.commit().unwrap();
+    assert!(
+        !fs_err::read(child.disk())
+            .unwrap()
+            .windows(20)
+            .any(|w| w == b"a file of the host's")
+    );
+}
+
+#[test]
+fn other_file_systems_are_named() {
+    let scene = scene(0);
+    let raw = scene.node.with_extension("raw");
+    let mut bytes = vec![0; 1 << 20];
+    bytes[..4].copy_from_slice(b"XFSB");
+    fs_err::write(&raw, bytes).unwrap();
+    let text = |p: &Path| p.display().to_string();
+    run(
+        "qemu-img",
+        &[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            &text(&raw),
+            &text(&scene.node),
+        ],
+    );
+    let error = scene.commit().unwrap_err().to_string();
+    assert!(error.contains("on it are xfs"), "{error}");
+}

@@ -1,0 +1,156 @@
+//! Images made of nodes and carried elsewhere: committed, built by scripts, exported and imported; on the
+//! tests' fake QEMU, with disks that hold a real file system.
+
+use super::fake;
+use super::support::Bench;
+
+/// Makes `mine.raw`, a disk with one partition whose ext4 holds the least of a system, and something that
+/// no image should.
+const DISK: &str = r#"mkdir -p tree/etc/ssh tree/home/admin
+echo root:x:0:0::/root:/bin/sh > tree/etc/passwd
+echo 'admin:$6$hash:1::::::' > tree/etc/shadow
+echo 0123456789abcdef0123456789abcdef > tree/etc/machine-id
+echo 'a key of its own' > tree/etc/ssh/ssh_host_rsa_key
+mke2fs -q -F -t ext4 -b 4096 -d tree fs 16M
+truncate -s 17M mine.raw; dd if=fs of=mine.raw bs=1M seek=1 conv=notrunc status=none
+printf '\203\0\0\0\0\010\0\0\0\200\0\0' | dd of=mine.raw bs=1 seek=450 conv=notrunc status=none
+printf '\125\252' | dd of=mine.raw bs=1 seek=510 conv=notrunc status=none
+rm -r tree fs
+kvmc image import mine.raw -t base >/dev/null
+UP="kvmc up --accel tcg $SMALL --load-balancers 0 --workers 0 --disk 1G"
+refuse() { words=$1; shift; ! "$@" >../out 2>../err || fail "taken: $*"; grep -qF -- "$words" ../err || fail "$* says: $(cat ../err)"; }
+of() { kvmc image inspect $1 --json | python3 -c 'import json,sys; i=json.load(sys.stdin); print(i[sys.argv[1]])' $2; }
+"#;
+
+fn runs(script: &str) -> String {
+    let bench: Bench = fake::bench();
+    fake::own_images(&bench);
+    fake::runs(&bench, &format!("{DISK}\n{script}"))
+}
+
+#[test]
+fn a_node_becomes_an_image_that_goes_elsewhere_and_comes_back_the_same() {
+    runs(
+        r#"$UP --masters 2 --image base
+        refuse 'is not stopped' kvmc image commit master0 -t mine
+        kvmc stop
+        refuse 'the catalogue has the name' kvmc image commit master0 -t debian-13
+        refuse "not an image's name" kvmc image commit master0 -t a/b
+        refuse 'master7' kvmc image commit master7 -t mine
+        id=$(kvmc image commit master0 -t mine)
+        test "$(of mine id)" = $id && test "$(of mine parent)" = "$(of base id)" || fail 'its parent'
+        kvmc image inspect mine | grep -q 'committed from k80/master0' || fail "$(kvmc image inspect mine)"
+        kvmc image inspect mine --verify >/dev/null
+        disk=$(readlink -f $KVMC_STATE_DIR/images/$id/disk.qcow2)
+        qemu-img convert -O raw $disk flat
+        debugfs -R 'ls -p /etc/ssh' 'flat?offset=1048576' 2>/dev/null | grep -q ssh_host && fail 'the host key is in it'
+        debugfs -R 'cat /etc/shadow' 'flat?offset=1048576' 2>/dev/null | grep -qx 'admin:!:1::::::' || fail 'the password is in it'
+        kvmc down
+        # In use, neither it nor what it lies on goes.
+        $UP --masters 1 --image mine
+        refuse 'used by cluster k80' kvmc image rm mine
+        refuse 'used by image' kvmc image rm base
+        kvmc image prune --all 2>../pruned
+        of mine id >/dev/null && of base id >/dev/null || fail "prune took what is in use: $(cat ../pruned)"
+        kvmc down
+        kvmc image export mine mine.kvmc
+        refuse 'is there already' kvmc image export mine mine.kvmc
+        kvmc image export mine packed.zst 2>../said; grep -q 'packed.zst' ../said || fail "$(cat ../said)"
+        test $(stat -c %s packed.zst) -lt $(stat -c %s mine.kvmc) || fail 'it is not packed'
+        parent=$(of base id)
+        for file in mine.kvmc packed.zst; do
+          export KVMC_STATE_DIR=$(mktemp -d /tmp/k-layer-XXXX)
+          test "$(kvmc image import $file)" = $id || fail "$file came back as another image"
+          test "$(of mine parent)" = $parent || fail 'its parent did not come along'
+          kvmc image inspect mine --verify >/dev/null
+          $UP --masters 1 --image mine
+          kvmc down
+          kvmc image rm mine; kvmc image prune --all
+          test "$(kvmc image ls --json)" = '[]' || fail "$(kvmc image ls)"
+          rm -r $KVMC_STATE_DIR
+        done"#,
+    );
+}
+
+#[test]
+fn p16_an_archive_that_is_cut_changed_or_made_up_leaves_nothing_in_the_store() {
+    runs(
+        r#"$UP --masters 1 --image base; kvmc stop
+        kvmc image commit master0 -t mine >/dev/null; kvmc down
+        kvmc image export mine mine.kvmc
+        export KVMC_STATE_DIR=$(mktemp -d /tmp/k-layer-XXXX)
+        empty() { test "$(kvmc image ls --json)" = '[]' || fail "$1: $(kvmc image ls)"; }
+        head -c 100000 mine.kvmc > cut; refuse 'is damaged or cut short' kvmc image import cut; empty cut
+        python3 - <<'PYTHON'
+import io, json, tarfile
+def rewrite(to, change):
+    with tarfile.open("mine.kvmc") as old, tarfile.open(to, "w", format=tarfile.GNU_FORMAT) as new:
+        for member in old:
+            data = old.extractfile(member).read()
+            data = change(member, data)
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+def flip(member, data):
+    return data[:-1] + bytes([data[-1] ^ 1]) if member.name.endswith("qcow2") else data
+def climb(member, data):
+    if member.name.endswith("disk.qcow2"):
+        member.name = "../../../etc/evil"
+    return data
+def format(member, data):
+    return data.replace(b'"format": 1', b'"format": 9') if member.name == "kvmc-image.json" else data
+def lead(member, data):
+    # The upper layer's disk names its parent's: made to name a file of the host's.
+    at = data.find(b"../")
+    if member.name.endswith("qcow2") and 0 < at < 1024:
+        data = data[:at] + b"/etc/shadow".ljust(46, b"/") + data[at + 46:]
+    return data
+rewrite("flipped", flip); rewrite("climbing", climb); rewrite("newer", format); rewrite("leading", lead)
+PYTHON
+        refuse 'is not what was exported' kvmc image import flipped; empty flipped
+        refuse 'is no file of `kvmc image export`' kvmc image import climbing; empty climbing
+        refuse 'is of format 9' kvmc image import newer; empty newer
+        # What it lies on came whole, and stays; the layer that leads elsewhere does not.
+        refuse 'lies on `/etc/shadow' kvmc image import leading
+        test "$(kvmc image ls --json | grep -c '"parent": null')" = 1 && ! kvmc image ls --json | grep -q '"parent": "' || fail "$(kvmc image ls)"
+        refuse 'leave --arch' kvmc image import mine.kvmc --arch arm64
+        test ! -e /etc/evil || fail 'it wrote outside'
+        test -z "$(find $KVMC_STATE_DIR/images/pulls -name 'make-*')" || fail 'something is left'
+        rm -r $KVMC_STATE_DIR"#,
+    );
+}
+
+/// Programs that tell what they were asked for, in the place of those that would reach a real guest.
+const STUBS: &str = r#"for p in ssh scp ansible-playbook; do
+  printf '#!/bin/sh\necho "%s $*" >> ../asked\ntest ! -e ../fails || { echo "%s says no" >&2; exit 3; }\n' $p $p > ../bin/$p
+  chmod 755 ../bin/$p
+done
+echo '#!/bin/sh' > setup.sh; echo '- hosts: all' > site.yml; mkdir app
+"#;
+
+#[test]
+fn a_build_does_what_it_was_told_in_order_and_leaves_an_image_alone() {
+    runs(&format!(
+        r#"{STUBS}
+        BUILD="kvmc image build --accel tcg --master-ram 512M --vcpus 1 --disk 1G"
+        refuse 'write FROM:TO' $BUILD --from base --copy app
+        refuse 'setup.none' $BUILD --from base --run setup.none
+        refuse 'there is no image `nothing`' $BUILD --from nothing --run setup.sh
+        test ! -e ../asked && test ! -e $KVMC_STATE_DIR/clusters/build-* || fail 'something was done'
+        host > ../before
+        id=$($BUILD --from base --package vim --copy app:/opt/app --run setup.sh --run site.yml -t ready)
+        host > ../after; same ../before ../after 'the host after a build'
+        test "$(of ready id)" = $id && test "$(of ready parent)" = "$(of base id)" || fail 'its parent'
+        sed -i 's,/[^ ]*/,,g' ../asked; cat ../asked
+        grep -n 'apt-get install\|scp .* app .*copy0\|run0$\|ansible-playbook -i inventory site.yml\|rm -rf .kvmc-build' ../asked | cut -d: -f1 > ../order
+        test $(wc -l < ../order) -ge 5 && sort -n -c ../order || fail "the order: $(cat ../asked)"
+        touch ../fails
+        refuse 'ssh ended with exit status: 3' $BUILD --from ready --run setup.sh -t more
+        rm ../fails
+        host > ../after; same ../before ../after 'the host after a build that failed'
+        refuse 'there is no image `more`' kvmc image inspect more
+        # On what was built more can be built, and all of it goes from the top down.
+        $BUILD --from ready --run setup.sh -t more >/dev/null
+        refuse 'used by image' kvmc image rm ready
+        kvmc image rm more; kvmc image rm ready; kvmc image rm base"#
+    ));
+}
