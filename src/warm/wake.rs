@@ -25,7 +25,12 @@ pub(crate) async fn wake(qmp: &Client, state: &Path, disk: Option<u64>) -> Resul
     // QEMU would ask the guest to announce its addresses, which it is about to change. Linux then
     // announces from a work item that waits for the RTNL lock, while who takes the link down holds that
     // lock and waits for the work item (virtnet_close): one in some hundred guests hung for ever.
-    request(qmp, "migrate-set-parameters", json!({ "announce-rounds": 0 })).await?;
+    request(
+        qmp,
+        "migrate-set-parameters",
+        json!({ "announce-rounds": 0 }),
+    )
+    .await?;
     qmp.pass_fd("state", file.into()).await?;
     request(qmp, "migrate-incoming", json!({ "uri": "fd:state" })).await?;
     tokio::time::timeout(LOAD, migrated(qmp))
