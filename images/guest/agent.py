@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import time
 
@@ -20,6 +21,9 @@ NETWORK_FILES = "/run/systemd/network/"
 HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
 MARK = "/var/lib/kvmc/configured"
 SETTLE = "/usr/lib/kvmc/settle"
+# Seconds from ready until a clone's other programs go on, and from there until its journal starts anew; and
+# how long they stand still at most when it does not become ready.
+REST, JOURNAL, LONGEST_HOLD = 2, 8, 60
 
 RNDADDENTROPY = 0x40085203  # random(4)
 RNDRESEEDCRNG = 0x5207
@@ -28,6 +32,7 @@ EXT4_IOC_RESIZE_FS = 0x40086610  # ext4's ioctl.h
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 SIOCGIFHWADDR, SIOCSIFHWADDR, SIOCGIFADDR = 0x8927, 0x8924, 0x8915
 IFF_UP = 1
+RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x10, 0x100
 MS_BIND = 4096
 COVERS = "/run/kvmc/"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -45,6 +50,23 @@ def write(path, text, mode=0o644, uid=0, gid=0):
     finally:
         os.close(fd)
     os.rename(new, path)
+
+
+def overwrite(path, text, mode=0o644, uid=0, gid=0):
+    """Writes a file that write() made before, at less cost: no new inode, no flush that ext4 adds to a
+    rename. A cut may leave half of it, which is good enough until MARK is written."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return write(path, text, mode, uid, gid)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return write(path, text, mode, uid, gid)
+        data = text.encode()
+        os.write(fd, data)
+        os.ftruncate(fd, len(data))
+    finally:
+        os.close(fd)
 
 
 def set_password(shadow, user, password_hash):
@@ -108,9 +130,14 @@ def set_mac(name, mac):
     wanted = bytes(int(part, 16) for part in mac.split(":"))
     if interface(SIOCGIFHWADDR, name)[18:24] == wanted:
         return
-    set_flags(name, flags(name) & ~IFF_UP)
-    interface(SIOCSIFHWADDR, name, struct.pack("H", 1) + wanted)
-    set_flags(name, flags(name) | IFF_UP)
+    change = struct.pack("H", 1) + wanted
+    try:
+        # virtio cards can while they are up (IFF_LIVE_ADDR_CHANGE).
+        interface(SIOCSIFHWADDR, name, change)
+    except OSError:
+        set_flags(name, flags(name) & ~IFF_UP)
+        interface(SIOCSIFHWADDR, name, change)
+        set_flags(name, flags(name) | IFF_UP)
 
 
 def address(name="eth0"):
@@ -241,6 +268,11 @@ def show(text, path):
     os.close(fd)
 
 
+def ssh_pid():
+    with open("/run/sshd.pid") as file:
+        return int(file.read())
+
+
 def restart_ssh():
     """sshd reads its keys when it starts; SIGHUP makes it start again, sshd(8).
 
@@ -250,8 +282,7 @@ def restart_ssh():
     if not old:
         return
     try:
-        with open("/run/sshd.pid") as file:
-            os.kill(int(file.read()), signal.SIGHUP)
+        os.kill(ssh_pid(), signal.SIGHUP)
     except (OSError, ValueError):
         return
     for _ in range(1000):
@@ -260,17 +291,82 @@ def restart_ssh():
         time.sleep(0.002)
 
 
-def restart_journal():
-    """journald keeps the ids it started with, and journalctl would look for the new ones in vain."""
+def hold_ssh():
+    """Makes sshd start again and stand where it reads its first key: a pipe that nobody writes to yet.
+
+    A clone then has all of sshd's start behind it but the keys, which it gets from give_host_keys().
+    """
+    path = HOST_KEYS % "ed25519"
+    try:
+        pid = ssh_pid()
+        os.rename(path, path + ".kvmc")
+    except (OSError, ValueError):
+        return
+    os.mkfifo(path, 0o600)
+    os.kill(pid, signal.SIGHUP)
+    for _ in range(500):
+        with open("/proc/%d/wchan" % pid) as file:
+            # The kernel's name for who has opened one end of a pipe and waits for the other, fs/pipe.c.
+            if file.read() == "wait_for_partner":
+                os.unlink(path + ".kvmc")
+                return
+        time.sleep(0.02)
+    # It did not come there: as it was before.
+    os.rename(path + ".kvmc", path)
+    os.kill(pid, signal.SIGHUP)
+
+
+def give_host_keys(pairs, put):
+    """The keys of this node to sshd and into its files; true when sshd has to read them again."""
+    changed, held, given = False, None, None
+    for kind, pair in pairs.items():
+        path = HOST_KEYS % kind
+        try:
+            if stat.S_ISFIFO(os.stat(path).st_mode):
+                # Refused unless sshd stands at the other end.
+                held, given = os.open(path, os.O_WRONLY | os.O_NONBLOCK), pair["private"]
+            else:
+                with open(path) as file:
+                    changed = changed or file.read() != pair["private"]
+        except OSError:
+            changed = True
+        put(path, pair["private"], 0o600)
+        put(path + ".pub", pair["public"])
+    if held is None:
+        return changed
+    # The others are in their files by now, and it goes on to them.
+    os.write(held, given.encode())
+    os.close(held)
+    return False
+
+
+# What writes down or reacts to what happens on a node, and may do so a little later.
+SPECTATORS = ("systemd-journal", "systemd-udevd", "dbus-daemon")
+
+
+def processes(names):
+    """Pids by name of the programs that run for as long as the machine does, as the kernel names them."""
+    found = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open("/proc/%s/comm" % entry) as file:
-                    if file.read().startswith("systemd-journal"):
-                        os.kill(int(entry), signal.SIGTERM)
-                        return
+                with open("/proc/%s/stat" % entry) as file:
+                    text = file.read()
             except OSError:
-                pass
+                continue
+            name = text[text.index("(") + 1:text.rindex(")")]
+            # Those that systemd started itself; udev's workers are named otherwise.
+            if name in names and text[text.rindex(")") + 2:].split()[1] == "1":
+                found[name] = int(entry)
+    return found
+
+
+def signal_all(pids, number):
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            pass
 
 
 def cards(a):
@@ -286,37 +382,29 @@ def take_identity(a):
     if "seed" in a:
         reseed(base64.b64decode(a["seed"]))
     first = os.urandom(32).hex()
+    put = overwrite if a.get("woken") else write
     name = a["hostname"]
     socket.sethostname(name)
-    write("/etc/hostname", name + "\n")
+    put("/etc/hostname", name + "\n")
     full = name + "." + a["search"] + " " if a.get("search") else ""
-    write("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s%s\n::1 localhost ip6-localhost\n" % (full, name))
-    write("/etc/machine-id", a["machine_id"] + "\n", 0o444)
+    put("/etc/hosts", "127.0.0.1 localhost\n127.0.1.1 %s%s\n::1 localhost ip6-localhost\n" % (full, name))
+    put("/etc/machine-id", a["machine_id"] + "\n", 0o444)
     if a.get("boot_id"):
         show(a["boot_id"] + "\n", BOOT_ID)
     if a.get("uuid"):
         show(a["uuid"] + "\n", PRODUCT_UUID)
-    changed = False
-    for kind, pair in a.get("host_keys", {}).items():
-        path = HOST_KEYS % kind
-        try:
-            with open(path) as file:
-                changed = changed or file.read() != pair["private"]
-        except OSError:
-            changed = True
-        write(path, pair["private"], 0o600)
-        write(path + ".pub", pair["public"])
+    changed = give_host_keys(a.get("host_keys", {}), put)
     if not os.path.isdir("/home/admin/.ssh"):
         os.mkdir("/home/admin/.ssh", 0o700)
         os.chown("/home/admin/.ssh", 1000, 1000)
-    write("/home/admin/.ssh/authorized_keys", "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
+    put("/home/admin/.ssh/authorized_keys", "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
     with open("/etc/shadow") as file:
         shadow = file.read()
-    write("/etc/shadow", set_password(shadow, "admin", a["password_hash"]), 0o640, 0, 42)
+    put("/etc/shadow", set_password(shadow, "admin", a["password_hash"]), 0o640, 0, 42)
     lines = ["nameserver " + address for address in a.get("dns", [])]
     if a.get("search"):
         lines.append("search " + a["search"])
-    write("/etc/resolv.conf", "".join(line + "\n" for line in lines))
+    put("/etc/resolv.conf", "".join(line + "\n" for line in lines))
     if a.get("disk"):
         grow(a["disk"])
     set_up_nics(cards(a))
@@ -343,6 +431,8 @@ def settle():
     cover(BOOT_ID, 0o444)
     if os.path.exists(PRODUCT_UUID):
         cover(PRODUCT_UUID, 0o400)
+    hold_ssh()
+    # Every clone's disk is this one's, as it is now.
     os.sync()
 
 
@@ -370,8 +460,13 @@ class Agent:
         self.identified = False
         self.leased = False
         self.ready = False
-        self.journal_due = None
+        self.spectators = {}
+        # When they may go on, and when the journal is to start anew.
+        self.release_due = self.journal_due = None
         self.nics = [{}]
+        # Tells of addresses as they come, rtnetlink(7).
+        self.netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self.netlink.bind((0, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
 
     def say(self, message):
         data = json.dumps(message).encode() + b"\n"
@@ -391,19 +486,23 @@ class Agent:
             return {"version": VERSION, "configured": self.configured}
         if name == "identity":
             first = take_identity(a)
-            if not self.configured or not self.identified:
+            # A clone's boot was over before.
+            if not a.get("woken") and not (self.configured and self.identified):
                 notify()
             self.identified = True
             self.nics = cards(a)
             self.configured = not a.get("template")
             if a.get("woken"):
                 self.leased = self.ready = False
-                self.journal_due = time.monotonic() + 20
+                self.release_due = time.monotonic() + LONGEST_HOLD
             self.progress()
             return {"ready": self.ready, "address": address(), "random": first}
         if name == "settle":
             settle()
             self.identified = False
+            # From here on they would only make each clone's waking longer.
+            self.spectators = processes(SPECTATORS)
+            signal_all(self.spectators.values(), signal.SIGSTOP)
             return {}
         if name == "info":
             disk = os.statvfs("/")
@@ -439,15 +538,49 @@ class Agent:
             self.event("stage", stage="lease", address=address())
         if self.leased and ssh_listener():
             self.ready = True
+            if self.release_due:
+                self.release_due = time.monotonic() + REST
             self.event("ready", address=address())
+
+    def release(self):
+        """Lets those go on that stood still since the machine was frozen.
+
+        journald keeps the ids it started with, and journalctl would look for the new ones in vain, so it
+        ends, for systemd to start it again; what was logged meanwhile waits in its sockets.
+        """
+        now = time.monotonic()
+        if self.release_due and now >= self.release_due:
+            self.release_due = None
+            self.journal_due = now + JOURNAL
+            signal_all([p for n, p in self.spectators.items() if n != SPECTATORS[0]], signal.SIGCONT)
+        if self.journal_due and now >= self.journal_due:
+            self.journal_due = None
+            journal = [p for n, p in self.spectators.items() if n == SPECTATORS[0]]
+            signal_all(journal, signal.SIGTERM)
+            signal_all(journal, signal.SIGCONT)
 
     def pause(self):
         """Milliseconds until there is something to look at, if nobody says anything before."""
         if self.identified and not self.ready:
-            return 50 if self.journal_due else 200
-        if self.journal_due:
-            return max(0, int(1000 * (self.journal_due - time.monotonic()))) + 1
-        return None
+            # A boot makes its way without word of sshd; a clone's is there before the address.
+            return 50 if self.leased else 200
+        due = self.release_due or self.journal_due
+        return max(0, int(1000 * (due - time.monotonic()))) + 1 if due else None
+
+    def read(self):
+        """What the host says; an end that is closed would be reported again at once, for ever."""
+        try:
+            chunk = os.read(self.port, 65536)
+        except BlockingIOError:
+            return
+        if not chunk:
+            self.buffer = b""
+            time.sleep(0.3)
+            return
+        self.buffer += chunk
+        *lines, self.buffer = self.buffer.split(b"\n")
+        for line in lines:
+            self.handle(line)
 
     def run(self):
         if self.configured:
@@ -455,28 +588,21 @@ class Agent:
         self.event("hello", version=VERSION, configured=self.configured)
         poll = select.poll()
         poll.register(self.port, select.POLLIN)
+        poll.register(self.netlink, select.POLLIN)
         while True:
-            for _, events in poll.poll(self.pause()):
-                if not events & select.POLLIN:
-                    # The host's end is closed: poll would return at once for ever.
+            for fd, events in poll.poll(self.pause()):
+                if fd != self.port:
+                    try:
+                        self.netlink.recv(65536)
+                    except OSError:
+                        # More than it could keep; what there is now is looked at below.
+                        pass
+                elif events & select.POLLIN:
+                    self.read()
+                else:
                     time.sleep(0.3)
-                    continue
-                try:
-                    chunk = os.read(self.port, 65536)
-                except BlockingIOError:
-                    continue
-                if not chunk:
-                    self.buffer = b""
-                    time.sleep(0.3)
-                    continue
-                self.buffer += chunk
-                *lines, self.buffer = self.buffer.split(b"\n")
-                for line in lines:
-                    self.handle(line)
             self.progress()
-            if self.ready and self.journal_due and time.monotonic() >= self.journal_due:
-                self.journal_due = None
-                restart_journal()
+            self.release()
 
 
 def main():

@@ -64,7 +64,7 @@ pub(crate) const FILES: [(&str, &str); 13] = [
 ];
 
 /// Units that a node of a cluster does not need; each would cost boot time.
-const MASKED: [&str; 43] = [
+const MASKED: [&str; 44] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
@@ -108,6 +108,7 @@ const MASKED: [&str; 43] = [
     "modprobe@efi_pstore.service",
     "systemd-udev-load-credentials.service",
     "systemd-hostnamed.socket",
+    "systemd-journald-audit.socket",
 ];
 
 /// Taken out: of use to no node, or what must differ between nodes.
