@@ -2,17 +2,20 @@
 
 use kvmc_netns::Links;
 
+use super::firewalls::FirewallSeen;
 use super::network::{self, NetworkSeen};
 use super::traces::{Traces, traces};
 use crate::node::Identity;
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, State, read_json};
 
-/// All that does not fit, each in a line with what to do about it. What cannot be looked at is in a line too.
+/// All that does not fit, each in a line with what to do about it. What cannot be looked at is in a line
+/// too. `firewalls` is how they are, if that was looked at already.
 pub(crate) async fn doubts(
     record: &ClusterRecord,
     state: &State,
     dir: &ClusterDir,
     links: &Links,
+    firewalls: Option<FirewallSeen>,
 ) -> Vec<String> {
     if let Some(holder) = Lock::holder(dir) {
         return vec![format!("at work on it: {holder}")];
@@ -26,7 +29,11 @@ pub(crate) async fn doubts(
         Err(e) => return vec![format!("the host cannot be looked at: {e:#}")],
     };
     let network = if record.phase == Phase::Up {
-        match network::look(record, links).await {
+        let looked = match firewalls {
+            Some(firewalls) => network::look_beside(record, links, firewalls).await,
+            None => network::look(record, links).await,
+        };
+        match looked {
             Ok(seen) => Some(seen),
             Err(e) => {
                 all.push(format!("the network cannot be looked at: {e:#}"));

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use kvmc_netns::{BridgeSpec, Links, MacAddr, firewall};
 
+use super::firewalls::{self, FirewallSeen};
 use super::forward;
 use super::forwarding::{self, Family};
-use super::{firewalls, host_names, networks, ranges};
+use super::{host_names, networks, ranges};
 use crate::failpoint::failpoint;
 use crate::node::identity::mac;
 use crate::spec::{ClusterSpec, MAIN};
@@ -83,12 +84,21 @@ pub(super) struct NetworkSeen {
 }
 
 pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Result<NetworkSeen> {
+    let firewalls = firewalls::look(record, &firewalls::site(links).await?)?;
+    look_beside(record, links, firewalls).await
+}
+
+/// The same where the firewalls were looked at already, which is what takes the time.
+pub(super) async fn look_beside(
+    record: &ClusterRecord,
+    links: &Links,
+    firewalls: FirewallSeen,
+) -> Result<NetworkSeen> {
     let mut seen = NetworkSeen {
         forwarding: forwarding::is_on(Family::V4)?,
         forwarding6: !forwarding::has_ipv6(record) || forwarding::is_on(Family::V6)?,
         ..NetworkSeen::default()
     };
-    let firewalls = firewalls::look(record, &firewalls::site(links).await?)?;
     seen.accepts = firewalls.accepts;
     seen.obstacles = firewalls.obstacles;
     for network in record.networks() {

@@ -5,7 +5,7 @@ use kvmc_netns::Links;
 use kvmc_netns::firewall::Obstacle;
 use serde_json::{Value, json};
 
-use crate::cluster::firewalls::{self, Made, Restored};
+use crate::cluster::firewalls::{self, FirewallSeen, Made, Restored};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
@@ -27,7 +27,17 @@ pub(super) fn check(obstacles: &[Obstacle], existing: Option<&ClusterRecord>) ->
     bail!("{}", refused.join("\n       "))
 }
 
-/// The rules of a cluster, as they are.
+/// The rules of a cluster, as they are; none of one that has no network now, or when rules cannot be seen,
+/// as by an ordinary user.
+pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Option<FirewallSeen> {
+    if record.phase == Phase::Stopped || crate::cluster::check_namespace(record).is_err() {
+        return None;
+    }
+    let site = firewalls::site(links).await.ok()?;
+    firewalls::look(record, &site).ok()
+}
+
+/// What there is to say of a cluster's rules.
 #[derive(Debug)]
 pub(super) struct View {
     missing: Vec<String>,
@@ -37,20 +47,14 @@ pub(super) struct View {
 }
 
 impl View {
-    /// None of a cluster that has no network now, or when rules cannot be seen, as by an ordinary user.
-    pub(super) async fn of(record: &ClusterRecord, dir: &ClusterDir) -> Option<Self> {
-        if record.phase == Phase::Stopped || crate::cluster::check_namespace(record).is_err() {
-            return None;
-        }
-        let site = firewalls::site(&Links::open().ok()?).await.ok()?;
-        let seen = firewalls::look(record, &site).ok()?;
+    pub(super) fn of(seen: &FirewallSeen, dir: &ClusterDir) -> Self {
         let made = Made::load(dir).unwrap_or_default();
-        Some(Self {
+        Self {
             missing: seen.missing(),
             obstacles: seen.obstacles.iter().map(ToString::to_string).collect(),
             among_others: made.accepts.iter().map(ToString::to_string).collect(),
             restored: made.restored,
-        })
+        }
     }
 
     /// What is worth a line; `ago` tells how long ago a time was, as the beginning of a sentence.

@@ -44,8 +44,11 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         }
         Found::Nothing => return without_record(scene, &name, None, as_json, &links).await,
     };
-    doubts.extend(cluster::doubts(&record, &scene.state, &dir, &links).await);
-    let rules = firewall::View::of(&record, &dir).await;
+    let firewalls = firewall::look(&record, &links).await;
+    let rules = firewalls
+        .as_ref()
+        .map(|seen| firewall::View::of(seen, &dir));
+    doubts.extend(cluster::doubts(&record, &scene.state, &dir, &links, firewalls).await);
     let keeper = Keeper::of(&dir, &name);
     let board = tokio::time::timeout(KEEPER, keeper.ask(&Request::Board)).await;
     let board = board.ok().and_then(Result::ok);

@@ -16,10 +16,13 @@ use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
 use crate::image::{Asked, Images, Make, Wanted, check_cluster_intact, check_intact};
 use crate::node::{KeyPool, read_user_data, uefi, vcpus};
 use crate::output::{self, Nodes, seconds};
-use crate::plan::Step;
+use crate::plan::{Seen, Step};
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
 use crate::warm;
+
+/// After this long the host is looked at again: others change their firewalls as they like.
+const STALE: Duration = Duration::from_secs(2);
 
 pub(super) async fn up(
     scene: &Scene,
@@ -198,6 +201,7 @@ pub(super) async fn bring_up(
     let found = wanted.found();
     check_intact(&scene.state, found.ids(), None)?;
     cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
+    let looked = Instant::now();
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     firewall::check(&seen.obstacles, existing.as_ref())?;
     check_room(
@@ -251,7 +255,10 @@ pub(super) async fn bring_up(
         lock = Lock::take(dir, "up", scene.wait) => lock?,
         () = interrupt.wait() => return Ok(interrupted("the cluster is as it was")),
     };
-    let (record, is_new, steps) = match plan_again(record, &images, &warm, dir, &links).await {
+    // Where there was nothing a moment ago there is nothing now, unless there is a record.
+    let seen = (existing.is_none() && looked.elapsed() < STALE).then_some(seen);
+    let planned = plan_again(record, &images, &warm, dir, &links, seen).await;
+    let (record, is_new, steps) = match planned {
         Ok(planned) => planned,
         Err(error) => {
             lock.abandon();
@@ -337,6 +344,7 @@ async fn plan_again(
     warm: &Warm,
     dir: &ClusterDir,
     links: &Links,
+    seen: Option<Seen>,
 ) -> Result<(ClusterRecord, bool, Vec<Step>)> {
     let existing = ClusterRecord::load(dir)?;
     if existing
@@ -350,7 +358,10 @@ async fn plan_again(
     }
     let mut record = design_again(record, images, existing.as_ref(), dir, links).await?;
     warm.assign(&mut record, existing.as_ref());
-    let seen = cluster::look(&record, existing.as_ref(), dir, links).await?;
+    let seen = match seen.filter(|_| existing.is_none()) {
+        Some(seen) => seen,
+        None => cluster::look(&record, existing.as_ref(), dir, links).await?,
+    };
     let steps = cluster::steps(&record, &seen);
     Ok((record, existing.is_none(), steps))
 }
