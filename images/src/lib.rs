@@ -24,6 +24,7 @@ mod image;
 mod initrd;
 mod intact;
 mod layer;
+pub mod prepare;
 pub mod qcow2;
 mod recipe;
 mod second_stage;

@@ -181,6 +181,7 @@ fn layer(
         parent: &parent,
         name: tag,
         origin,
+        guest: parent.guest,
     };
     store
         .commit(&commit, &mut |what| output::talk(&format!("  {what}")))

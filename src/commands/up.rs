@@ -219,7 +219,11 @@ pub(super) async fn bring_up(
             cluster::missing(&frozen, &record, existing.as_ref(), &found)?
         };
         let steps = cluster::steps(&record, &seen);
-        return Ok(print_plan(&steps, &wanted.to_make(), &missing));
+        let prepare = match start.cold {
+            true => Vec::new(),
+            false => cluster::unprepared(&found, &store, existing.as_ref())?,
+        };
+        return Ok(print_plan(&steps, &wanted.to_make(), &prepare, &missing));
     }
     let mut interrupt = Interrupt::listen()?;
     let obtained = tokio::select! {
@@ -232,12 +236,23 @@ pub(super) async fn bring_up(
         }
         images => images?,
     };
-    let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
-    cluster::check_disks(&record, &images)?;
-    check_boot(&record, &images, user_data.is_some())?;
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
     let frozen = warm::Store::open(scene.state.root());
+    let images = if start.cold {
+        images
+    } else {
+        tokio::select! {
+            images = cluster::prepare_images(images, &store, &frozen, existing.as_ref(), &accelerator, &progress) => images,
+            () = interrupt.wait() => {
+                nodes.end();
+                return Ok(interrupted("the cluster is as it was"));
+            }
+        }
+    };
+    let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
+    cluster::check_disks(&record, &images)?;
+    check_boot(&record, &images, &store, user_data.is_some())?;
     let keys = KeyPool::open(scene.state.root());
     let warm = if start.cold {
         Warm::none(frozen)
@@ -386,14 +401,21 @@ async fn design_again(
 }
 
 /// What can be said of the images only when they are there.
-fn check_boot(record: &ClusterRecord, images: &Images, has_user_data: bool) -> Result<()> {
+fn check_boot(
+    record: &ClusterRecord,
+    images: &Images,
+    store: &Store,
+    has_user_data: bool,
+) -> Result<()> {
+    let mut has_cloud_init = false;
     for node in &record.nodes {
         let image = images.of(record, node)?;
+        has_cloud_init |= store.has_cloud_init(image);
         if image.boot == Boot::Uefi {
             uefi(image.architecture)?;
         }
     }
-    if has_user_data && !record.nodes.iter().any(|n| n.seeded) {
+    if has_user_data && !has_cloud_init {
         bail!(
             "user_data: no image of this cluster has cloud-init, so nothing would read it; choose one with --image"
         );
@@ -455,8 +477,17 @@ fn fail_on(checks: &[host::Check]) -> Result<()> {
     }
 }
 
-fn print_plan(steps: &[Step], to_make: &[&Make], missing: &[warm::Shape]) -> ExitCode {
-    let make: String = to_make.iter().map(|m| format!("{m}\n")).collect();
+fn print_plan(
+    steps: &[Step],
+    to_make: &[&Make],
+    prepare: &[String],
+    missing: &[warm::Shape],
+) -> ExitCode {
+    let make = to_make.iter().map(|m| format!("{m}\n"));
+    let prepare = prepare
+        .iter()
+        .map(|name| format!("prepare the image {name}\n"));
+    let make: String = make.chain(prepare).collect();
     let frozen: String = missing
         .iter()
         .map(|shape| format!("freeze a machine of {shape}\n"))
@@ -497,5 +528,8 @@ fn summary(record: &ClusterRecord, started: usize, began: Instant) {
         record.nodes.len(),
         seconds(began.elapsed())
     ));
-    output::talk("  kvmc ssh master0\n  ansible -i inventory all -m ping");
+    // Elsewhere there is no inventory, and images are built in machines that nobody is to enter.
+    if std::env::current_dir().is_ok_and(|here| here == record.project) {
+        output::talk("  kvmc ssh master0\n  ansible -i inventory all -m ping");
+    }
 }

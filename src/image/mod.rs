@@ -41,6 +41,16 @@ impl Images {
         self.by_id.insert(image.id.clone(), image);
     }
 
+    /// The image of each role's new nodes.
+    pub(crate) fn by_role(&self) -> impl Iterator<Item = (Role, &Image)> {
+        self.by_role.iter().map(|(role, image)| (*role, image))
+    }
+
+    /// Gives a role's new nodes another image.
+    pub(crate) fn replace(&mut self, role: Role, image: Image) {
+        self.insert(role, image);
+    }
+
     fn keep(&mut self, image: Image) {
         self.by_id.insert(image.id.clone(), image);
     }

@@ -19,7 +19,7 @@ use super::protocol::Stage;
 use super::status::Status;
 use super::vitals;
 use crate::host::CgroupKills;
-use crate::node::{Handle, Identity, identity};
+use crate::node::{Handle, Identity, for_agent, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
 use crate::warm;
 
@@ -317,8 +317,16 @@ impl Attended {
         let pushed = async {
             let secrets =
                 read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
-            let arguments =
+            let mut arguments =
                 identity::push(&self.domain, &self.node, &self.networks, &secrets, woken)?;
+            if let (Ok(user_data), Value::Object(arguments)) = (
+                std::fs::read_to_string(self.cluster_dir.user_data()),
+                &mut arguments,
+            ) {
+                // An agent without cloud-init beside it takes no notice.
+                let cloud = for_agent(&self.domain, &self.node, &secrets, &user_data)?;
+                arguments.insert("cloud".to_owned(), cloud);
+            }
             anyhow::Ok(agent.request_secret("identity", arguments, AGENT).await?)
         };
         match pushed.await {

@@ -30,7 +30,7 @@ const AGENT_PORT: &str = "org.kvmc.agent.0";
 /// arm64), so long as it is not packed as a whole.
 const KERNEL_HEAD: u64 = 64 << 10;
 /// A card of a machine that is to be frozen; nothing is ever sent from it.
-fn template_mac(number: usize) -> MacAddr {
+pub(crate) fn template_mac(number: usize) -> MacAddr {
     let last = u8::try_from(number).unwrap_or(u8::MAX);
     MacAddr([0x52, 0x54, 0, 0, 1, last])
 }

@@ -49,9 +49,12 @@ pub(crate) fn write_seed(
     secrets: &Secrets,
     user_data: Option<&str>,
 ) -> Result<()> {
-    let config = config(domain, node, secrets)?;
+    let mut config = config(domain, node, secrets)?;
+    if let Value::Object(config) = &mut config {
+        config.insert("bootcmd".to_owned(), json!([["sh", "-c", REPORT]]));
+    }
     let user = user_data_of(&config, user_data);
-    let meta = json!({ "instance-id": node.machine_id, "local-hostname": node.name });
+    let meta = meta_data(node);
     let network = network(node);
     seed::write(
         &dir.seed(),
@@ -63,6 +66,28 @@ pub(crate) fn write_seed(
         ],
     )
     .with_context(|| format!("failed to make the seed of {}", node.name))
+}
+
+/// What the agent of a node gives to its cloud-init: as a seed has it, but that the agent watches itself.
+///
+/// # Errors
+/// Keys that are missing.
+pub(crate) fn for_agent(
+    domain: &str,
+    node: &NodeRecord,
+    secrets: &Secrets,
+    user_data: &str,
+) -> Result<Value> {
+    let config = config(domain, node, secrets)?;
+    Ok(json!({
+        "instance": node.machine_id,
+        "user-data": user_data_of(&config, Some(user_data)),
+        "meta-data": meta_data(node).to_string(),
+    }))
+}
+
+fn meta_data(node: &NodeRecord) -> Value {
+    json!({ "instance-id": node.machine_id, "local-hostname": node.name })
 }
 
 fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
@@ -86,7 +111,6 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
             "ssh_authorized_keys": [secrets.admin.public.trim_end()],
         }],
         "ssh_pwauth": true,
-        "bootcmd": [["sh", "-c", REPORT]],
         "ssh_deletekeys": true,
         "ssh_keys": {
             "ed25519_private": keys.ed25519.private,
@@ -118,7 +142,7 @@ fn network(node: &NodeRecord) -> Value {
 }
 
 /// Our configuration and the user's, as one message of several parts.
-fn user_data_of(config: &Value, user_data: Option<&str>) -> String {
+pub(crate) fn user_data_of(config: &Value, user_data: Option<&str>) -> String {
     let mut text =
         format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n");
     let mut part = |headers: &str, body: &str| {

@@ -34,7 +34,7 @@ const STATE: Duration = Duration::from_secs(60);
 const ROOM: u64 = 1 << 30;
 
 /// A QEMU that does not outlive its owner, whatever becomes of that.
-struct Machine(Running);
+pub(super) struct Machine(pub(super) Running);
 
 impl Drop for Machine {
     fn drop(&mut self) {
@@ -73,22 +73,24 @@ pub(crate) async fn freeze(
             Ok(()) => ended(&mut machine).await,
             Err(e) => Err(e),
         };
-        if let Err(e) = frozen {
-            let end = machine.0.ended().map(|s| format!(" (QEMU ended: {s})"));
-            let said = tail(&draft.path().join("qemu.log"));
-            let console = tail(&draft.path().join("console.log"));
-            return Err(e.context(format!(
-                "failed to freeze a machine{}{said}{console}",
-                end.unwrap_or_default()
-            )));
-        }
+        frozen.map_err(|e| {
+            failed(e, &mut machine, draft.path()).context("failed to freeze a machine")
+        })?;
     }
     failpoint!("freeze.ended");
     memory.seal()?;
     Ok((draft.finish(&memory, disk_size)?, memory))
 }
 
-fn check_room(dir: &Path) -> Result<()> {
+/// An error of a machine, with how it ended and the end of what it said.
+pub(super) fn failed(error: anyhow::Error, machine: &mut Machine, dir: &Path) -> anyhow::Error {
+    let end = machine.0.ended().map(|s| format!(" (QEMU ended: {s})"));
+    let said = tail(&dir.join("qemu.log"));
+    let console = tail(&dir.join("console.log"));
+    anyhow::anyhow!("{error:#}{}{said}{console}", end.unwrap_or_default())
+}
+
+pub(super) fn check_room(dir: &Path) -> Result<()> {
     let stat = nix::sys::statvfs::statvfs(dir).context("failed to look at the free space")?;
     let free = stat.blocks_available() * stat.fragment_size();
     if free < ROOM {
@@ -180,7 +182,7 @@ async fn drive(dir: &Path, state: &Path, disk_size: Bytes, cards: &[CardKind]) -
 }
 
 /// Lets QEMU end by itself, so that all of its disk is written.
-async fn ended(machine: &mut Machine) -> Result<()> {
+pub(super) async fn ended(machine: &mut Machine) -> Result<()> {
     for _ in 0..1000 {
         if machine.0.ended().is_some() {
             return Ok(());
@@ -237,7 +239,7 @@ pub(crate) async fn migrated(qmp: &Client) -> Result<()> {
 }
 
 /// Keeps the console, for when the boot fails.
-async fn copy(socket: std::path::PathBuf, to: std::path::PathBuf) -> Result<()> {
+pub(super) async fn copy(socket: std::path::PathBuf, to: std::path::PathBuf) -> Result<()> {
     const LONGEST: usize = 64 << 10;
     let mut stream = tokio::net::UnixStream::connect(socket).await?;
     let mut all = Vec::new();

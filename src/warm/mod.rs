@@ -1,5 +1,6 @@
 //! Frozen machines: one is booted for each shape, stopped when it is quiet, and kept; every node of
-//! that shape wakes from it, its memory mapped privately, instead of booting.
+//! that shape wakes from it, its memory mapped privately, instead of booting. A cloud image is prepared
+//! for that before: its first start done, the agent added.
 //!
 //! ```text
 //! <state>/warm/
@@ -14,12 +15,14 @@
 
 mod freeze;
 mod memory;
+mod prepare;
 mod shape;
 mod store;
 mod wake;
 
 pub(crate) use freeze::freeze;
 pub(crate) use memory::Memory;
+pub(crate) use prepare::prepare;
 pub(crate) use shape::Shape;
 pub(crate) use store::{Frozen, Store};
 pub(crate) use wake::{connect, resize, wake};

@@ -136,8 +136,22 @@ impl Store {
     /// # Errors
     /// The system's.
     pub(super) async fn draft(&self, shape: &Shape) -> Result<Draft> {
+        let (dir, lock) = self.workshop(&shape.key()).await?;
+        Ok(Draft {
+            dir,
+            shape: shape.clone(),
+            store: self.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// A folder to run a machine in, for a purpose that one process has at a time; waits while another is
+    /// at it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) async fn workshop(&self, key: &str) -> Result<(tempfile::TempDir, Flock<File>)> {
         private_dir(&self.dir)?;
-        let key = shape.key();
         let path = self.dir.join(format!("{key}{LOCK}"));
         let lock = loop {
             let file = fs_err::File::create(&path)?.into_parts().0;
@@ -161,12 +175,7 @@ impl Store {
             .rand_bytes(4)
             .tempdir_in(&self.dir)
             .context("failed to make a folder to freeze in")?;
-        Ok(Draft {
-            dir,
-            shape: shape.clone(),
-            store: self.clone(),
-            _lock: lock,
-        })
+        Ok((dir, lock))
     }
 
     /// Removes what killed freezes left, and what `keep` does not want; returns the names of the

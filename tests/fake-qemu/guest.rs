@@ -144,7 +144,17 @@ impl Guest {
         std::thread::spawn(move || {
             std::thread::sleep(guest.script.time("boot", 30));
             guest.change(|i| i.agent |= i.boot == boot);
-            if guest.args.has_seed {
+            if guest.args.node == "prepare" {
+                // As images/guest/prepare does, of an image that the test calls fit.
+                let (event, data) = if guest.script.is("fit") {
+                    ("prepared", json!({}))
+                } else {
+                    ("unfit", json!({ "why": "there is no system in it" }))
+                };
+                guest.say(&json!({ "event": event, "data": data }));
+                std::thread::sleep(Duration::from_millis(50));
+                guest.end("guest-shutdown", true, 0);
+            } else if guest.args.has_seed {
                 // It has no agent, and takes its name and keys from the seed.
                 guest.change(|i| i.identified = i.boot == boot);
             } else if guest.look(|i| i.boot == boot) {

@@ -7,15 +7,20 @@ use super::support::Bench;
 
 /// Runs a script of this folder in a namespace of its own, and shows all it said when it fails.
 fn runs(script: &str) {
+    runs_with(script, &[]);
+}
+
+fn runs_with(script: &str, arguments: &[&str]) {
     let bench = Bench::new();
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it")
         .join(script);
     let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("store");
     let prepare = format!(
-        "mkdir -p {0} ../state; ln -s {0} ../state/images; exec sh -eu {1}",
+        "mkdir -p {0} ../state; ln -s {0} ../state/images; exec sh -eu {1} {2}",
         store.display(),
-        path.display()
+        path.display(),
+        arguments.join(" ")
     );
     // The template's packages come from the host's mirror, which only the host's own namespace reaches.
     let root = store.parent().unwrap();
@@ -87,4 +92,31 @@ fn three_clusters_at_once_one_with_two_networks_ipv6_and_forwards() {
 #[test]
 fn images_built_by_scripts_and_playbooks_and_committed_from_nodes_are_cloned_as_the_template_is() {
     runs("layers.sh");
+}
+
+/// Runs cloud.sh on an image of a Debian suite, which is built once and stays in the build folder.
+fn cloud(how: &str, suite: &str, firmware: &str) {
+    let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cloud-{suite}.qcow2"));
+    if !image.exists() {
+        let built = std::process::Command::new(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud-image"),
+        )
+        .arg(suite)
+        .arg(image.with_extension("new"))
+        .status()
+        .unwrap();
+        assert!(built.success(), "the cloud image cannot be built");
+        std::fs::rename(image.with_extension("new"), &image).unwrap();
+    }
+    runs_with("cloud.sh", &[how, &image.display().to_string(), firmware]);
+}
+
+#[test]
+fn a_cloud_image_boots_by_uefi_as_a_cluster_with_user_data() {
+    cloud("cold", "bookworm", "uefi");
+}
+
+#[test]
+fn a_cloud_image_is_prepared_once_and_its_nodes_wake_with_user_data() {
+    cloud("warm", "trixie", "bios");
 }

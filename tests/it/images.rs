@@ -130,7 +130,8 @@ fn an_image_without_an_agent_is_seeded_and_ready_by_lease_and_ssh() {
     let script = format!(
         r##"{DISK}
         printf '#cloud-config\npackages: [vim]\n' > user.yaml
-        $UP --master-image ./mine.qcow2 --user-data user.yaml
+        $UP --master-image ./mine.qcow2 --user-data user.yaml 2>../said || fail "$(cat ../said)"
+        test "$(grep -c 'nodes of mine boot, and cannot wake: there is no system in it' ../said)" = 1 || fail "$(cat ../said)"
         K=$KVMC_STATE_DIR/clusters/k80/nodes
         for node in master0 master1; do
           test "$(stat -c %a $K/$node/seed.img)" = 600 || fail "the seed of $node"

@@ -119,6 +119,29 @@ PYTHON
     );
 }
 
+#[test]
+fn a_cloud_image_is_prepared_once_and_its_nodes_wake() {
+    runs(
+        r#"echo 'prepare fit yes' > ../bin/script
+        printf '#cloud-config\nruncmd: [true]\n' > user.yaml
+        $UP --masters 2 --image base --user-data user.yaml --dry-run | grep -q 'prepare the image mine' || fail 'the plan'
+        $UP --masters 2 --image base --user-data user.yaml 2>../said || fail "$(cat ../said)"
+        grep -q 'preparing mine (once' ../said && test $(grep -c woken ../said) = 2 || fail "$(cat ../said)"
+        test ! -e $KVMC_STATE_DIR/clusters/k80/nodes/master0/seed.img || fail 'a node with the agent has a seed'
+        id=$(sed -n 's/^  "image": "\(.*\)",/\1/p' $KVMC_STATE_DIR/clusters/k80/cluster.json)
+        test "$(of $id parent)" = "$(of base id)" && test "$(of $id guest)" = agent || fail "$(kvmc image inspect $id)"
+        refuse 'used by image' kvmc image rm base
+        refuse 'used by cluster k80' kvmc image rm $id
+        $UP --masters 3 --image base 2>../said || fail "$(cat ../said)"
+        kvmc down
+        # It is kept, and looked for by what it is made of; with --cold the image is taken as it is.
+        $UP --masters 1 --image base 2>../said; ! grep -q preparing ../said || fail "$(cat ../said)"; kvmc down
+        $UP --masters 1 --image base --cold; test -e $KVMC_STATE_DIR/clusters/k80/nodes/master0/seed.img || fail 'cold, it has no seed'
+        kvmc down; kvmc image prune --all; test "$(kvmc image ls --json)" = '[]' || fail "$(kvmc image ls)"
+        test -z "$(ls -A $KVMC_STATE_DIR/warm | grep -v 'lock$')" || fail "$(ls -A $KVMC_STATE_DIR/warm)""#,
+    );
+}
+
 /// Programs that tell what they were asked for, in the place of those that would reach a real guest.
 const STUBS: &str = r#"for p in ssh scp ansible-playbook; do
   printf '#!/bin/sh\necho "%s $*" >> ../asked\ntest ! -e ../fails || { echo "%s says no" >&2; exit 3; }\n' $p $p > ../bin/$p

@@ -5,13 +5,15 @@ mod catalogue;
 mod checksum;
 mod fetch;
 pub(crate) mod form;
+mod import;
 mod pull;
 mod signature;
 
 pub use catalogue::{Catalogue, Entry, Source, Verification};
 pub use checksum::{Algorithm, Checksum};
 pub(crate) use form::judge_qcow2;
-pub use pull::{Pull, check_name, import, imported};
+pub use import::{import, imported};
+pub use pull::{Pull, check_name};
 
 /// What is heard of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -210,86 +210,8 @@ impl Pull {
     }
 }
 
-/// Copies a file of the user's into the store.
-///
-/// # Errors
-/// Why it cannot be used.
-pub fn import(
-    store: &Store,
-    path: &Path,
-    name: &str,
-    architecture: Architecture,
-    boot: Boot,
-) -> Result<Image, ImageError> {
-    if let Some(image) = imported(store, path, architecture)? {
-        return Ok(image);
-    }
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
-    check_name(&file, architecture)?;
-    let stamp = stamp(path)?;
-    // Looked at before it is copied, for what is refused is refused soonest so.
-    if form::probe(path)? == Form::Qcow2 {
-        form::judge_qcow2(path)?;
-    }
-    let (disk, _lock) = store.workplace()?;
-    let copy = disk.path().join("copy");
-    fs_err::copy(path, &copy)?;
-    make_disk(disk.path(), &copy)?;
-    let _moved_or_used_up = std::fs::remove_file(&copy);
-    let meta = Meta {
-        format: FORMAT,
-        name: name.to_owned(),
-        key: None,
-        architecture,
-        boot,
-        guest: Guest::CloudInit,
-        origin: Origin::Imported {
-            path: path.to_owned(),
-            stamp: stamp.clone(),
-        },
-        parent: None,
-        created: now(),
-        digests: std::collections::BTreeMap::new(),
-    };
-    let image = store.admit(disk, meta)?;
-    store.point(&pointer(&stamp), &image)?;
-    Ok(image)
-}
-
-/// The image that was made of a file, if the file is as it was then.
-///
-/// # Errors
-/// No such file.
-pub fn imported(
-    store: &Store,
-    path: &Path,
-    architecture: Architecture,
-) -> Result<Option<Image>, ImageError> {
-    store.pointed(&pointer(&stamp(path)?), architecture)
-}
-
-/// By what a file is known again without reading all of it.
-fn stamp(path: &Path) -> Result<String, ImageError> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = fs_err::metadata(path)?;
-    if !meta.is_file() {
-        return Err(ImageError::Unfit {
-            path: path.to_owned(),
-            why: "is no file".to_owned(),
-        });
-    }
-    Ok(format!(
-        "{} {} {} {}.{}",
-        path.display(),
-        meta.len(),
-        meta.ino(),
-        meta.mtime(),
-        meta.mtime_nsec()
-    ))
-}
-
 /// Makes the disk that a file of any form holds, in `folder`.
-fn make_disk(folder: &Path, from: &Path) -> Result<(), ImageError> {
+pub(super) fn make_disk(folder: &Path, from: &Path) -> Result<(), ImageError> {
     let unpacked = folder.join("unpacked");
     let disk = folder.join(DISK);
     let mut plain: PathBuf = from.to_owned();
@@ -353,7 +275,7 @@ fn file_name(url: &str) -> &str {
 }
 
 /// The name under which the store points from a source to its image.
-fn pointer(source: &str) -> String {
+pub(super) fn pointer(source: &str) -> String {
     let digest = hex(&Sha256::digest(source.as_bytes()));
     format!("of:{}", digest.get(..32).unwrap_or(&digest))
 }
@@ -455,124 +377,5 @@ mod tests {
     fn the_file_is_the_last_part_of_the_address() {
         assert_eq!(file_name("https://h/a/b.img?x=/y"), "b.img");
         assert_eq!(pointer("a").len(), 35);
-    }
-
-    #[test]
-    fn p43_an_image_that_leads_to_other_files_is_not_taken() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path());
-        let qemu_img = |arguments: &[&str]| {
-            let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
-            crate::exec::run("qemu-img", &arguments).unwrap();
-        };
-        let at = |name: &str| dir.path().join(name).display().to_string();
-        qemu_img(&[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-u",
-            "-b",
-            "/etc/shadow",
-            "-F",
-            "raw",
-            &at("backing"),
-            "1M",
-        ]);
-        qemu_img(&[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-u",
-            "-b",
-            "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}",
-            "-F",
-            "raw",
-            &at("json"),
-            "1M",
-        ]);
-        let data = format!("data_file={},data_file_raw=on", at("secret"));
-        qemu_img(&[
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-o",
-            &data,
-            &at("data"),
-            "1M",
-        ]);
-        qemu_img(&["create", "-q", "-f", "qcow2", &at("luks"), "1M"]);
-        let mut bytes = std::fs::read(at("luks")).unwrap();
-        // The header's crypt_method: LUKS.
-        bytes[32..36].copy_from_slice(&2_u32.to_be_bytes());
-        std::fs::write(at("luks"), bytes).unwrap();
-        qemu_img(&["create", "-q", "-f", "qcow2", &at("whole"), "4M"]);
-        let io = ["-f", "qcow2", "-c", "write -P 7 0 4M", &at("whole")].map(str::to_owned);
-        crate::exec::run("qemu-io", &io).unwrap();
-        let bytes = std::fs::read(at("whole")).unwrap();
-        std::fs::write(at("cut"), &bytes[..bytes.len() / 2]).unwrap();
-        for (name, word) in [
-            ("backing", "lies on another file"),
-            ("json", "lies on another file"),
-            ("data", "another file"),
-            ("luks", "encrypted"),
-            ("cut", "damaged or cut short"),
-        ] {
-            let error = import(
-                &store,
-                Path::new(&at(name)),
-                "x",
-                Architecture::Amd64,
-                Boot::Bios,
-            )
-            .unwrap_err()
-            .to_string();
-            assert!(error.contains(word), "{name}: {error}");
-        }
-        assert!(store.list().unwrap().is_empty());
-        let image = import(
-            &store,
-            Path::new(&at("whole")),
-            "x",
-            Architecture::Amd64,
-            Boot::Bios,
-        )
-        .unwrap();
-        assert_eq!(image.virtual_size, 4 << 20);
-        assert!(Path::new(&at("whole")).exists(), "the user's file stays");
-        // A second time it is known by its stamp.
-        let again = imported(&store, Path::new(&at("whole")), Architecture::Amd64).unwrap();
-        assert_eq!(again.unwrap().id, image.id);
-    }
-
-    #[test]
-    fn p43_a_raw_disk_that_a_guest_made_look_like_a_qcow2_is_judged_as_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path());
-        let raw = dir.path().join("disk.raw");
-        let qcow2 = dir.path().join("head");
-        let arguments = [
-            "create",
-            "-q",
-            "-f",
-            "qcow2",
-            "-u",
-            "-b",
-            "/etc/shadow",
-            "-F",
-            "raw",
-            &qcow2.display().to_string(),
-            "1M",
-        ];
-        crate::exec::run("qemu-img", &arguments.map(str::to_owned)).unwrap();
-        let mut disk = vec![0; 4 << 20];
-        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-        let head = std::fs::read(&qcow2).unwrap();
-        disk[..400].copy_from_slice(&head[..400]);
-        std::fs::write(&raw, disk).unwrap();
-        let error = import(&store, &raw, "x", Architecture::Amd64, Boot::Bios).unwrap_err();
-        assert!(error.to_string().contains("another file"), "{error}");
     }
 }

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::image::{DISK, FORMAT, Meta, now};
-use crate::{Image, ImageError, Origin, Store, exec};
+use crate::{Guest, Image, ImageError, Origin, Store, exec};
 
 /// What a layer is made of.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Commit<'a> {
     pub name: String,
     /// Where it is from.
     pub origin: Origin,
+    /// What takes an identity in it.
+    pub guest: Guest,
 }
 
 /// The name that a layer's disk has for its parent's: one that holds in every store.
@@ -73,7 +75,7 @@ impl Store {
             key: None,
             architecture: commit.parent.architecture,
             boot: commit.parent.boot,
-            guest: commit.parent.guest,
+            guest: commit.guest,
             origin: commit.origin.clone(),
             parent: Some(commit.parent.id.clone()),
             created: now(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::{Architecture, Boot, Guest};
+use crate::{Architecture, Boot};
 
 const SECRET: &str = "a host key that no image is to have";
 
@@ -150,6 +150,7 @@ impl Scene {
             origin: Origin::Committed {
                 node: "k80/master0".to_owned(),
             },
+            guest: Guest::CloudInit,
         };
         self.store.commit(&commit, &mut |_| {})
     }

@@ -1,0 +1,146 @@
+//! Cloud images with the agent in them: their first start done once, by a seed that brings it along.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::layer::Commit;
+use crate::store::hex;
+use crate::{Guest, Image, ImageError, Origin, Store, tree};
+
+/// Where the script lies that makes the image fit, once cloud-init has done all else.
+const SCRIPT: &str = "/usr/lib/kvmc/prepare";
+/// What is put into the image, by path; [`tree::FILES`] has the rest.
+const FILES: [(&str, &str); 8] = [
+    ("/usr/lib/kvmc/cloud.py", include_str!("../guest/cloud.py")),
+    ("/usr/lib/kvmc/grow", include_str!("../guest/grow")),
+    (
+        "/usr/lib/kvmc/user-data",
+        include_str!("../guest/user-data"),
+    ),
+    (SCRIPT, include_str!("../guest/prepare")),
+    (
+        "/etc/systemd/system/kvmc-agent.service",
+        include_str!("../guest/cloud-agent.service"),
+    ),
+    (
+        "/etc/cloud/cloud.cfg.d/99-kvmc.cfg",
+        "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n",
+    ),
+    // The agent names the cards; nobody else is to name them again.
+    (
+        "/etc/systemd/network/10-kvmc.link",
+        "[Match]\nDriver=virtio_net\n\n[Link]\nNamePolicy=keep\n",
+    ),
+    (
+        "/etc/sysctl.d/10-ping.conf",
+        "net.ipv4.ping_group_range = 0 2147483647\n",
+    ),
+];
+/// Of the built-in template's files those that a cloud image gets too.
+const SHARED: [&str; 4] = [
+    "etc/ssh/sshd_config.d/kvmc.conf",
+    "usr/lib/kvmc/agent.py",
+    "usr/lib/kvmc/settle",
+    "etc/systemd/network/10-eth0.network",
+];
+
+fn files() -> impl Iterator<Item = (String, &'static str)> {
+    let shared = tree::FILES.iter().filter(|(path, _)| SHARED.contains(path));
+    shared
+        .map(|(path, text)| (format!("/{path}"), *text))
+        .chain(FILES.map(|(path, text)| (path.to_owned(), text)))
+}
+
+/// The `user-data` of the start that prepares an image: the user, our files, and the script at its end.
+///
+/// The script says `prepared` or `unfit` by the agent's port, and powers the machine off.
+#[must_use]
+pub fn user_data(admin: &str) -> Value {
+    let write: Vec<_> = files()
+        .map(|(path, text)| json!({ "path": path, "content": text, "permissions": "0644" }))
+        .collect();
+    json!({
+        "users": [{
+            "name": admin,
+            "gecos": admin,
+            "sudo": "ALL=(ALL) NOPASSWD:ALL",
+            "lock_passwd": true,
+        }],
+        "ssh_pwauth": true,
+        "growpart": { "mode": "off" },
+        "resize_rootfs": false,
+        "write_files": write,
+        "runcmd": [["sh", SCRIPT]],
+    })
+}
+
+/// How the store knows a prepared image again.
+fn pointer(parent: &Image) -> String {
+    let mut hash = Sha256::new();
+    for (path, text) in files() {
+        hash.update(path);
+        hash.update([0]);
+        hash.update(text);
+    }
+    let key = hex(&hash.finalize());
+    format!("prepared:{}:{}", parent.id, key.get(..16).unwrap_or(&key))
+}
+
+impl Store {
+    /// What was made of an image by [`Self::keep_prepared`], with this version's files.
+    ///
+    /// # Errors
+    /// One that cannot be read.
+    pub fn prepared(&self, parent: &Image) -> Result<Option<Image>, ImageError> {
+        self.pointed(&pointer(parent), parent.architecture)
+    }
+
+    /// Keeps the disk of a machine that was prepared as an image with the agent, on its parent.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn keep_prepared(
+        &self,
+        parent: &Image,
+        disk: &std::path::Path,
+    ) -> Result<Image, ImageError> {
+        let mut disks = vec![disk.to_owned()];
+        disks.extend(parent.layers.clone());
+        let commit = Commit {
+            disks,
+            parent,
+            name: format!("{} (prepared)", parent.name),
+            origin: Origin::Prepared,
+            guest: Guest::Agent,
+        };
+        let image = self.commit(&commit, &mut |_| {})?;
+        self.point(&pointer(parent), &image)?;
+        Ok(image)
+    }
+
+    /// Whether an image has cloud-init: one that was prepared still does.
+    #[must_use]
+    pub fn has_cloud_init(&self, image: &Image) -> bool {
+        if image.guest == Guest::CloudInit {
+            return true;
+        }
+        let parent = image.parent.as_deref().map(|id| self.get(id));
+        matches!(parent, Some(Ok(parent)) if self.has_cloud_init(&parent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_seed_brings_all_that_the_agent_is_made_of() {
+        let data = user_data("admin");
+        let paths: Vec<_> = data["write_files"].as_array().unwrap().iter().collect();
+        assert_eq!(paths.len(), FILES.len() + SHARED.len());
+        for path in ["/usr/lib/kvmc/agent.py", "/usr/lib/kvmc/cloud.py", SCRIPT] {
+            assert!(paths.iter().any(|f| f["path"] == path), "{path}");
+        }
+        assert_eq!(data["users"][0]["name"], "admin");
+    }
+}

@@ -1,0 +1,148 @@
+//! Preparing: a cloud image's first start, done once, in a machine without a network.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kvmc_images::{Image, qcow2, seed};
+use kvmc_qmp::{Client, Events, ExchangeLog};
+use serde_json::{Value, json};
+
+use super::freeze::{Machine, check_room, copy, ended, failed};
+use super::store::Store;
+use crate::host::{Accelerator, cores};
+use crate::node::identity::{self, ADMIN};
+use crate::node::{
+    Credentials, Nics, Parts, Source, create_log, credentials, disks, listen, pflash,
+    seed_user_data, spawn, template_mac,
+};
+use crate::spec::Bytes;
+
+/// What a first start takes, in bytes.
+const RAM: Bytes = Bytes::mib(1024);
+/// From QEMU's start to its greeting.
+const GREETING: Duration = Duration::from_secs(30);
+/// A whole first start, cloud-init's last stage included, emulated and beside others.
+const FIRST_START: Duration = Duration::from_secs(600);
+
+/// The image with the agent that is made of `image`, unless it is there already.
+///
+/// # Errors
+/// Why it cannot be had; nothing of it is left.
+pub(crate) async fn prepare(
+    warm: &Store,
+    images: &kvmc_images::Store,
+    image: &Image,
+    accelerator: &Accelerator,
+) -> Result<Image> {
+    let (folder, _lock) = warm.workshop(&format!("prepare-{}", image.id)).await?;
+    if let Some(prepared) = images.prepared(image)? {
+        return Ok(prepared);
+    }
+    let dir = folder.path();
+    check_room(dir)?;
+    let disk = dir.join("disk.qcow2");
+    qcow2::create_overlay(&disk, &image.disk(), image.virtual_size)
+        .context("failed to make the disk of a machine to prepare")?;
+    let mut machine = start(dir, image, accelerator)?;
+    let prepared = match drive(dir).await {
+        Ok(()) => ended(&mut machine).await,
+        Err(e) => Err(e),
+    };
+    prepared.map_err(|e| failed(e, &mut machine, dir))?;
+    drop(machine);
+    Ok(images.keep_prepared(image, &disk)?)
+}
+
+fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine> {
+    let uuid = identity::uuid(&identity::random_id());
+    write_seed(&dir.join("seed.img"))?;
+    let parts = Parts {
+        name: "kvmc-prepare",
+        uuid: &uuid,
+        image,
+        accelerator,
+        vcpus: cores().min(2),
+        ram: RAM,
+        source: Source::Boot,
+        disks: disks(&dir.join("disk.qcow2"), &image.layers)?,
+        nics: Nics::Nowhere(1),
+        seed: Some(std::fs::File::open(dir.join("seed.img")).context("the seed is gone")?),
+        pflash: pflash(image, &dir.join("uefi-vars.fd"))?,
+        qmp: listen(&dir.join("qmp.sock"))?,
+        console: listen(&dir.join("console.sock"))?,
+        agent: listen(&dir.join("agent.sock"))?,
+    };
+    let (args, passed) = parts.assemble()?;
+    let who = Credentials {
+        dies_with_us: true,
+        ..credentials(identity::uid(dir, 0), accelerator)
+    };
+    let log = create_log(&dir.join("qemu.log"))?;
+    let program = image.architecture.platform().qemu.program;
+    Ok(Machine(spawn(program, &args, passed, who, log, &uuid)?))
+}
+
+/// Nothing in it is anybody's, and what the start makes of it is taken out of the disk again.
+fn write_seed(path: &Path) -> Result<()> {
+    let user = seed_user_data(&kvmc_images::prepare::user_data(ADMIN), None);
+    let meta = json!({ "instance-id": identity::random_id(), "local-hostname": "template" });
+    // Nobody waits for a card that nothing comes over.
+    let network = json!({
+        "version": 2,
+        "ethernets": { "eth0": {
+            "match": { "macaddress": template_mac(0).to_string() },
+            "set-name": "eth0",
+            "optional": true,
+            "dhcp4": false,
+            "link-local": [],
+        } },
+    });
+    Ok(seed::write(
+        path,
+        &[
+            ("user-data", user.as_bytes()),
+            ("meta-data", meta.to_string().as_bytes()),
+            ("network-config", network.to_string().as_bytes()),
+        ],
+    )?)
+}
+
+/// From a paused QEMU to a guest that has said that it is prepared.
+async fn drive(dir: &Path) -> Result<()> {
+    let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
+    let (qmp, mut events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
+    let (_agent, mut said) = Client::connect_agent(&dir.join("agent.sock"), None, GREETING).await?;
+    let console = tokio::spawn(copy(dir.join("console.sock"), dir.join("console.log")));
+    qmp.execute(qapi_qmp::cont {}).await?;
+    tokio::time::timeout(FIRST_START, verdict(&mut said, &mut events))
+        .await
+        .context("its first start does not come to its end")??;
+    // It powers itself off, and all of its disk is written then.
+    let off = async { while events.next().await.is_some() {} };
+    tokio::time::timeout(FIRST_START, off)
+        .await
+        .context("it does not power off")?;
+    console.abort();
+    Ok(())
+}
+
+/// Waits for the guest's own words on whether it is fit.
+async fn verdict(said: &mut Events, events: &mut Events) -> Result<()> {
+    loop {
+        tokio::select! {
+            event = said.next() => match event {
+                Some(event) if event.name == "prepared" => return Ok(()),
+                Some(event) if event.name == "unfit" => {
+                    let why = event.data.get("why").and_then(Value::as_str);
+                    bail!("{}", why.unwrap_or("it says that it is not fit"));
+                }
+                Some(_) => {}
+                None => bail!("it ended before it was prepared"),
+            },
+            event = events.next() => if event.is_none() {
+                bail!("it ended before it was prepared");
+            },
+        }
+    }
+}
