@@ -44,4 +44,4 @@ pub use image::{Boot, Guest, Image, Origin};
 pub use intact::Looks;
 pub use layer::Commit;
 pub use recipe::Recipe;
-pub use store::Store;
+pub use store::{Held, Store};

@@ -31,6 +31,12 @@ pub struct Store {
     tags: Tags,
 }
 
+/// An image that is not removed meanwhile, see [`Store::hold`].
+#[derive(Debug)]
+pub struct Held {
+    _folder: Flock<File>,
+}
+
 impl Store {
     /// The store below a state folder, which need not be there yet.
     #[must_use]
@@ -416,11 +422,47 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps an image from being removed for as long as the answer lives: for who is about to write down
+    /// that it is used.
+    ///
+    /// # Errors
+    /// That it is gone, or being removed.
+    pub fn hold(&self, id: &str) -> Result<Held, ImageError> {
+        let path = self.images.join(id);
+        let folder = fs_err::File::open(&path)?.into_parts().0;
+        let held = Flock::lock(folder, FlockArg::LockSharedNonblock);
+        match held {
+            Ok(held) if path.join("image.json").exists() => Ok(Held { _folder: held }),
+            _ => Err(ImageError::Unfit {
+                path,
+                why: "is being removed; run it again for a new one".to_owned(),
+            }),
+        }
+    }
+
+    /// Whether somebody [holds](Self::hold) it.
+    #[must_use]
+    pub fn is_held(&self, id: &str) -> bool {
+        let folder = File::open(self.images.join(id));
+        folder.is_ok_and(|f| Flock::lock(f, FlockArg::LockExclusiveNonblock).is_err())
+    }
+
     /// Removes an image; one that is not there is done.
     ///
     /// # Errors
-    /// The system's.
+    /// That somebody [holds](Self::hold) it, or the system's.
     pub fn remove(&self, id: &str) -> Result<(), ImageError> {
+        let path = self.images.join(id);
+        let Ok(folder) = File::open(&path) else {
+            self.tags.forget(id);
+            return Ok(());
+        };
+        let _alone = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            ImageError::Unfit {
+                path,
+                why: "is used by another kvmc at this moment; try again when it is done".to_owned(),
+            }
+        })?;
         self.tags.forget(id);
         // Half removed it would be in the way of every look at the store.
         let going = self.images.join(format!("{BUILD}gone-{id}"));

@@ -439,6 +439,9 @@ fn users(scene: &Scene, store: &Store, id: &str) -> Result<Vec<String>> {
         .into_iter()
         .map(|name| format!("cluster {name}"))
         .collect();
+    if store.is_held(id) {
+        users.push("another kvmc at this moment".to_owned());
+    }
     for child in store.children(id)? {
         users.push(format!("image {}", child.get(..12).unwrap_or(&child)));
     }

@@ -225,6 +225,7 @@ pub(super) async fn bring_up(
         };
         return Ok(print_plan(&steps, &wanted.to_make(), &prepare, &missing));
     }
+    let _found = found.hold(&store)?;
     let mut interrupt = Interrupt::listen()?;
     let obtained = tokio::select! {
         images = wanted.obtain(&store) => images,
@@ -250,6 +251,7 @@ pub(super) async fn bring_up(
             }
         }
     };
+    let _held = images.hold(&store)?;
     let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
     cluster::check_disks(&record, &images)?;
     check_boot(&record, &images, &store, user_data.is_some())?;

@@ -9,7 +9,7 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use kvmc_images::{Guest, Image};
+use kvmc_images::{Guest, Held, Image, Store};
 
 use crate::spec::Role;
 use crate::state::{ClusterRecord, NodeRecord};
@@ -64,6 +64,14 @@ impl Images {
         self.by_id
             .get(id)
             .with_context(|| format!("the image {id} of {} was not looked up", node.name))
+    }
+
+    /// Keeps them all from being removed: until the record that names them is written nobody else knows.
+    ///
+    /// # Errors
+    /// One that is gone.
+    pub(crate) fn hold(&self, store: &Store) -> Result<Vec<Held>> {
+        self.ids().map(|id| Ok(store.hold(id)?)).collect()
     }
 
     /// The digests of them all.

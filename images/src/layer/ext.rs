@@ -55,10 +55,15 @@ impl Edits {
         let _infallible = writeln!(self.0, "rmdir \"{path}\"");
     }
 
+    /// Copies the file `from` of the host to where there is none.
+    pub(super) fn create(&mut self, path: &str, from: &Path) {
+        let _infallible = writeln!(self.0, "write \"{}\" \"{path}\"", from.display());
+    }
+
     /// Puts the file `from` of the host in the place of one that is there, whose owner and mode stay.
     pub(super) fn replace(&mut self, path: &str, from: &Path, was: &Entry) {
         self.remove_file(path);
-        let _infallible = writeln!(self.0, "write \"{}\" \"{path}\"", from.display());
+        self.create(path, from);
         for (field, value) in [
             ("mode", format!("0{:o}", was.mode)),
             ("uid", was.uid.to_string()),

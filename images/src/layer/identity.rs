@@ -7,11 +7,15 @@ use crate::ImageError;
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const SHADOW: &str = "/etc/shadow";
+/// Where the agent says who the machine is, cloud-init runs when the agent has user-data for it: without
+/// any it would take the machine for a new one, and make it other host keys.
+const CLOUD_AGENT: (&str, &str) = ("/usr/lib/kvmc", "cloud.py");
+const CLOUD_INIT: (&str, &str) = ("/etc/cloud", "cloud-init.disabled");
 /// The user that kvmc makes on every node.
 const ADMIN: &str = "admin";
 
 /// Files: a folder, and how the names of those in it begin.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     ("/etc/ssh", "ssh_host_"),
     ("/var/lib/dbus", "machine-id"),
     ("/var/lib/systemd", "random-seed"),
@@ -20,6 +24,7 @@ const FILES: [(&str, &str); 11] = [
     ("/var/lib/seedrng", "seed."),
     // The agent's mark that the machine has an identity.
     ("/var/lib/kvmc", "configured"),
+    ("/var/lib/kvmc", "user-data"),
     ("/home/admin/.ssh", "authorized_keys"),
     ("/etc/udev/rules.d", "70-persistent-net.rules"),
     ("/var/lib/cloud", "instance"),
@@ -63,8 +68,16 @@ pub(super) fn take_out(root: &Ext, folder: &Path) -> Result<(), ImageError> {
         fs_err::write(&path, locked(&String::from_utf8_lossy(&text)))?;
         edits.replace(SHADOW, &path, &was);
     }
+    let has = |(folder, name): (&str, &str)| -> Result<bool, ImageError> {
+        Ok(root.list(folder)?.iter().any(|e| e.name == name))
+    };
+    if has(CLOUD_AGENT)? && !has(CLOUD_INIT)? {
+        let empty = folder.join("disabled");
+        fs_err::write(&empty, "")?;
+        edits.create(&format!("{}/{}", CLOUD_INIT.0, CLOUD_INIT.1), &empty);
+    }
     root.apply(&edits, folder)?;
-    for name in ["machine-id", "shadow"] {
+    for name in ["machine-id", "shadow", "disabled"] {
         let _none_there = std::fs::remove_file(folder.join(name));
     }
     // debugfs says what it cannot do, and ends as if it could.

@@ -126,6 +126,8 @@ fn scene(start: u64) -> Scene {
             ("/var/lib/cloud/instances/i-1/user-data.txt", SECRET),
             ("/var/log/journal/0123/system.journal", "words"),
             ("/srv/kept", "what the script made"),
+            ("/usr/lib/kvmc/cloud.py", ""),
+            ("/etc/cloud/cloud.cfg", ""),
         ],
     );
     let [raw_s, node_s] = [&raw, &node].map(|p| p.display().to_string());
@@ -210,6 +212,7 @@ fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
             assert!(names(empty).is_empty(), "{empty}: {:?}", names(empty));
         }
         assert_eq!(names("/var/lib/cloud"), ["instances"]);
+        assert!(names("/etc/cloud").contains(&"cloud-init.disabled".to_owned()));
         run(
             "e2fsck",
             &["-f", "-n", &format!("{}?offset={start}", raw.display())],
@@ -298,4 +301,20 @@ fn other_file_systems_are_named() {
     );
     let error = scene.commit().unwrap_err().to_string();
     assert!(error.contains("on it are xfs"), "{error}");
+}
+
+#[test]
+fn p6_an_image_that_is_held_is_not_removed() {
+    let scene = scene(0);
+    let (store, id) = (&scene.store, &scene.parent.id);
+    let held = store.hold(id).unwrap();
+    let too = store.hold(id).unwrap();
+    assert!(store.is_held(id));
+    let error = store.remove(id).unwrap_err().to_string();
+    assert!(error.contains("used by another kvmc"), "{error}");
+    drop((held, too));
+    assert!(!store.is_held(id));
+    store.remove(id).unwrap();
+    assert!(store.hold(id).is_err());
+    store.remove(id).unwrap();
 }
