@@ -8,14 +8,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::cluster::firewalls::Made;
+use crate::cluster::last_event;
 use crate::host::killed;
 use crate::keeper::{Answer, Ended, Evidence, Pause, Request};
 use crate::node::{Identity, Secrets};
 use crate::spec::{Settings, check, parse_file};
-use crate::state::ClusterRecord;
+use crate::state::{ClusterRecord, State, Written};
 
 /// What is read and written again is the same.
-fn round_trip<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> String {
+pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> String {
     match serde_json::from_slice::<T>(bytes) {
         Ok(value) => {
             let text = serde_json::to_vec(&value).unwrap();
@@ -39,6 +41,8 @@ fn fuzz_state() {
         }
         round_trip::<ClusterRecord>(bytes)
     });
+    run("files", round_trip::<Written>);
+    run("firewall", round_trip::<Made>);
     run("identity", round_trip::<Identity>);
     run("secrets", round_trip::<Secrets>);
     run("ended", |bytes| {
@@ -90,5 +94,23 @@ fn fuzz_qmp_events() {
 fn fuzz_kernel_log() {
     run("kmsg", |bytes| {
         format!("{:?}", killed(&String::from_utf8_lossy(bytes)))
+    });
+}
+
+#[test]
+fn fuzz_events() {
+    run("events", |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        format!("{:?}", last_event(&text, "master0"))
+    });
+}
+
+/// Of a link's alias, which anybody can set.
+#[test]
+fn fuzz_marks() {
+    let state = State::locate(|n| (n == "KVMC_STATE_DIR").then(|| "/s".to_owned()), true).unwrap();
+    run("mark", |bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        format!("{:?}", state.marked(&text))
     });
 }

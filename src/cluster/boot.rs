@@ -2,7 +2,7 @@
 //! those that wake do so all at once.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kvmc_images::Image;
@@ -16,8 +16,8 @@ use super::warm::Warm;
 use crate::failpoint::failpoint;
 use crate::host::cores;
 use crate::keeper::{Board, Ended, Keeper, Request, Stage};
-use crate::node::{Launch, Running, connect, launch};
-use crate::state::{ClusterDir, ClusterRecord, NodeDir};
+use crate::node::{Identity, Launch, Running, connect, launch};
+use crate::state::{ClusterDir, ClusterRecord, NodeDir, read_json};
 use crate::warm::Memory;
 
 /// Lines of a console that an error shows.
@@ -80,11 +80,7 @@ pub(super) async fn boot(
         let (slots, board) = (Rc::clone(&slots), board.clone());
         let starts = nodes.contains(name);
         tasks.push(all.spawn_local(async move {
-            let result = if starts {
-                one.start(board, &slots).await
-            } else {
-                one.join(board).await
-            };
+            let result = one.bring(starts, &board, &slots).await;
             (one.name, result)
         }));
     }
@@ -115,8 +111,33 @@ struct One {
 }
 
 impl One {
+    /// Brings a node to ready that does not run, or that runs already and was not seen through, past
+    /// reboots of its guest.
+    async fn bring(
+        &self,
+        starts: bool,
+        board: &watch::Receiver<Board>,
+        slots: &Semaphore,
+    ) -> Result<()> {
+        let until = Instant::now() + self.timeout;
+        let mut result = if starts {
+            self.start(board, slots).await
+        } else {
+            self.join(board).await
+        };
+        // The keeper would boot it again, and waits for the lock that we hold.
+        while result.as_ref().is_err_and(|e| e.is::<Rebooted>()) && Instant::now() < until {
+            self.progress
+                .say(&format!("{}: {Rebooted}; it boots again", self.name));
+            let _slot = slots.acquire().await;
+            let mut reached = Stage::Started;
+            result = self.attempt(board, None, &mut reached).await;
+        }
+        result
+    }
+
     /// Wakes the node if it can be woken, and boots it if not.
-    async fn start(&self, board: watch::Receiver<Board>, slots: &Semaphore) -> Result<()> {
+    async fn start(&self, board: &watch::Receiver<Board>, slots: &Semaphore) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let memory = node
             .frozen
@@ -125,7 +146,7 @@ impl One {
             .and_then(|id| self.warm.memory(id));
         if let Some(memory) = memory {
             let mut reached = Stage::Started;
-            let woken = self.attempt(&board, Some(&memory), &mut reached).await;
+            let woken = self.attempt(board, Some(&memory), &mut reached).await;
             match woken {
                 Err(e) if reached < Stage::Identity => self.progress.say(&format!(
                     "{} cannot be woken, it boots instead: {e:#}",
@@ -135,19 +156,23 @@ impl One {
             }
         }
         let _slot = slots.acquire().await;
-        self.attempt(&board, None, &mut Stage::Started.clone())
-            .await
+        self.attempt(board, None, &mut Stage::Started.clone()).await
     }
 
     /// Sees a node through that runs already.
-    async fn join(&self, board: watch::Receiver<Board>) -> Result<()> {
+    async fn join(&self, board: &watch::Receiver<Board>) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let dir = self.dir.node(&self.name);
+        let identity = read_json::<Identity>(&dir.process())?;
         let process = process(&self.dir, &self.name, &node.uuid).context("its QEMU has ended")?;
         let mut reached = Stage::Started;
         tokio::select! {
-            result = self.follow(board, Stage::Ready, &mut reached) => result,
-            true = process.ended(self.timeout) => bail!("its QEMU has ended"),
+            result = self.follow(board.clone(), Stage::Ready, &mut reached) => result,
+            true = process.ended(self.timeout) => {
+                self.end_seen(board.clone()).await;
+                let told = identity.and_then(|i| told_end(&dir, &i));
+                Err(told.unwrap_or_else(|| anyhow::anyhow!("its QEMU has ended")))
+            }
             () = tokio::time::sleep(self.timeout) => bail!(
                 "not ready after {} s; it got as far as `{}`. The end of its console:\n{}",
                 self.timeout.as_secs(),
@@ -206,20 +231,21 @@ impl One {
         is_waking: bool,
         reached: &mut Stage,
     ) -> Result<()> {
+        let process = running.identity.number();
         tokio::select! {
-            result = self.until_attended(board.clone(), running.identity.number()) => result?,
-            words = until_dead(running, dir) => bail!("QEMU ended: {words}"),
-        }
+            result = self.until_attended(board.clone(), process) => result,
+            why = self.until_dead(board, running, dir) => Err(why),
+        }?;
         if is_waking {
             tokio::select! {
-                result = self.follow(board.clone(), Stage::Identity, reached) => result?,
-                words = until_dead(running, dir) => bail!("QEMU ended: {words}"),
+                result = self.follow(board.clone(), Stage::Identity, reached) => result,
+                why = self.until_dead(board, running, dir) => Err(why),
                 () = tokio::time::sleep(WAKE) => bail!("it does not take its identity"),
-            }
+            }?;
         }
         tokio::select! {
             result = self.follow(board.clone(), Stage::Ready, reached) => result,
-            words = until_dead(running, dir) => bail!("QEMU ended: {words}"),
+            why = self.until_dead(board, running, dir) => Err(why),
             () = tokio::time::sleep(self.timeout) => bail!(
                 "not ready after {} s; it got as far as `{}`. The end of its console:\n{}",
                 self.timeout.as_secs(),
@@ -271,15 +297,44 @@ impl One {
             .unwrap_or_default()
     }
 
-    /// The stage last shown; asked of the keeper's board when time is up.
+    /// Waits for QEMU's end, and returns how it was.
+    async fn until_dead(
+        &self,
+        board: &watch::Receiver<Board>,
+        running: &mut Running,
+        dir: &NodeDir,
+    ) -> anyhow::Error {
+        let status = loop {
+            if let Some(status) = running.ended() {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        if status.success() {
+            // It ended in order, so it told the keeper why.
+            self.end_seen(board.clone()).await;
+            if let Some(told) = told_end(dir, &running.identity) {
+                return told;
+            }
+        }
+        Ended::witness(dir, &running.identity, status);
+        let said = std::fs::read_to_string(dir.qemu_log()).unwrap_or_default();
+        let said = said.trim();
+        if said.is_empty() {
+            let console = dir.console_log();
+            anyhow::anyhow!(
+                "QEMU ended: {status}, without a word; see {}",
+                console.display()
+            )
+        } else {
+            anyhow::anyhow!("QEMU ended: {status}: {said}")
+        }
+    }
+
+    /// The stage last shown; asked of the keeper's events when time is up.
     fn dir_stage(&self) -> String {
         let events = std::fs::read_to_string(self.dir.events()).unwrap_or_default();
-        let mine = format!("\"node\":\"{}\"", self.name);
-        let last = events.lines().rfind(|l| l.contains(&mine));
-        let value = last.and_then(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-        value
-            .and_then(|v| Some(v.get("event")?.as_str()?.to_owned()))
-            .unwrap_or_else(|| "started".to_owned())
+        last_event(&events, &self.name).unwrap_or_else(|| "started".to_owned())
     }
 
     /// Follows the node to a stage. Its end is no stage: its process is watched beside this, and has
@@ -311,25 +366,38 @@ impl One {
     }
 }
 
-/// Waits for QEMU's end, and returns what it said.
-async fn until_dead(running: &mut Running, dir: &NodeDir) -> String {
-    let status = loop {
-        if let Some(status) = running.ended() {
-            break status;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
-    Ended::witness(dir, &running.identity, status);
-    let said = std::fs::read_to_string(dir.qemu_log()).unwrap_or_default();
-    let said = said.trim();
-    if said.is_empty() {
-        format!(
-            "{status}, without a word; see {}",
-            dir.console_log().display()
-        )
-    } else {
-        format!("{status}: {said}")
+/// The guest asked for a reset that its QEMU could not do, and which ended it.
+#[derive(Debug)]
+struct Rebooted;
+
+impl std::fmt::Display for Rebooted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the guest rebooted")
     }
+}
+
+impl std::error::Error for Rebooted {}
+
+/// The last event of a node in `events.jsonl`, of which a crash may have cut the end off.
+pub(crate) fn last_event(events: &str, node: &str) -> Option<String> {
+    let mine = format!("\"node\":\"{node}\"");
+    let parsed = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
+    let last = events
+        .lines()
+        .rev()
+        .filter(|l| l.contains(&mine))
+        .find_map(parsed);
+    Some(last?.get("event")?.as_str()?.to_owned())
+}
+
+/// How the keeper says that a process ended, if it has seen that.
+fn told_end(dir: &NodeDir, process: &Identity) -> Option<anyhow::Error> {
+    let ended = Ended::last(dir).filter(|e| e.process == *process)?;
+    Some(if ended.is_reboot() {
+        Rebooted.into()
+    } else {
+        anyhow::anyhow!("QEMU ended: {}", ended.cause)
+    })
 }
 
 /// The last lines of a console, without what a terminal would act on.

@@ -22,6 +22,8 @@ mod undo;
 mod up;
 mod warm;
 
+#[cfg(test)]
+pub(crate) use boot::last_event;
 pub(crate) use doubts::doubts;
 pub(crate) use down::{Doomed, Removed, down};
 pub(crate) use forward::{add as add_forwards, remove as remove_forwards};
@@ -33,7 +35,7 @@ pub(crate) use record::design;
 pub(crate) use stop::{Outcome, Stopped, stop};
 pub(crate) use traces::{Traces, traces};
 pub(crate) use up::{Ground, Upped, Work, check_disks, look, preflight, steps, up};
-pub(crate) use warm::{Warm, missing, prepare};
+pub(crate) use warm::{Warm, missing, prepare, shared};
 
 use crate::keeper::Stage;
 

@@ -111,6 +111,48 @@ pub(crate) fn missing(
     Ok(missing)
 }
 
+/// Bytes of memory that the nodes to be started will have once for several of them: of what a frozen
+/// machine's memory holds, all but the first that wakes from it. What a node writes becomes its own, but
+/// most of it is the kernel, programs and caches.
+///
+/// # Errors
+/// No QEMU, or a folder that cannot be read.
+pub(crate) fn shared(
+    store: &Store,
+    record: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    images: &Images,
+    dir: &ClusterDir,
+    starting: &[&NodeRecord],
+) -> Result<u64> {
+    let at_hand = store.list()?;
+    let mut wake: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let new = shapes(record, existing, images)?;
+    for node in starting {
+        let is_known = existing.is_some_and(|r| r.node(&node.name).is_ok());
+        let frozen = if is_known {
+            let is_asleep = dir.node(&node.name).asleep().exists();
+            let id = node.frozen.as_ref().filter(|_| is_asleep);
+            at_hand.iter().find(|f| Some(&f.id) == id)
+        } else {
+            let vcpus = vcpus(node.vcpus, &record.accelerator);
+            let shape = new.iter().find(|(shape, disk, _)| {
+                shape.image == record.image_of(node)
+                    && (shape.vcpus, shape.ram, *disk) == (vcpus, node.ram, node.disk)
+            });
+            shape.and_then(|(shape, disk, _)| {
+                let fits = |f: &&Frozen| f.shape() == shape && f.disk_size() <= *disk;
+                at_hand.iter().find(fits)
+            })
+        };
+        if let Some(frozen) = frozen {
+            let bytes = frozen.memory_size().min(node.ram.0);
+            wake.entry(&frozen.id).or_default().push(bytes);
+        }
+    }
+    Ok(wake.values().flat_map(|all| all.iter().skip(1)).sum())
+}
+
 /// Loads, or makes, what the new nodes wake from, and loads what nodes still asleep lie on. What cannot
 /// be had is said in a line; its nodes boot.
 ///

@@ -18,7 +18,7 @@ use crate::node::{KeyPool, read_user_data, uefi, vcpus};
 use crate::output::{self, Nodes, seconds};
 use crate::plan::{Seen, Step};
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
-use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
+use crate::state::{ClusterDir, ClusterRecord, Lock, NodeRecord, Phase, replace};
 use crate::warm;
 
 /// After this long the host is looked at again: others change their firewalls as they like.
@@ -204,18 +204,25 @@ pub(super) async fn bring_up(
     let looked = Instant::now();
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     firewall::check(&seen.obstacles, existing.as_ref())?;
-    check_room(
-        scene,
-        &record,
-        &cluster::steps(&record, &seen),
-        must_build,
-        start.overcommit,
-    )?;
+    let frozen = warm::Store::open(scene.state.root());
+    let starting = starting(&record, &cluster::steps(&record, &seen));
+    let shared = if start.cold {
+        0
+    } else {
+        cluster::shared(&frozen, &record, existing.as_ref(), &found, dir, &starting)?
+    };
+    let memory = host::Memory {
+        ram: starting.iter().map(|n| n.ram.0).sum(),
+        shared,
+        nodes: starting.len() as u64,
+        emulated: !record.accelerator.is_kvm(),
+        overcommit: start.overcommit,
+    };
+    check_room(scene, &record, memory, must_build)?;
     if dry_run {
         let missing = if start.cold {
             Vec::new()
         } else {
-            let frozen = warm::Store::open(scene.state.root());
             cluster::missing(&frozen, &record, existing.as_ref(), &found)?
         };
         let steps = cluster::steps(&record, &seen);
@@ -239,7 +246,6 @@ pub(super) async fn bring_up(
     };
     let nodes = Rc::new(Nodes::new());
     let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
-    let frozen = warm::Store::open(scene.state.root());
     let images = if start.cold {
         images
     } else {
@@ -432,36 +438,40 @@ fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {
     }))
 }
 
+/// The nodes that the steps start.
+fn starting<'a>(record: &'a ClusterRecord, steps: &[Step]) -> Vec<&'a NodeRecord> {
+    let node = |step: &Step| match step {
+        Step::StartNode { node } => record.node(node).ok(),
+        _ => None,
+    };
+    steps.iter().filter_map(node).collect()
+}
+
 fn check_room(
     scene: &Scene,
     record: &ClusterRecord,
-    steps: &[Step],
+    memory: host::Memory,
     build: bool,
-    overcommit: bool,
 ) -> Result<()> {
-    let starting: Vec<_> = steps
-        .iter()
-        .filter_map(|s| match s {
-            Step::StartNode { node } => record.node(node).ok(),
-            _ => None,
-        })
-        .collect();
     const TEMPLATE: u64 = 3 << 30;
     /// An overlay at ready, and what a little work adds.
     const OVERLAY: u64 = 64 << 20;
-    let nodes = starting.len() as u64;
     let room = Room {
-        ram: starting.iter().map(|n| n.ram.0).sum(),
-        nodes,
-        disk: nodes * OVERLAY + if build { TEMPLATE } else { 0 },
-        emulated: !record.accelerator.is_kvm(),
-        overcommit,
+        memory,
+        disk: memory.nodes * OVERLAY + if build { TEMPLATE } else { 0 },
     };
     let needs = Needs {
         architecture: record.spec.architecture,
         build,
     };
-    fail_on(&host::run_checks(&needs, room, scene.state.root())?)
+    let checks = host::run_checks(&needs, room, scene.state.root())?;
+    fail_on(&checks)?;
+    for check in &checks {
+        if let Finding::Warning { what, cure } = &check.finding {
+            output::talk(&format!("{what}; {cure}"));
+        }
+    }
+    Ok(())
 }
 
 fn fail_on(checks: &[host::Check]) -> Result<()> {

@@ -309,4 +309,9 @@ mod tests {
         // No probe ran, so nothing is remembered.
         assert!(!state.accel_cache().exists());
     }
+
+    #[test]
+    fn fuzz_accel() {
+        kvmc_fuzz::run("accel", crate::fuzz::round_trip::<Cached>);
+    }
 }

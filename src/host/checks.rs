@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use kvmc_images::Architecture;
 
-use super::{binfmt, find_program};
-use crate::node::TB_SIZE;
+use super::{Memory, binfmt, find_program, memory};
 use crate::spec::approximate;
 
 /// What one check found.
@@ -42,17 +41,10 @@ pub(crate) struct Needs {
 /// Memory and disk that a run is going to need.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Room {
-    /// RAM of the nodes to be started, in bytes.
-    pub(crate) ram: u64,
-    pub(crate) nodes: u64,
+    pub(crate) memory: Memory,
     /// Bytes on the file system of the state folder.
     pub(crate) disk: u64,
-    pub(crate) emulated: bool,
-    pub(crate) overcommit: bool,
 }
-
-/// Memory of a QEMU beside its guest's, in bytes: its heap and its devices; measured.
-const QEMU_OVERHEAD: u64 = 48 << 20;
 
 /// Programs, devices and rights: what does not depend on the cluster.
 pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
@@ -81,9 +73,7 @@ pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
 /// When /proc/meminfo cannot be read.
 pub(crate) fn run(needs: &Needs, room: Room, state_root: &Path) -> Result<Vec<Check>> {
     let mut checks = basics(needs);
-    let available =
-        meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable").unwrap_or(u64::MAX);
-    checks.push(memory(room, available));
+    checks.push(memory::check(room.memory)?);
     if let Some(free) = free_disk(state_root) {
         checks.push(disk(room.disk, free, state_root));
     }
@@ -161,41 +151,6 @@ fn judge_rights(effective: u64) -> Finding {
     }
 }
 
-fn memory(room: Room, available: u64) -> Check {
-    let code = if room.emulated {
-        u64::from(TB_SIZE / 4) << 20
-    } else {
-        0
-    };
-    let wanted = room
-        .ram
-        .saturating_add(room.nodes.saturating_mul(QEMU_OVERHEAD + code));
-    let sentence = format!(
-        "{} nodes want {} of memory, {} is available",
-        room.nodes,
-        approximate(wanted),
-        approximate(available)
-    );
-    let cure =
-        "lower MASTER_RAM, WORKER_RAM or LBL_RAM or the number of nodes, or pass --overcommit";
-    let finding = match (wanted <= available, room.overcommit) {
-        (true, _) => Finding::Fine(sentence),
-        (false, true) => Finding::Warning {
-            what: sentence,
-            cure: "as --overcommit asks".to_owned(),
-        },
-        (false, false) => Finding::Missing {
-            what: sentence,
-            cure: cure.to_owned(),
-            package: None,
-        },
-    };
-    Check {
-        name: "memory",
-        finding,
-    }
-}
-
 fn disk(wanted: u64, free: u64, at: &Path) -> Check {
     let sentence = format!(
         "{} needed, {} free at {}",
@@ -216,19 +171,6 @@ fn disk(wanted: u64, free: u64, at: &Path) -> Check {
         name: "disk",
         finding,
     }
-}
-
-/// A line of `/proc/meminfo` in bytes, proc(5).
-fn meminfo(text: &str, name: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
 }
 
 /// Bytes free to us on the file system where `path` is or would be.
@@ -254,37 +196,6 @@ mod tests {
         };
         assert_eq!(what, "not enough privilege: CAP_NET_ADMIN missing");
         assert!(matches!(judge_rights(!0), Finding::Fine(_)));
-    }
-
-    #[test]
-    fn memory_is_refused_with_the_numbers() {
-        let room = Room {
-            ram: 20 << 30,
-            nodes: 7,
-            ..Room::default()
-        };
-        let Finding::Missing { what, .. } = memory(room, 9 << 30).finding else {
-            panic!()
-        };
-        assert_eq!(what, "7 nodes want 20.3G of memory, 9.0G is available");
-        assert!(matches!(memory(room, 32 << 30).finding, Finding::Fine(_)));
-        let over = Room {
-            overcommit: true,
-            ..room
-        };
-        assert!(matches!(
-            memory(over, 9 << 30).finding,
-            Finding::Warning { .. }
-        ));
-    }
-
-    #[test]
-    fn reads_meminfo() {
-        assert_eq!(
-            meminfo("MemTotal: 1 kB\nMemAvailable:   24 kB\n", "MemAvailable"),
-            Some(24 << 10)
-        );
-        assert_eq!(meminfo("", "MemAvailable"), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::cgroup::{ROOT, Version, places};
+
 /// The longest record that a read of /dev/kmsg gives, in bytes (`CONSOLE_EXT_LOG_MAX`).
 const LONGEST_RECORD: usize = 8192;
 /// Records of a log buffer far larger than any host's; no more are read.
@@ -96,22 +98,13 @@ impl CgroupKills {
     }
 }
 
-/// The file with the counter, from `/proc/PID/cgroup` (cgroups(7)).
+/// The file with the counter, from `/proc/PID/cgroup`.
 fn counter_file(groups: &str) -> Option<PathBuf> {
-    groups.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':');
-        let (_, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let below = path.trim_start_matches('/');
-        let file = if controllers.is_empty() {
-            Path::new("/sys/fs/cgroup")
-                .join(below)
-                .join("memory.events")
-        } else if controllers.split(',').any(|c| c == "memory") {
-            let v1 = Path::new("/sys/fs/cgroup/memory");
-            v1.join(below).join("memory.oom_control")
-        } else {
-            return None;
-        };
+    places(groups, Path::new(ROOT)).into_iter().find_map(|p| {
+        let file = p.group.join(match p.version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        });
         file.exists().then_some(file)
     })
 }

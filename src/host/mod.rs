@@ -2,7 +2,9 @@
 
 mod accel;
 mod binfmt;
+mod cgroup;
 mod checks;
+mod memory;
 mod memory_kill;
 mod packages;
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 pub(crate) use accel::{Accelerator, choose, cores, kvm_group};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
 pub(crate) use checks::{Check, Finding, Needs, Room, basics, run as run_checks};
+pub(crate) use memory::Memory;
 #[cfg(test)]
 pub(crate) use memory_kill::killed;
 pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};

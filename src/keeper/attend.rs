@@ -104,7 +104,7 @@ impl Attended {
         }
         evidence.look(&self.node, &self.process, &kills);
         evidence.words = last_words(&self.dir);
-        let cause = evidence.judge();
+        let cause = Ended::best(&self.dir, &self.process, evidence.judge());
         let end = match &cause {
             Cause::Rebooted => End::Reset,
             cause => End::Ended(cause.clone()),
@@ -236,17 +236,24 @@ impl Attended {
             return self.watch_from_outside(events).await;
         }
         // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
-        // hello of itself.
+        // hello of itself; one that boots says it, and answers nothing before.
+        let mut first = None;
         if self.dir.waking().exists() {
             self.introduce_woken(&qmp, &agent).await;
-        } else if agent
-            .request("ping", json!({}), Duration::from_secs(2))
-            .await
-            .is_ok()
-        {
-            self.introduce(&agent, false).await;
+        } else {
+            tokio::select! {
+                answer = agent.request("ping", json!({}), Duration::from_secs(2)) => {
+                    if answer.is_ok() {
+                        self.introduce(&agent, false).await;
+                    }
+                }
+                event = events.next() => first = event,
+            }
         }
-        while let Some(event) = events.next().await {
+        while let Some(event) = match first.take() {
+            Some(event) => Some(event),
+            None => events.next().await,
+        } {
             match event.name.as_str() {
                 "hello" => drop(self.introduce(&agent, false).await),
                 "stage" if event.data.get("stage").and_then(Value::as_str) == Some("lease") => {

@@ -186,16 +186,25 @@ impl Ended {
         Ok(ended)
     }
 
-    /// Writes down an end that the parent of a QEMU saw, unless the keeper has already: of one that
-    /// ended at once, it may know nothing.
+    /// Writes down an end that the parent of a QEMU saw, unless the keeper knows better: of one that ended
+    /// at once, it may have seen nothing, or no more than that it is gone.
     pub(crate) fn witness(dir: &NodeDir, process: &Identity, status: ExitStatus) {
-        if Self::of(dir, process).0 == Cause::Unseen {
+        if matches!(Self::of(dir, process).0, Cause::Unseen | Cause::Vanished) {
             let evidence = Evidence {
                 status: Some(status),
                 words: last_words(dir),
                 ..Evidence::default()
             };
             let _told_by_the_caller = Self::record(dir, evidence.judge(), process.clone());
+        }
+    }
+
+    /// What is known of an end that we saw ourselves: its parent may have told more already.
+    pub(super) fn best(dir: &NodeDir, process: &Identity, cause: Cause) -> Cause {
+        match (cause, Self::of(dir, process).0) {
+            (Cause::Vanished, Cause::Unseen | Cause::HostRebooted) => Cause::Vanished,
+            (Cause::Vanished, told) => told,
+            (cause, _) => cause,
         }
     }
 
@@ -214,6 +223,11 @@ impl Ended {
             Self::record(dir, Cause::OutOfMemory, process.clone())?;
         }
         Ok(())
+    }
+
+    /// Whether the node is to go on, with another QEMU or the same.
+    pub(crate) fn is_reboot(&self) -> bool {
+        self.cause == Cause::Rebooted
     }
 
     /// The last one of a node. One that cannot be read is as good as none: it is told, not acted on.

@@ -161,4 +161,18 @@ mod tests {
         assert_eq!(judge(&json!({ "load": [] }), 0.0, 1.0), None);
         assert_eq!(judge(&json!({ "time": "x" }), 0.0, 1.0), None);
     }
+
+    /// A guest that was taken over answers what it likes.
+    #[test]
+    fn fuzz_info() {
+        kvmc_fuzz::run("info", |bytes| {
+            let Ok(answer) = serde_json::from_slice::<Value>(bytes) else {
+                return "no JSON".to_owned();
+            };
+            let vitals = judge(&answer, 1000.0, 1001.0);
+            let step = vitals.as_ref().and_then(correction).map(f64::is_finite);
+            assert_ne!(step, Some(false), "{vitals:?}");
+            format!("{} {step:?}", vitals.is_some())
+        });
+    }
 }

@@ -86,6 +86,7 @@ pub(crate) fn for_agent(
     }))
 }
 
+/// A machine is new to cloud-init when its instance-id is.
 fn meta_data(node: &NodeRecord) -> Value {
     json!({ "instance-id": node.machine_id, "local-hostname": node.name })
 }
@@ -253,6 +254,18 @@ mod tests {
         assert!(text.contains(&base64(b"#!/bin/sh\necho hello\n")));
         let macs = network(&record.nodes[0]).to_string();
         assert!(macs.contains(&record.nodes[0].mac.to_string()), "{macs}");
+    }
+
+    #[test]
+    fn p15_each_seed_has_an_instance_id_of_its_own() {
+        let record = record();
+        let ids: std::collections::BTreeSet<_> = record
+            .nodes
+            .iter()
+            .map(|node| meta_data(node)["instance-id"].to_string())
+            .collect();
+        assert!(record.nodes.len() > 1);
+        assert_eq!(ids.len(), record.nodes.len());
     }
 
     #[test]

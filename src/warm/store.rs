@@ -308,6 +308,11 @@ impl Frozen {
         self.meta.disk_size
     }
 
+    /// Bytes of its memory that are not zero.
+    pub(crate) fn memory_size(&self) -> u64 {
+        allocated(&self.dir.join("ram"))
+    }
+
     /// Bytes on the host's disk.
     pub(crate) fn size(&self) -> u64 {
         size(&self.dir)
@@ -356,4 +361,19 @@ fn size(dir: &Path) -> u64 {
         .flatten()
         .map(|e| allocated(&e.path()))
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_frozen() {
+        kvmc_fuzz::run("frozen", |bytes| {
+            if let Ok(meta) = serde_json::from_slice::<Meta>(bytes) {
+                let _any_name = meta.shape.key();
+            }
+            crate::fuzz::round_trip::<Meta>(bytes)
+        });
+    }
 }

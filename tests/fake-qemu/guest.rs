@@ -159,6 +159,12 @@ impl Guest {
                 guest.change(|i| i.identified = i.boot == boot);
             } else if guest.look(|i| i.boot == boot) {
                 guest.write_console("the agent is up\r\n");
+                // Who has connected is not heard at once on a busy host; QEMU hears of it before `cont`.
+                let mut tries = 100;
+                while tries > 0 && guest.host.lock().unwrap().is_none() {
+                    tries -= 1;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
                 guest.say(
                     &json!({ "event": "hello", "data": { "version": "1", "configured": false } }),
                 );
@@ -263,8 +269,18 @@ pub(crate) fn obey(guest: &Arc<Guest>) {
                 }
                 "exit" => std::process::exit(more.parse().unwrap_or(1)),
                 "event" => guest.line(more),
+                "eat" => eat(more.parse().unwrap_or(0)),
                 _ => {}
             }
         }
     });
+}
+
+/// Takes that many MiB of memory for good, or until somebody has no more.
+fn eat(mebibytes: usize) {
+    let mut all = Vec::new();
+    for n in 0..mebibytes {
+        all.push(vec![u8::try_from(n % 255).unwrap_or(0) | 1; 1 << 20]);
+    }
+    std::mem::forget(all);
 }

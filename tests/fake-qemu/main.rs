@@ -17,6 +17,7 @@
 //! | `exit CODE WORDS` | ends at once, with these words |
 //! | `greet-after MS` | is silent on QMP until then |
 //! | `boot MS` | from `cont` to the agent's hello (30) |
+//! | `lease MS` | from the identity to the first DHCPDISCOVER (0) |
 //! | `deaf yes` | hears neither button nor agent asking it to power off |
 //! | `mute yes` | answers nothing on QMP any more |
 //! | `refuse COMMAND` | answers this QMP command with an error |
@@ -25,7 +26,7 @@
 //! A guest with a seed disk has no agent either: once booted it leases its address by itself.
 //!
 //! And the file `do.NODE` beside it makes the guest act, each time it changes: `poweroff`, `reboot`,
-//! `panic`, `exit CODE`, or `event {JSON}` to put any line on QMP.
+//! `panic`, `exit CODE`, `eat MIB` of memory, or `event {JSON}` to put any line on QMP.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

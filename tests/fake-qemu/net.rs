@@ -86,6 +86,7 @@ pub(crate) fn serve(guest: &Arc<Guest>) {
 /// From the identity to the next boot.
 fn one_boot(guest: &Arc<Guest>, tap: &mut Tap) {
     let (boot, mac) = guest.look(|i| (i.boot, i.mac));
+    std::thread::sleep(guest.script.time("lease", 0));
     let mut config = Config::new(EthernetAddress(mac).into());
     config.random_seed = u64::from(std::process::id()) << 8 | boot;
     let mut interface = Interface::new(config, tap, Instant::now());

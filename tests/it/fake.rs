@@ -73,7 +73,8 @@ fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--example", "fake-qemu"])
+            // With the workspace's choice of features: with another all would be compiled again.
+            .args(["build", "--quiet", "--workspace", "--example", "fake-qemu"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()
             .unwrap();

@@ -53,7 +53,7 @@ fn a_cluster_lives_through_all_the_verbs() {
 }
 
 #[test]
-fn woken_nodes_are_themselves_and_stay_so() {
+fn p15_woken_nodes_are_different_machines_and_stay_so() {
     runs("warm.sh");
 }
 
@@ -80,7 +80,7 @@ fn a_failed_up_leaves_nothing() {
 }
 
 #[test]
-fn an_interrupted_up_leaves_nothing_or_goes_on() {
+fn p2_an_interrupted_or_killed_up_leaves_nothing_or_goes_on() {
     runs("interrupted.sh");
 }
 

@@ -1,4 +1,5 @@
-# Ctrl-C and SIGTERM: before the nodes boot nothing is left; later all stays, and goes on from there.
+# P2. Ctrl-C and SIGTERM: before the nodes boot nothing is left; later all stays, and goes on from there. So it does
+# after SIGKILL.
 . "$(dirname "$0")/common.sh"
 uplink
 host > ../before
@@ -46,4 +47,26 @@ for signal in INT TERM; do
   kvmc down
   host > ../after
   same ../before ../after "the host after $signal while booting, up and down"
+done
+
+# What a cluster keeps for life, as the guest has it.
+life() { kvmc ssh master0 -- 'hostname; cat /etc/machine-id /etc/ssh/ssh_host_*.pub; hostname -I'; cat inventory; }
+$up 2> ../said || { cat ../said; exit 1; }
+kvmc down
+for stage in cloned woken; do
+  $up 2> ../said &
+  pid=$!
+  until_there grep -q "master0 *$stage" ../said
+  kill -9 $pid; wait $pid 2>/dev/null || true
+  cat ../said
+  cp inventory ../inventory
+  kvmc status | grep -q master0 || fail "status after kill -9 at $stage"
+  $up 2> ../said || { cat ../said; fail "up after kill -9 at $stage"; }
+  life > ../life
+  cmp -s inventory ../inventory || fail "another cluster came of it"
+  kvmc ssh master0 -- 'echo kept > kept; sync'
+  kvmc up; life > ../life.now; same ../life ../life.now "the node after kill -9 at $stage"
+  kvmc down
+  host > ../after
+  same ../before ../after "the host after kill -9 at $stage, up and down"
 done

@@ -75,6 +75,44 @@ fn a_node_that_fails_starts_again_by_its_roles_policy() {
     );
 }
 
+/// A woken QEMU has no kernel to reset to, so that its guest's reboot ends it: before it is ready, too.
+#[test]
+fn up_goes_on_with_a_node_whose_guest_reboots_before_it_is_ready() {
+    runs(
+        r#"until_said() { n=0; until grep -q "$1" ../said; do n=$((n + 1)); test $n -lt 400 || { cat ../said; fail "no $1"; }; sleep 0.05; done; }
+        $UP --masters 1 --workers 0 2>/dev/null; kvmc down # what it wakes from
+        for how in started joined; do
+          rm -f ../bin/do.master0; echo 'lease 60000' > ../bin/script
+          $UP --masters 1 --workers 0 2> ../said & pid=$!
+          until_said 'master0 *identity'
+          if [ $how = joined ]; then
+            kill -9 $pid; wait $pid 2>/dev/null || true
+            $UP --masters 1 --workers 0 2> ../said & pid=$!
+            until_said 'master0 *identity'
+          fi
+          old=$(node master0 pid)
+          rm ../bin/script; act master0 reboot
+          code=0; wait $pid || code=$?
+          cat ../said
+          test $code = 0 || fail "$how: up ended with $code"
+          grep -q 'master0: the guest rebooted; it boots again' ../said || fail "$how: the reboot is not told"
+          until_is 1 master0 ready
+          new=$(node master0 pid); test $new != $old || fail 'the same process'
+          # The keeper, which waited for its turn, starts no second one.
+          sleep 1.5; test "$(node master0 pid)" = $new || fail 'it was started twice'
+          until_is 1 master0 ready
+          kvmc down
+        done
+        # And one that powers off is told as that.
+        echo 'lease 60000' > ../bin/script
+        $UP --masters 1 --workers 0 2> ../said & pid=$!
+        until_said 'master0 *identity'
+        act master0 poweroff; code=0; wait $pid || code=$?
+        cat ../said; test $code = 1 || fail "ended with $code"
+        grep -q 'master0: QEMU ended: the guest powered off' ../said || fail 'the cause'"#,
+    );
+}
+
 #[test]
 fn p19_stop_is_gentle_bounded_and_honest() {
     runs(

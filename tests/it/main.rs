@@ -17,6 +17,7 @@ mod guests;
 mod images;
 mod layers;
 mod lifecycle;
+mod memory;
 mod names;
 mod networks;
 mod reliability;

@@ -1,4 +1,4 @@
-# Nodes that woke from a frozen machine: themselves, right at once, and after a reboot, stop and start.
+# P15: nodes that woke from a frozen machine: themselves, right at once, and after a reboot, stop and start.
 . "$(dirname "$0")/common.sh"
 uplink
 up="kvmc up $SMALL --masters 1 --workers 1 --load-balancers 0"
@@ -24,10 +24,15 @@ facts='hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; hostname 
 boot='cat /proc/sys/kernel/random/boot_id'
 for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../facts.$n; kvmc ssh $n -- "$boot" > ../boot.$n; done
 sort ../facts.master0 ../facts.worker0 ../boot.master0 ../boot.worker0 | uniq -d | grep . && fail "nodes share something"
+whole() { # The root file system fills the disk that was asked for.
+  size=$(kvmc ssh $1 -- df -B1 --output=size / | tail -n 1)
+  test "$size" -gt 3600000000 && test "$size" -le 4294967296 || fail "the file system of $1: $size"
+}
+for n in master0 worker0; do whole $n; done
 kvmc ssh worker0 -- 'echo kept > kept; sync; sudo systemctl reboot' || true
 kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
-# Its QEMU may end under this `up`, which then says so; the keeper boots it again.
-$up || true
+# Its QEMU may end under this `up`, which boots it again then, and does not call that an error.
+$up
 n=0; until kvmc ssh worker0 -- "$boot" > ../boot.again 2>/dev/null && ! cmp -s ../boot.worker0 ../boot.again; do
   n=$((n+1)); test $n -lt 300 || fail "worker0 did not come back: $(kvmc status)"; sleep 0.5
 done
@@ -43,7 +48,7 @@ kvmc ssh master0 -- "$facts" > ../again
 same ../facts.master0 ../again "master0 is the same after its reboot"
 kvmc stop
 kvmc start
-for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../again.$n; same ../facts.$n ../again.$n "$n is the same after stop and start"; done
+for n in master0 worker0; do whole $n; kvmc ssh $n -- "$facts" > ../again.$n; same ../facts.$n ../again.$n "$n is the same after stop and start"; done
 test "$(kvmc ssh worker0 -- cat kept)" = kept || fail "a file after stop and start"
 kvmc down
 

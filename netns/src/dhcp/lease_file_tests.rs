@@ -211,3 +211,22 @@ fn a_file_that_cannot_be_read_or_moved_is_told_of_too() {
     let told = problem.unwrap().to_string();
     assert!(told.contains("cannot be read, nor set aside"), "{told}");
 }
+
+#[test]
+fn fuzz_leases() {
+    let dir = tempfile::tempdir().unwrap();
+    kvmc_fuzz::run("leases", |bytes| {
+        let mut table = table();
+        let mut file = LeaseFile {
+            journal: None,
+            lines: 0,
+            leases: 0,
+            failed: None,
+            path: dir.path().join("leases"),
+        };
+        let problem = file.replay(bytes, &mut table, NOW);
+        // What was taken from it can be written again.
+        let _all: Vec<_> = table.on_file().copied().collect();
+        format!("{} {}", problem.is_some(), file.leases.min(3))
+    });
+}

@@ -210,4 +210,12 @@ mod tests {
             assert!(!host.current(now).1);
         }
     }
+
+    #[test]
+    fn fuzz_resolv_conf() {
+        kvmc_fuzz::run("resolv-conf", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            format!("{:?}", choose(&text, "nameserver 192.0.2.1\n", &[]))
+        });
+    }
 }

@@ -249,3 +249,24 @@ proptest! {
         planned(&filter(&format!(":FORWARD DROP [0:0]\n:A - [0:0]\n-A A -j A\n-A FORWARD -j A\n{saved}")));
     }
 }
+
+/// Rules are others' words, and those of a host may be any.
+#[test]
+fn fuzz_rules_of_others() {
+    let words = |plan: &Plan| {
+        let obstacles: Vec<_> = plan.obstacles.iter().map(|o| o.certain).collect();
+        format!("{} {obstacles:?}", plan.accepts.len())
+    };
+    kvmc_fuzz::run("iptables", |bytes| {
+        let saved = String::from_utf8_lossy(bytes);
+        let all = Rulesets::of(&[(Backend::Legacy, &saved)], "{}");
+        let _any = all.has_firewalld();
+        let _any = iptables::deletions(&saved, "kvmc k80", None);
+        words(&all.plan(&table(), &site(), None))
+    });
+    kvmc_fuzz::run("nft", |bytes| {
+        let listing = String::from_utf8_lossy(bytes);
+        let all = Rulesets::of(&[], &listing);
+        words(&all.plan(&table(), &site(), Some("public")))
+    });
+}

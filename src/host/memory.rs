@@ -1,0 +1,251 @@
+//! Whether there is memory for what is to be started: what the host has left, what the cgroups that we
+//! are in leave us, and what nodes take.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::cgroup::{Place, ROOT, Version, places};
+use super::checks::{Check, Finding};
+use crate::node::TB_SIZE;
+use crate::spec::approximate;
+
+/// Memory that a run is going to need.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Memory {
+    /// RAM of the nodes to be started, in bytes.
+    pub(crate) ram: u64,
+    /// Bytes of it that are there once for several nodes: what they wake from.
+    pub(crate) shared: u64,
+    pub(crate) nodes: u64,
+    pub(crate) emulated: bool,
+    pub(crate) overcommit: bool,
+}
+
+/// Memory of a QEMU beside its guest's, in bytes: its heap and its devices; measured.
+const QEMU_OVERHEAD: u64 = 48 << 20;
+
+/// What can still be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Available {
+    bytes: u64,
+    /// The cgroup that leaves no more, where that is less than the host has.
+    within: Option<PathBuf>,
+}
+
+/// Whether it fits.
+///
+/// # Errors
+/// When /proc/meminfo cannot be read.
+pub(super) fn check(wanted: Memory) -> Result<Check> {
+    let host = meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable");
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let places = places(&groups, Path::new(ROOT));
+    Ok(judge(wanted, &available(host.unwrap_or(u64::MAX), &places)))
+}
+
+/// The least of what the host has and of what any cgroup leaves.
+fn available(host: u64, places: &[Place]) -> Available {
+    let mut least = Available {
+        bytes: host,
+        within: None,
+    };
+    for place in places {
+        for group in place.around() {
+            if let Some(bytes) = left(group, place.version).filter(|b| *b < least.bytes) {
+                least = Available {
+                    bytes,
+                    within: Some(group.to_owned()),
+                };
+            }
+        }
+    }
+    least
+}
+
+/// What a cgroup's limit leaves, its page cache counted as free, as `MemAvailable` has it: Linux's
+/// Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+fn left(group: &Path, version: Version) -> Option<u64> {
+    let (limits, used, cache): (&[&str], _, [&str; 2]) = match version {
+        Version::V1 => (
+            &["memory.limit_in_bytes"],
+            "memory.usage_in_bytes",
+            ["total_inactive_file ", "total_active_file "],
+        ),
+        // Above `high` a group is slowed down until nothing in it moves.
+        Version::V2 => (
+            &["memory.max", "memory.high"],
+            "memory.current",
+            ["inactive_file ", "active_file "],
+        ),
+    };
+    let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
+    let number = |name: &str| read(name)?.trim().parse::<u64>().ok();
+    let limit = limits.iter().filter_map(|name| number(name)).min()?;
+    let stat = read("memory.stat").unwrap_or_default();
+    let of_stat = |key: &str| {
+        let value = stat.lines().find_map(|l| l.strip_prefix(key));
+        value.and_then(|v| v.trim().parse::<u64>().ok())
+    };
+    let cache: u64 = cache.iter().filter_map(|key| of_stat(key)).sum();
+    let used = number(used)?.saturating_sub(cache);
+    Some(limit.saturating_sub(used))
+}
+
+fn judge(wanted: Memory, available: &Available) -> Check {
+    let code = if wanted.emulated {
+        u64::from(TB_SIZE / 4) << 20
+    } else {
+        0
+    };
+    let bytes = wanted
+        .ram
+        .saturating_sub(wanted.shared)
+        .saturating_add(wanted.nodes.saturating_mul(QEMU_OVERHEAD + code));
+    let of = available.within.as_ref();
+    let sentence = format!(
+        "{} nodes want {} of memory{}, {} is available{}",
+        wanted.nodes,
+        approximate(bytes),
+        match wanted.shared {
+            0 => String::new(),
+            shared => format!(
+                " ({} less than alone, for what they share)",
+                approximate(shared)
+            ),
+        },
+        approximate(available.bytes),
+        of.map_or_else(String::new, |group| format!(
+            " in the cgroup {}",
+            group.display()
+        ))
+    );
+    let cure = format!(
+        "lower MASTER_RAM, WORKER_RAM or LBL_RAM or the number of nodes, {}or pass --overcommit",
+        of.map_or("", |_| "raise the cgroup's limit, ")
+    );
+    let finding = match (bytes <= available.bytes, wanted.overcommit) {
+        (true, _) => Finding::Fine(sentence),
+        (false, true) => Finding::Warning {
+            what: sentence,
+            cure: "going on, as --overcommit asks".to_owned(),
+        },
+        (false, false) => Finding::Missing {
+            what: sentence,
+            cure,
+            package: None,
+        },
+    };
+    Check {
+        name: "memory",
+        finding,
+    }
+}
+
+/// A line of `/proc/meminfo` in bytes, proc(5).
+fn meminfo(text: &str, name: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+    line.trim()
+        .strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(bytes: u64) -> Available {
+        Available {
+            bytes,
+            within: None,
+        }
+    }
+
+    #[test]
+    fn p23_memory_is_refused_with_the_numbers() {
+        let wanted = Memory {
+            ram: 20 << 30,
+            nodes: 7,
+            ..Memory::default()
+        };
+        let Finding::Missing { what, .. } = judge(wanted, &host(9 << 30)).finding else {
+            panic!()
+        };
+        assert_eq!(what, "7 nodes want 20.3G of memory, 9.0G is available");
+        let fits = judge(wanted, &host(32 << 30)).finding;
+        assert!(matches!(fits, Finding::Fine(_)));
+        let over = Memory {
+            overcommit: true,
+            ..wanted
+        };
+        let goes_on = judge(over, &host(9 << 30)).finding;
+        assert!(matches!(goes_on, Finding::Warning { .. }));
+    }
+
+    #[test]
+    fn p23_what_woken_nodes_share_counts_once() {
+        let wanted = Memory {
+            ram: 20 << 30,
+            shared: 2 << 30,
+            nodes: 7,
+            ..Memory::default()
+        };
+        let Finding::Missing { what, .. } = judge(wanted, &host(9 << 30)).finding else {
+            panic!()
+        };
+        assert!(what.contains("want 18.3G of memory (2.0G less"), "{what}");
+    }
+
+    #[test]
+    fn p23_the_tightest_cgroup_bounds_with_its_page_cache_as_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        };
+        // A limit around an own group without one.
+        write("a/memory.max", "3000\n");
+        write("a/memory.current", "1500\n");
+        write(
+            "a/memory.stat",
+            "anon 1\ninactive_file 400\nactive_file 100\n",
+        );
+        write("a/b/memory.max", "max\n");
+        write("a/b/memory.current", "10\n");
+        let found = available(9000, &places("0::/a/b\n", root));
+        assert_eq!((found.bytes, found.within), (2000, Some(root.join("a"))));
+        write("a/b/memory.high", "1000\n");
+        let found = available(9000, &places("0::/a/b\n", root));
+        assert_eq!((found.bytes, found.within), (990, Some(root.join("a/b"))));
+        assert_eq!(available(500, &places("0::/a/b\n", root)), host(500));
+        // Version 1, in a container: the path is the host's, and not there.
+        write("memory/memory.limit_in_bytes", "700\n");
+        write("memory/memory.usage_in_bytes", "300\n");
+        write("memory/memory.stat", "total_inactive_file 50\n");
+        let found = available(9000, &places("4:memory:/docker/0\n", root));
+        assert_eq!(
+            (found.bytes, found.within),
+            (450, Some(root.join("memory")))
+        );
+        // More in use than the limit is by now.
+        write("memory/memory.usage_in_bytes", "5000\n");
+        let found = available(9000, &places("4:memory:/docker/0\n", root));
+        assert_eq!(found.bytes, 0);
+    }
+
+    #[test]
+    fn reads_meminfo() {
+        assert_eq!(
+            meminfo("MemTotal: 1 kB\nMemAvailable:   24 kB\n", "MemAvailable"),
+            Some(24 << 10)
+        );
+        assert_eq!(meminfo("", "MemAvailable"), None);
+    }
+}
