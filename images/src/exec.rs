@@ -37,6 +37,17 @@ pub(crate) fn is_told_to_stop() -> bool {
     STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
+/// Between two steps, of which none is left half-way.
+///
+/// # Errors
+/// [`ImageError::Interrupted`].
+pub(crate) fn stop_if_told() -> Result<(), ImageError> {
+    if is_told_to_stop() {
+        return Err(ImageError::Interrupted);
+    }
+    Ok(())
+}
+
 /// Runs a program to its end, or until it is told to stop: then it is told to end, and made to in the end.
 ///
 /// It is in a process group of its own, so that Ctrl-C at the terminal is for us alone, and is told to

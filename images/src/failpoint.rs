@@ -19,6 +19,13 @@ pub const FAILPOINTS: &[&str] = &[
     "image.disk",
     "image.meta",
     "image.done",
+    "pull.mark",
+    "pull.received",
+    "pull.disk",
+    "pull.pointer",
+    "import.copy",
+    "import.disk",
+    "import.pointer",
 ];
 
 #[cfg(feature = "failpoints")]

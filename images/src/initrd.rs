@@ -142,4 +142,12 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
         assert!(bytes.windows(10).any(|w| w == b"TRAILER!!!"));
     }
+
+    /// What a template's packages have written.
+    #[test]
+    fn fuzz_modules() {
+        kvmc_fuzz::run("modules", |bytes| {
+            wanted(&String::from_utf8_lossy(bytes)).len().to_string()
+        });
+    }
 }

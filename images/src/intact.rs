@@ -177,4 +177,15 @@ mod tests {
         std::fs::write(&file, "content").unwrap();
         check("content").unwrap();
     }
+
+    #[test]
+    fn fuzz_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("looks");
+        kvmc_fuzz::run("looks", |bytes| {
+            std::fs::write(&path, bytes).unwrap();
+            let looks = Looks::open(&path);
+            format!("{}", looks.files.is_empty())
+        });
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Removed {
     pub(crate) errors: Vec<anyhow::Error>,
     /// It was told to stop, and did.
     pub(crate) interrupted: bool,
+    /// What was switched on and stays so, with the reason.
+    pub(crate) kept: Option<String>,
 }
 
 /// The steps, in an order in which what is needed to find the rest goes last.
@@ -96,7 +98,7 @@ impl Doomed<'_> {
                     .record
                     .as_ref()
                     .is_some_and(|r| r.network.forwarding_was_off);
-                forwarding::release(self.state, &self.dir.name(), was_off)
+                removed.kept = forwarding::release(self.state, &self.dir.name(), was_off)
                     .context("failed to switch forwarding off again")?;
                 failpoint!("down.network");
                 Ok(())

@@ -8,6 +8,7 @@ use kvmc_netns::firewall::{self, Protocol};
 
 use super::network;
 use super::network::namespace;
+use crate::failpoint::failpoint;
 use crate::keeper::{Keeper, Request};
 use crate::spec::Forward;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
@@ -148,35 +149,58 @@ pub(crate) async fn remove(
     change(record, left, dir).await
 }
 
-/// The record first, then what it says; back to before when that fails.
+/// The record first, then what it says; back to before when that fails. Killed in between, the cluster
+/// is one that `up` has to see to.
 async fn change(record: &mut ClusterRecord, to: Vec<Forward>, dir: &ClusterDir) -> Result<()> {
     if to == record.forwards {
         return Ok(());
     }
-    let before = std::mem::replace(&mut record.forwards, to);
-    // The wish too, or the next start would bring back what was removed.
-    record.spec.forwards.clone_from(&record.forwards);
+    let before = (record.forwards.clone(), record.phase);
+    let is_running = record.phase != Phase::Stopped;
+    if is_running {
+        record.phase = Phase::Starting;
+    }
+    set(record, to);
     record.save(dir)?;
-    if record.phase == Phase::Stopped {
+    if !is_running {
         return Ok(());
     }
-    let Err(error) = make(record, dir).await else {
-        return Ok(());
+    let made = async {
+        failpoint!("forward.record");
+        make(record, dir).await
     };
-    record.forwards = before;
-    record.spec.forwards.clone_from(&record.forwards);
+    let made = made.await;
+    record.phase = before.1;
+    let Err(error) = made else {
+        return record.save(dir);
+    };
+    record.phase = Phase::Starting;
+    set(record, before.0);
     record.save(dir)?;
     match make(record, dir).await {
-        Ok(()) => Err(error),
+        Ok(()) => {
+            record.phase = before.1;
+            record.save(dir)?;
+            Err(error)
+        }
         Err(e) => Err(error.context(format!("and it could not be taken back: {e:#}"))),
     }
 }
 
+/// The wish too, or the next start would bring back what was removed.
+fn set(record: &mut ClusterRecord, to: Vec<Forward>) {
+    record.spec.forwards.clone_from(&to);
+    record.forwards = to;
+}
+
 async fn make(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
     network::rules(record, &record.network).apply()?;
+    failpoint!("forward.rules");
     let keeper = Keeper::of(dir, &record.spec.name);
     keeper.ensure().await?;
-    keeper.ask(&Request::Forward).await.map(drop)
+    keeper.ask(&Request::Forward).await?;
+    failpoint!("forward.keeper");
+    Ok(())
 }
 
 #[cfg(test)]

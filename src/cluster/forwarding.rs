@@ -1,11 +1,12 @@
 //! The host's own switches that nodes need on: that it routes, IPv4 and IPv6. What they were before the
 //! first cluster is kept beside the clusters, since the first to come is not always the last to go.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kvmc_netns::sysctl;
+use kvmc_netns::{firewall, sysctl};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,9 @@ struct Before {
     ipv4_was_off: bool,
     /// IPv6 forwarding was off; with it, what of the links was changed.
     ipv6_was_off: Option<Links6>,
+    /// Who translated addresses when forwarding was switched on, and lived without it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    translated: BTreeSet<String>,
 }
 
 /// Links whose IPv6 settings the switch changes along.
@@ -76,7 +80,9 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
     if is_on(family)? {
         return Ok(());
     }
+    let there = translators(state)?;
     let before = memory.here()?;
+    before.translated.extend(there);
     match family {
         Family::V4 => before.ipv4_was_off = true,
         // Of one that was killed half-way the links are known, and may be changed already.
@@ -102,39 +108,79 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
     Ok(())
 }
 
-/// Makes the switches what they were, unless another cluster needs them.
+/// Makes the switches what they were, unless another cluster needs them, or somebody came to live by
+/// them meanwhile: then they stay on, and the answer says why. What others have come to rely on is theirs
+/// from then on.
+///
+/// `in_record`: this cluster's record says that it was off, as kvmc kept it before there was the file.
 ///
 /// # Errors
 /// The system's.
-///
-/// `in_record`: this cluster's record says that it was off, as kvmc kept it before there was the file.
-pub(super) fn release(state: &State, cluster: &str, in_record: bool) -> Result<()> {
+pub(super) fn release(state: &State, cluster: &str, in_record: bool) -> Result<Option<String>> {
     if !in_record && !state.host_before().exists() {
-        return Ok(());
+        return Ok(None);
     }
     let mut memory = Memory::open(state)?;
     let others = others(state, cluster)?;
+    let now = translators(state)?;
     let before = memory.here()?;
     before.ipv4_was_off |= in_record;
+    let came = now.difference(&before.translated).next().cloned();
+    let mut kept = Vec::new();
     if before.ipv4_was_off && others.is_empty() {
-        sysctl::write(IPV4, "0")?;
-        failpoint!("net.forwarding");
+        if came.is_some() {
+            kept.push(IPV4);
+        } else {
+            sysctl::write(IPV4, "0")?;
+            failpoint!("net.forwarding");
+        }
         before.ipv4_was_off = false;
     }
     let needed = others.iter().any(has_ipv6);
     if !needed && let Some(links) = before.ipv6_was_off.take() {
-        sysctl::write(IPV6, "0")?;
-        for link in &links.hosts {
-            set_accept_ra(link, "2", "1")?;
-        }
-        for link in &links.routers {
-            let name = format!("net/ipv6/conf/{link}/forwarding");
-            if sysctl::read(&name)?.is_some() {
-                sysctl::write(&name, "1")?;
-            }
+        if came.is_some() {
+            // The links follow advertisements as they have to while it is on.
+            kept.push(IPV6);
+        } else {
+            restore6(&links)?;
         }
     }
-    memory.save()
+    memory.save()?;
+    Ok(came.filter(|_| !kept.is_empty()).map(|who| {
+        let settings: Vec<_> = kept.iter().map(|name| format!("{name}=0")).collect();
+        format!(
+            "{} stays on: others have come to need it ({who}); `sysctl -w {}` switches it off",
+            kept.join(" and "),
+            settings.join(" ")
+        )
+    }))
+}
+
+fn restore6(links: &Links6) -> Result<()> {
+    sysctl::write(IPV6, "0")?;
+    for link in &links.hosts {
+        set_accept_ra(link, "2", "1")?;
+    }
+    for link in &links.routers {
+        let name = format!("net/ipv6/conf/{link}/forwarding");
+        if sysctl::read(&name)?.is_some() {
+            sysctl::write(&name, "1")?;
+        }
+    }
+    Ok(())
+}
+
+/// Who else translates addresses in this namespace, clusters of another state folder included.
+fn translators(state: &State) -> Result<BTreeSet<String>> {
+    let names = state.cluster_names();
+    let records = names
+        .iter()
+        .filter_map(|name| Found::look(&state.cluster(name)).record());
+    let own: Vec<String> = records
+        .flat_map(|r| r.networks().map(|n| n.table.clone()).collect::<Vec<_>>())
+        .collect();
+    let all = firewall::translators(&own).context("failed to read the host's firewall rules")?;
+    Ok(all.into_iter().collect())
 }
 
 /// Whether any network of a cluster has IPv6.
@@ -276,5 +322,10 @@ mod tests {
         ]);
         assert_eq!(links.hosts, ["default", "eth0"]);
         assert_eq!(links.routers, ["docker0"]);
+    }
+
+    #[test]
+    fn fuzz_host() {
+        kvmc_fuzz::run("host", crate::fuzz::round_trip::<Vec<Before>>);
     }
 }

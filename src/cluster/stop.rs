@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
@@ -37,6 +37,8 @@ pub(crate) enum Stopped {
         all_clean: bool,
         /// All that could not be ended or removed; the next `stop` tries again.
         errors: Vec<anyhow::Error>,
+        /// What was switched on and stays so, with the reason.
+        kept: Option<String>,
     },
     /// It was told to stop stopping.
     Interrupted,
@@ -123,22 +125,26 @@ pub(crate) async fn stop(
     if interrupt.has_come().await {
         return Ok(Stopped::Interrupted);
     }
+    let mut kept = None;
     if errors.is_empty() {
         record.phase = Phase::Stopped;
         record.save(dir)?;
         failpoint!("stop.record");
         // After the record says so: of two that stop at once the later one sees that nobody needs it.
         let was_off = std::mem::take(&mut record.network.forwarding_was_off);
-        errors.extend(
-            forwarding::release(state, &record.spec.name, was_off)
-                .context("failed to switch forwarding off again")
-                .err(),
-        );
+        match forwarding::release(state, &record.spec.name, was_off) {
+            Ok(why) => kept = why,
+            Err(e) => errors.push(e.context("failed to switch forwarding off again")),
+        }
         if was_off {
             record.save(dir)?;
         }
     }
-    Ok(Stopped::Done { all_clean, errors })
+    Ok(Stopped::Done {
+        all_clean,
+        errors,
+        kept,
+    })
 }
 
 /// The node's QEMU: as recorded, or as found by its uuid when the record was never written.

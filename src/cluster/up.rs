@@ -131,9 +131,10 @@ pub(crate) async fn look(
         obstacles: net.obstacles,
         keeper: Keeper::of(dir, &record.spec.name).answers().await,
         names_untold: !host_names::are_known(record),
-        // A keeper that is new begins with what the cluster had, whatever has become of the ports.
+        // A keeper that is new begins with what the cluster had, whatever has become of the ports. Of one
+        // that was left half-way nobody knows what the keeper has heard.
         forwards: existing
-            .filter(|r| r.phase != Phase::Stopped)
+            .filter(|r| r.phase == Phase::Up)
             .map(|r| r.forwards.clone())
             .unwrap_or_default(),
         disks: names(&|n| dir.node(n).disk().exists()),
@@ -330,7 +331,7 @@ async fn carry_out(
             undo.push("forwarding", {
                 let state = dir.state();
                 let (name, was_off) = (dir.name(), record.network.forwarding_was_off);
-                move || async move { forwarding::release(&state, &name, was_off) }
+                move || async move { forwarding::release(&state, &name, was_off).map(drop) }
             });
             let family = match step {
                 Step::EnableForwarding6 => Family::V6,

@@ -111,6 +111,7 @@ async fn one(
         killed,
         errors,
         interrupted,
+        kept,
     } = cluster::down(
         Doomed {
             record,
@@ -124,6 +125,9 @@ async fn one(
     .await;
     for error in &errors {
         output::error(error);
+    }
+    if let Some(kept) = kept {
+        output::talk(&kept);
     }
     if !has_record && !interrupted {
         cluster::firewalls::remove_leftovers(name, links).await?;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Scene;
 use crate::cli::ForwardCommand;
-use crate::cluster;
+use crate::cluster::{self, INTERRUPTED, Interrupt};
 use crate::output;
 use crate::spec::Forward;
 use crate::state::{ClusterRecord, Lock};
@@ -23,19 +23,42 @@ pub(super) async fn run(scene: &Scene, command: ForwardCommand) -> Result<ExitCo
                 .iter()
                 .map(|text| text.parse().map_err(anyhow::Error::msg))
                 .collect::<Result<Vec<Forward>>>()?;
+            let interrupt = Interrupt::listen()?;
             let (mut record, _lock) = take(scene, &name, "forward add").await?;
-            cluster::add_forwards(&mut record, &forwards, &dir).await?;
+            let made = cluster::add_forwards(&mut record, &forwards, &dir);
+            if !unless_interrupted(made, interrupt).await? {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
             for forward in &forwards {
                 output::talk(&format!("{forward} leads to {}", target(&record, forward)));
             }
         }
         ForwardCommand::Rm { forwards } => {
+            let interrupt = Interrupt::listen()?;
             let (mut record, _lock) = take(scene, &name, "forward rm").await?;
-            cluster::remove_forwards(&mut record, &forwards, &dir).await?;
+            let made = cluster::remove_forwards(&mut record, &forwards, &dir);
+            if !unless_interrupted(made, interrupt).await? {
+                return Ok(ExitCode::from(INTERRUPTED));
+            }
             output::talk(&format!("removed {}", forwards.join(", ")));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// False when it was told to stop before the change was whole.
+async fn unless_interrupted(
+    change: impl Future<Output = Result<()>>,
+    mut interrupt: Interrupt,
+) -> Result<bool> {
+    tokio::select! {
+        biased;
+        changed = change => changed.map(|()| true),
+        () = interrupt.wait() => {
+            output::talk("interrupted; `kvmc up` completes what the forwards were to be, `kvmc forward ls` shows it");
+            Ok(false)
+        }
+    }
 }
 
 /// The cluster's record, under its lock.

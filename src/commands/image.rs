@@ -57,8 +57,27 @@ pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode
             how,
             sums,
             insecure,
-        } => pull(&store, &image, &how, sums, insecure).await?,
-        ImageCommand::Import { file, how } => import(&store, &file, &how)?,
+        } => {
+            let mut interrupt = Interrupt::listen()?;
+            tokio::select! {
+                biased;
+                pulled = pull(&store, &image, &how, sums, insecure) => pulled?,
+                () = interrupt.wait() => {
+                    output::talk("interrupted; no image was made, and the next pull goes on with what came");
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
+            }
+        }
+        ImageCommand::Import { file, how } => {
+            let interrupt = Interrupt::listen()?;
+            match import(&store, &file, &how) {
+                Err(_) if interrupt.came() => {
+                    output::talk("interrupted; no image was made");
+                    return Ok(ExitCode::from(INTERRUPTED));
+                }
+                imported => imported?,
+            }
+        }
         ImageCommand::Inspect {
             image,
             arch,
@@ -156,7 +175,6 @@ fn import_archive(store: &Store, file: &Path, how: &TakeFlags) -> Result<()> {
             file.display()
         );
     }
-    let _interrupt = Interrupt::listen()?;
     let Unpacked { image, tag } = store
         .unpack(file)
         .with_context(|| format!("{} cannot be used", file.display()))?;

@@ -59,8 +59,12 @@ pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
         &mut interrupt,
         say,
     );
-    let (clean, errors) = match stopped.await? {
-        Stopped::Done { all_clean, errors } => (all_clean, errors),
+    let (clean, errors, kept) = match stopped.await? {
+        Stopped::Done {
+            all_clean,
+            errors,
+            kept,
+        } => (all_clean, errors, kept),
         Stopped::Interrupted => {
             output::talk(
                 "interrupted; `kvmc stop` goes on from here, `kvmc up` starts what has stopped",
@@ -70,6 +74,9 @@ pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
     };
     for error in &errors {
         output::error(error);
+    }
+    if let Some(kept) = kept {
+        output::talk(&kept);
     }
     Ok(if clean && errors.is_empty() {
         ExitCode::SUCCESS

@@ -7,6 +7,8 @@ everything > ../before
 NODES="--accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0"
 reached=$(cd .. && pwd)/reached
 case $HOW in error) action='return(error)' ;; kill) action='return(kill)' ;; interrupt) action='sleep(2000)' ;; esac
+# Once: what takes it back goes the same way.
+case $HOW.$POINT in error.forward.*) action='1*return(error)' ;; esac
 
 # What a cluster keeps for life.
 life() { grep -hE '"(address|mac|uuid|machine_id)"|BEGIN|password' "$KVMC_STATE_DIR/clusters/k80/cluster.json" "$KVMC_STATE_DIR/clusters/k80/secrets.json"; }
@@ -44,13 +46,46 @@ fault() {
 
 kept() { life > ../life 2>/dev/null || : > ../life; }
 
-case $POINT in
-  image.*) fault image build ;;
-  up.*) fault up --cold $NODES; kept ;;
-  freeze.*) fault up $NODES; kept ;;
-  stop.*) kvmc up --cold $NODES; kept; fault stop ;;
-  down.*) kvmc up --cold $NODES; : > ../life; fault down ;;
-  net.*) kvmc up --cold $NODES; kept; fault $VERB; [ $VERB = stop ] || : > ../life ;;
+FORWARDS="8080:master0:80 127.0.0.1:8081:master0:80"
+# All of a forward is there, or nothing of it.
+forwards() {
+  known=$(kvmc forward ls --json | grep -c '"port"' || true)
+  rules=$(nft list table inet kvmc_k80 2>/dev/null | grep -c 'dport 8080 ' || true)
+  relays=$(ss -Hltn 'sport = :8081' | wc -l)
+  case "$known $rules $relays" in "2 "[1-9]*" 1"|"0 0 0") ;; *) fail "of forwards $known are known; rules $rules, relays $relays" ;; esac
+}
+# An image of the publisher's, and one that is a file.
+disk() {
+  truncate -s 6M ../raw; printf '\125\252' | dd of=../raw bs=1 seek=510 conv=notrunc status=none
+  head -c 2000000 /dev/urandom | dd of=../raw bs=1M seek=1 conv=notrunc status=none
+  mkdir -p ../web; qemu-img convert -f raw -O qcow2 ../raw ../web/x.qcow2
+}
+serve() {
+  (cd ../web; exec python3 -m http.server --bind 127.0.0.1 8000 >/dev/null 2>&1) & server=$!
+  trap 'code=$?; kill $server 2>/dev/null || true; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
+  n=0; until ss -Hltn 'sport = :8000' | grep -q .; do n=$((n + 1)); test $n -lt 100 || fail 'no server'; sleep 0.1; done
+}
+URL=http://127.0.0.1:8000/x.qcow2
+only_one() {
+  kvmc image ls --json > ../images.json
+  python3 -c 'import json; one, = json.load(open("../images.json")); print(one["id"])' > ../id || fail "images: $(cat ../images.json)"
+  kvmc image inspect $(cat ../id) --verify >/dev/null
+  test -z "$(find "$KVMC_STATE_DIR/images/pulls" -name '*.part' -o -name '*.mark' 2>/dev/null)" || fail "a part stays"
+  test "$(find "$KVMC_STATE_DIR/images" -mindepth 1 -maxdepth 1 -name '.*' ! -name '.lock' | wc -l)" = 0 || fail "$(ls -A "$KVMC_STATE_DIR/images")"
+}
+
+case $VERB in start) kvmc up --cold $NODES; kept; kvmc stop; fault start --cold; VERB=done ;; esac
+case $VERB.$POINT in
+  done.*) ;;
+  *.pull.*) disk; serve; fault image pull $URL --insecure ;;
+  *.import.*) disk; fault image import ../web/x.qcow2 ;;
+  *.forward.*) kvmc up --cold $NODES; kept; fault forward add $FORWARDS; [ $HOW != error ] || forwards ;;
+  *.image.*) fault image build ;;
+  *.up.*) fault up --cold $NODES; kept ;;
+  *.freeze.*) fault up $NODES; kept ;;
+  *.stop.*) kvmc up --cold $NODES; kept; fault stop ;;
+  *.down.*) kvmc up --cold $NODES; : > ../life; fault down ;;
+  *.net.*) kvmc up --cold $NODES; kept; fault $VERB; [ $VERB = stop ] || : > ../life ;;
 esac
 # Readers say what there is, or that there is none.
 kvmc status > ../status 2>&1 || grep -q 'no cluster' ../status || fail "status: $(cat ../status)"
@@ -58,8 +93,11 @@ case $NEXT in
   up)
     case $POINT in
       image.*) kvmc image build ;;
+      pull.*) kvmc image pull $URL --insecure; only_one; kvmc image pull $URL --insecure ;;
+      import.*) kvmc image import ../web/x.qcow2; only_one ;;
       *)
         kvmc up --cold $NODES
+        case $POINT in forward.*) forwards ;; esac
         test "$(kvmc status 2>/dev/null | grep -c ready)" = 2 || fail "not ready: $(kvmc status 2>&1)"
         life > ../life.now
         # Cut short, the record may be there and not yet the keys.
@@ -70,7 +108,12 @@ case $NEXT in
         kvmc stop >/dev/null 2>&1 || fail stop ;;
     esac
     kvmc down ;;
-  down) kvmc down ;;
+  down)
+    case $POINT in
+      pull.*|import.*) kvmc down --all; test ! -e "$KVMC_STATE_DIR" || fail "down --all leaves $(find "$KVMC_STATE_DIR")"; mkdir "$KVMC_STATE_DIR" ;;
+      *) kvmc down ;;
+    esac ;;
 esac
+[ -z "${server:-}" ] || { kill $server; wait $server 2>/dev/null || true; }
 everything > ../after
 same ../before ../after "the host after $POINT, $HOW, $NEXT"

@@ -47,6 +47,43 @@ fn p4_what_was_on_before_stays_on_and_rules_of_others_stay() {
     );
 }
 
+/// Docker, say, that was started while a cluster ran, found forwarding on and took it for its own.
+#[test]
+fn p4_forwarding_that_others_have_come_to_need_stays_on() {
+    runs(
+        r#"forwarding() { cat /proc/sys/net/ipv4/ip_forward; }
+        rule() { iptables -t nat $1 POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE; }
+        stays() { # VERB...: it leaves forwarding on, and says for whom and what to do.
+          kvmc "$@" 2> ../said; cat ../said
+          test $(forwarding) = 1 || fail "$1 switched off what others need"
+          grep -q "ip_forward stays on: others have come to need it ($who.*sysctl -w net.ipv4.ip_forward=0" ../said || fail "$1 does not tell"
+        }
+        host > ../before
+        @UP; test $(forwarding) = 1 || fail 'it was not switched on'
+        rule -A; who='iptables (nft): -A POSTROUTING -s 172.17.0.0'
+        stays stop
+        # It is the other's from now on, whatever comes.
+        kvmc start; kvmc down; test $(forwarding) = 1 || fail 'down after start'
+        rule -C || fail "the other's rule"
+        echo 0 > /proc/sys/net/ipv4/ip_forward
+        # Who translated before lived without forwarding, and can do so again.
+        @UP; kvmc down; test $(forwarding) = 0 || fail 'one that was there before counts'
+        @UP; rule -D; nft 'add table ip pods; add chain ip pods post { type nat hook postrouting priority 100; }; add rule ip pods post ip saddr 10.0.0.0/8 masquerade'
+        who='nft: table ip pods, chain post'
+        stays down
+        nft delete table ip pods; echo 0 > /proc/sys/net/ipv4/ip_forward
+        # The cluster of another state folder.
+        @UP; other=$(cd ..; pwd)/other; mkdir -p $other ../project2; ln -s "$(readlink $KVMC_STATE_DIR/images)" $other/images
+        (cd ../project2; KVMC_STATE_DIR=$other @UP --cluster far --bridge k81 --subnet 192.168.81.0/24)
+        who='nft: table inet kvmc_k81'
+        stays down
+        (cd ../project2; KVMC_STATE_DIR=$other kvmc --cluster far down)
+        rmdir ../project2; echo 0 > /proc/sys/net/ipv4/ip_forward
+        iptables -t nat -F; nft delete table ip nat
+        host > ../after; same ../before ../after 'the host after all of it'"#,
+    );
+}
+
 /// Lost, cut, emptied and garbled: named, shown, not made anew over, removed or mended.
 #[test]
 fn p8_a_record_that_cannot_be_read_is_never_nothing() {

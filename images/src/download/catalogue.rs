@@ -223,4 +223,22 @@ mod tests {
             say("[x]\n[y")
         );
     }
+
+    #[test]
+    fn fuzz_catalogue() {
+        kvmc_fuzz::run("catalogue", |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            match Catalogue::default().with(Path::new("images.toml"), &text) {
+                Ok(all) => {
+                    for (_, entry) in all.entries() {
+                        for source in Architecture::ALL.into_iter().filter_map(|a| entry.of(a)) {
+                            let _any = source.verification();
+                        }
+                    }
+                    "ok".to_owned()
+                }
+                Err(e) => e.to_string(),
+            }
+        });
+    }
 }

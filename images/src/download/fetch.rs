@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Event;
 use crate::ImageError;
+use crate::failpoint::failpoint;
 
 /// To connect, and between two pieces of an answer.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -175,6 +176,7 @@ impl Fetcher {
             validator: validator(&response),
         }
         .save(part)?;
+        failpoint!("pull.mark");
         let file = File::options()
             .create(true)
             .write(true)
@@ -385,4 +387,22 @@ fn words(error: &reqwest::Error) -> String {
         all.push(error.to_string());
     }
     all.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fuzz_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("x.part");
+        kvmc_fuzz::run("part-mark", |bytes| {
+            std::fs::write(Mark::path(&part), bytes).unwrap();
+            match Mark::load(&part) {
+                Some(mark) => format!("{} {}", mark.expected.is_some(), mark.validator.is_some()),
+                None => "none".to_owned(),
+            }
+        });
+    }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use super::form::{self, Form};
 use super::pull::{check_name, make_disk, pointer};
+use crate::exec::stop_if_told;
+use crate::failpoint::failpoint;
 use crate::image::{FORMAT, Meta, now};
 use crate::{Architecture, Boot, Guest, Image, ImageError, Origin, Store};
 
@@ -41,7 +43,11 @@ pub fn import(
     let (disk, _lock) = store.workplace()?;
     let copy = disk.path().join("copy");
     fs_err::copy(path, &copy)?;
+    failpoint!("import.copy");
+    stop_if_told()?;
     make_disk(disk.path(), &copy)?;
+    failpoint!("import.disk");
+    stop_if_told()?;
     let _moved_or_used_up = std::fs::remove_file(&copy);
     let meta = Meta {
         format: FORMAT,
@@ -60,6 +66,7 @@ pub fn import(
     };
     let image = store.admit(disk, meta)?;
     store.point(&pointer(&stamp), &image)?;
+    failpoint!("import.pointer");
     Ok(image)
 }
 

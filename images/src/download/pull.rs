@@ -12,6 +12,7 @@ use super::checksum::{Checksum, find};
 use super::fetch::{Fetcher, forget};
 use super::form::{self, Form};
 use super::{Event, Verification, signature};
+use crate::failpoint::failpoint;
 use crate::image::{DISK, FORMAT, Meta, now};
 use crate::store::hex;
 use crate::{Architecture, Boot, Guest, Image, ImageError, Origin, Store};
@@ -87,9 +88,11 @@ impl Pull {
         fetcher
             .file(&self.url, wanted.as_deref(), &part, say)
             .await?;
+        failpoint!("pull.received");
         let expected = self.verify(&part, expected, &fetcher, &work, say).await?;
         let (disk, _lock) = store.workplace()?;
         make_disk(disk.path(), &part)?;
+        failpoint!("pull.disk");
         forget(&part);
         let meta = Meta {
             format: FORMAT,
@@ -109,6 +112,7 @@ impl Pull {
         };
         let image = store.admit(disk, meta)?;
         store.point(&pointer(&self.url), &image)?;
+        failpoint!("pull.pointer");
         Ok(image)
     }
 

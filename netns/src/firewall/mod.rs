@@ -13,6 +13,7 @@
 //! | `others` | from all rules to what is to be added and what is in the way: pure |
 //! | `accept`, `firewalld` | what is added, made and taken away |
 //! | `leftovers` | what nobody remembers, found by its comment |
+//! | `translators` | who else lives by the host's forwarding |
 //! | `changes` | who changes rules, hears of it |
 
 mod accept;
@@ -27,6 +28,7 @@ mod nftables;
 mod others;
 mod packet;
 mod table;
+mod translators;
 
 pub use accept::{Accept, withdraw};
 pub use changes::Changes;
@@ -37,6 +39,7 @@ pub use iptables::Backend;
 pub use leftovers::remove_leftovers;
 pub use others::{Obstacle, Plan, Rulesets, Site};
 pub use table::Table;
+pub use translators::translators;
 
 /// The comment by which a cluster's rules are found again among those of others.
 #[must_use]
