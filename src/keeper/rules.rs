@@ -93,6 +93,10 @@ async fn look_and_restore(
     // nft and firewall-cmd take their time, and nodes ask for leases meanwhile.
     let task = tokio::task::spawn_blocking(move || {
         let seen = firewalls::look(&record, &site)?;
+        // What we went by may be of before a verb's change of forwards, which has made its rules itself.
+        if !seen.missing().is_empty() && ClusterRecord::load(&dir)?.as_ref() != Some(&record) {
+            return Ok(None);
+        }
         let restored = firewalls::restore(&record, &dir, &seen)?;
         anyhow::Ok(Some((seen, restored)))
     });

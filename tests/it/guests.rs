@@ -64,7 +64,6 @@ fn nodes_that_were_not_reseeded_share_random_bytes() {
 }
 
 #[test]
-#[ignore = "its second half was not seen through yet; run it by name"]
 fn p7_p20_p22_nodes_that_die_or_run_out_of_space_lose_nothing() {
     runs("deaths.sh");
 }
