@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Scene;
 use crate::cli::{ImageCommand, TakeFlags};
 use crate::cluster::{INTERRUPTED, Interrupt};
+use crate::host;
 use crate::image::{self, Asked, build, recipe};
 use crate::output;
 use crate::spec::{approximate, check};
@@ -35,6 +36,7 @@ pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode
             let image = match store.find(&recipe)? {
                 Some(image) => image,
                 None => {
+                    super::up::fail_on(&host::build_tools(recipe.architecture))?;
                     let interrupt = Interrupt::listen()?;
                     match build(&store, &recipe) {
                         Err(_) if interrupt.came() => {

@@ -474,7 +474,11 @@ fn check_room(
     Ok(())
 }
 
-fn fail_on(checks: &[host::Check]) -> Result<()> {
+/// Fails with all that is missing and how to get it.
+///
+/// # Errors
+/// That.
+pub(super) fn fail_on(checks: &[host::Check]) -> Result<()> {
     let missing: Vec<_> = checks
         .iter()
         .filter_map(|c| match &c.finding {

@@ -55,15 +55,23 @@ pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
         has_program("ssh", "ssh", "openssh-client"),
     ];
     if needs.build {
-        checks.push(has_program("mmdebstrap", "mmdebstrap", "mmdebstrap"));
-        checks.push(has_program("mke2fs", "mke2fs", "e2fsprogs"));
-        checks.push(has_program("qemu-img", "qemu-img", "qemu-utils"));
-        if needs.architecture.is_foreign() {
-            checks.extend(binfmt::checks(needs.architecture));
-        }
+        checks.extend(build_tools(needs.architecture));
     }
     checks.push(device("tun", "/dev/net/tun", "modprobe tun"));
     checks.push(rights());
+    checks
+}
+
+/// What a template is built with.
+pub(crate) fn build_tools(architecture: Architecture) -> Vec<Check> {
+    let mut checks = vec![
+        has_program("mmdebstrap", "mmdebstrap", "mmdebstrap"),
+        has_program("mke2fs", "mke2fs", "e2fsprogs"),
+        has_program("qemu-img", "qemu-img", "qemu-utils"),
+    ];
+    if architecture.is_foreign() {
+        checks.extend(binfmt::checks(architecture));
+    }
     checks
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 pub(crate) use accel::{Accelerator, choose, cores, kvm_group};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
-pub(crate) use checks::{Check, Finding, Needs, Room, basics, run as run_checks};
+pub(crate) use checks::{Check, Finding, Needs, Room, basics, build_tools, run as run_checks};
 pub(crate) use memory::Memory;
 #[cfg(test)]
 pub(crate) use memory_kill::killed;

@@ -76,7 +76,15 @@ kill $server
 test "$(tr '\n' ' ' < ../net)" = "1400 300000 " || fail "network: $(cat ../net)"
 echo "ok: nodes reach each other and the outside, MTU 1400"
 
-kvmc ssh worker0 -- 'sudo networkctl renew eth0 && sleep 2 && networkctl status eth0 | grep -q 192.168.80.3 && sudo networkctl down eth0; sudo networkctl up eth0; sleep 5; hostname -I' || true
+address=$(kvmc ssh worker0 -- hostname -I)
+kvmc ssh worker0 -- 'sudo networkctl renew eth0; sleep 2; hostname -I' > ../renewed
+test "$(cat ../renewed)" = "$address" || fail "renewed: $(cat ../renewed), not $address"
+# It loses its address, and gets the same again.
+kvmc ssh worker0 -- 'sudo systemd-run --quiet sh -c "networkctl down eth0; sleep 1; networkctl up eth0"'
+sleep 8
+test "$(kvmc ssh worker0 -- hostname -I)" = "$address" || fail "another address after the link was down"
+echo "ok: a lease is renewed, and had again after the link was down"
+
 kvmc ssh master0 -- 'echo kept > kept; sync'
 kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
 kvmc status | grep -q running || fail "status without the keeper"
