@@ -115,13 +115,18 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
         "ssh_deletekeys": true,
         "ssh_keys": {
             "ed25519_private": keys.ed25519.private,
-            "ed25519_public": keys.ed25519.public.trim_end(),
+            "ed25519_public": line(&keys.ed25519.public),
             "rsa_private": keys.rsa.private,
-            "rsa_public": keys.rsa.public.trim_end(),
+            "rsa_public": line(&keys.rsa.public),
         },
         "growpart": { "mode": "auto", "devices": ["/"] },
         "resize_rootfs": true,
     }))
+}
+
+/// A public key as its file has it: cloud-init writes what it is given.
+fn line(key: &str) -> String {
+    format!("{}\n", key.trim_end())
 }
 
 /// Network configuration of version 2: by the card's address, since names differ between images.

@@ -36,6 +36,21 @@ const ROOM: u64 = 1 << 30;
 /// A QEMU that does not outlive its owner, whatever becomes of that.
 pub(super) struct Machine(pub(super) Running);
 
+impl Machine {
+    /// Starts it, paused; `dir` is of this machine alone.
+    pub(super) fn start(parts: Parts<'_>, dir: &Path) -> Result<Self> {
+        let who = Credentials {
+            dies_with_us: true,
+            ..credentials(identity::uid(dir, 0), parts.accelerator)
+        };
+        let program = parts.image.architecture.platform().qemu.program;
+        let uuid = parts.uuid;
+        let (args, passed) = parts.assemble()?;
+        let log = create_log(&dir.join("qemu.log"))?;
+        Ok(Self(spawn(program, &args, passed, who, log, uuid)?))
+    }
+}
+
 impl Drop for Machine {
     fn drop(&mut self) {
         self.0.kill();
@@ -129,14 +144,7 @@ fn start(
         console: listen(&dir.join("console.sock"))?,
         agent: listen(&dir.join("agent.sock"))?,
     };
-    let (args, passed) = parts.assemble()?;
-    let who = Credentials {
-        dies_with_us: true,
-        ..credentials(identity::uid(dir, 0), accelerator)
-    };
-    let log = create_log(&dir.join("qemu.log"))?;
-    let program = image.architecture.platform().qemu.program;
-    Ok(Machine(spawn(program, &args, passed, who, log, &uuid)?))
+    Machine::start(parts, dir)
 }
 
 /// From a paused QEMU to one that has written its state and ended.

@@ -12,10 +12,7 @@ use super::freeze::{Machine, check_room, copy, ended, failed};
 use super::store::Store;
 use crate::host::{Accelerator, cores};
 use crate::node::identity::{self, ADMIN};
-use crate::node::{
-    Credentials, Nics, Parts, Source, create_log, credentials, disks, listen, pflash,
-    seed_user_data, spawn, template_mac,
-};
+use crate::node::{Nics, Parts, Source, disks, listen, pflash, seed_user_data, template_mac};
 use crate::spec::Bytes;
 
 /// What a first start takes, in bytes.
@@ -73,14 +70,7 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
         console: listen(&dir.join("console.sock"))?,
         agent: listen(&dir.join("agent.sock"))?,
     };
-    let (args, passed) = parts.assemble()?;
-    let who = Credentials {
-        dies_with_us: true,
-        ..credentials(identity::uid(dir, 0), accelerator)
-    };
-    let log = create_log(&dir.join("qemu.log"))?;
-    let program = image.architecture.platform().qemu.program;
-    Ok(Machine(spawn(program, &args, passed, who, log, &uuid)?))
+    Machine::start(parts, dir)
 }
 
 /// Nothing in it is anybody's, and what the start makes of it is taken out of the disk again.
