@@ -4,19 +4,19 @@
 how=$1 image=$2 firmware=$3
 uplink
 kvmc image import "$image" -t "cloud-$firmware" --firmware "$firmware" > ../id
-host > ../before
 cat > user.yaml <<'USER'
 #cloud-config
 write_files:
 - {path: /etc/by-user-data, content: "written\n"}
 runcmd: ["hostname > /etc/ran-by-user-data"]
 USER
+host > ../before
 up="kvmc up $SMALL --masters 3 --workers 0 --load-balancers 0 --disk 5 --image cloud-$firmware --timeout 600"
 up() {
   "$@" 2> ../said || { cat ../said; tail -c 2000 "$KVMC_STATE_DIR/clusters/k80/nodes/master0/console.log"; fail "$*"; }
   cat ../said
 }
-facts='hostname; hostname -f; cat /etc/machine-id /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id; hostname -I; cat /etc/ssh/ssh_host_*_key.pub; head -c 32 /dev/urandom | od -An -tx1 -w32'
+facts='hostname; hostname -f; cat /etc/machine-id /sys/class/net/eth0/address /proc/sys/kernel/random/boot_id; hostname -I; sudo sh -c "cat /etc/ssh/ssh_host_*_key.pub"; head -c 32 /dev/urandom | od -An -tx1 -w32'
 nodes="master0 master1 master2"
 alike() {
   export ANSIBLE_HOST_KEY_CHECKING=True
