@@ -294,25 +294,29 @@ def restart_ssh():
 def hold_ssh():
     """Makes sshd start again and stand where it reads its first key: a pipe that nobody writes to yet.
 
-    A clone then has all of sshd's start behind it but the keys, which it gets from give_host_keys().
+    A clone then has all of sshd's start behind it but the keys, which it gets from give_host_keys(). Which
+    of them is the first, sshd's configuration says.
     """
-    path = HOST_KEYS % "ed25519"
+    keys = [path for path in (HOST_KEYS % kind for kind in ("ed25519", "rsa")) if os.path.exists(path)]
     try:
         pid = ssh_pid()
-        os.rename(path, path + ".kvmc")
     except (OSError, ValueError):
         return
-    os.mkfifo(path, 0o600)
+    for path in keys:
+        os.rename(path, path + ".kvmc")
+        os.mkfifo(path, 0o600)
     os.kill(pid, signal.SIGHUP)
     for _ in range(500):
         with open("/proc/%d/wchan" % pid) as file:
             # The kernel's name for who has opened one end of a pipe and waits for the other, fs/pipe.c.
             if file.read() == "wait_for_partner":
-                os.unlink(path + ".kvmc")
+                for path in keys:
+                    os.unlink(path + ".kvmc")
                 return
         time.sleep(0.02)
     # It did not come there: as it was before.
-    os.rename(path + ".kvmc", path)
+    for path in keys:
+        os.rename(path + ".kvmc", path)
     os.kill(pid, signal.SIGHUP)
 
 
@@ -323,7 +327,7 @@ def give_host_keys(pairs, put):
         path = HOST_KEYS % kind
         try:
             if stat.S_ISFIFO(os.stat(path).st_mode):
-                # Refused unless sshd stands at the other end.
+                # Refused unless sshd stands at the other end, as it does at one of them.
                 held, given = os.open(path, os.O_WRONLY | os.O_NONBLOCK), pair["private"]
             else:
                 with open(path) as file:
