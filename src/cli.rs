@@ -196,7 +196,7 @@ pub(crate) enum ImageCommand {
         #[arg(long, value_name = "ARCH")]
         arch: Option<String>,
     },
-    /// Remove frozen machines that no cluster uses and no `up` would wake nodes from
+    /// Remove frozen machines and prepared cloud images that no cluster uses and no `up` would take
     Prune {
         /// Also those that an `up` would use, and templates that no cluster uses
         #[arg(long)]

@@ -413,9 +413,7 @@ fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
         output::talk(&format!("removed the frozen machine {id}"));
     }
     bytes += store.sweep_pulls()?;
-    if all {
-        bytes += prune_images(scene, store)?;
-    }
+    bytes += prune_images(scene, store, |image| all || is_outdated(store, image))?;
     if bytes == 0 {
         output::talk("nothing to remove");
     } else {
@@ -424,13 +422,23 @@ fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Removes images that nothing uses, children before the parents that then are used by nothing.
-fn prune_images(scene: &Scene, store: &Store) -> Result<u64> {
+/// What was prepared of a cloud image by another kvmc, and no `up` of this one would take.
+fn is_outdated(store: &Store, image: &Image) -> bool {
+    let current = || {
+        let parent = store.get(image.parent.as_deref()?).ok()?;
+        store.prepared(&parent).ok()?
+    };
+    image.origin == Origin::Prepared && current().is_none_or(|c| c.id != image.id)
+}
+
+/// Removes images that nothing uses and that are `doomed`, children before the parents that then are
+/// used by nothing.
+fn prune_images(scene: &Scene, store: &Store, doomed: impl Fn(&Image) -> bool) -> Result<u64> {
     let mut bytes = 0;
     loop {
         let mut unused = Vec::new();
         for image in store.list()? {
-            if users(scene, store, &image.id)?.is_empty() {
+            if doomed(&image) && users(scene, store, &image.id)?.is_empty() {
                 unused.push(image);
             }
         }

@@ -137,7 +137,11 @@ fn a_cloud_image_is_prepared_once_and_its_nodes_wake() {
         # It is kept, and looked for by what it is made of; with --cold the image is taken as it is.
         $UP --masters 1 --image base 2>../said; ! grep -q preparing ../said || fail "$(cat ../said)"; kvmc down
         $UP --masters 1 --image base --cold; test -e $KVMC_STATE_DIR/clusters/k80/nodes/master0/seed.img || fail 'cold, it has no seed'
-        kvmc down; kvmc image prune --all; test "$(kvmc image ls --json)" = '[]' || fail "$(kvmc image ls)"
+        kvmc down; kvmc image prune; of $id id >/dev/null || fail 'prune took what an up would take'
+        # As what another kvmc has prepared is: this one does not look for it.
+        rm $KVMC_STATE_DIR/images/tags/prepared*; kvmc image prune; refuse 'there is no image' kvmc image inspect $id
+        of base id >/dev/null || fail 'prune took a cloud image'
+        kvmc image prune --all; test "$(kvmc image ls --json)" = '[]' || fail "$(kvmc image ls)"
         test -z "$(ls -A $KVMC_STATE_DIR/warm | grep -v 'lock$')" || fail "$(ls -A $KVMC_STATE_DIR/warm)""#,
     );
 }
