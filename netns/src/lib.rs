@@ -14,6 +14,7 @@
 //! | [`dhcp`] | a pure DHCP server and the loop that feeds it |
 //! | [`dns`] | names of the network, all else forwarded to the host's resolvers |
 
+mod arp;
 mod change;
 pub mod dhcp;
 pub mod dns;
@@ -32,5 +33,5 @@ pub use change::Change;
 pub use exec::ExecError;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
-pub use link::{Address, BridgeSpec, Link, LinkError, Links, Route, TapSpec};
+pub use link::{Address, BridgeSpec, Link, LinkError, Links, Neighbour, Route, TapSpec};
 pub use mac::{MacAddr, MacAddrError};

@@ -1,8 +1,10 @@
-//! Who has a port, from /proc: for the words of an error only.
+//! Who has a port: for the words of an error, and to look before one is taken.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+
+mod diag;
 
 /// A transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,40 +44,104 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Who has a port of an address in this network namespace, or that port of all addresses.
+/// Who has a port of an address in this network namespace, or that port of all addresses; of all addresses,
+/// whoever has it of any.
 #[must_use]
 pub fn holder(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
+    find(protocol, address, port, |_| true)
+}
+
+/// As [`holder`], for a socket that is bound to the link of this index: others are not in its way if they
+/// are bound to other links.
+#[must_use]
+pub fn holder_on(protocol: Protocol, link: u32, address: IpAddr, port: u16) -> Option<Holder> {
+    find(protocol, address, port, |s| {
+        s.link.is_none_or(|l| l == 0 || l == link)
+    })
+}
+
+/// As [`holder`], of those who are certainly bound to no link, and so in the way on each.
+#[must_use]
+pub fn holder_on_all(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
+    find(protocol, address, port, |s| s.link == Some(0))
+}
+
+fn find(
+    protocol: Protocol,
+    address: IpAddr,
+    port: u16,
+    is_in_the_way: impl Fn(&Socket) -> bool,
+) -> Option<Holder> {
+    let mut all = sockets(protocol).into_iter();
+    let found = all.find(|s| s.has(address, port) && is_in_the_way(s))?;
+    Some(found.holder())
+}
+
+/// A socket that datagrams or connections come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Socket {
+    address: IpAddr,
+    port: u16,
+    /// The index of the link that it is bound to, 0 for none; none where that is not known.
+    link: Option<u32>,
+    inode: u64,
+}
+
+impl Socket {
+    fn has(&self, address: IpAddr, port: u16) -> bool {
+        let everything = self.address.is_unspecified()
+            && (self.address.is_ipv6() || address.is_ipv4() || address == self.address);
+        let anything = address.is_unspecified() && address.is_ipv4() == self.address.is_ipv4();
+        self.port == port && (self.address == address || everything || anything)
+    }
+
+    fn holder(&self) -> Holder {
+        let holder = process_of(self.inode);
+        Holder {
+            process: holder.as_ref().map(|(process, _)| *process),
+            name: holder.map_or_else(|| "another program".to_owned(), |(_, name)| name),
+            address: self.address,
+        }
+    }
+}
+
+/// All sockets of a protocol, of streams those that listen; from the kernel, which knows their links, else
+/// from /proc, which does not.
+fn sockets(protocol: Protocol) -> Vec<Socket> {
     let name = match protocol {
         Protocol::Udp => "udp",
         Protocol::Tcp => "tcp",
     };
-    let tables = [name.to_owned(), format!("{name}6")];
-    let (inode, at) = tables.iter().find_map(|table| {
-        let text = std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).ok()?;
-        find(&text, protocol, address, port)
-    })?;
-    let holder = process_of(inode);
-    Some(Holder {
-        process: holder.as_ref().map(|(process, _)| *process),
-        name: holder.map_or_else(|| "another program".to_owned(), |(_, name)| name),
-        address: at,
-    })
+    let mut all = Vec::new();
+    for (family, table) in [
+        (diag::INET, name.to_owned()),
+        (diag::INET6, format!("{name}6")),
+    ] {
+        let asked = diag::sockets(protocol, family);
+        all.extend(asked.unwrap_or_else(|_| {
+            let path = format!("/proc/thread-self/net/{table}");
+            listed(&std::fs::read_to_string(path).unwrap_or_default(), protocol)
+        }));
+    }
+    all
 }
 
-/// The inode of the socket and its address, in the text of /proc/net/udp and its kin.
-fn find(table: &str, protocol: Protocol, address: IpAddr, port: u16) -> Option<(u64, IpAddr)> {
+/// The text of /proc/net/udp and its kin.
+fn listed(table: &str, protocol: Protocol) -> Vec<Socket> {
     /// TCP_LISTEN of the kernel's net/tcp_states.h.
     const LISTENS: &str = "0A";
-    table.lines().skip(1).find_map(|line| {
+    let sockets = table.lines().skip(1).filter_map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
-        let (at, its_port) = words.get(1)?.split_once(':')?;
-        let at = parse(at)?;
-        let is_it = u16::from_str_radix(its_port, 16) == Ok(port)
-            && (at == address || at.is_unspecified())
-            && (protocol == Protocol::Udp || words.get(3) == Some(&LISTENS));
-        let inode = words.get(9)?.parse().ok()?;
-        is_it.then_some((inode, at))
-    })
+        let (address, port) = words.get(1)?.split_once(':')?;
+        let hears = protocol == Protocol::Udp || words.get(3) == Some(&LISTENS);
+        hears.then_some(Socket {
+            address: parse(address)?,
+            port: u16::from_str_radix(port, 16).ok()?,
+            link: None,
+            inode: words.get(9)?.parse().ok()?,
+        })
+    });
+    sockets.collect()
 }
 
 /// Words of four bytes as the processor has them.
@@ -119,17 +185,16 @@ mod tests {
     #[test]
     fn the_holder_of_a_port_is_found() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 11 2 0\n   1: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12 2 0\n";
-        let gateway: IpAddr = [192, 168, 80, 1].into();
-        let found = find(table, Protocol::Udp, gateway, 53);
-        assert_eq!(found, Some((12, [0, 0, 0, 0].into())));
-        assert_eq!(find(table, Protocol::Udp, gateway, 54), None);
-        assert_eq!(
-            find(table, Protocol::Tcp, gateway, 53),
-            None,
-            "none listens"
-        );
-        let local = find(table, Protocol::Udp, [127, 0, 0, 1].into(), 53);
-        assert_eq!(local.map(|(inode, _)| inode), Some(11));
+        let sockets = listed(table, Protocol::Udp);
+        let found = |address: [u8; 4], port| {
+            let mut all = sockets.iter();
+            all.find(|s| s.has(address.into(), port)).map(|s| s.inode)
+        };
+        assert_eq!(found([192, 168, 80, 1], 53), Some(12));
+        assert_eq!(found([192, 168, 80, 1], 54), None);
+        assert_eq!(found([127, 0, 0, 1], 53), Some(11));
+        assert_eq!(found([0; 4], 53), Some(11), "any is in the way of all");
+        assert_eq!(listed(table, Protocol::Tcp), [], "none listens");
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl One {
             result = self.follow(board.clone(), Stage::Ready, &mut reached) => result,
             true = process.ended(self.timeout) => {
                 self.end_seen(board.clone()).await;
-                let told = identity.and_then(|i| told_end(&dir, &i));
+                let told = identity.and_then(|i| told_end(&dir, &i, ""));
                 Err(told.unwrap_or_else(|| anyhow::anyhow!("its QEMU has ended")))
             }
             () = tokio::time::sleep(self.timeout) => bail!(
@@ -312,8 +312,8 @@ impl One {
         };
         if status.success() {
             // It ended in order, so it told the keeper why.
-            self.end_seen(board.clone()).await;
-            if let Some(told) = told_end(dir, &running.identity) {
+            let note = self.end_seen(board.clone()).await;
+            if let Some(told) = told_end(dir, &running.identity, &note) {
                 return told;
             }
         }
@@ -391,10 +391,13 @@ pub(crate) fn last_event(events: &str, node: &str) -> Option<String> {
 }
 
 /// How the keeper says that a process ended, if it has seen that.
-fn told_end(dir: &NodeDir, process: &Identity) -> Option<anyhow::Error> {
+fn told_end(dir: &NodeDir, process: &Identity, note: &str) -> Option<anyhow::Error> {
     let ended = Ended::last(dir).filter(|e| e.process == *process)?;
     Some(if ended.is_reboot() {
         Rebooted.into()
+    } else if !note.is_empty() {
+        // Where the keeper ended it, it says why.
+        anyhow::anyhow!("QEMU ended: {note}")
     } else {
         anyhow::anyhow!("QEMU ended: {}", ended.cause)
     })

@@ -1,6 +1,8 @@
 //! Which ranges and bridges are free: of the host's links and routes, and of the other clusters, those
 //! that are stopped too.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use kvmc_netns::{Links, range};
@@ -8,6 +10,9 @@ use kvmc_netns::{Links, range};
 use super::network::namespace;
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, Phase};
+
+/// How long a neighbour may take to answer by ARP.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A network of another cluster.
 #[derive(Debug, Clone)]
@@ -56,15 +61,12 @@ pub(super) async fn check_free(
 ) -> Result<()> {
     let (bridge, subnet) = (&network.bridge, network.subnet);
     // How to ask for others.
-    let (bridge_cure, subnet_cure) = if network.is_main() {
-        ("--bridge NAME".to_owned(), "--subnet".to_owned())
+    let bridge_cure = if network.is_main() {
+        "--bridge NAME".to_owned()
     } else {
-        let name = &network.name;
-        (
-            format!("`bridge` of network {name}"),
-            format!("`subnet` of network {name} as"),
-        )
+        format!("`bridge` of network {}", network.name)
     };
+    let subnet_cure = subnet_flag(network);
     let others = others(dir);
     if let Some(other) = others.iter().find(|o| o.bridge == *bridge) {
         let Other { cluster, .. } = other;
@@ -120,6 +122,57 @@ pub(super) async fn check_free(
         .map(|s| format!("; {s} is free: pass {subnet_cure} {s}{auto}"))
         .unwrap_or_default();
     bail!("{conflict}{free}");
+}
+
+/// Refuses networks whose gateway's address a machine on one of the host's links answers for: the host has no
+/// address or route in that range, and would still cut it off, or be cut off by it.
+///
+/// # Errors
+/// The machine's Ethernet address and link, with a free range.
+pub(super) async fn check_unused(
+    networks: &[&NetworkRecord],
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<()> {
+    // A router may answer for whatever it is asked (proxy ARP), so it is asked for one more.
+    let last = |n: &NetworkRecord| {
+        std::net::Ipv4Addr::from(u32::from(n.subnet.broadcast()).saturating_sub(1))
+    };
+    let asked: Vec<_> = networks.iter().flat_map(|n| [n.gateway, last(n)]).collect();
+    let heard = links.who_has(&asked, PATIENCE).await?;
+    for network in networks {
+        let is_proxy = |mac| {
+            heard
+                .iter()
+                .any(|h| h.mac == mac && h.address == last(network))
+        };
+        let mut all = heard.iter().filter(|h| h.address == network.gateway);
+        let Some(holder) = all.find(|h| !is_proxy(h.mac)) else {
+            continue;
+        };
+        let mut taken = taken(&others(dir), links).await?;
+        taken.push(IpNetwork::V4(network.subnet));
+        let free = range::free_subnet(network.subnet.prefix(), &taken)
+            .map(|s| format!("; {s} is free: pass {} {s}", subnet_flag(network)))
+            .unwrap_or_default();
+        bail!(
+            "{} is to be this host's address in {}, and {} answers for it on {}{free}",
+            holder.address,
+            network.subnet,
+            holder.mac,
+            holder.link
+        );
+    }
+    Ok(())
+}
+
+/// How to ask for another range.
+fn subnet_flag(network: &NetworkRecord) -> String {
+    if network.is_main() {
+        "--subnet".to_owned()
+    } else {
+        format!("`subnet` of network {} as", network.name)
+    }
 }
 
 /// A subnet for a new cluster that nothing else has: the usual one if it is free.

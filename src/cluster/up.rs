@@ -54,6 +54,7 @@ pub(crate) async fn preflight(
     dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
     check_disks(record, images)?;
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
+    let mut new = Vec::new();
     for network in record.networks() {
         let ours = match links.find(&network.bridge).await? {
             Some(link) => on_host && link.mac == Some(network.mac),
@@ -62,9 +63,12 @@ pub(crate) async fn preflight(
         if !ours {
             ranges::check_free(network, dir, existing.is_none(), links).await?;
             networks::check_ipv6(network, links).await?;
+            kvmc_netns::dhcp::Server::check_free(&network.bridge)?;
             kvmc_netns::dns::Server::check_free(network.gateway.into())?;
+            new.push(network);
         }
     }
+    ranges::check_unused(&new, dir, links).await?;
     let mine = existing.filter(|_| on_host).map(|r| &r.forwards[..]);
     forward::check_free(&record.forwards, mine.unwrap_or_default(), record, dir)?;
     if existing.is_none() {

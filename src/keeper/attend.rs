@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kvmc_images::qcow2;
+use kvmc_netns::Links;
 use kvmc_qmp::{Client, Event, Events, ExchangeLog};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -19,7 +20,7 @@ use super::protocol::Stage;
 use super::status::Status;
 use super::vitals;
 use crate::host::CgroupKills;
-use crate::node::{Handle, Identity, for_agent, identity};
+use crate::node::{Handle, Identity, check_connected, for_agent, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
 use crate::warm;
 
@@ -143,6 +144,8 @@ impl Attended {
             Err(e) => {
                 // Whoever starts it sees its end, and our words on the board.
                 let _gone = qmp.quit().await;
+                // Its own word for that is not waited for.
+                evidence.hear("SHUTDOWN", &json!({ "reason": "host-qmp-quit" }));
                 return Err(e);
             }
         };
@@ -158,7 +161,13 @@ impl Attended {
     async fn set_going(&self, qmp: &Client) -> Result<Option<JoinHandle<()>>> {
         // By its name: a state that a newer QEMU has is none of those that need anything.
         let seen = qmp.request("query-status", json!({}), STATUS).await?;
-        match seen.get("status").and_then(Value::as_str) {
+        let state = seen.get("status").and_then(Value::as_str);
+        if matches!(state, Some("prelaunch" | "inmigrate")) {
+            check_connected(&self.networks, &self.node, &Links::open()?)
+                .await
+                .context("it is not started, for it would have no network")?;
+        }
+        match state {
             Some("prelaunch") => {
                 if let Some(size) = self.grown()? {
                     warm::resize(qmp, size).await?;

@@ -50,15 +50,34 @@ pub(crate) async fn connect(
 ) -> Result<Vec<Card>> {
     let mut cards = Vec::new();
     for (network, nic) in record.nics(node) {
-        let spec = TapSpec {
-            name: nic.tap,
-            bridge: network.bridge.clone(),
-            mtu: network.mtu,
-        };
         cards.push(Card {
-            tap: links.create_tap(&spec).await?,
+            tap: links.create_tap(&tap(network, nic.tap)).await?,
             mac: nic.mac,
         });
     }
     Ok(cards)
+}
+
+/// Whether each of a node's cards is a port of its network's bridge still. What somebody took out since would
+/// run without a network, and nothing else would say so.
+///
+/// # Errors
+/// The first tap that is gone, or is not as it was made.
+pub(crate) async fn check_connected(
+    networks: &[NetworkRecord],
+    node: &NodeRecord,
+    links: &Links,
+) -> Result<()> {
+    for (network, nic) in networks.iter().zip(node.nics()) {
+        links.check_tap(&tap(network, nic.tap)).await?;
+    }
+    Ok(())
+}
+
+fn tap(network: &NetworkRecord, name: String) -> TapSpec {
+    TapSpec {
+        name,
+        bridge: network.bridge.clone(),
+        mtu: network.mtu,
+    }
 }

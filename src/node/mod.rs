@@ -13,7 +13,7 @@ mod scan;
 mod seed;
 mod turns;
 
-pub(crate) use cards::{CardKind, connect};
+pub(crate) use cards::{CardKind, check_connected, connect};
 pub(crate) use firmware::uefi;
 pub(crate) use identity::{Secrets, fill as fill_keys};
 #[cfg(test)]

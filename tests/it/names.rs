@@ -82,21 +82,50 @@ host > ../after; same ../before ../after "the host after down""#
 }
 
 #[test]
-fn who_has_port_53_is_named_before_anything_is_made() {
+fn p29_who_has_port_53_or_67_is_named_before_anything_is_made() {
     let bench = fake::bench();
     let said = fake::runs(
         &bench,
         &format!(
             r#"host > ../before
-python3 -c 'import socket,time; s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(("0.0.0.0",53)); time.sleep(60)' & taker=$!
-until ss -Hlnu sport = 53 | grep -q .; do sleep 0.05; done
-if {UP}; then fail "port 53 was taken twice"; fi
+take() {{
+  python3 -c 'import socket,sys,time
+s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)
+if len(sys.argv) > 2: s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, sys.argv[2].encode())
+s.bind(("0.0.0.0", int(sys.argv[1]))); time.sleep(60)' "$@" & taker=$!
+  until ss -Hlnu sport = $1 | grep -q .; do sleep 0.05; done
+}}
+for port in 53 67; do
+  take $port
+  if {UP}; then fail "port $port was taken twice"; fi
+  kill $taker; wait $taker || true
+  host > ../after; same ../before ../after "the host after the refusal"
+done
+# One that serves another link alone, as libvirt's dnsmasq does, is in nobody's way.
+take 67 up0
+{UP}
+kvmc down
+# The port of the bridge itself, taken while no server runs.
+{UP}
+kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
 kill $taker; wait $taker || true
-host > ../after; same ../before ../after "the host after the refusal""#
+while ss -Hlnu sport = 67 | grep -q .; do sleep 0.05; done
+take 67 k80
+if kvmc up --accel tcg; then fail "port 67 of the bridge was taken twice"; fi
+kill $taker; wait $taker || true"#
         ),
     );
-    assert!(
-        said.contains("UDP port 53 of 192.168.80.1 is taken by python3 (pid "),
+    for words in [
+        "UDP port 53 of 192.168.80.1 is taken by python3 (pid ",
+        "UDP port 67 on k80 is taken by python3 (pid ",
+        "let it serve DHCP on links of its own alone, or end it",
+    ] {
+        assert!(said.contains(words), "no `{words}` in: {said}");
+    }
+    assert_eq!(
+        said.matches("UDP port 67 on k80 is taken by python3")
+            .count(),
+        2,
         "{said}"
     );
 }

@@ -1,5 +1,8 @@
 //! Several networks, IPv6, forwards, and clusters side by side, on the tests' fake QEMU.
 
+use std::path::Path;
+use std::process::Command;
+
 use super::fake;
 
 /// What a test of this file begins with: a look at a port, from here and from outside.
@@ -222,4 +225,91 @@ fn p32_option_26_follows_the_uplink() {
         kvmc down
         "#,
     );
+}
+
+/// A machine outside that has the address which the host would take: no route of the host's tells of it.
+#[test]
+fn p31_an_address_that_a_neighbour_answers_for_is_refused() {
+    let said = runs(
+        r#"
+        outside ip addr add 192.168.80.1/24 dev in0
+        host > ../before
+        if kvmc up $ONE; then fail "the address of another machine was taken"; fi
+        host > ../after; same ../before ../after 'the host after the refusal'
+        outside ip addr del 192.168.80.1/24 dev in0
+        # A router that answers for whatever it is asked has none of it.
+        cat > ../proxy.py <<'PY'
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)); s.bind(("in0", 0x0806))
+own = s.getsockname()[4]
+while True:
+    f = s.recv(64)
+    if f[20:22] == b"\0\1":
+        s.send(f[6:12] + own + f[12:20] + b"\0\2" + own + f[38:42] + f[22:32])
+PY
+        outside python3 ../proxy.py >/dev/null 2>&1 & proxy=$!
+        trap 'code=$?; kill $proxy; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
+        n=0; until busybox arping -D -c 1 -w 1 -I up0 192.168.80.77 >/dev/null 2>&1; test $? = 1; do n=$((n + 1)); test $n -lt 20 || fail "no proxy"; done
+        kvmc up $ONE; kvmc down
+        "#,
+    );
+    let mac = "answers for it on up0; 10.80.0.0/24 is free: pass --subnet 10.80.0.0/24";
+    assert!(
+        said.contains("192.168.80.1 is to be this host's address in 192.168.80.0/24, and ")
+            && said.contains(mac),
+        "{said}"
+    );
+}
+
+/// What takes a tap out between its making and its QEMU's start: the node would run without a network.
+#[test]
+fn p35_a_port_that_is_lost_before_its_qemu_starts_fails_its_node() {
+    let said = runs(
+        r#"
+        # Until QEMU greets, it is not set going.
+        echo 'lbl0 greet-after 1200' > ../bin/script
+        ip link add elsewhere type bridge
+        for how in 'set k80-lbl0 nomaster' 'set k80-lbl0 master elsewhere' 'set k80-lbl0 down' 'delete k80-lbl0'; do
+          ( until ip -o link show k80-lbl0 2>/dev/null | grep -q 'master k80'; do sleep 0.02; done; ip link $how ) & taker=$!
+          code=0; kvmc up --cold $TWO 2> ../said || code=$?
+          cat ../said; wait $taker
+          test $code != 0 || fail "$how: it is not told"
+          kvmc status > ../status 2>&1 || true
+          grep -q 'master0.*ready' ../status || { cat ../status; fail "$how: another node"; }
+          grep -q 'lbl0.*\(ready\|running\)' ../status && { cat ../status; fail "$how: it runs"; }
+        done
+        rm ../bin/script
+        kvmc up --cold $TWO
+        kvmc status | grep -q 'lbl0.*ready' || fail "it does not start again"
+        kvmc down
+        "#,
+    );
+    for words in [
+        "it is not started, for it would have no network: `k80-lbl0` was set up but reads back wrong: it is no port of `k80`",
+        "reads back wrong: it is down",
+        "reads back wrong: it is gone",
+    ] {
+        assert!(said.contains(words), "no `{words}` in: {said}");
+    }
+}
+
+/// With the rules that hosts have for their own cards; who writes one for every link has asked for it.
+#[test]
+fn p34_network_managers_and_udev_leave_bridge_and_taps_alone() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("managers");
+    let unpacked = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/unpack"))
+        .arg(&folder)
+        .args(["network-manager", "udev"])
+        .status()
+        .unwrap();
+    assert!(
+        unpacked.success(),
+        "network-manager and udev cannot be unpacked"
+    );
+    let script = format!(
+        "ROOT={}; . {}/tests/it/managers.sh",
+        folder.display(),
+        env!("CARGO_MANIFEST_DIR")
+    );
+    println!("{}", runs(&script));
 }

@@ -6,17 +6,17 @@
 //! | `config` | what every answer says, and in which order |
 //! | `table` | who has which address; `vacancy`: which ones nobody seems to use |
 //! | `handle` | RFC 2131: a request's answer; `query`: RFC 4388 |
-//! | `arp` | who is heard to use an address |
+//! | `heard` | who is heard to use an address |
 //! | `lease_file` | the leases on disk |
 //! | `server`, `service` | sockets, and the loop over them |
 //!
 //! Guests send these bytes: nothing of them is trusted, and whatever they send, no more is kept than the range has
 //! addresses.
 
-mod arp;
 mod config;
 mod frame;
 mod handle;
+mod heard;
 mod identifiers;
 mod lease_file;
 mod query;
@@ -26,9 +26,9 @@ mod table;
 mod vacancy;
 mod wire;
 
-pub use arp::heard;
 pub use config::{Config, Reservation};
 pub use handle::{Destination, Notice, NoticeKind, Outcome, Reply, handle};
+pub use heard::heard;
 pub use lease_file::{LeaseFile, LeaseFileError};
 pub use server::{Server, ServerError};
 pub use service::Event;

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
@@ -20,12 +20,15 @@ use tokio::sync::mpsc;
 
 use super::frame::frame;
 use super::service::{Event, Service};
-use super::{Destination, LeaseFile, Reply, Table, arp};
+use super::{Destination, LeaseFile, Reply, Table};
 use crate::MacAddr;
+use crate::arp;
+use crate::ports::{self, Holder, Protocol};
 use crate::tap::{link_address, watched};
 
 pub(super) const SERVER_PORT: u16 = 67;
 pub(super) const CLIENT_PORT: u16 = 68;
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Bytes of requests that wait while the server is busy; the default holds less than a hundred requests.
 const BACKLOG: usize = 4 << 20;
 
@@ -34,11 +37,14 @@ const BACKLOG: usize = 4 << 20;
 pub enum ServerError {
     /// Another server has the port.
     #[error(
-        "UDP port 67 on {bridge} is taken by another DHCP server; `ss -lunp sport = 67` names it"
+        "UDP port 67 on {bridge} is taken by {}; let it serve DHCP on links of its own alone, or end it",
+        holder.as_ref().map_or_else(|| "another DHCP server (`ss -lunp sport = 67` names it)".to_owned(), ToString::to_string)
     )]
     PortTaken {
         /// The bridge.
         bridge: String,
+        /// Who has it, where that can be seen.
+        holder: Option<Holder>,
     },
     /// The system refused something.
     #[error("failed to {what} on {bridge}")]
@@ -88,9 +94,11 @@ impl Server {
         let _as_far_as_it_goes = setsockopt(&udp, sockopt::RcvBufForce, &BACKLOG)
             .or_else(|_| setsockopt(&udp, sockopt::RcvBuf, &BACKLOG));
         let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT));
+        let index = nix::net::if_::if_nametoindex(bridge).map_err(fail("find the link"))?;
         bind(udp.as_raw_fd(), &any).map_err(|source| match source {
             nix::Error::EADDRINUSE => ServerError::PortTaken {
                 bridge: bridge.to_owned(),
+                holder: ports::holder_on(Protocol::Udp, index, ANY, SERVER_PORT),
             },
             source => fail("bind to port 67")(source),
         })?;
@@ -101,7 +109,6 @@ impl Server {
         };
         // Without a protocol, it hears nothing.
         let raw = packets()?;
-        let index = nix::net::if_::if_nametoindex(bridge).map_err(fail("find the link"))?;
         let address = |protocol| {
             link_address(index, protocol)
                 .ok_or(nix::Error::EINVAL)
@@ -119,6 +126,21 @@ impl Server {
             link: address(nix::libc::ETH_P_IP)?,
             mac,
         })
+    }
+
+    /// Whether somebody has port 67 of all links, so that it could not be had on a bridge that is yet to be made.
+    /// Who serves links of his own alone is in nobody's way.
+    ///
+    /// # Errors
+    /// That the port is taken, and by whom.
+    pub fn check_free(bridge: &str) -> Result<(), ServerError> {
+        match ports::holder_on_all(Protocol::Udp, ANY, SERVER_PORT) {
+            None => Ok(()),
+            holder => Err(ServerError::PortTaken {
+                bridge: bridge.to_owned(),
+                holder,
+            }),
+        }
     }
 
     /// Serves for ever, and keeps `lease_file` up to date.

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::handle::{Notice, NoticeKind, Outcome, Reply, handle};
 use super::server::{Server, ServerError};
-use super::{LeaseFile, Table, arp, now};
+use super::{LeaseFile, Table, heard, now};
+use crate::arp;
 
 /// Requests handled between two looks at everything else.
 const TURN: usize = 64;
@@ -247,7 +248,7 @@ impl Service {
     }
 
     fn listen(&mut self, frame: &[u8]) {
-        let notice = arp::heard(&mut lock(&self.table), now(), frame);
+        let notice = heard(&mut lock(&self.table), now(), frame);
         if let Some(notice) = notice {
             self.tell(notice);
         }

@@ -3,6 +3,7 @@
 mod alias;
 mod bridge;
 mod error;
+mod neighbour;
 mod port;
 mod read;
 
@@ -14,6 +15,7 @@ use nix::libc;
 
 pub use self::error::LinkError;
 use self::error::{request, to_io};
+pub use self::neighbour::Neighbour;
 use crate::{Change, MacAddr, range};
 
 /// A handle on the links of one network namespace: that of the thread which opened it.
@@ -160,11 +162,23 @@ impl Links {
     /// The link by which this namespace reaches the internet: that of the IPv4 default route of the main
     /// table with the lowest metric.
     pub async fn uplink(&self) -> Result<Option<Link>, LinkError> {
+        self.by_default(|destination| destination.is_ipv4()).await
+    }
+
+    /// As [`uplink`](Links::uplink), by the IPv6 default route.
+    pub async fn uplink6(&self) -> Result<Option<Link>, LinkError> {
+        self.by_default(|destination| destination.is_ipv6()).await
+    }
+
+    async fn by_default(
+        &self,
+        is_of_family: impl Fn(&IpNetwork) -> bool,
+    ) -> Result<Option<Link>, LinkError> {
         let routes = self.routes().await?;
         let best = routes
             .iter()
             .filter(|route| route.table == u32::from(read::MAIN_TABLE))
-            .filter(|route| route.destination.is_ipv4() && route.destination.prefix() == 0)
+            .filter(|route| is_of_family(&route.destination) && route.destination.prefix() == 0)
             .filter_map(|route| route.link.map(|link| (route.metric, link)))
             .min();
         let Some((_, index)) = best else {

@@ -363,6 +363,29 @@ fn two_servers_on_one_bridge_are_one_too_many() {
         with_bridge().await;
         let _serving = Serving::start();
         let error = Server::bind(BRIDGE).unwrap_err().to_string();
-        assert!(error.contains("port 67 on tb0 is taken"), "{error}");
+        let mine = format!("(pid {}, on 0.0.0.0)", std::process::id());
+        assert!(error.contains("port 67 on tb0 is taken by "), "{error}");
+        assert!(error.contains(&mine), "{error}");
+    });
+}
+
+#[test]
+fn p29_who_serves_another_link_alone_is_in_nobodys_way() {
+    in_namespace(async || {
+        with_bridge().await;
+        pair("other");
+        let theirs = witness("other");
+        Server::check_free(BRIDGE).unwrap();
+        drop(Server::bind(BRIDGE).unwrap());
+        drop(theirs);
+        let all = UdpSocket::bind("0.0.0.0:67").unwrap();
+        let mine = format!("(pid {}, on 0.0.0.0)", std::process::id());
+        for error in [
+            Server::check_free(BRIDGE).unwrap_err(),
+            Server::bind(BRIDGE).unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(&mine), "{error}");
+        }
+        drop(all);
     });
 }

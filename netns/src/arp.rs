@@ -2,8 +2,6 @@
 
 use std::net::Ipv4Addr;
 
-use super::handle::{Notice, NoticeKind, notice};
-use super::table::Table;
 use crate::MacAddr;
 
 /// Ethernet, ARP for IPv4 over Ethernet.
@@ -11,7 +9,7 @@ const HEADER: usize = 14;
 const PACKET: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
 /// A question who has `address`, which tells nobody that we would.
-pub(super) fn probe(from: MacAddr, address: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn probe(from: MacAddr, address: Ipv4Addr) -> Vec<u8> {
     let parts: [&[u8]; 8] = [
         &MacAddr::BROADCAST.0,
         &from.0,
@@ -26,7 +24,7 @@ pub(super) fn probe(from: MacAddr, address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Who says in an ARP frame, question or answer, to have which address.
-pub(super) fn sender(frame: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
+pub(crate) fn sender(frame: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
     let packet = frame.get(HEADER..)?;
     if frame.get(12..HEADER)? != [8, 6] || packet.get(..6)? != PACKET {
         return None;
@@ -34,16 +32,4 @@ pub(super) fn sender(frame: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
     let by = MacAddr(packet.get(8..14)?.try_into().ok()?);
     let address = Ipv4Addr::from(<[u8; 4]>::try_from(packet.get(14..18)?).ok()?);
     by.is_unicast().then_some((by, address))
-}
-
-/// Takes note of the sender of an ARP frame and returns what is to be told: that a station uses an address
-/// that is another's. `now` is in seconds after the epoch.
-#[must_use]
-pub fn heard(table: &mut Table, now: u64, frame: &[u8]) -> Option<Notice> {
-    let (by, address) = sender(frame)?;
-    let owner = table.heard(by, address, now)?;
-    Some(Notice {
-        other: Some(by),
-        ..notice(table, NoticeKind::InUse, owner, Some(address))
-    })
 }

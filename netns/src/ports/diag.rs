@@ -1,0 +1,141 @@
+//! Sockets as the kernel tells of them, sock_diag(7).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
+
+use super::{Protocol, Socket};
+
+pub(super) const INET: u8 = 2;
+pub(super) const INET6: u8 = 10;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST_DUMP: u16 = 0x301;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Bytes of a netlink message's head.
+const HEAD: usize = 16;
+/// Bit of TCP_LISTEN, of the kernel's net/tcp_states.h.
+const LISTENS: u32 = 1 << 10;
+
+/// All sockets of a family, of streams those that listen.
+///
+/// # Errors
+/// The system's, as where the kernel is without udp_diag or tcp_diag.
+pub(super) fn sockets(protocol: Protocol, family: u8) -> io::Result<Vec<Socket>> {
+    let asks = socket(
+        AddressFamily::Netlink,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )?;
+    let kernel = NetlinkAddr::new(0, 0);
+    sendto(
+        asks.as_raw_fd(),
+        &question(protocol, family),
+        &kernel,
+        MsgFlags::empty(),
+    )?;
+    let mut all = Vec::new();
+    let mut buffer = vec![0; 32 << 10];
+    loop {
+        let length = match recv(asks.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+            Err(Errno::EINTR) => continue,
+            length => length?,
+        };
+        if read(buffer.get(..length).unwrap_or_default(), &mut all)? {
+            return Ok(all);
+        }
+    }
+}
+
+/// The kernel's inet_diag_req_v2 behind a head.
+fn question(protocol: Protocol, family: u8) -> Vec<u8> {
+    let (number, states) = match protocol {
+        Protocol::Udp => (libc::IPPROTO_UDP, u32::MAX),
+        Protocol::Tcp => (libc::IPPROTO_TCP, LISTENS),
+    };
+    let mut bytes = Vec::with_capacity(HEAD + 56);
+    bytes.extend((HEAD as u32 + 56).to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST_DUMP.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([family, number as u8, 0, 0]);
+    bytes.extend(states.to_ne_bytes());
+    bytes.extend([0; 48]);
+    bytes
+}
+
+/// Takes over the messages of a datagram; true behind the last one.
+fn read(mut bytes: &[u8], all: &mut Vec<Socket>) -> io::Result<bool> {
+    while let Some(length) = number(bytes, 0) {
+        let Some(message) = bytes.get(..length as usize).filter(|m| m.len() >= HEAD) else {
+            break;
+        };
+        let kind = message.get(4..6).and_then(|b| b.try_into().ok());
+        let body = message.get(HEAD..).unwrap_or_default();
+        match kind.map(u16::from_ne_bytes) {
+            Some(SOCK_DIAG_BY_FAMILY) => all.extend(socket_of(body)),
+            Some(NLMSG_DONE) => return Ok(true),
+            Some(NLMSG_ERROR) => {
+                let errno = number(body, 0).map_or(libc::EIO, |n| (n as i32).wrapping_neg());
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+            _ => {}
+        }
+        // Each begins at a multiple of four.
+        bytes = bytes
+            .get(message.len().next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// The kernel's inet_diag_msg.
+fn socket_of(body: &[u8]) -> Option<Socket> {
+    let address = match *body.first()? {
+        INET => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(body.get(8..12)?).ok()?)),
+        INET6 => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(body.get(8..24)?).ok()?)),
+        _ => return None,
+    };
+    Some(Socket {
+        address,
+        port: u16::from_be_bytes(body.get(4..6)?.try_into().ok()?),
+        link: number(body, 40),
+        inode: u64::from(number(body, 68)?),
+    })
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_told_with_its_link() {
+        let at = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = at.local_addr().unwrap().port();
+        let all = sockets(Protocol::Udp, INET).unwrap();
+        let mine = all.iter().find(|s| s.port == port).unwrap();
+        assert_eq!(mine.address, at.local_addr().unwrap().ip());
+        assert_eq!(mine.link, Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_fall_over(bytes: Vec<u8>) {
+            let _either = read(&bytes, &mut Vec::new());
+        }
+    }
+}
