@@ -200,7 +200,9 @@ fn refused(table: &Table, request: &Request, wanted: Ipv4Addr) -> Outcome {
 
 /// RFC 2131 section 4.3.3. A reserved address stays reserved; who else has it is asked for, to be told.
 fn declined(table: &mut Table, now: u64, request: &Request) -> Outcome {
-    let Some(address) = request.requested else {
+    // systemd-networkd puts it where a client says what it has.
+    let has = Some(request.ciaddr).filter(|a| !a.is_unspecified());
+    let Some(address) = request.requested.or(has) else {
         return Outcome::default();
     };
     if is_for_us(table, request) == Some(false)

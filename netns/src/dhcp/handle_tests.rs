@@ -308,6 +308,19 @@ fn p27_a_node_that_declines_is_told_of_with_its_name_and_keeps_its_address() {
     assert_eq!(ask(&mut table, &discover).unwrap().0.yiaddr(), NODE_ADDRESS);
 }
 
+/// As systemd-networkd before 260 does it.
+#[test]
+fn p27_a_decline_that_names_its_address_in_ciaddr_counts() {
+    let mut table = table();
+    lease(&mut table, GUEST, FREE);
+    let mut decline = message(MessageType::Decline, GUEST, &[]);
+    assert_eq!(at(&mut table, 1000, &decline), Outcome::default());
+    decline.set_ciaddr(FREE);
+    let outcome = at(&mut table, 1000, &decline);
+    assert_eq!(outcome.notices[0].kind, NoticeKind::Declined);
+    assert_eq!(table.leases(1000).count(), 0);
+}
+
 #[test]
 fn p27_only_its_client_can_release_a_lease() {
     let mut table = table();

@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const MOST_WAITING: usize = 1024;
 /// Replies that wait for the disk, a second or two of them; more are lost and asked for again.
 const MOST_HELD: usize = 16_384;
+/// Replies sent at a time of those that waited for the disk, and the pause until the next ones: all at once would be
+/// more than a relay's socket holds, or any that hears them all.
+const BURST: usize = 32;
+const BREATH: Duration = Duration::from_millis(1);
 /// How many addresses that turn out to be in use a request is kept waiting for.
 const ROUNDS: u8 = 4;
 
@@ -67,6 +71,9 @@ pub(super) struct Service {
     /// Replies that go out when the batch that is being written is on disk, and those of the one after.
     committing: Vec<Reply>,
     held: Vec<Reply>,
+    /// Those that are on disk and go out by and by, and when the next ones may.
+    going: VecDeque<Reply>,
+    next: Instant,
     asked: VecDeque<(Instant, Ipv4Addr)>,
     in_flight: HashSet<Ipv4Addr>,
     waiting: HashMap<Ipv4Addr, Waiting>,
@@ -89,6 +96,8 @@ impl Service {
             is_unsaved: false,
             committing: Vec::new(),
             held: Vec::new(),
+            going: VecDeque::new(),
+            next: Instant::now(),
             asked: VecDeque::new(),
             in_flight: HashSet::new(),
             waiting: HashMap::new(),
@@ -114,6 +123,7 @@ impl Service {
                 }
                 done = committed(&mut self.disk) => self.saved(done),
                 () = sleep_until(over.unwrap_or_else(Instant::now)), if over.is_some() => self.silence(),
+                () = sleep_until(self.next), if !self.going.is_empty() => self.send_some(),
             }
         }
     }
@@ -195,20 +205,24 @@ impl Service {
             })),
             None => {
                 // The disk refused just now: that costs the file, not the service.
-                self.send_committed();
+                self.going.extend(self.committing.drain(..));
                 Disk::Idle(file)
             }
         };
     }
 
-    fn send_committed(&mut self) {
-        for reply in self.committing.drain(..) {
+    fn send_some(&mut self) {
+        for reply in self.going.drain(..self.going.len().min(BURST)) {
             self.server.send(&reply, self.address);
         }
+        self.next = Instant::now() + BREATH;
     }
 
     fn saved(&mut self, done: Option<(LeaseFile, std::io::Result<()>)>) {
-        self.send_committed();
+        self.going.extend(self.committing.drain(..));
+        if self.next <= Instant::now() {
+            self.send_some();
+        }
         let Some((file, written)) = done else {
             self.disk = Disk::None;
             return;
