@@ -14,6 +14,7 @@ use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_js
 
 /// With it packets between ports of a bridge meet the rules for forwarded ones.
 const BRIDGED: &str = "net.bridge.bridge-nf-call-iptables";
+const BRIDGED6: &str = "net.bridge.bridge-nf-call-ip6tables";
 
 /// `firewall.json`: beside the record, for the keeper writes it while a verb may hold that.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,8 @@ pub(crate) struct FirewallSeen {
     pub(crate) obstacles: Vec<Obstacle>,
     /// The host does not route.
     pub(crate) forwarding_is_off: bool,
+    /// A network has IPv6, and the host does not route that.
+    pub(crate) forwarding6_is_off: bool,
 }
 
 impl FirewallSeen {
@@ -69,6 +72,10 @@ impl FirewallSeen {
         let forwarding = self
             .forwarding_is_off
             .then(|| "net.ipv4.ip_forward".to_owned());
+        let forwarding6 = self
+            .forwarding6_is_off
+            .then(|| "net.ipv6.conf.all.forwarding".to_owned());
+        let forwarding = forwarding.into_iter().chain(forwarding6);
         tables.chain(accepts).chain(forwarding).collect()
     }
 }
@@ -80,7 +87,32 @@ impl FirewallSeen {
 pub(crate) async fn site(links: &Links) -> Result<Site> {
     Ok(Site {
         uplink: links.uplink().await?.map(|link| link.name),
+        uplink6: links.uplink6().await?.map(|link| link.name),
         bridged: sysctl::read(BRIDGED)?.as_deref() == Some("1"),
+        bridged6: sysctl::read(BRIDGED6)?.as_deref() == Some("1"),
+    })
+}
+
+/// What changes without a word, and costs little to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Glance {
+    site: Site,
+    forwarding: [bool; 2],
+    legacy: u64,
+}
+
+/// Looks at it.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) async fn glance(links: &Links) -> Result<Glance> {
+    Ok(Glance {
+        site: site(links).await?,
+        forwarding: [
+            forwarding::is_on(Family::V4)?,
+            forwarding::is_on(Family::V6)?,
+        ],
+        legacy: tokio::task::spawn_blocking(firewall::legacy_digest).await??,
     })
 }
 
@@ -92,6 +124,7 @@ pub(crate) fn look(record: &ClusterRecord, site: &Site) -> Result<FirewallSeen> 
     let rulesets = Rulesets::read().context("failed to read the host's firewall rules")?;
     let mut seen = FirewallSeen {
         forwarding_is_off: !forwarding::is_on(Family::V4)?,
+        forwarding6_is_off: forwarding::has_ipv6(record) && !forwarding::is_on(Family::V6)?,
         ..FirewallSeen::default()
     };
     for network in record.networks() {
@@ -180,6 +213,9 @@ pub(crate) fn restore(
     }
     if seen.forwarding_is_off {
         forwarding::enable(&dir.state(), Family::V4)?;
+    }
+    if seen.forwarding6_is_off {
+        forwarding::enable(&dir.state(), Family::V6)?;
     }
     let mut made = Made::load(dir)?;
     let times = made.restored.map_or(0, |r| r.times);

@@ -65,6 +65,9 @@ pub(crate) async fn preflight(
             networks::check_ipv6(network, links).await?;
             kvmc_netns::dhcp::Server::check_free(&network.bridge)?;
             kvmc_netns::dns::Server::check_free(network.gateway.into())?;
+            if let Some(gateway) = network.gateway6() {
+                kvmc_netns::dns::Server::check_free(gateway.into())?;
+            }
             new.push(network);
         }
     }

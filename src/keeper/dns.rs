@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::status::Status;
 use crate::spec::Role;
-use crate::state::{ClusterDir, ClusterRecord};
+use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
 
 /// The name server of a cluster; clones are of one.
 #[derive(Debug, Clone)]
@@ -31,13 +31,15 @@ impl Names {
         dir: &ClusterDir,
         status: Status,
     ) -> Result<(Self, Vec<Server>)> {
-        let servers = record
-            .networks()
-            .map(|network| {
-                let range = IpNetwork::new(network.gateway.into(), network.subnet.prefix())?;
-                Ok(Server::bind(&network.bridge, range, !network.isolated)?)
-            })
-            .collect::<Result<_>>()?;
+        let mut servers = Vec::new();
+        for network in record.networks() {
+            let v4 = IpNetwork::new(network.gateway.into(), network.subnet.prefix())?;
+            let v6 = network.gateway6().zip(network.prefix6);
+            let v6 = v6.map(|(gateway, p)| IpNetwork::new(gateway.into(), p.prefix()));
+            for range in [Some(v4), v6.transpose()?].into_iter().flatten() {
+                servers.push(Server::bind(&network.bridge, range, !network.isolated)?);
+            }
+        }
         let core = Core::new(zone(record)?, ranges(record));
         let (told, heard) = mpsc::channel(8);
         let host = HostResolvers::of_this_host({
@@ -99,7 +101,10 @@ async fn note_resolvers(mut heard: mpsc::Receiver<Arc<Resolvers>>, status: Statu
 fn gateways(dir: &ClusterDir) -> Vec<IpAddr> {
     let all = dir.others().into_iter().chain([dir.clone()]);
     all.filter_map(|dir| ClusterRecord::load(&dir).ok().flatten())
-        .flat_map(|r| r.networks().map(|n| n.gateway.into()).collect::<Vec<_>>())
+        .flat_map(|r| {
+            let of = |n: &NetworkRecord| [Some(n.gateway.into()), n.gateway6().map(Into::into)];
+            r.networks().flat_map(of).flatten().collect::<Vec<_>>()
+        })
         .collect()
 }
 

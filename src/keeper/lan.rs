@@ -143,14 +143,19 @@ fn config(network: &NetworkRecord, domain: &str) -> dhcp::Config {
     }
 }
 
-/// What nodes are told of IPv6, where a network has it. Their resolvers they know by DHCP.
+/// What nodes are told of IPv6, where a network has it. The resolver too, for machines that have no DHCP; of the main
+/// network's alone, as by DHCP.
 fn advertisement(network: &NetworkRecord) -> Option<ra::Advertisement> {
     Some(ra::Advertisement {
         mac: network.mac,
         prefix: network.prefix6?,
         mtu: network.mtu,
         is_router: network.is_main(),
-        dns: Vec::new(),
+        dns: network
+            .gateway6()
+            .filter(|_| network.is_main())
+            .into_iter()
+            .collect(),
     })
 }
 

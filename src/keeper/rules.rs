@@ -14,8 +14,15 @@ use crate::state::{ClusterDir, ClusterRecord, Phase};
 /// A reload is many changes: it is over when there was none for this long, or after [`LONGEST`].
 const QUIET: Duration = Duration::from_millis(150);
 const LONGEST: Duration = Duration::from_secs(2);
-/// The legacy iptables and the host's switches tell nobody of a change: they are looked at this often.
-const LOOK: Duration = Duration::from_secs(10);
+/// The legacy iptables and the host's switches tell nobody of a change: they are glanced at this often, at the cost of a
+/// few small files.
+const GLANCE: Duration = Duration::from_secs(10);
+/// All rules are read unasked this often.
+const LOOK: Duration = Duration::from_secs(300);
+/// After a look, rules are left alone for so many times as long as it took, up to [`REST`]: some hosts change theirs
+/// without end.
+const SHARE: u32 = 10;
+const REST: Duration = Duration::from_secs(3);
 /// From one repair to the next, doubled up to [`TRUCE`] when somebody keeps undoing ours.
 const PAUSE: Duration = Duration::from_secs(1);
 const TRUCE: Duration = Duration::from_secs(60);
@@ -27,18 +34,30 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
         Err(e) => {
             let note = format!(
                 "changes are not heard, only seen every {} s: {e}",
-                LOOK.as_secs()
+                GLANCE.as_secs()
             );
             status.event("", "firewall", &note);
             None
         }
     };
+    let links = Links::open().ok();
     let mut last = Last::default();
+    let mut glanced = None;
+    let mut looked: Option<Instant> = None;
     loop {
-        wait(changes.as_ref()).await;
-        match look_and_restore(&dir, &cluster).await {
+        let heard = wait(changes.as_ref()).await;
+        let glance = match &links {
+            Some(links) => firewalls::glance(links).await.ok(),
+            None => None,
+        };
+        let is_due = looked.is_none_or(|at| at.elapsed() >= LOOK);
+        let is_as_before = glance.is_some() && glance == glanced;
+        if !heard && !is_due && is_as_before {
+            continue;
+        }
+        let began = Instant::now();
+        let pause = match look_and_restore(&dir, &cluster).await {
             Ok(Some((seen, restored))) => {
-                let pause = last.pause(!restored.is_empty());
                 if !restored.is_empty() {
                     let note =
                         format!("lost to another program, put back: {}", restored.join(", "));
@@ -48,33 +67,46 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
                     &status,
                     seen.obstacles.iter().map(ToString::to_string).collect(),
                 );
-                sleep(pause).await;
+                // What was put back is looked at once more.
+                glanced = glance.filter(|_| restored.is_empty());
+                last.pause(!restored.is_empty())
             }
             // No cluster, or one that is being taken away.
-            Ok(None) => {}
+            Ok(None) => {
+                glanced = None;
+                Duration::ZERO
+            }
             Err(e) => {
                 last.tell(&status, vec![format!("rules cannot be put back: {e:#}")]);
-                sleep(last.pause(true)).await;
+                glanced = None;
+                last.pause(true)
             }
-        }
+        };
+        looked = Some(Instant::now());
+        sleep(pause.max((began.elapsed() * SHARE).min(REST))).await;
     }
 }
 
-/// Until rules have changed and come to rest, or it is time to look.
-async fn wait(changes: Option<&Changes>) {
+/// Until rules have changed and come to rest, which is true, or it is time to glance.
+async fn wait(changes: Option<&Changes>) -> bool {
     let Some(changes) = changes else {
-        return sleep(LOOK).await;
+        sleep(GLANCE).await;
+        return true;
     };
-    match timeout(LOOK, changes.next()).await {
+    match timeout(GLANCE, changes.next()).await {
         Ok(Ok(())) => {
             let began = Instant::now();
             while began.elapsed() < LONGEST
                 && matches!(timeout(QUIET, changes.next()).await, Ok(Ok(())))
             {}
+            true
         }
         // Rather late than in a tight loop.
-        Ok(Err(_)) => sleep(LOOK).await,
-        Err(_) => {}
+        Ok(Err(_)) => {
+            sleep(GLANCE).await;
+            true
+        }
+        Err(_) => false,
     }
 }
 

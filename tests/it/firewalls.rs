@@ -305,3 +305,145 @@ fn p31_a_range_or_bridge_of_another_cluster_is_refused_and_auto_finds_a_free_one
         assert!(said.contains(words), "no `{words}` in: {said}");
     }
 }
+
+/// Accepts of each stay right while the others come, go and are put back, and the last to go leaves none.
+#[test]
+fn p10_three_clusters_beside_iptables_that_drop_come_and_go() {
+    runs(
+        r#"
+        drops() {
+          iptables-nft -F; for c in INPUT FORWARD; do iptables-nft -P $c DROP; done
+          iptables-nft -A INPUT -i lo -j ACCEPT; iptables-nft -A FORWARD -s 10.9.9.0/24 -j ACCEPT
+        }
+        drops; rules > ../before
+        serve outside 203.0.113.1 8000; eventually 10 listens outside
+        range() { case $1 in a) echo 10.80.1 ;; b) echo 10.80.3 ;; c) echo 10.80.4 ;; esac; }
+        plug() {
+          ip netns add n$1 2>/dev/null || true; ip link del v$1 2>/dev/null || true
+          ip link add v$1 type veth peer name eth0 netns n$1; ip link set v$1 master ${1}80 up
+          ip -n n$1 link set lo up; ip -n n$1 link set eth0 up
+          ip -n n$1 addr add $(range $1).9/24 dev eth0; ip -n n$1 route add default via $(range $1).1
+        }
+        up() {
+          mkdir -p $1; (cd $1; kvmc up --cluster $1 --bridge ${1}80 --subnet $(range $1).0/24 --accel tcg $SMALL --masters 1 --workers 0 --load-balancers 0)
+          plug $1
+        }
+        marked() { iptables-nft-save | grep -c -- "--comment \"kvmc $1\"" || true; }
+        complete() { kvmc status --cluster $1 --json | python3 -c 'import json,sys; sys.exit(json.load(sys.stdin)["firewall"]["missing"] != [])'; }
+        # Those named live and have their rules once, all others have none.
+        only() {
+          for one in a b c; do
+            case " $* " in
+              *" $one "*)
+                eventually 15 complete $one || { rules; fail "$one of $*: rules are missing"; }
+                test "$(marked $one)" = 7 || { rules; fail "$one of $*: $(marked $one) rules"; }
+                fetch n$one 203.0.113.1 8000 || { cat ../why; rules; fail "$one of $*: no way out"; }
+                ip netns exec n$one busybox udhcpc -f -n -q -t 4 -T 1 -i eth0 -s /bin/true >../why 2>&1 || { cat ../why; fail "$one of $*: no DHCP"; } ;;
+              *) test "$(marked $one)" = 0 || { rules; fail "rules of $one are left beside $*"; } ;;
+            esac
+          done
+        }
+        up a; only a; up b; only a b; up c; only a b c
+        ! fetch na $(range b).9 8000 || fail 'one cluster reaches another'
+        # All three are put back at once.
+        drops; only a b c
+        kvmc down --cluster a; only b c
+        kvmc stop --cluster c; only b
+        up a; only a b
+        kvmc start --cluster c; plug c; only a b c
+        drops; only a b c
+        kvmc down --cluster c; only a b; kvmc down --cluster b; only a
+        kvmc down --cluster a; rules > ../after; same ../before ../after 'rules after the last'
+        # At once, in both directions.
+        pids=; for one in a b c; do up $one & pids="$pids $!"; done
+        for pid in $pids; do wait $pid || fail 'one of three at once'; done
+        only a b c
+        pids=; for one in c b; do kvmc down --cluster $one & pids="$pids $!"; done
+        for pid in $pids; do wait $pid || fail 'one of two downs at once'; done
+        only a
+        kvmc down --cluster a; rules > ../after; same ../before ../after 'rules after three at once'
+        "#,
+    );
+}
+
+/// A cluster at rest costs the host nothing, whatever others do that is no rule; a change is seen all the same.
+#[test]
+fn p12_a_keeper_at_rest_runs_no_program() {
+    runs(
+        r#"
+        for name in nft iptables-nft-save iptables-legacy-save ip6tables-nft-save; do
+          printf '#!/bin/sh\necho "%s $*" >> %s\nexec %s "$@"\n' $name "$(cd .. && pwd)/run" "$(command -v $name)" > ../bin/$name
+          chmod 755 ../bin/$name
+        done
+        nft=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v nft)
+        $nft add table inet others; $nft add set inet others banned '{ type ipv4_addr; }'
+        $UP; nodes
+        # It looks once, after it was started.
+        sleep 13; : > ../run
+        for n in 1 2 3 4 5 6; do $nft add element inet others banned { 198.51.100.$n }; sleep 2; done
+        test ! -s ../run || { cat ../run; fail 'it runs programs at rest'; }
+        $nft delete table inet kvmc_k80
+        eventually 10 grep -q 'nft -f' ../run || fail 'a lost table is not put back'
+        echo 0 > /proc/sys/net/ipv4/ip_forward
+        eventually 15 grep -qx 1 /proc/sys/net/ipv4/ip_forward || fail 'forwarding is not put back'
+        lives 'at last'
+        "#,
+    );
+}
+
+/// IPv6 is asked for, so the rules that others have for it count too; and its resolver is told by the router.
+#[test]
+fn p10_p11_by_ipv6_beside_ufw_and_ip6tables_that_drop() {
+    let said = runs(
+        r#"
+        ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db8::1
+        outside ip -6 addr add 2001:db8::1/64 dev in0 nodad
+        echo 1 > /proc/sys/net/bridge/bridge-nf-call-ip6tables
+        mkdir -p ../ufw; cp -a /etc/ufw ../ufw/etc; cp -a /lib/ufw ../ufw/lib; cp /etc/default/ufw ../ufw/default
+        sed -i 's/^IPV6=.*/IPV6=yes/' ../ufw/default
+        mount --bind ../ufw/etc /etc/ufw; mount --bind ../ufw/lib /lib/ufw; mount --bind ../ufw/default /etc/default/ufw
+        # Only a reload makes all that it has for IPv6.
+        ufw --force enable; ufw reload
+        for c in INPUT FORWARD OUTPUT; do ip6tables-legacy -P $c DROP; done
+        ip6tables-legacy -A INPUT ! -i k80 -j ACCEPT; ip6tables-legacy -A OUTPUT ! -o k80 -j ACCEPT
+        rules > ../before
+        $UP --ipv6
+        serve outside 2001:db8::1 8000; nodes
+        six() { ip -n $1 -6 -o addr show dev eth0 scope global | sed -n 's/.*inet6 \([^/]*\).*/\1/p' | head -n 1; }
+        eventually 15 sh -c 'ip -n b -6 -o addr show dev eth0 scope global | grep -v tentative | grep -q inet6'
+        eventually 15 sh -c 'ip -n a -6 -o addr show dev eth0 scope global | grep -v tentative | grep -q inet6'
+        serve b $(six b) 8006; eventually 10 sh -c 'ip netns exec b ss -Hltn | grep -q :8006'
+        gateway=$(ip -6 -o addr show dev k80 scope global | sed -n 's/.*inet6 \([^/]*\).*/\1/p')
+        lives6() {
+          lives "$1"
+          fetch a 2001:db8::1 8000 || { cat ../why; rules; fail "$1: no way out by IPv6"; }
+          fetch a $(six b) 8006 || { cat ../why; rules; fail "$1: no way from node to node by IPv6"; }
+          ip netns exec a dig @$gateway +short +tries=2 +timeout=4 master0.k80.internal AAAA | grep -q : || fail "$1: no DNS by IPv6"
+          ! fetch a $gateway 8000 || fail "$1: a port of the host by IPv6"
+        }
+        lives6 'beside them'
+        ip6tables-nft-save | grep -q 'INPUT .*kvmc k80' || fail 'nothing is added beside ufw'
+        cat > ../asks.py <<'PY'
+import socket, struct
+s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6); s.settimeout(5)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+s.sendto(struct.pack("!BBHI", 133, 0, 0, 0), ("ff02::2", 0, 0, socket.if_nametoindex("eth0")))
+while True:
+    m = s.recv(1500)
+    if m[0] == 134: break
+at = 16
+while at < len(m):
+    if m[at] == 25: print("resolver", socket.inet_ntop(socket.AF_INET6, m[at + 8:at + 24]))
+    at += 8 * m[at + 1]
+PY
+        ip netns exec a python3 ../asks.py | grep -qx "resolver $gateway" || fail 'the router tells no resolver'
+        ufw reload; ip6tables-legacy -F FORWARD; echo 0 > /proc/sys/net/ipv6/conf/all/forwarding
+        eventually 15 whole || fail 'rules are still missing'
+        eventually 15 grep -qx 1 /proc/sys/net/ipv6/conf/all/forwarding || fail 'IPv6 forwarding'
+        lives6 'after a reload'
+        kvmc status; kvmc down
+        rules > ../after; same ../before ../after 'rules after down'
+        "#,
+    );
+    assert!(said.contains("FORWARD of ip6tables (legacy)"), "{said}");
+}

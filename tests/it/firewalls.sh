@@ -9,7 +9,8 @@ outside ip route add 192.168.80.0/24 via 203.0.113.2
 # 200 kB to everyone who connects.
 SERVE='
 import socket, sys, threading
-server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+server = socket.create_server((sys.argv[1], int(sys.argv[2])), family=family)
 def serve(client):
     with client: client.sendall(b"x" * 200000)
 while True: threading.Thread(target=serve, args=[server.accept()[0]], daemon=True).start()'
@@ -57,7 +58,7 @@ rules() {
   also
   # Table by table: a tool that makes its own again moves it to the end.
   nft list tables | sort | while read -r table; do nft -s list $table 2>/dev/null; done
-  for b in legacy nft; do iptables-$b-save 2>/dev/null | sed 's/\[[0-9:]*\]//; /^#/d'; done
+  for b in iptables-legacy iptables-nft ip6tables-legacy ip6tables-nft; do $b-save 2>/dev/null | sed 's/\[[0-9:]*\]//; /^#/d'; done
 }
 pids() { kvmc status --json | python3 -c 'import json,sys; print([n["pid"] for n in json.load(sys.stdin)["nodes"]])'; }
 # eventually SECONDS COMMAND: until it succeeds.

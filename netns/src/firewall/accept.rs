@@ -5,8 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::firewalld;
-use super::iptables::{Backend, deletions};
+use super::iptables::{Backend, Family, deletions, others_in};
 use crate::{Change, ExecError};
+
+/// How often a change is tried: rules may change between the look and the deed.
+const TIMES: u32 = 3;
 
 /// What is added to others' rules. Written down before it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ pub enum Accept {
     Iptables {
         /// Whose chain.
         backend: Backend,
+        /// Of which family; the first ones that were written down were all of IPv4.
+        #[serde(default)]
+        family: Family,
         /// The chain.
         chain: String,
         /// Where in it the first one goes, counted from 1, ours left out.
@@ -35,8 +41,17 @@ pub enum Accept {
 impl fmt::Display for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Iptables { backend, chain, .. } => {
-                write!(f, "{chain} of iptables ({})", backend.name())
+            Self::Iptables {
+                backend,
+                family,
+                chain,
+                ..
+            } => {
+                let tables = match family {
+                    Family::V4 => "iptables",
+                    Family::V6 => "ip6tables",
+                };
+                write!(f, "{chain} of {tables} ({})", backend.name())
             }
             Self::Zone { zone, .. } => write!(f, "firewalld (zone {zone})"),
         }
@@ -52,17 +67,28 @@ impl Accept {
         match self {
             Self::Iptables {
                 backend,
+                family,
                 chain,
                 position,
                 rules,
             } => {
-                let mut lines = deletions(&backend.save()?, mark, Some(chain));
-                lines.extend((*position..).zip(rules).map(|(position, rule)| {
-                    format!(
-                        "-I {chain} {position} {rule} -m comment --comment \"{mark}\" -j ACCEPT"
-                    )
-                }));
-                backend.change(&lines)
+                let mut again = TIMES;
+                loop {
+                    let saved = backend.save(*family)?;
+                    let mut lines = deletions(&saved, mark, Some(chain));
+                    // Others take rules away meanwhile, other clusters of ours among them.
+                    let end = others_in(&saved, mark, chain) + 1;
+                    lines.extend((*position.min(&end)..).zip(rules).map(|(position, rule)| {
+                        format!(
+                            "-I {chain} {position} {rule} -m comment --comment \"{mark}\" -j ACCEPT"
+                        )
+                    }));
+                    again -= 1;
+                    match backend.change(*family, &lines) {
+                        Err(_) if again > 0 => {}
+                        done => return done,
+                    }
+                }
             }
             Self::Zone { zone, bridge } => firewalld::add(zone, bridge),
         }
@@ -85,9 +111,14 @@ impl Accept {
 /// # Errors
 /// The tools', with their words, once all have been tried.
 pub fn withdraw(mark: &str) -> Result<Change, ExecError> {
-    let [legacy, nft] = Backend::ALL.map(|backend| backend.withdraw(mark));
-    match (legacy?, nft?) {
-        (Change::Unchanged, Change::Unchanged) => Ok(Change::Unchanged),
-        _ => Ok(Change::Removed),
+    let tried: Vec<_> = Backend::all()
+        .map(|(backend, family)| backend.withdraw(family, mark))
+        .collect();
+    let mut all = Change::Unchanged;
+    for one in tried {
+        if one? != Change::Unchanged {
+            all = Change::Removed;
+        }
     }
+    Ok(all)
 }

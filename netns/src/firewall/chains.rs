@@ -3,10 +3,11 @@
 //! What is not understood (a named set, a mark, a limit) neither accepts nor drops for certain.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::IpNetwork;
 
+use super::iptables::Family;
 use super::packet::{Hook, Packet};
 
 /// The filter chains of one table.
@@ -16,6 +17,8 @@ pub(super) struct Chains {
     pub(super) bases: Vec<Base>,
     /// Interfaces are ports of bridges here, whose names say nothing to us.
     pub(super) of_bridges: bool,
+    /// The one that its packets are of; none when they are of both.
+    pub(super) family: Option<Family>,
 }
 
 /// A chain that packets enter by.
@@ -78,8 +81,8 @@ pub(super) enum Field {
 pub(super) enum Value {
     /// In lower case where case means nothing; of links, a final `*` stands for any end.
     Word(String),
-    Net(Ipv4Network),
-    Addresses(Ipv4Addr, Ipv4Addr),
+    Net(IpNetwork),
+    Addresses(IpAddr, IpAddr),
     Ports(u16, u16),
 }
 
@@ -257,7 +260,7 @@ impl Walk<'_> {
         };
         let packet = self.packet;
         let word = |word: &str| values.iter().any(|v| is_word(v, word));
-        let address = |a: Ipv4Addr| values.iter().any(|v| holds_address(v, a));
+        let address = |a: IpAddr| values.iter().any(|v| holds_address(v, a));
         let port = |port: u16| values.iter().any(|v| holds_port(v, port));
         let found = match field {
             Field::Iif | Field::Oif if self.chains.of_bridges => return Truth::Unknown,
@@ -265,7 +268,7 @@ impl Walk<'_> {
             Field::Oif => word(&packet.oif),
             Field::Saddr => address(packet.saddr),
             Field::Daddr => address(packet.daddr),
-            Field::Protocol => word(packet.protocol.name()),
+            Field::Protocol => packet.protocol.names().iter().any(|name| word(name)),
             Field::Sport => port(packet.sport),
             Field::Dport => port(packet.dport),
             Field::State => word(if packet.established {
@@ -275,11 +278,15 @@ impl Walk<'_> {
             }),
             Field::Status => false,
             Field::Cast => word(match packet.hook {
-                _ if packet.daddr.is_broadcast() => "broadcast",
+                _ if packet.daddr == IpAddr::V4(Ipv4Addr::BROADCAST) => "broadcast",
+                _ if packet.daddr.is_multicast() => "multicast",
                 Hook::Input => "local",
                 Hook::Forward | Hook::Output => "unicast",
             }),
-            Field::Family => word("ipv4"),
+            Field::Family => word(match packet.family() {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            }),
         };
         if found == *not { Truth::No } else { Truth::Yes }
     }
@@ -295,7 +302,7 @@ fn is_word(value: &Value, word: &str) -> bool {
     }
 }
 
-fn holds_address(value: &Value, address: Ipv4Addr) -> bool {
+fn holds_address(value: &Value, address: IpAddr) -> bool {
     match value {
         Value::Net(net) => net.contains(address),
         Value::Addresses(first, last) => (*first..=*last).contains(&address),

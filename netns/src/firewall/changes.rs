@@ -9,8 +9,9 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// A socket that hears of every change to nftables' rules in this network namespace, iptables-nft's
-/// included. The legacy iptables tells nobody.
+/// A socket that hears of every change to nftables' tables, chains and rules in this network namespace,
+/// iptables-nft's included; of sets' elements, which may come and go each second, it keeps silent. The legacy
+/// iptables tells nobody.
 #[derive(Debug)]
 pub struct Changes(AsyncFd<OwnedFd>);
 
@@ -41,8 +42,11 @@ impl Changes {
             let mut buffer = [0; 8192];
             loop {
                 match recv(self.0.get_ref().as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                    Ok(length) => {
+                        heard |= is_of_rules(buffer.get(..length).unwrap_or_default());
+                    }
                     // More than the socket holds: all the more has changed.
-                    Ok(_) | Err(Errno::ENOBUFS) => heard = true,
+                    Err(Errno::ENOBUFS) => heard = true,
                     Err(Errno::EINTR) => {}
                     Err(Errno::EAGAIN) => break,
                     Err(error) => return Err(error.into()),
@@ -53,5 +57,43 @@ impl Changes {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Whether a datagram tells of a table, chain or rule, of the kernel's linux/netfilter/nf_tables.h; one that is cut
+/// may.
+fn is_of_rules(mut bytes: &[u8]) -> bool {
+    const SUBSYSTEM: u8 = 10;
+    const HEAD: usize = 16;
+    /// New and deleted ones of the three.
+    const KINDS: [u8; 6] = [0, 2, 3, 5, 6, 8];
+    while let [a, b, c, d, kind, subsystem, ..] = bytes {
+        if *subsystem == SUBSYSTEM && KINDS.contains(kind) {
+            return true;
+        }
+        let length = u32::from_ne_bytes([*a, *b, *c, *d]) as usize;
+        if length < HEAD || length > bytes.len() {
+            return true;
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(kind: u8) -> Vec<u8> {
+        [&20_u32.to_ne_bytes()[..], &[kind, 10], &[0; 14]].concat()
+    }
+
+    #[test]
+    fn elements_of_sets_are_no_rules() {
+        let element = [message(12), message(15)].concat();
+        assert!(!is_of_rules(&element));
+        assert!(is_of_rules(&[element.clone(), message(6)].concat()));
+        assert!(is_of_rules(&element[..30]), "cut");
+        assert!(!is_of_rules(&[]));
     }
 }

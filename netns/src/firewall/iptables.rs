@@ -1,5 +1,6 @@
-//! iptables-save(8)'s text, read, and changed in one transaction.
+//! The text of iptables-save(8) and ip6tables-save(8), read, and changed in one transaction.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -28,38 +29,86 @@ impl Backend {
         }
     }
 
+    /// Its program, as its users call it; with `-save` and `-restore` behind it, those.
+    pub(super) fn program(self, family: Family) -> String {
+        let tables = match family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        format!("{tables}-{}", self.name())
+    }
+
     /// All rules of the backend; none where it, or its program, is not there.
-    pub(super) fn save(self) -> Result<String, ExecError> {
-        // Asking the legacy one loads its modules, and the tables are there from then on.
-        const TABLES: &str = "/proc/thread-self/net/ip_tables_names";
-        if self == Self::Legacy
-            && fs_err::read_to_string(Path::new(TABLES)).map_or(true, |t| t.trim().is_empty())
-        {
+    pub(super) fn save(self, family: Family) -> Result<String, ExecError> {
+        if self == Self::Legacy && !legacy_is_there(family) {
             return Ok(String::new());
         }
-        match exec::run(&format!("iptables-{}-save", self.name()), &[], "") {
+        match exec::run(&format!("{}-save", self.program(family)), &[], "") {
             Err(error) if error.is_missing() => Ok(String::new()),
             saved => saved,
         }
     }
 
     /// Carries out lines such as `-I FORWARD 1 -i k80 -j ACCEPT` on the filter table, all or none.
-    pub(super) fn change(self, lines: &[String]) -> Result<(), ExecError> {
+    pub(super) fn change(self, family: Family, lines: &[String]) -> Result<(), ExecError> {
         let text = format!("*filter\n{}\nCOMMIT\n", lines.join("\n"));
-        let program = format!("iptables-{}-restore", self.name());
+        let program = format!("{}-restore", self.program(family));
         // Others hold the lock for moments only.
         exec::run(&program, &["--noflush", "--wait", "5"], &text).map(drop)
     }
 
     /// Removes every rule of this comment from the filter table.
-    pub(super) fn withdraw(self, mark: &str) -> Result<Change, ExecError> {
-        let lines = deletions(&self.save()?, mark, None);
+    pub(super) fn withdraw(self, family: Family, mark: &str) -> Result<Change, ExecError> {
+        let lines = deletions(&self.save(family)?, mark, None);
         if lines.is_empty() {
             return Ok(Change::Unchanged);
         }
-        self.change(&lines)?;
+        self.change(family, &lines)?;
         Ok(Change::Removed)
     }
+
+    /// Each of them, of each family.
+    pub(super) fn all() -> impl Iterator<Item = (Self, Family)> {
+        let families = [Family::V4, Family::V6].into_iter();
+        families.flat_map(|family| Self::ALL.map(|backend| (backend, family)))
+    }
+}
+
+/// Which of the two a rule or packet is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// Whether the legacy backend has tables. Asking it for them loads its modules, and they are there from then on.
+pub(super) fn legacy_is_there(family: Family) -> bool {
+    let tables = match family {
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
+    };
+    fs_err::read_to_string(Path::new(tables)).is_ok_and(|t| !t.trim().is_empty())
+}
+
+/// A digest of all rules of the legacy backend, without what only counts: it tells nobody of a change. Where there are
+/// none, no program is run to find that out.
+///
+/// # Errors
+/// The tool's, with its words.
+pub fn legacy_digest() -> Result<u64, ExecError> {
+    let mut digest = DefaultHasher::new();
+    for family in [Family::V4, Family::V6] {
+        let saved = Backend::Legacy.save(family)?;
+        for line in saved.lines().filter(|line| !line.starts_with('#')) {
+            // A chain's line ends in its counters.
+            line.split(" [").next().hash(&mut digest);
+        }
+    }
+    Ok(digest.finish())
 }
 
 /// The lines that take the rules of this comment out of the filter table, or of one of its chains.
@@ -70,6 +119,14 @@ pub(super) fn deletions(saved: &str, mark: &str, chain: Option<&str>) -> Vec<Str
         .filter(|rest| chain.is_none_or(|c| rest.split(' ').next() == Some(c)))
         .map(|rest| format!("-D {rest}"))
         .collect()
+}
+
+/// How many rules a chain has that are not of this comment.
+pub(super) fn others_in(saved: &str, mark: &str, chain: &str) -> usize {
+    filter_lines(saved)
+        .filter_map(|line| line.strip_prefix("-A "))
+        .filter(|rest| rest.split(' ').next() == Some(chain) && !is_marked(rest, mark))
+        .count()
 }
 
 pub(super) fn is_marked(line: &str, mark: &str) -> bool {
@@ -93,8 +150,11 @@ fn filter_lines(saved: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The filter table, without the rules of `mark` when it is given.
-pub(super) fn parse(saved: &str, without: Option<&str>) -> Chains {
-    let mut chains = Chains::default();
+pub(super) fn parse(saved: &str, family: Family, without: Option<&str>) -> Chains {
+    let mut chains = Chains {
+        family: Some(family),
+        ..Chains::default()
+    };
     for line in filter_lines(saved) {
         if let Some(declared) = line.strip_prefix(':') {
             let mut parts = declared.split(' ');

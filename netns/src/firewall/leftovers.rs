@@ -13,13 +13,13 @@ use crate::{ExecError, exec};
 pub fn remove_leftovers(mark: &str, links: &[String]) -> Result<Vec<String>, ExecError> {
     let is_there = |link: &str| links.iter().any(|l| l == link);
     let mut removed = Vec::new();
-    for backend in Backend::ALL {
-        let mut lines = deletions(&backend.save()?, mark, None);
+    for (backend, family) in Backend::all() {
+        let mut lines = deletions(&backend.save(family)?, mark, None);
         lines.retain(|line| !bridge_of(line).is_some_and(|bridge| is_there(&bridge)));
         if !lines.is_empty() {
-            backend.change(&lines)?;
-            let (number, name) = (lines.len(), backend.name());
-            removed.push(format!("{number} rules of iptables ({name})"));
+            backend.change(family, &lines)?;
+            let (number, program) = (lines.len(), backend.program(family));
+            removed.push(format!("{number} rules of {program}"));
         }
     }
     let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;

@@ -35,7 +35,7 @@ pub use changes::Changes;
 pub use firewalld::zone_of;
 pub use forward::Forward;
 pub use host_port::{HostPort, HostPortError, Protocol};
-pub use iptables::Backend;
+pub use iptables::{Backend, Family, legacy_digest};
 pub use leftovers::remove_leftovers;
 pub use others::{Obstacle, Plan, Rulesets, Site};
 pub use table::Table;

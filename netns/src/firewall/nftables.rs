@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::chains::{Base, Chains, Condition, Field, Rule, Value, Verdict};
+use super::iptables::Family;
 use super::packet::Hook;
 
 /// The filter chains of all tables, by family and name of the table.
@@ -20,6 +21,7 @@ pub(super) fn parse(listing: &Json) -> BTreeMap<(String, String), Chains> {
                 .entry((family.to_owned(), table.to_owned()))
                 .or_default();
             chains.of_bridges = family == "bridge";
+            chains.family = family_of(family);
             chains.rules.entry(name.to_owned()).or_default();
             let hook = text(chain, "hook").and_then(Hook::named);
             if let Some(hook) = hook
@@ -43,6 +45,14 @@ pub(super) fn parse(listing: &Json) -> BTreeMap<(String, String), Chains> {
         }
     }
     tables
+}
+
+fn family_of(family: &str) -> Option<Family> {
+    match family {
+        "ip" => Some(Family::V4),
+        "ip6" => Some(Family::V6),
+        _ => None,
+    }
 }
 
 fn names<'a>(object: &'a Json, own: &str) -> Option<(&'a str, &'a str, &'a str)> {
@@ -170,15 +180,22 @@ fn condition(left: Option<&Json>, right: Option<&Json>, not: bool) -> Vec<Condit
         }
     } else if let Some(payload) = left.get("payload") {
         let protocol = text(payload, "protocol").unwrap_or_default();
-        let of = |protocol: &str| Condition::Is {
-            field: Field::Protocol,
+        let is = |field, word: &str| Condition::Is {
+            field,
             not: false,
-            values: vec![Value::Word(protocol.to_owned())],
+            values: vec![Value::Word(word.to_owned())],
         };
+        let of = |protocol: &str| is(Field::Protocol, protocol);
+        // No packet of the other family matches, whatever is asked of its address.
+        match protocol {
+            "ip" => all.push(is(Field::Family, "ipv4")),
+            "ip6" => all.push(is(Field::Family, "ipv6")),
+            _ => {}
+        }
         match (protocol, text(payload, "field").unwrap_or_default()) {
-            ("ip", "saddr") => Field::Saddr,
-            ("ip", "daddr") => Field::Daddr,
-            ("ip", "protocol") => Field::Protocol,
+            ("ip" | "ip6", "saddr") => Field::Saddr,
+            ("ip" | "ip6", "daddr") => Field::Daddr,
+            ("ip", "protocol") | ("ip6", "nexthdr") => Field::Protocol,
             ("tcp" | "udp", port @ ("sport" | "dport")) => {
                 all.push(of(protocol));
                 if port == "sport" {
@@ -189,17 +206,13 @@ fn condition(left: Option<&Json>, right: Option<&Json>, not: bool) -> Vec<Condit
             }
             ("th", "sport") => Field::Sport,
             ("th", "dport") => Field::Dport,
-            ("ip6", _) => {
-                return vec![Condition::Is {
-                    field: Field::Family,
-                    not: false,
-                    values: vec![Value::Word("ipv6".to_owned())],
-                }];
-            }
             ("tcp" | "udp" | "icmp" | "icmpv6" | "sctp" | "dccp", _) => {
                 return vec![of(protocol), Condition::Unknown];
             }
-            _ => return vec![Condition::Unknown],
+            _ => {
+                all.push(Condition::Unknown);
+                return all;
+            }
         }
     } else {
         return vec![Condition::Unknown];

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 
 use serde_json::Value as Json;
 
 use super::accept::Accept;
 use super::chains::{Base, Chains, Death, Fate};
-use super::iptables::{self, Backend};
+use super::iptables::{self, Backend, Family};
 use super::packet::{Hook, Packet, specimens};
 use super::{Table, firewalld, nftables};
 use crate::{ExecError, exec};
@@ -18,14 +19,18 @@ use crate::{ExecError, exec};
 pub struct Site {
     /// The link by which the host reaches the outside.
     pub uplink: Option<String>,
+    /// The same for IPv6, where it has such a link.
+    pub uplink6: Option<String>,
     /// br_netfilter is on: packets between ports of a bridge meet the rules for forwarded ones.
     pub bridged: bool,
+    /// The same for IPv6.
+    pub bridged6: bool,
 }
 
 /// The rules of all who have some.
 #[derive(Clone, Debug, Default)]
 pub struct Rulesets {
-    iptables: BTreeMap<Backend, String>,
+    iptables: BTreeMap<(Backend, Family), String>,
     nft: BTreeMap<(String, String), Chains>,
 }
 
@@ -75,18 +80,20 @@ impl Rulesets {
     /// nft's or iptables', with their words.
     pub fn read() -> Result<Self, ExecError> {
         let mut iptables = BTreeMap::new();
-        for backend in Backend::ALL {
-            let saved = backend.save()?;
+        for (backend, family) in Backend::all() {
+            let saved = backend.save(family)?;
             if iptables::has_filter(&saved) {
-                iptables.insert(backend, saved);
+                iptables.insert((backend, family), saved);
             }
         }
         let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
         let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
         let mut nft = nftables::parse(&listing);
-        if iptables.contains_key(&Backend::Nft) {
-            // The same rules, which iptables says more about.
-            nft.remove(&("ip".to_owned(), "filter".to_owned()));
+        for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+            if iptables.contains_key(&(Backend::Nft, family)) {
+                // The same rules, which iptables says more about.
+                nft.remove(&(name.to_owned(), "filter".to_owned()));
+            }
         }
         Ok(Self { iptables, nft })
     }
@@ -102,24 +109,31 @@ impl Rulesets {
     #[must_use]
     pub fn plan(&self, table: &Table, site: &Site, zone: Option<&str>) -> Plan {
         let mut plan = Plan::default();
-        for (backend, saved) in &self.iptables {
+        for ((backend, family), saved) in &self.iptables {
+            if *family == Family::V6 && table.prefix6.is_none() {
+                continue;
+            }
             if firewalld::is_in(saved) {
-                let name = format!("firewalld's iptables ({}) rules", backend.name());
+                let name = format!("firewalld's {} rules", backend.program(*family));
                 self.of_firewalld(
                     &name,
-                    &iptables::parse(saved, None),
+                    &iptables::parse(saved, *family, None),
                     table,
                     site,
                     zone,
                     &mut plan,
                 );
             } else {
-                of_iptables(*backend, saved, table, site, &mut plan);
+                of_iptables((*backend, *family), saved, table, site, &mut plan);
             }
         }
         for ((family, name), chains) in &self.nft {
-            // Guests' packets are IPv4, or cross the bridge as frames.
-            if *name == table.name || !matches!(family.as_str(), "ip" | "inet" | "bridge") {
+            let is_met = match family.as_str() {
+                "ip" | "inet" | "bridge" => true,
+                "ip6" => table.prefix6.is_some(),
+                _ => false,
+            };
+            if *name == table.name || !is_met {
                 continue;
             }
             let whole = format!("{family} {name}");
@@ -176,11 +190,17 @@ fn lost<'a>(chains: &'a Chains, table: &Table, site: &Site) -> Vec<Lost<'a>> {
     let packets: Vec<_> = specimens(table, site)
         .into_iter()
         .filter(|p| {
-            if p.between_guests {
-                site.bridged || chains.of_bridges
-            } else {
-                !chains.of_bridges
-            }
+            let is_bridged = match p.family() {
+                Family::V4 => site.bridged,
+                Family::V6 => site.bridged6,
+            };
+            let is_of_family = chains.family.is_none_or(|family| family == p.family());
+            is_of_family
+                && if p.between_guests {
+                    is_bridged || chains.of_bridges
+                } else {
+                    !chains.of_bridges
+                }
         })
         .collect();
     let mut lost = Vec::new();
@@ -204,42 +224,51 @@ fn whats(lost: &[Lost<'_>]) -> Vec<&'static str> {
     whats
 }
 
-fn of_iptables(backend: Backend, saved: &str, table: &Table, site: &Site, plan: &mut Plan) {
-    let now = iptables::parse(saved, None);
+fn of_iptables(
+    (backend, family): (Backend, Family),
+    saved: &str,
+    table: &Table,
+    site: &Site,
+    plan: &mut Plan,
+) {
+    let program = backend.program(family);
+    let now = iptables::parse(saved, family, None);
     // Where ours belong is found among the rules of others.
-    let without = iptables::parse(saved, Some(&table.mark));
+    let without = iptables::parse(saved, family, Some(&table.mark));
     let still_lost = lost(&now, table, site);
     let lost = lost(&without, table, site);
     for base in &without.bases {
         let of_base = |l: &&Lost<'_>| l.0.hook == base.hook;
         // A rule about some packets only was meant by somebody, and is not gone round; but ufw's policy is
         // also a chain.
-        let meant = |l: &&Lost<'_>| l.1.meant && !l.1.chain.starts_with("ufw-skip-to-policy-");
+        let is_ufws_policy = |chain: &str| {
+            chain.starts_with("ufw-skip-to-policy-") || chain.starts_with("ufw6-skip-to-policy-")
+        };
+        let meant = |l: &&Lost<'_>| l.1.meant && !is_ufws_policy(&l.1.chain);
         let deaths: Vec<_> = lost.iter().filter(of_base).filter(|l| !meant(l)).collect();
         let unmade = still_lost.iter().filter(of_base).any(|l| !meant(&l));
         if let Some(first) = deaths.iter().map(|l| l.1.position).min()
             && unmade
         {
-            let (chain, position) = place(&without, base, first);
+            let (chain, position) = place(&without, family, base, first);
             plan.accepts.push(Accept::Iptables {
                 backend,
+                family,
                 position: position + 1,
-                rules: rules(table, base.hook),
+                rules: rules(table, family, base.hook),
                 chain,
             });
         }
         for (_, death, packet) in still_lost.iter().filter(of_base).filter(meant) {
             plan.obstacles.push(Obstacle {
                 place: format!(
-                    "iptables ({}), chain {}, rule `{}`",
-                    backend.name(),
+                    "{program}, chain {}, rule `{}`",
                     death.chain,
                     death.rule.as_deref().unwrap_or_default()
                 ),
                 packets: vec![packet.what],
                 cure: format!(
-                    "remove the rule, or put one before it: `iptables-{} -I {} {} {} -j ACCEPT`",
-                    backend.name(),
+                    "remove the rule, or put one before it: `{program} -I {} {} {} -j ACCEPT`",
                     death.chain,
                     if packet.iif == table.bridge {
                         "-i"
@@ -257,7 +286,7 @@ fn of_iptables(backend: Backend, saved: &str, table: &Table, site: &Site, plan: 
 /// The chain for our rules, and how many of others' stay before them: Docker has one for those that it
 /// shall not touch; ufw's own come first, so that what its user denies stays denied; else right before
 /// what drops.
-fn place(chains: &Chains, base: &Base, death: usize) -> (String, usize) {
+fn place(chains: &Chains, family: Family, base: &Base, death: usize) -> (String, usize) {
     const DOCKER: &str = "DOCKER-USER";
     if chains
         .jump(&base.chain, DOCKER)
@@ -265,7 +294,11 @@ fn place(chains: &Chains, base: &Base, death: usize) -> (String, usize) {
     {
         return (DOCKER.to_owned(), 0);
     }
-    let ufw = format!("ufw-before-{}", base.chain.to_ascii_lowercase());
+    let before = match family {
+        Family::V4 => "ufw-before",
+        Family::V6 => "ufw6-before",
+    };
+    let ufw = format!("{before}-{}", base.chain.to_ascii_lowercase());
     let position = match chains.jump(&base.chain, &ufw) {
         Some(at) if at < death => at + 1,
         _ => death,
@@ -275,7 +308,7 @@ fn place(chains: &Chains, base: &Base, death: usize) -> (String, usize) {
 
 /// What is accepted, without chain and comment. Our own table is what decides; here is let through no
 /// more than it asks for, so that all stays shut should it be flushed.
-fn rules(table: &Table, hook: Hook) -> Vec<String> {
+fn rules(table: &Table, family: Family, hook: Hook) -> Vec<String> {
     let bridge = &table.bridge;
     let answered = "-m conntrack --ctstate RELATED,ESTABLISHED";
     match hook {
@@ -286,14 +319,21 @@ fn rules(table: &Table, hook: Hook) -> Vec<String> {
         ],
         Hook::Output => vec![format!("-o {bridge}")],
         Hook::Input => {
-            let gateway = table.gateway;
-            let mut rules = vec![
-                format!("-i {bridge} {answered}"),
-                format!("-i {bridge} -p icmp"),
-                format!("-i {bridge} -p udp -m udp --dport 67"),
-                format!("-d {gateway} -i {bridge} -p udp -m udp --dport 53"),
-                format!("-d {gateway} -i {bridge} -p tcp -m tcp --dport 53"),
-            ];
+            let mut rules = vec![format!("-i {bridge} {answered}")];
+            match family {
+                Family::V4 => rules.extend([
+                    format!("-i {bridge} -p icmp"),
+                    format!("-i {bridge} -p udp -m udp --dport 67"),
+                ]),
+                Family::V6 => rules.push(format!("-i {bridge} -p ipv6-icmp")),
+            }
+            let gateway = match (family, table.gateway6) {
+                (Family::V6, Some(gateway)) => IpAddr::V6(gateway),
+                _ => IpAddr::V4(table.gateway),
+            };
+            rules.extend(["udp", "tcp"].map(|protocol| {
+                format!("-d {gateway} -i {bridge} -p {protocol} -m {protocol} --dport 53")
+            }));
             rules.extend(table.host_ports.iter().map(|port| {
                 let protocol = port.protocol.name();
                 let ports = format!("{}:{}", port.first, port.last);
@@ -342,12 +382,12 @@ mod tests;
 impl Rulesets {
     /// From text, for tests.
     #[cfg(test)]
-    fn of(iptables: &[(Backend, &str)], nft: &str) -> Self {
+    fn of(iptables: &[((Backend, Family), &str)], nft: &str) -> Self {
         let listing: Json = serde_json::from_str(nft).unwrap_or_default();
         Self {
             iptables: iptables
                 .iter()
-                .map(|(backend, saved)| (*backend, (*saved).to_owned()))
+                .map(|(of, saved)| (*of, (*saved).to_owned()))
                 .collect(),
             nft: nftables::parse(&listing),
         }

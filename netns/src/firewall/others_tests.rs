@@ -78,12 +78,14 @@ fn table() -> Table {
 fn site() -> Site {
     Site {
         uplink: Some("up0".to_owned()),
+        uplink6: None,
         bridged: true,
+        bridged6: true,
     }
 }
 
 fn planned(iptables: &str) -> Plan {
-    Rulesets::of(&[(Backend::Nft, iptables)], "{}").plan(&table(), &site(), None)
+    Rulesets::of(&[((Backend::Nft, Family::V4), iptables)], "{}").plan(&table(), &site(), None)
 }
 
 /// Chain, position and number of rules of each accept.
@@ -172,7 +174,7 @@ fn p11_between_nodes_rules_count_with_br_netfilter_only() {
         bridged: false,
         ..site()
     };
-    let rulesets = Rulesets::of(&[(Backend::Legacy, &rules)], "{}");
+    let rulesets = Rulesets::of(&[((Backend::Legacy, Family::V4), &rules)], "{}");
     assert_eq!(rulesets.plan(&table(), &without, None), Plan::default());
 }
 
@@ -226,9 +228,104 @@ fn an_isolated_network_asks_for_no_way_out() {
         isolated: true,
         ..table()
     };
-    let rulesets = Rulesets::of(&[(Backend::Legacy, DOCKER)], "{}");
+    let rulesets = Rulesets::of(&[((Backend::Legacy, Family::V4), DOCKER)], "{}");
     let plan = rulesets.plan(&table, &site(), None);
     assert_eq!(places(&plan), [("DOCKER-USER".to_owned(), 1, 1)]);
+}
+
+fn table6() -> Table {
+    Table {
+        prefix6: Some("fd00:1:2:3::/64".parse().unwrap()),
+        gateway6: Some("fd00:1:2:3::1".parse().unwrap()),
+        ..table()
+    }
+}
+
+/// As `ufw enable` leaves it for IPv6, as far as it matters.
+const UFW6: &str = r"*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:OUTPUT ACCEPT [0:0]
+:ufw6-before-input - [0:0]
+:ufw6-before-forward - [0:0]
+:ufw6-after-input - [0:0]
+:ufw6-skip-to-policy-input - [0:0]
+-A INPUT -j ufw6-before-input
+-A INPUT -j ufw6-after-input
+-A FORWARD -j ufw6-before-forward
+-A ufw6-after-input -p udp -m udp --dport 137 -j ufw6-skip-to-policy-input
+-A ufw6-skip-to-policy-input -j DROP
+-A ufw6-before-input -p ipv6-icmp -m icmp6 --icmpv6-type 135 -m hl --hl-eq 255 -j ACCEPT
+-A ufw6-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw6-before-forward -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+";
+
+#[test]
+fn p10_rules_of_ipv6_are_looked_at_where_a_network_has_it() {
+    let both = |six: &str| Rulesets::of(&[((Backend::Nft, Family::V6), six)], "{}");
+    let plan = |six: &str| both(six).plan(&table6(), &site(), None);
+    let drops = filter(":INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]");
+    assert_eq!(both(&drops).plan(&table(), &site(), None), Plan::default());
+    let all = plan(&drops);
+    assert_eq!(places(&all).len(), 3);
+    let Accept::Iptables { family, rules, .. } = &all.accepts[0] else {
+        panic!("{all:?}");
+    };
+    assert_eq!(*family, Family::V6);
+    assert_eq!(
+        rules[1..],
+        [
+            "-i k80 -p ipv6-icmp",
+            "-d fd00:1:2:3::1 -i k80 -p udp -m udp --dport 53",
+            "-d fd00:1:2:3::1 -i k80 -p tcp -m tcp --dport 53",
+        ]
+    );
+    // What was added is seen.
+    let mut made = String::new();
+    for accept in &all.accepts {
+        let Accept::Iptables { chain, rules, .. } = accept else {
+            panic!("{accept:?}");
+        };
+        for rule in rules {
+            made += &format!("\n-A {chain} {rule} -m comment --comment \"kvmc k80\" -j ACCEPT");
+        }
+    }
+    let made = drops.replace("\nCOMMIT", &format!("{made}\nCOMMIT"));
+    assert_eq!(plan(&made), Plan::default());
+    let without = made.replace(" -p ipv6-icmp", " -p icmp");
+    assert_eq!(places(&plan(&without)).len(), 1, "no neighbour is found");
+    assert_eq!(
+        places(&plan(UFW6)),
+        [("INPUT".to_owned(), 2, 4), ("FORWARD".to_owned(), 2, 2)]
+    );
+    let docker = DOCKER.replace("ufw", "ufw6");
+    assert_eq!(places(&plan(&docker)), [("DOCKER-USER".to_owned(), 1, 2)]);
+}
+
+#[test]
+fn p10_a_table_that_drops_ipv6_alone_is_an_obstacle_to_ipv6_alone() {
+    let only6 =
+        r#"{"match":{"op":"==","left":{"meta":{"key":"nfproto"}},"right":"ipv6"}},{"drop":null}"#;
+    let rulesets = Rulesets::of(&[], &nft("accept", only6));
+    assert_eq!(rulesets.plan(&table(), &site(), None), Plan::default());
+    let seen = rulesets.plan(&table6(), &site(), None).obstacles.remove(0);
+    assert!(seen.certain, "{seen}");
+    assert_eq!(seen.packets[0], "from node to node by IPv6");
+    let text = nft("drop", "").replace("\"inet\"", "\"ip6\"");
+    let rulesets = Rulesets::of(&[], &text);
+    assert_eq!(rulesets.plan(&table(), &site(), None), Plan::default());
+    let obstacles = rulesets.plan(&table6(), &site(), None).obstacles;
+    assert!(obstacles[0].packets.iter().all(|w| w.ends_with("IPv6")));
+    // Of an address of the other family nothing is said by its not being there.
+    let not_ours = r#"{"match":{"op":"!=","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.1"}},{"drop":null}"#;
+    let seen = Rulesets::of(&[], &nft("accept", not_ours)).plan(&table6(), &site(), None);
+    assert!(
+        !seen.obstacles[0]
+            .packets
+            .iter()
+            .any(|w| w.ends_with("IPv6"))
+    );
 }
 
 #[test]
@@ -259,7 +356,7 @@ fn fuzz_rules_of_others() {
     };
     kvmc_fuzz::run("iptables", |bytes| {
         let saved = String::from_utf8_lossy(bytes);
-        let all = Rulesets::of(&[(Backend::Legacy, &saved)], "{}");
+        let all = Rulesets::of(&[((Backend::Legacy, Family::V4), &saved)], "{}");
         let _any = all.has_firewalld();
         let _any = iptables::deletions(&saved, "kvmc k80", None);
         words(&all.plan(&table(), &site(), None))

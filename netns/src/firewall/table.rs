@@ -160,6 +160,9 @@ impl Table {
                 0,
                 format!(r#"iifname != {{ "{bridge}", "lo" }} ip6 daddr {gateway} drop"#),
             );
+            rules.extend(["udp", "tcp"].map(|protocol| {
+                format!(r#"iifname "{bridge}" ip6 daddr {gateway} {protocol} dport 53 accept"#)
+            }));
         }
         for port in &self.host_ports {
             let HostPort {
@@ -297,6 +300,7 @@ mod tests {
         let text = table.render();
         assert!(text.contains("ip6 saddr fd00:1:2:3::/64 ip6 daddr != { fd00:1:2:3::/64, fe80::/10, ff00::/8 } masquerade"));
         assert!(text.contains("ip6 daddr fd00:1:2:3::1 drop"));
+        assert!(text.contains("ip6 daddr fd00:1:2:3::1 udp dport 53 accept"));
     }
 
     #[test]

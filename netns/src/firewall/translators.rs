@@ -3,7 +3,7 @@
 
 use serde_json::Value as Json;
 
-use super::iptables::Backend;
+use super::iptables::{Backend, Family};
 use crate::{ExecError, exec};
 
 /// The rules that masquerade or translate source addresses, but for those in the `own` tables: of
@@ -14,7 +14,7 @@ use crate::{ExecError, exec};
 pub fn translators(own: &[String]) -> Result<Vec<String>, ExecError> {
     let mut all = Vec::new();
     for backend in Backend::ALL {
-        let saved = backend.save()?;
+        let saved = backend.save(Family::V4)?;
         all.extend(of_iptables(&saved).map(|r| format!("iptables ({}): {r}", backend.name())));
     }
     let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
