@@ -61,13 +61,19 @@ pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode
             insecure,
         } => {
             let mut interrupt = Interrupt::listen()?;
-            tokio::select! {
+            let pulled = tokio::select! {
                 biased;
-                pulled = pull(&store, &image, &how, sums, insecure) => pulled?,
-                () = interrupt.wait() => {
-                    output::talk("interrupted; no image was made, and the next pull goes on with what came");
+                pulled = pull(&store, &image, &how, sums, insecure) => pulled,
+                () = interrupt.wait() => Err(anyhow::anyhow!("interrupted")),
+            };
+            match pulled {
+                Err(_) if interrupt.came() => {
+                    output::talk(
+                        "interrupted; no image was made, and the next pull goes on with what came",
+                    );
                     return Ok(ExitCode::from(INTERRUPTED));
                 }
+                pulled => pulled?,
             }
         }
         ImageCommand::Import { file, how } => {
