@@ -33,5 +33,5 @@ pub use change::Change;
 pub use exec::ExecError;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
-pub use link::{Address, BridgeSpec, Link, LinkError, Links, Neighbour, Route, TapSpec};
+pub use link::{Address, Asked, BridgeSpec, Link, LinkError, Links, Neighbour, Route, TapSpec};
 pub use mac::{MacAddr, MacAddrError};

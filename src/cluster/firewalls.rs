@@ -136,7 +136,7 @@ pub(crate) fn look(record: &ClusterRecord, site: &Site) -> Result<FirewallSeen> 
             None
         };
         let plan = rulesets.plan(&table, site, zone.as_deref());
-        if !table.present()? {
+        if !rulesets.hold(&table) {
             seen.tables.push(table.name);
         }
         for accept in plan.accepts {

@@ -30,7 +30,7 @@ pub(crate) use forward::{add as add_forwards, remove as remove_forwards};
 pub(crate) use interrupt::{INTERRUPTED, Interrupt};
 pub(crate) use network::check_namespace;
 pub(crate) use prepared::{prepare_images, unprepared};
-pub(crate) use ranges::free_subnet;
+pub(crate) use ranges::{Probe, free_subnet};
 pub(crate) use record::design;
 pub(crate) use stop::{Outcome, Stopped, stop};
 pub(crate) use traces::{Traces, traces};

@@ -1,18 +1,19 @@
 //! Which ranges and bridges are free: of the host's links and routes, and of the other clusters, those
 //! that are stopped too.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
-use kvmc_netns::{Links, range};
+use kvmc_netns::{Asked, Links, range};
 
 use super::network::namespace;
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, Phase};
 
 /// How long a neighbour may take to answer by ARP.
-const PATIENCE: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_millis(160);
 
 /// A network of another cluster.
 #[derive(Debug, Clone)]
@@ -124,46 +125,61 @@ pub(super) async fn check_free(
     bail!("{conflict}{free}");
 }
 
-/// Refuses networks whose gateway's address a machine on one of the host's links answers for: the host has no
-/// address or route in that range, and would still cut it off, or be cut off by it.
-///
-/// # Errors
-/// The machine's Ethernet address and link, with a free range.
-pub(super) async fn check_unused(
-    networks: &[&NetworkRecord],
-    dir: &ClusterDir,
-    links: &Links,
-) -> Result<()> {
-    // A router may answer for whatever it is asked (proxy ARP), so it is asked for one more.
-    let last = |n: &NetworkRecord| {
-        std::net::Ipv4Addr::from(u32::from(n.subnet.broadcast()).saturating_sub(1))
-    };
-    let asked: Vec<_> = networks.iter().flat_map(|n| [n.gateway, last(n)]).collect();
-    let heard = links.who_has(&asked, PATIENCE).await?;
-    for network in networks {
-        let is_proxy = |mac| {
-            heard
-                .iter()
-                .any(|h| h.mac == mac && h.address == last(network))
-        };
-        let mut all = heard.iter().filter(|h| h.address == network.gateway);
-        let Some(holder) = all.find(|h| !is_proxy(h.mac)) else {
-            continue;
-        };
-        let mut taken = taken(&others(dir), links).await?;
-        taken.push(IpNetwork::V4(network.subnet));
-        let free = range::free_subnet(network.subnet.prefix(), &taken)
-            .map(|s| format!("; {s} is free: pass {} {s}", subnet_flag(network)))
-            .unwrap_or_default();
-        bail!(
-            "{} is to be this host's address in {}, and {} answers for it on {}{free}",
-            holder.address,
-            network.subnet,
-            holder.mac,
-            holder.link
-        );
+/// The addresses that the host is to have are being asked for on its links.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    networks: Vec<NetworkRecord>,
+    asked: Asked,
+}
+
+impl Probe {
+    /// Asks who has the gateways' addresses of new networks.
+    ///
+    /// # Errors
+    /// That the links cannot be read.
+    pub(super) async fn start(networks: Vec<NetworkRecord>, links: &Links) -> Result<Self> {
+        let addresses = networks.iter().flat_map(|n| [n.gateway, last(n)]).collect();
+        let asked = links.who_has(addresses, PATIENCE).await?;
+        Ok(Self { networks, asked })
     }
-    Ok(())
+
+    /// Refuses networks whose gateway's address a machine on one of the host's links answers for: the host has
+    /// no address or route in that range, and would still cut it off, or be cut off by it.
+    ///
+    /// # Errors
+    /// The machine's Ethernet address and link, with a free range.
+    pub(crate) async fn refuse_taken(self, dir: &ClusterDir, links: &Links) -> Result<()> {
+        let heard = self.asked.heard();
+        for network in &self.networks {
+            let is_proxy = |mac| {
+                heard
+                    .iter()
+                    .any(|h| h.mac == mac && h.address == last(network))
+            };
+            let mut all = heard.iter().filter(|h| h.address == network.gateway);
+            let Some(holder) = all.find(|h| !is_proxy(h.mac)) else {
+                continue;
+            };
+            let mut taken = taken(&others(dir), links).await?;
+            taken.push(IpNetwork::V4(network.subnet));
+            let free = range::free_subnet(network.subnet.prefix(), &taken)
+                .map(|s| format!("; {s} is free: pass {} {s}", subnet_flag(network)))
+                .unwrap_or_default();
+            bail!(
+                "{} is to be this host's address in {}, and {} answers for it on {}{free}",
+                holder.address,
+                network.subnet,
+                holder.mac,
+                holder.link
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A router may answer for whatever it is asked (proxy ARP), so it is asked for one more.
+fn last(network: &NetworkRecord) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(network.subnet.broadcast()).saturating_sub(1))
 }
 
 /// How to ask for another range.

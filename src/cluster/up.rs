@@ -11,7 +11,8 @@ use super::stop::process;
 use super::undo::Undo;
 use super::warm::Warm;
 use super::{
-    Interrupt, Progress, artifacts, boot, firewalls, forward, host_names, network, networks, ranges,
+    Interrupt, Probe, Progress, artifacts, boot, firewalls, forward, host_names, network, networks,
+    ranges,
 };
 use crate::failpoint::failpoint;
 use crate::image::Images;
@@ -50,7 +51,7 @@ pub(crate) async fn preflight(
     images: &Images,
     existing: Option<&ClusterRecord>,
     links: &Links,
-) -> Result<()> {
+) -> Result<Probe> {
     dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
     check_disks(record, images)?;
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
@@ -68,16 +69,16 @@ pub(crate) async fn preflight(
             if let Some(gateway) = network.gateway6() {
                 kvmc_netns::dns::Server::check_free(gateway.into())?;
             }
-            new.push(network);
+            new.push(network.clone());
         }
     }
-    ranges::check_unused(&new, dir, links).await?;
+    let probe = Probe::start(new, links).await?;
     let mine = existing.filter(|_| on_host).map(|r| &r.forwards[..]);
     forward::check_free(&record.forwards, mine.unwrap_or_default(), record, dir)?;
     if existing.is_none() {
         artifacts::check_folder(&record.project)?;
     }
-    Ok(())
+    Ok(probe)
 }
 
 /// Refuses disks below the size of their images, of those that are there.

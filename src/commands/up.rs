@@ -11,7 +11,9 @@ use kvmc_netns::Links;
 
 use super::{Scene, firewall};
 use crate::cli::{Flags, PullFlags, StartFlags};
-use crate::cluster::{self, Ground, INTERRUPTED, Interrupt, Progress, Upped, Warm, Work, traces};
+use crate::cluster::{
+    self, Ground, INTERRUPTED, Interrupt, Probe, Progress, Upped, Warm, Work, traces,
+};
 use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
 use crate::image::{Asked, Images, Make, Wanted, check_cluster_intact, check_intact};
 use crate::node::{KeyPool, read_user_data, uefi, vcpus};
@@ -200,7 +202,7 @@ pub(super) async fn bring_up(
     .await?;
     let found = wanted.found();
     check_intact(&scene.state, found.ids(), None)?;
-    cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
+    let probe = cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
     let looked = Instant::now();
     let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
     firewall::check(&seen.obstacles, existing.as_ref())?;
@@ -219,12 +221,17 @@ pub(super) async fn bring_up(
         overcommit: start.overcommit,
     };
     check_room(scene, &record, memory, must_build)?;
+    let missing = if start.cold {
+        Vec::new()
+    } else {
+        cluster::missing(&frozen, &record, existing.as_ref(), &found)?
+    };
+    // Its answers are waited for before anything that takes long; else that time is of use.
+    let mut probe = Some(probe);
+    if dry_run || !wanted.to_make().is_empty() || !missing.is_empty() {
+        refuse_taken(&mut probe, dir, &links).await?;
+    }
     if dry_run {
-        let missing = if start.cold {
-            Vec::new()
-        } else {
-            cluster::missing(&frozen, &record, existing.as_ref(), &found)?
-        };
         let steps = cluster::steps(&record, &seen);
         let prepare = match start.cold {
             true => Vec::new(),
@@ -274,6 +281,7 @@ pub(super) async fn bring_up(
             }
         }
     };
+    refuse_taken(&mut probe, dir, &links).await?;
     let lock = tokio::select! {
         lock = Lock::take(dir, "up", scene.wait) => lock?,
         () = interrupt.wait() => return Ok(interrupted("the cluster is as it was")),
@@ -472,6 +480,13 @@ fn check_room(
         }
     }
     Ok(())
+}
+
+async fn refuse_taken(probe: &mut Option<Probe>, dir: &ClusterDir, links: &Links) -> Result<()> {
+    match probe.take() {
+        Some(probe) => probe.refuse_taken(dir, links).await,
+        None => Ok(()),
+    }
 }
 
 /// Fails with all that is missing and how to get it.

@@ -58,7 +58,6 @@ fn p15_woken_nodes_are_different_machines_and_stay_so() {
 }
 
 #[test]
-#[ignore = "what nodes share hangs on how much they draw before, which a busy host makes differ; run it by name on one at rest"]
 fn nodes_that_were_not_reseeded_share_random_bytes() {
     runs("no_reseed.sh");
 }

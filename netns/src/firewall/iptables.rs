@@ -85,6 +85,18 @@ pub enum Family {
     V6,
 }
 
+impl Family {
+    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// nft's word for it.
+    pub(super) fn nft(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+}
+
 /// Whether the legacy backend has tables. Asking it for them loads its modules, and they are there from then on.
 pub(super) fn legacy_is_there(family: Family) -> bool {
     let tables = match family {

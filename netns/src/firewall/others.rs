@@ -32,6 +32,8 @@ pub struct Site {
 pub struct Rulesets {
     iptables: BTreeMap<(Backend, Family), String>,
     nft: BTreeMap<(String, String), Chains>,
+    /// All of nft's, in its JSON.
+    listing: Json,
 }
 
 /// What others' rules ask for.
@@ -79,23 +81,38 @@ impl Rulesets {
     /// # Errors
     /// nft's or iptables', with their words.
     pub fn read() -> Result<Self, ExecError> {
+        let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
+        let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
+        let mut nft = nftables::parse(&listing);
         let mut iptables = BTreeMap::new();
         for (backend, family) in Backend::all() {
+            // Its table would have been in the listing.
+            let is_seen = nft.contains_key(&(family.nft().to_owned(), "filter".to_owned()));
+            if backend == Backend::Nft && !is_seen {
+                continue;
+            }
             let saved = backend.save(family)?;
             if iptables::has_filter(&saved) {
                 iptables.insert((backend, family), saved);
             }
         }
-        let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
-        let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
-        let mut nft = nftables::parse(&listing);
-        for (family, name) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+        for family in Family::ALL {
             if iptables.contains_key(&(Backend::Nft, family)) {
                 // The same rules, which iptables says more about.
-                nft.remove(&(name.to_owned(), "filter".to_owned()));
+                nft.remove(&(family.nft().to_owned(), "filter".to_owned()));
             }
         }
-        Ok(Self { iptables, nft })
+        Ok(Self {
+            iptables,
+            nft,
+            listing,
+        })
+    }
+
+    /// Whether a table of ours was there with all its rules when these were read.
+    #[must_use]
+    pub fn hold(&self, table: &Table) -> bool {
+        table.is_whole_in(&self.listing)
     }
 
     /// Whether firewalld has rules here, so that its zones matter.
@@ -390,6 +407,7 @@ impl Rulesets {
                 .map(|(of, saved)| (*of, (*saved).to_owned()))
                 .collect(),
             nft: nftables::parse(&listing),
+            listing,
         }
     }
 }

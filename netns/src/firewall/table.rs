@@ -230,8 +230,18 @@ impl Table {
 
     /// Whether nft's JSON holds every chain of the table with as many rules as it has: their text differs
     /// from one nft to the next.
-    fn is_whole_in(&self, listing: &Value) -> bool {
+    pub(super) fn is_whole_in(&self, listing: &Value) -> bool {
         let objects = listing.get("nftables").and_then(Value::as_array);
+        let text = |o: &Value, key: &str| o.get(key).and_then(Value::as_str).map(str::to_owned);
+        let is_there = objects.into_iter().flatten().any(|o| {
+            o.get("table").is_some_and(|t| {
+                text(t, "family").as_deref() == Some("inet")
+                    && text(t, "name").as_ref() == Some(&self.name)
+            })
+        });
+        if !is_there {
+            return false;
+        }
         let rules_of = |chain: &str| {
             let objects = objects.into_iter().flatten();
             objects

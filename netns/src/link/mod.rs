@@ -15,7 +15,7 @@ use nix::libc;
 
 pub use self::error::LinkError;
 use self::error::{request, to_io};
-pub use self::neighbour::Neighbour;
+pub use self::neighbour::{Asked, Neighbour};
 use crate::{Change, MacAddr, range};
 
 /// A handle on the links of one network namespace: that of the thread which opened it.

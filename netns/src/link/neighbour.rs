@@ -35,22 +35,43 @@ pub struct Neighbour {
 
 impl Links {
     /// Asks on all Ethernet links who has these addresses, by probes that claim nothing (RFC 5227 section
-    /// 2.1.1), and returns who answers within `patience`. Where packets cannot be sent, nobody does.
+    /// 2.1.1), and listens for `patience` while the caller does something else. Where packets cannot be
+    /// sent, nobody answers.
     ///
     /// # Errors
     /// That the links cannot be read.
     pub async fn who_has(
         &self,
-        addresses: &[Ipv4Addr],
+        addresses: Vec<Ipv4Addr>,
         patience: Duration,
-    ) -> Result<Vec<Neighbour>, LinkError> {
+    ) -> Result<Asked, LinkError> {
         let mut links = self.list().await?;
         links.retain(|l| l.up && l.master.is_none() && l.mac.is_some_and(MacAddr::is_unicast));
         links.truncate(MOST_LINKS);
         if links.is_empty() || addresses.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Asked(None));
         }
-        Ok(ask(&links, addresses, patience).await.unwrap_or_default())
+        // A thread of its own hears in time, whatever the caller's is at.
+        Ok(Asked(Some(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let heard = runtime.and_then(|r| r.block_on(ask(&links, &addresses, patience)));
+            heard.unwrap_or_default()
+        }))))
+    }
+}
+
+/// A question under way, see [`Links::who_has`].
+#[derive(Debug)]
+pub struct Asked(Option<std::thread::JoinHandle<Vec<Neighbour>>>);
+
+impl Asked {
+    /// Who has answered; waits for the rest of the patience.
+    #[must_use]
+    pub fn heard(self) -> Vec<Neighbour> {
+        let heard = self.0.map(std::thread::JoinHandle::join);
+        heard.and_then(Result::ok).unwrap_or_default()
     }
 }
 
