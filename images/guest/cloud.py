@@ -73,8 +73,15 @@ def run(program, *arguments):
     return os.waitpid(os.posix_spawn(program, [program, *arguments], os.environ), 0)[1]
 
 
+# The size that the root is to grow to and did not yet: early in a boot not all is there that growing takes.
+due = None
+TRIES, BETWEEN = 10, 3
+
+
 def grow(expected):
     """The root's partition to the end of its disk, and its file system with it; once for each size."""
+    global due
+    due = None
     if expected == agent.grown:
         return
     with open("/dev/vda", "rb") as disk:
@@ -88,7 +95,8 @@ def grow(expected):
     end = int(read(place + "start")) + int(read(place + "size"))
     if expected // 512 - end > expected // 512 // 50:
         if run(GROW, "/dev/vda", number) != 0:
-            raise OSError("the root's partition does not grow")
+            due = expected
+            return
     agent.grown = expected
 
 
@@ -98,6 +106,7 @@ class CloudAgent(agent.Agent):
         # The user-data being applied, and whether it may be: when the network is there.
         self.cloud = None
         self.applying = None
+        self.tries, self.next_try = 0, 0
 
     def execute(self, name, a):
         if name == "identity" and a.get("cloud"):
@@ -105,6 +114,12 @@ class CloudAgent(agent.Agent):
         return super().execute(name, a)
 
     def progress(self):
+        if due and self.identified and not self.ready and self.tries < TRIES:
+            if time.monotonic() >= self.next_try:
+                self.tries, self.next_try = self.tries + 1, time.monotonic() + BETWEEN
+                grow(due)
+            if due:
+                return
         if self.cloud and self.identified and not self.ready and not self.apply():
             return
         super().progress()
