@@ -110,11 +110,13 @@ fn cloud(how: &str, suite: &str, firmware: &str) {
 }
 
 #[test]
+#[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
 fn a_cloud_image_boots_by_uefi_as_a_cluster_with_user_data() {
     cloud("cold", "bookworm", "uefi");
 }
 
 #[test]
+#[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
 fn a_cloud_image_is_prepared_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "trixie", "bios");
 }
