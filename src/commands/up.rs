@@ -1,5 +1,8 @@
 //! `up` and `start`.
 
+mod report;
+mod survey;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -9,18 +12,18 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::{Boot, Store};
 use kvmc_netns::Links;
 
-use super::{Scene, firewall};
+use self::report::{finish, interrupted, print_plan, say_accelerator};
+use self::survey::{Case, Survey, must_build};
+use super::Scene;
 use crate::cli::{Flags, PullFlags, StartFlags};
-use crate::cluster::{
-    self, Ground, INTERRUPTED, Interrupt, Probe, Progress, Upped, Warm, Work, traces,
-};
-use crate::host::{self, Accelerator, Finding, Needs, Room, choose, cores};
-use crate::image::{Asked, Images, Make, Wanted, check_cluster_intact, check_intact};
-use crate::node::{KeyPool, read_user_data, uefi, vcpus};
-use crate::output::{self, Nodes, seconds};
+use crate::cluster::{self, Ground, Interrupt, Probe, Progress, Warm, Work, traces};
+use crate::host::{self, Finding, Needs, choose};
+use crate::image::{Asked, Images, Wanted, check_cluster_intact};
+use crate::node::{KeyPool, read_user_data, uefi};
+use crate::output::{self, Nodes};
 use crate::plan::{Seen, Step};
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
-use crate::state::{ClusterDir, ClusterRecord, Lock, NodeRecord, Phase, replace};
+use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
 use crate::warm;
 
 /// After this long the host is looked at again: others change their firewalls as they like.
@@ -182,63 +185,40 @@ pub(super) async fn bring_up(
         (Some(path), None) => Some(read_user_data(path)?),
         _ => None,
     };
-    let must_build = (wanted.to_make().iter()).any(|m| matches!(m, Make::Build(_)));
-    check_programs(&spec, must_build)?;
+    check_programs(&spec, must_build(&wanted))?;
     let accelerator = choose(&scene.state, spec.accel, spec.architecture, !dry_run)?;
     let links = Links::open()?;
     let project = match &existing {
         Some(record) => record.project.clone(),
         None => project,
     };
-    let record = cluster::design(
-        spec.clone(),
-        &wanted.picks(),
-        accelerator.clone(),
-        project.clone(),
+    let case = Case {
+        scene,
         dir,
-        existing.as_ref(),
-        &links,
-    )
-    .await?;
-    let found = wanted.found();
-    check_intact(&scene.state, found.ids(), None)?;
-    let probe = cluster::preflight(&record, dir, &found, existing.as_ref(), &links).await?;
-    let looked = Instant::now();
-    let seen = cluster::look(&record, existing.as_ref(), dir, &links).await?;
-    firewall::check(&seen.obstacles, existing.as_ref())?;
-    let frozen = warm::Store::open(scene.state.root());
-    let starting = starting(&record, &cluster::steps(&record, &seen));
-    let shared = if start.cold {
-        0
-    } else {
-        cluster::shared(&frozen, &record, existing.as_ref(), &found, dir, &starting)?
+        existing: existing.as_ref(),
+        start,
+        links: &links,
     };
-    let memory = host::Memory {
-        ram: starting.iter().map(|n| n.ram.0).sum(),
-        shared,
-        nodes: starting.len() as u64,
-        emulated: !record.accelerator.is_kvm(),
-        overcommit: start.overcommit,
-    };
-    check_room(scene, &record, memory, must_build)?;
-    let missing = if start.cold {
-        Vec::new()
-    } else {
-        cluster::missing(&frozen, &record, existing.as_ref(), &found)?
-    };
+    let surveyed = case.survey(&wanted, spec, &accelerator, project).await?;
+    let Survey {
+        record,
+        found,
+        seen,
+        looked,
+        mut probe,
+        missing,
+        unprepared,
+    } = surveyed;
+    let takes_long = [wanted.to_make().len(), missing.len(), unprepared.len()] != [0; 3];
     // Its answers are waited for before anything that takes long; else that time is of use.
-    let mut probe = Some(probe);
-    if dry_run || !wanted.to_make().is_empty() || !missing.is_empty() {
+    if dry_run || takes_long {
         refuse_taken(&mut probe, dir, &links).await?;
     }
     if dry_run {
         let steps = cluster::steps(&record, &seen);
-        let prepare = match start.cold {
-            true => Vec::new(),
-            false => cluster::unprepared(&found, &store, existing.as_ref())?,
-        };
-        return Ok(print_plan(&steps, &wanted.to_make(), &prepare, &missing));
+        return Ok(print_plan(&steps, &wanted.to_make(), &unprepared, &missing));
     }
+    let frozen = warm::Store::open(scene.state.root());
     let _found = found.hold(&store)?;
     let mut interrupt = Interrupt::listen()?;
     let obtained = tokio::select! {
@@ -337,37 +317,6 @@ pub(super) async fn bring_up(
     finish(&record, upped, began)
 }
 
-fn interrupted(what_now: &str) -> ExitCode {
-    output::talk(&format!("interrupted; {what_now}"));
-    ExitCode::from(INTERRUPTED)
-}
-
-fn finish(record: &ClusterRecord, upped: Upped, began: Instant) -> Result<ExitCode> {
-    let (started, failed) = match upped {
-        Upped::Done { started, failed } => (started, failed),
-        Upped::Interrupted { taken_back: true } => {
-            return Ok(interrupted("nothing is left of what was made"));
-        }
-        Upped::Interrupted { taken_back: false } => {
-            return Ok(interrupted(
-                "`kvmc up` goes on from here, `kvmc down` removes what there is",
-            ));
-        }
-    };
-    for (name, why) in &failed {
-        output::talk(&format!("error: {name}: {why}"));
-    }
-    if !failed.is_empty() {
-        bail!(
-            "{} of {} nodes are not ready; `kvmc up` tries again, `kvmc down` removes the cluster",
-            failed.len(),
-            record.nodes.len()
-        );
-    }
-    summary(record, started.len(), began);
-    Ok(ExitCode::SUCCESS)
-}
-
 /// The record, whether it is of a new cluster, and the steps to it, now that nobody else changes it.
 async fn plan_again(
     record: ClusterRecord,
@@ -446,42 +395,6 @@ fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {
     }))
 }
 
-/// The nodes that the steps start.
-fn starting<'a>(record: &'a ClusterRecord, steps: &[Step]) -> Vec<&'a NodeRecord> {
-    let node = |step: &Step| match step {
-        Step::StartNode { node } => record.node(node).ok(),
-        _ => None,
-    };
-    steps.iter().filter_map(node).collect()
-}
-
-fn check_room(
-    scene: &Scene,
-    record: &ClusterRecord,
-    memory: host::Memory,
-    build: bool,
-) -> Result<()> {
-    const TEMPLATE: u64 = 3 << 30;
-    /// An overlay at ready, and what a little work adds.
-    const OVERLAY: u64 = 64 << 20;
-    let room = Room {
-        memory,
-        disk: memory.nodes * OVERLAY + if build { TEMPLATE } else { 0 },
-    };
-    let needs = Needs {
-        architecture: record.spec.architecture,
-        build,
-    };
-    let checks = host::run_checks(&needs, room, scene.state.root())?;
-    fail_on(&checks)?;
-    for check in &checks {
-        if let Finding::Warning { what, cure } = &check.finding {
-            output::talk(&format!("{what}; {cure}"));
-        }
-    }
-    Ok(())
-}
-
 async fn refuse_taken(probe: &mut Option<Probe>, dir: &ClusterDir, links: &Links) -> Result<()> {
     match probe.take() {
         Some(probe) => probe.refuse_taken(dir, links).await,
@@ -505,62 +418,5 @@ pub(super) fn fail_on(checks: &[host::Check]) -> Result<()> {
         Ok(())
     } else {
         bail!("{}", missing.join("\n       "))
-    }
-}
-
-fn print_plan(
-    steps: &[Step],
-    to_make: &[&Make],
-    prepare: &[String],
-    missing: &[warm::Shape],
-) -> ExitCode {
-    let make = to_make.iter().map(|m| format!("{m}\n"));
-    let prepare = prepare
-        .iter()
-        .map(|name| format!("prepare the image {name}\n"));
-    let make: String = make.chain(prepare).collect();
-    let frozen: String = missing
-        .iter()
-        .map(|shape| format!("freeze a machine of {shape}\n"))
-        .collect();
-    let rest: String = steps.iter().map(|s| format!("{s}\n")).collect();
-    output::data(&(make + &frozen + &rest));
-    ExitCode::SUCCESS
-}
-
-fn say_accelerator(record: &ClusterRecord) {
-    let Accelerator::Tcg { why, .. } = &record.accelerator else {
-        return;
-    };
-    let asked = record.spec.vcpus;
-    let given = vcpus(asked, &record.accelerator);
-    let held = if given < asked {
-        format!(
-            "; {given} of {asked} vcpus a node, the host has {} cores",
-            cores()
-        )
-    } else {
-        String::new()
-    };
-    output::talk(&format!("emulating with TCG, slowly ({why}){held}"));
-}
-
-fn summary(record: &ClusterRecord, started: usize, began: Instant) {
-    if started == 0 {
-        output::talk(&format!(
-            "cluster `{}` is whole again; all its nodes were running",
-            record.spec.name
-        ));
-        return;
-    }
-    output::talk(&format!(
-        "cluster `{}`: {started} of {} nodes started, all ready in {}",
-        record.spec.name,
-        record.nodes.len(),
-        seconds(began.elapsed())
-    ));
-    // Elsewhere there is no inventory, and images are built in machines that nobody is to enter.
-    if std::env::current_dir().is_ok_and(|here| here == record.project) {
-        output::talk("  kvmc ssh master0\n  ansible -i inventory all -m ping");
     }
 }
