@@ -14,7 +14,7 @@ use crate::node::identity::hex;
 use crate::spec::Bytes;
 
 /// Goes up when the devices of a node or the way of freezing change: states of before fit no more.
-const REVISION: u32 = 2;
+const REVISION: u32 = 3;
 
 /// Two nodes of one shape may wake from one frozen machine; a change in any field makes another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,9 +22,7 @@ const LOAD: Duration = Duration::from_secs(60);
 pub(crate) async fn wake(qmp: &Client, state: &Path, disk: Option<u64>) -> Result<()> {
     let file = fs_err::File::open(state)?.into_parts().0;
     request(qmp, "migrate-set-capabilities", ignore_shared()).await?;
-    // QEMU would ask the guest to announce its addresses, which it is about to change. Linux then
-    // announces from a work item that waits for the RTNL lock, while who takes the link down holds that
-    // lock and waits for the work item (virtnet_close): one in some hundred guests hung for ever.
+    // Nor is QEMU to announce the frozen machine's address to the network on its behalf.
     request(
         qmp,
         "migrate-set-parameters",
