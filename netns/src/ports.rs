@@ -3,8 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 mod diag;
+
+/// Longest that a process of which nothing is left but its ports keeps them.
+const LINGERING: Duration = Duration::from_secs(1);
 
 /// A transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,28 @@ pub fn holder_on(protocol: Protocol, link: u32, address: IpAddr, port: u16) -> O
 #[must_use]
 pub fn holder_on_all(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
     find(protocol, address, port, |s| s.link == Some(0))
+}
+
+/// Takes a port, and tries again for a moment while no process is seen to have it: one that was killed gives
+/// its ports back some time after it is gone from sight.
+///
+/// # Errors
+/// As `take`.
+pub(crate) fn take(
+    mut take: impl FnMut() -> nix::Result<()>,
+    holder: impl Fn() -> Option<Holder>,
+) -> nix::Result<()> {
+    let until = Instant::now() + LINGERING;
+    loop {
+        match take() {
+            Err(nix::Error::EADDRINUSE)
+                if Instant::now() < until && holder().is_none_or(|h| h.process.is_none()) =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn find(

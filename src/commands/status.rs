@@ -44,7 +44,11 @@ pub(super) async fn run(scene: &Scene, as_json: bool) -> Result<ExitCode> {
         }
         Found::Nothing => return without_record(scene, &name, None, as_json, &links).await,
     };
-    let firewalls = firewall::look(&record, &links).await;
+    // While a verb is at work on them there is nothing to say of them yet.
+    let firewalls = match Lock::holder(&dir) {
+        Some(_) => None,
+        None => firewall::look(&record, &links).await,
+    };
     let rules = firewalls
         .as_ref()
         .map(|seen| firewall::View::of(seen, &dir));

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -11,11 +12,35 @@ use nix::fcntl::{FcntlArg, fcntl};
 /// (`RAW_LOCK_PERM_BASE` and `RAW_LOCK_SHARED_BASE` of its block/file-posix.c).
 const LOCKED: (i64, i64) = (100, 200);
 
-/// Refuses a disk that a QEMU has open already.
+/// Longest that a QEMU of which nothing is left but its locks keeps them.
+const LINGERING: Duration = Duration::from_secs(2);
+
+/// Refuses a disk that a QEMU has open already. One that was killed is gone from sight before its locks are, and
+/// is waited for.
 ///
 /// # Errors
 /// The file, and whose it is.
 pub(super) fn check_unused(disk: &File, path: &Path) -> Result<()> {
+    let until = Instant::now() + LINGERING;
+    while is_locked(disk) {
+        let holder = match holder(disk) {
+            Some((pid, name)) => format!("pid {pid} ({name})"),
+            None if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+            None => "another process".to_owned(),
+        };
+        bail!(
+            "{} is in use by {holder}: two machines on one disk would destroy it; end that one first",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// A file system without such locks cannot tell, and QEMU goes on there too.
+fn is_locked(disk: &File) -> bool {
     let (from, length) = LOCKED;
     let mut lock = nix::libc::flock {
         l_type: i16::try_from(nix::libc::F_WRLCK).unwrap_or_default(),
@@ -24,19 +49,8 @@ pub(super) fn check_unused(disk: &File, path: &Path) -> Result<()> {
         l_len: length,
         l_pid: 0,
     };
-    // A file system without such locks cannot tell, and QEMU goes on there too.
     let asked = fcntl(disk, FcntlArg::F_OFD_GETLK(&mut lock));
-    if asked.is_err() || i32::from(lock.l_type) == nix::libc::F_UNLCK {
-        return Ok(());
-    }
-    let holder = match holder(disk) {
-        Some((pid, name)) => format!("pid {pid} ({name})"),
-        None => "another process".to_owned(),
-    };
-    bail!(
-        "{} is in use by {holder}: two machines on one disk would destroy it; end that one first",
-        path.display()
-    )
+    asked.is_ok() && i32::from(lock.l_type) != nix::libc::F_UNLCK
 }
 
 /// The first other process with this file open: open file descriptions, which QEMU locks by, have no pid

@@ -249,8 +249,9 @@ impl Guest {
 /// Does what the test asks of the guest, each time that changes.
 pub(crate) fn obey(guest: &Arc<Guest>) {
     let guest = Arc::clone(guest);
+    // What was asked of one before; what comes from here on is for this one.
+    let mut last = guest.script.act();
     std::thread::spawn(move || {
-        let mut last = guest.script.act();
         loop {
             std::thread::sleep(Duration::from_millis(20));
             let act = guest.script.act();

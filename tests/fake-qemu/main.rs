@@ -69,9 +69,9 @@ fn main() {
     args.lock_disk();
     let guest = Arc::new(Guest::new(args, script));
     guest.end_on_sigterm();
+    guest::obey(&guest);
     agent::serve(&guest);
     net::serve(&guest);
-    guest::obey(&guest);
     qmp::serve(&guest);
 }
 

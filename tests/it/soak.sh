@@ -47,7 +47,7 @@ rss() { sed -n 's/VmRSS:[[:space:]]*\([0-9]*\).*/\1/p' /proc/$keeper/status; }
 again() { # One node dies and is started again.
   kill -9 "$(number $K/nodes/master$(($1 % 3))/process.json)"
   until_gone=50; while kvmc status 2>/dev/null | grep "master$(($1 % 3))" | grep -q ' ready$'; do until_gone=$((until_gone - 1)); test $until_gone -gt 0 || break; sleep 0.05; done
-  $up >/dev/null 2>&1 || fail "up after a node's death"
+  $up > ../said 2>&1 || { cat ../said; fail "up after a node's death"; }
 }
 for n in 1 2 3 4 5 6; do again $n; done
 sleep 1

@@ -95,10 +95,12 @@ impl Server {
             .or_else(|_| setsockopt(&udp, sockopt::RcvBuf, &BACKLOG));
         let any = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, SERVER_PORT));
         let index = nix::net::if_::if_nametoindex(bridge).map_err(fail("find the link"))?;
-        bind(udp.as_raw_fd(), &any).map_err(|source| match source {
+        let holder = || ports::holder_on(Protocol::Udp, index, ANY, SERVER_PORT);
+        let taken = ports::take(|| bind(udp.as_raw_fd(), &any), holder);
+        taken.map_err(|source| match source {
             nix::Error::EADDRINUSE => ServerError::PortTaken {
                 bridge: bridge.to_owned(),
-                holder: ports::holder_on(Protocol::Udp, index, ANY, SERVER_PORT),
+                holder: holder(),
             },
             source => fail("bind to port 67")(source),
         })?;

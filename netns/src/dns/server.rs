@@ -189,7 +189,9 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
             e => fail(what)(e),
         }
     };
-    bind(opened.as_raw_fd(), &at).map_err(or_taken("bind to port 53"))?;
+    let holder = || crate::ports::holder(protocol, address, PORT);
+    crate::ports::take(|| bind(opened.as_raw_fd(), &at), holder)
+        .map_err(or_taken("bind to port 53"))?;
     if protocol == Protocol::Tcp {
         let backlog = Backlog::new(64).map_err(fail("listen"))?;
         listen(&opened, backlog).map_err(|e| match e {
