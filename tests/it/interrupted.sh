@@ -24,9 +24,9 @@ for signal in INT TERM; do
   same ../before ../after "the host after $signal during the steps"
 done
 
-# The second look at the tables is under the lock, before anything is written down; it is left out when the first
+# The second look at the rules is under the lock, before anything is written down; it is left out when the first
 # was a moment ago.
-fake_nft "case \"\$*\" in 'list tables') echo >> $here/looks; test \$(wc -l < $here/looks) = 1 || exit 7; sleep 2.2 ;; esac"
+fake_nft "case \"\$*\" in '-j list ruleset') echo >> $here/looks; test \$(wc -l < $here/looks) = 1 || exit 7; sleep 2.2 ;; esac"
 if PATH="$here/bin:$PATH" $up 2> ../said; then fail "nft's failure was not seen"; fi
 cat ../said
 grep -q 'exit status: 7' ../said || fail "nft's status"
