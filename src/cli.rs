@@ -95,7 +95,7 @@ pub(crate) enum Command {
         #[arg(long)]
         arch: Option<String>,
     },
-    /// Templates
+    /// Images that nodes are made of: templates, downloads, your own
     Image {
         #[command(subcommand)]
         command: ImageCommand,

@@ -209,6 +209,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_port_that_nobody_is_seen_to_have_is_waited_for_and_others_are_not() {
+        let someone = |process| Holder {
+            process,
+            name: "x".to_owned(),
+            address: Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let mut tries = 0;
+        let mut free_the_third_time = || {
+            tries += 1;
+            if tries < 3 {
+                Err(nix::Error::EADDRINUSE)
+            } else {
+                Ok(())
+            }
+        };
+        take(&mut free_the_third_time, || Some(someone(None))).unwrap();
+        assert_eq!(tries, 3);
+        let mut tries = 0;
+        let never = || {
+            tries += 1;
+            Err(nix::Error::EADDRINUSE)
+        };
+        take(never, || Some(someone(Some(1)))).unwrap_err();
+        assert_eq!(tries, 1);
+    }
+
+    #[test]
     fn the_holder_of_a_port_is_found() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   0: 0100007F:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 11 2 0\n   1: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 12 2 0\n";
         let sockets = listed(table, Protocol::Udp);

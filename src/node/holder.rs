@@ -86,6 +86,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn p5_a_disk_whose_holder_is_gone_from_sight_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        std::fs::write(&path, "x").unwrap();
+        let open = || File::options().read(true).write(true).open(&path).unwrap();
+        // This process's own, which is not looked for.
+        let held = open();
+        let (from, length) = LOCKED;
+        let lock = nix::libc::flock {
+            l_type: i16::try_from(nix::libc::F_WRLCK).unwrap(),
+            l_whence: i16::try_from(nix::libc::SEEK_SET).unwrap(),
+            l_start: from,
+            l_len: length,
+            l_pid: 0,
+        };
+        fcntl(&held, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+        let disk = open();
+        assert!(is_locked(&disk));
+        let release = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            drop(held);
+        });
+        check_unused(&disk, &path).unwrap();
+        release.join().unwrap();
+    }
+
+    #[test]
     fn p5_a_disk_that_a_qemu_has_is_refused_with_its_pid() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");

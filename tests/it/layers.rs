@@ -59,7 +59,7 @@ fn a_node_becomes_an_image_that_goes_elsewhere_and_comes_back_the_same() {
         test $(stat -c %s packed.zst) -lt $(stat -c %s mine.kvmc) || fail 'it is not packed'
         parent=$(of base id)
         for file in mine.kvmc packed.zst; do
-          export KVMC_STATE_DIR=$(mktemp -d /tmp/k-layer-XXXX)
+          mkdir ../elsewhere; export KVMC_STATE_DIR=$(cd ../elsewhere && pwd)
           test "$(kvmc image import $file)" = $id || fail "$file came back as another image"
           test "$(of mine parent)" = $parent || fail 'its parent did not come along'
           kvmc image inspect mine --verify >/dev/null
@@ -78,7 +78,7 @@ fn p16_an_archive_that_is_cut_changed_or_made_up_leaves_nothing_in_the_store() {
         r#"$UP --masters 1 --image base; kvmc stop
         kvmc image commit master0 -t mine >/dev/null; kvmc down
         kvmc image export mine mine.kvmc
-        export KVMC_STATE_DIR=$(mktemp -d /tmp/k-layer-XXXX)
+        mkdir ../elsewhere; export KVMC_STATE_DIR=$(cd ../elsewhere && pwd)
         empty() { test "$(kvmc image ls --json)" = '[]' || fail "$1: $(kvmc image ls)"; }
         head -c 100000 mine.kvmc > cut; refuse 'is damaged or cut short' kvmc image import cut; empty cut
         python3 - <<'PYTHON'

@@ -109,7 +109,7 @@ impl Rulesets {
         })
     }
 
-    /// Whether a table of ours was there with all its rules when these were read.
+    /// Whether a table of ours was there with all its rules when these were read: one that was flushed was not.
     #[must_use]
     pub fn hold(&self, table: &Table) -> bool {
         table.is_whole_in(&self.listing)

@@ -216,18 +216,6 @@ impl Table {
         exec::run("nft", &["-f", "-"], &text).map(drop)
     }
 
-    /// Whether the table is there with all its rules: one that was flushed is not.
-    ///
-    /// # Errors
-    /// nft's, with its words.
-    pub fn present(&self) -> Result<bool, ExecError> {
-        if !self.exists()? {
-            return Ok(false);
-        }
-        let listing = exec::run("nft", &["-j", "list", "table", "inet", &self.name], "")?;
-        Ok(self.is_whole_in(&serde_json::from_str(&listing).unwrap_or_default()))
-    }
-
     /// Whether nft's JSON holds every chain of the table with as many rules as it has: their text differs
     /// from one nft to the next.
     pub(super) fn is_whole_in(&self, listing: &Value) -> bool {
