@@ -6,7 +6,8 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kvmc_netns::{firewall, sysctl};
+use kvmc_netns::firewall::{self, Own};
+use kvmc_netns::sysctl;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -35,9 +36,13 @@ struct Before {
     ipv4_was_off: bool,
     /// IPv6 forwarding was off; with it, what of the links was changed.
     ipv6_was_off: Option<Links6>,
-    /// Who translated addresses when forwarding was switched on, and lived without it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    translated: BTreeSet<String>,
+    /// Who else would forward when it was switched on, and lived without it.
+    #[serde(
+        default,
+        rename = "translated",
+        skip_serializing_if = "BTreeSet::is_empty"
+    )]
+    forwarders: BTreeSet<String>,
 }
 
 /// Links whose IPv6 settings the switch changes along.
@@ -80,9 +85,9 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
     if is_on(family)? {
         return Ok(());
     }
-    let there = translators(state)?;
+    let there = forwarders(state)?;
     let before = memory.here()?;
-    before.translated.extend(there);
+    before.forwarders.extend(there);
     match family {
         Family::V4 => before.ipv4_was_off = true,
         // Of one that was killed half-way the links are known, and may be changed already.
@@ -122,10 +127,10 @@ pub(super) fn release(state: &State, cluster: &str, in_record: bool) -> Result<O
     }
     let mut memory = Memory::open(state)?;
     let others = others(state, cluster)?;
-    let now = translators(state)?;
+    let now = forwarders(state)?;
     let before = memory.here()?;
     before.ipv4_was_off |= in_record;
-    let came = now.difference(&before.translated).next().cloned();
+    let came = now.difference(&before.forwarders).next().cloned();
     let mut kept = Vec::new();
     if before.ipv4_was_off && others.is_empty() {
         if came.is_some() {
@@ -170,16 +175,19 @@ fn restore6(links: &Links6) -> Result<()> {
     Ok(())
 }
 
-/// Who else translates addresses in this namespace, clusters of another state folder included.
-fn translators(state: &State) -> Result<BTreeSet<String>> {
-    let names = state.cluster_names();
-    let records = names
-        .iter()
-        .filter_map(|name| Found::look(&state.cluster(name)).record());
-    let own: Vec<String> = records
-        .flat_map(|r| r.networks().map(|n| n.table.clone()).collect::<Vec<_>>())
-        .collect();
-    let all = firewall::translators(&own).context("failed to read the host's firewall rules")?;
+/// Who else lives by forwarding in this namespace, clusters of another state folder included.
+fn forwarders(state: &State) -> Result<BTreeSet<String>> {
+    let mut own = Own::default();
+    for name in state.cluster_names() {
+        let Some(record) = Found::look(&state.cluster(&name)).record() else {
+            continue;
+        };
+        for network in record.networks() {
+            own.tables.insert(network.table.clone());
+            own.bridges.insert(network.bridge.clone());
+        }
+    }
+    let all = firewall::forwarders(&own).context("failed to read the host's firewall rules")?;
     Ok(all.into_iter().collect())
 }
 

@@ -2,7 +2,7 @@
 # How many leases a second, how soon and at what cost: kvmc's DHCP server, dnsmasq and Kea, one after the other on
 # the same pair of links, each with leases on the same disk, all asked by perfdhcp in the same way.
 #
-#   sudo tests/bench/dhcp.sh [RATE...]      rates to try, by default 250 to 12000 exchanges a second
+#   sudo tests/bench/dhcp.sh [RATE...]      rates to try, by default 50 to 12000 exchanges a second
 #
 # Everything is in namespaces of its own. What is not installed of perfdhcp, Kea and dnsmasq is unpacked from
 # Debian's packages into target/bench and not installed. Takes about ten minutes; BENCH_SECONDS=3 makes each try shorter
@@ -76,8 +76,19 @@ ask() {
     "$work/asked" || { echo "perfdhcp failed:" >&2; cat "$work/asked" >&2; exit 1; }
 }
 
+# without_loss RATE CLIENTS: whether one of three tries loses nothing, which is $best then. One may meet a moment in which the
+# disk, or the machine, has something else to do.
+without_loss() {
+  for try in 1 2 3; do
+    set -- "$1" "$2" $(ask "$1" "$2" "$seconds")
+    # What perfdhcp itself cannot send is not the server's.
+    if [ "$4" = 0 ] && [ "$5" = 0 ] && [ "$3" -ge $(($1 * 95 / 100)) ]; then best="$3 0 $6 $7"; return 0; fi
+  done
+  return 1
+}
+
 seconds=${BENCH_SECONDS:-5}
-rates=${*:-250 500 1000 2000 3000 4000 5000 6000 8000 10000 12000}
+rates=${*:-50 100 250 500 1000 2000 3000 4000 5000 6000 8000 10000 12000}
 memory() { sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$server/status" | awk '{printf "%.1f MB", $1 / 1024}'; }
 row() { printf '| %-8s | %-22s | %11s | %8s | %14s | %16s |\n' "$@"; }
 echo "$(nproc) cores, $(uname -r); perfdhcp $(LD_LIBRARY_PATH=$libraries "$(program perfdhcp)" -v 2>&1 | head -1), Kea $(LD_LIBRARY_PATH=$libraries "$(program kea-dhcp4)" -v | head -1), $($(program dnsmasq) --version | sed -n '1s/^Dnsmasq version \([^ ]*\).*/dnsmasq \1/p')"
@@ -93,14 +104,12 @@ for name in ${BENCH_SERVERS:-kvmc dnsmasq kea}; do
   for clients in 100 1000 5000; do
     start $name
     best="none 0 - -"
-    missed=0
-    for rate in $rates; do
-      set -- $(ask "$rate" "$clients" "$seconds")
-      # What perfdhcp itself cannot send is not the server's.
-      if [ "$2" = 0 ] && [ "$3" = 0 ] && [ "$1" -ge $((rate * 95 / 100)) ]; then best="$1 0 $4 $5"; missed=0
-      else missed=$((missed + 1)); [ "$missed" -lt 2 ] || break; fi
-    done
+    for rate in $rates; do without_loss "$rate" "$clients" || break; done
     row $name "lossless, $clients" $best
   done
   row $name "memory, $clients" "$(memory)" "" "" ""
+  # Nearly all of them are new, each time.
+  best="none 0 - -"
+  for rate in $rates; do start $name; without_loss "$rate" 60000 || break; done
+  row $name "lossless, new" $best
 done

@@ -391,14 +391,38 @@ fn p12_a_keeper_at_rest_runs_no_program() {
     );
 }
 
+#[test]
+fn p10_p11_by_ipv6_beside_firewalld() {
+    runs(&format!(
+        "{FIREWALLD}
+         outside6
+         also() {{
+           ! nft list ruleset | grep k80 || echo 'a rule of the cluster'
+           firewall-cmd --reload >/dev/null; firewall-cmd --list-all-zones; find /etc/firewalld -type f
+         }}
+         rules > ../before
+         $UP --ipv6
+         nodes6
+         lives6 'beside it'
+         before=$(pids)
+         for how in --reload --complete-reload; do
+           firewall-cmd $how
+           eventually 15 whole || fail \"rules are still missing after $how\"
+           lives6 \"after $how\"
+         done
+         test \"$(pids)\" = \"$before\" || fail 'a node was touched'
+         kvmc down
+         rules > ../after
+         same ../before ../after 'rules after down'"
+    ));
+}
+
 /// IPv6 is asked for, so the rules that others have for it count too; and its resolver is told by the router.
 #[test]
 fn p10_p11_by_ipv6_beside_ufw_and_ip6tables_that_drop() {
     let said = runs(
         r#"
-        ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db8::1
-        outside ip -6 addr add 2001:db8::1/64 dev in0 nodad
-        echo 1 > /proc/sys/net/bridge/bridge-nf-call-ip6tables
+        outside6
         mkdir -p ../ufw; cp -a /etc/ufw ../ufw/etc; cp -a /lib/ufw ../ufw/lib; cp /etc/default/ufw ../ufw/default
         sed -i 's/^IPV6=.*/IPV6=yes/' ../ufw/default
         mount --bind ../ufw/etc /etc/ufw; mount --bind ../ufw/lib /lib/ufw; mount --bind ../ufw/default /etc/default/ufw
@@ -408,19 +432,7 @@ fn p10_p11_by_ipv6_beside_ufw_and_ip6tables_that_drop() {
         ip6tables-legacy -A INPUT ! -i k80 -j ACCEPT; ip6tables-legacy -A OUTPUT ! -o k80 -j ACCEPT
         rules > ../before
         $UP --ipv6
-        serve outside 2001:db8::1 8000; nodes
-        six() { ip -n $1 -6 -o addr show dev eth0 scope global | sed -n 's/.*inet6 \([^/]*\).*/\1/p' | head -n 1; }
-        eventually 15 sh -c 'ip -n b -6 -o addr show dev eth0 scope global | grep -v tentative | grep -q inet6'
-        eventually 15 sh -c 'ip -n a -6 -o addr show dev eth0 scope global | grep -v tentative | grep -q inet6'
-        serve b $(six b) 8006; eventually 10 sh -c 'ip netns exec b ss -Hltn | grep -q :8006'
-        gateway=$(ip -6 -o addr show dev k80 scope global | sed -n 's/.*inet6 \([^/]*\).*/\1/p')
-        lives6() {
-          lives "$1"
-          fetch a 2001:db8::1 8000 || { cat ../why; rules; fail "$1: no way out by IPv6"; }
-          fetch a $(six b) 8006 || { cat ../why; rules; fail "$1: no way from node to node by IPv6"; }
-          ip netns exec a dig @$gateway +short +tries=2 +timeout=4 master0.k80.internal AAAA | grep -q : || fail "$1: no DNS by IPv6"
-          ! fetch a $gateway 8000 || fail "$1: a port of the host by IPv6"
-        }
+        nodes6
         lives6 'beside them'
         ip6tables-nft-save | grep -q 'INPUT .*kvmc k80' || fail 'nothing is added beside ufw'
         cat > ../asks.py <<'PY'

@@ -51,6 +51,34 @@ lives() {
   ip netns exec b busybox ping -c 1 -W 2 192.168.80.1 >/dev/null || fail "$1: the host does not answer"
   echo "ok: $1"
 }
+# A way out by IPv6, and rules for it between ports of a bridge.
+outside6() {
+  ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db8::1
+  outside ip -6 addr add 2001:db8::1/64 dev in0 nodad
+  echo 1 > /proc/sys/net/bridge/bridge-nf-call-ip6tables
+}
+six() { ip -n "$1" -6 -o addr show dev eth0 scope global | grep -v tentative | sed -n 's/.*inet6 \([^/]*\).*/\1/p' | head -n 1; }
+has_six() { test "$(six "$1")"; }
+routes_six() { ip -n "$1" -6 route show default | grep -q via; }
+# Nodes with addresses by IPv6; after `$UP --ipv6`.
+nodes6() {
+  serve outside 2001:db8::1 8000; nodes
+  eventually 15 has_six a; eventually 15 has_six b
+  serve b "$(six b)" 8006; eventually 10 sh -c 'ip netns exec b ss -Hltn | grep -q :8006'
+  gateway=$(ip -6 -o addr show dev k80 scope global | sed -n 's/.*inet6 \([^/]*\).*/\1/p')
+  python3 -c "$SERVE" :: 8007 >/dev/null 2>&1 & SERVERS="${SERVERS:-} $!"
+  eventually 10 sh -c 'ss -Hltn | grep -q :8007'
+}
+# And all that a cluster lives by then.
+lives6() {
+  lives "$1"
+  # Who asked for the router while the host did not route is told of it again.
+  eventually 10 routes_six a || fail "$1: no default route by IPv6"
+  fetch a 2001:db8::1 8000 || { cat ../why; rules; fail "$1: no way out by IPv6"; }
+  fetch a "$(six b)" 8006 || { cat ../why; rules; fail "$1: no way from node to node by IPv6"; }
+  ip netns exec a dig @$gateway +short +tries=2 +timeout=4 master0.k80.internal AAAA | grep -q : || fail "$1: no DNS by IPv6"
+  ! fetch a $gateway 8007 || fail "$1: a port of the host by IPv6"
+}
 # What a test has beside rules that must be as before.
 also() { :; }
 # All rules of all, without what only counts.

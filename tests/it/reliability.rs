@@ -72,6 +72,10 @@ fn p4_forwarding_that_others_have_come_to_need_stays_on() {
         who='nft: table ip pods, chain post'
         stays down
         nft delete table ip pods; echo 0 > /proc/sys/net/ipv4/ip_forward
+        # A router that translates nothing.
+        @UP; iptables -A FORWARD -i wg0 -j ACCEPT; who='iptables (nft) lets packets of wg0 through'
+        stays down
+        iptables -D FORWARD -i wg0 -j ACCEPT; echo 0 > /proc/sys/net/ipv4/ip_forward
         # The cluster of another state folder.
         @UP; other=$(cd ..; pwd)/other; mkdir -p $other ../project2; ln -s "$(readlink $KVMC_STATE_DIR/images)" $other/images
         (cd ../project2; KVMC_STATE_DIR=$other @UP --cluster far --bridge k81 --subnet 192.168.81.0/24)
@@ -79,7 +83,7 @@ fn p4_forwarding_that_others_have_come_to_need_stays_on() {
         stays down
         (cd ../project2; KVMC_STATE_DIR=$other kvmc --cluster far down)
         rmdir ../project2; echo 0 > /proc/sys/net/ipv4/ip_forward
-        iptables -t nat -F; nft delete table ip nat
+        iptables -t nat -F; nft delete table ip nat; nft delete table ip filter
         host > ../after; same ../before ../after 'the host after all of it'"#,
     );
 }

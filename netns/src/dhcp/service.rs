@@ -20,11 +20,12 @@ const TURN: usize = 64;
 /// How long an answer by ARP may take. A guest that is emulated on a busy host needs milliseconds.
 const PATIENCE: Duration = Duration::from_millis(200);
 /// Requests that wait for addresses to be asked for; more are met with silence and come again.
-const MOST_WAITING: usize = 1024;
+const MOST_WAITING: usize = 4096;
 /// Replies that wait for the disk, a second or two of them; more are lost and asked for again.
 const MOST_HELD: usize = 16_384;
-/// Replies sent at a time of those that waited for the disk, and the pause until the next ones: all at once would be
-/// more than a relay's socket holds, or any that hears them all.
+/// Frames sent at a time of those that nobody waits for in this moment, replies that were held up and questions ahead of
+/// clients, and the pause until the next ones: all at once would be more than a relay's socket holds, or any that hears them
+/// all.
 const BURST: usize = 32;
 const BREATH: Duration = Duration::from_millis(1);
 /// How many addresses that turn out to be in use a request is kept waiting for.
@@ -71,8 +72,10 @@ pub(super) struct Service {
     /// Replies that go out when the batch that is being written is on disk, and those of the one after.
     committing: Vec<Reply>,
     held: Vec<Reply>,
-    /// Those that are on disk and go out by and by, and when the next ones may.
+    /// Those that are on disk, or had to wait for their address, and addresses to be asked for: they go out by and by.
     going: VecDeque<Reply>,
+    asking: VecDeque<Ipv4Addr>,
+    /// When the next ones may.
     next: Instant,
     asked: VecDeque<(Instant, Ipv4Addr)>,
     in_flight: HashSet<Ipv4Addr>,
@@ -97,6 +100,7 @@ impl Service {
             committing: Vec::new(),
             held: Vec::new(),
             going: VecDeque::new(),
+            asking: VecDeque::new(),
             next: Instant::now(),
             asked: VecDeque::new(),
             in_flight: HashSet::new(),
@@ -107,11 +111,9 @@ impl Service {
     pub(super) async fn run(mut self) -> Result<(), ServerError> {
         let mut frame = [0; 64];
         loop {
-            let due = lock(&self.table).due(now());
-            for address in due {
-                self.ask(address);
-            }
+            self.asking.extend(lock(&self.table).due(now()));
             self.save();
+            let is_behind = !(self.going.is_empty() && self.asking.is_empty());
             let over = self.asked.front().map(|(until, _)| *until);
             tokio::select! {
                 ready = self.server.requested() => {
@@ -123,7 +125,7 @@ impl Service {
                 }
                 done = committed(&mut self.disk) => self.saved(done),
                 () = sleep_until(over.unwrap_or_else(Instant::now)), if over.is_some() => self.silence(),
-                () = sleep_until(self.next), if !self.going.is_empty() => self.send_some(),
+                () = sleep_until(self.next), if is_behind => self.send_some(),
             }
         }
     }
@@ -159,7 +161,7 @@ impl Service {
             self.tell(notice);
         }
         if let Some(reply) = reply {
-            self.reply(reply);
+            self.reply(reply, rounds > 0);
         }
     }
 
@@ -173,17 +175,21 @@ impl Service {
         }
     }
 
-    /// Sends a reply, or keeps it until what it promises is on disk.
-    fn reply(&mut self, reply: Reply) {
+    /// Sends a reply, or keeps it until what it promises is on disk. One of many that come at once has its turn.
+    fn reply(&mut self, reply: Reply, is_late: bool) {
         let must_wait = match self.disk {
             Disk::None => false,
             Disk::Busy(_) => true,
             Disk::Idle(_) => lock(&self.table).has_changes(),
         };
-        if !(reply.promises && must_wait) {
+        if reply.promises && must_wait {
+            if self.held.len() < MOST_HELD {
+                self.held.push(reply);
+            }
+        } else if is_late {
+            self.going.push_back(reply);
+        } else {
             self.server.send(&reply, self.address);
-        } else if self.held.len() < MOST_HELD {
-            self.held.push(reply);
         }
     }
 
@@ -214,6 +220,16 @@ impl Service {
     fn send_some(&mut self) {
         for reply in self.going.drain(..self.going.len().min(BURST)) {
             self.server.send(&reply, self.address);
+        }
+        for address in self
+            .asking
+            .drain(..self.asking.len().min(BURST))
+            .collect::<Vec<_>>()
+        {
+            // A client may have come for it in between, and have been answered.
+            if lock(&self.table).is_asked(address) {
+                self.ask(address);
+            }
         }
         self.next = Instant::now() + BREATH;
     }

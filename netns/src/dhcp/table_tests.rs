@@ -77,6 +77,60 @@ fn addresses_asked_for_ahead_are_offered_at_once() {
     table.check();
 }
 
+/// Clients that are all new, so many each millisecond of two seconds; the silence of an address shows 200 ms after it was
+/// asked for. Returns how many waited at most at a time, and whether any had to in the second second.
+fn crowd(each_millisecond: u32) -> (usize, bool) {
+    let subnet = "10.8.0.0/16".parse().unwrap();
+    let mut table = Table::new(
+        Config {
+            probe: true,
+            subnet,
+            server: Ipv4Addr::new(10, 8, 0, 1),
+            ..config()
+        },
+        Vec::new(),
+    );
+    for address in table.due(1000) {
+        table.silent(address, 1000);
+    }
+    let mut asked = std::collections::VecDeque::new();
+    let mut waiting = HashSet::new();
+    let (mut most, mut has_waited) = (0, false);
+    for millisecond in 0..2000 {
+        let now = 1000 + u64::from(millisecond) / 1000;
+        while asked.front().is_some_and(|(over, _)| *over <= millisecond) {
+            let (_, address) = asked.pop_front().unwrap();
+            table.silent(address, now);
+            waiting.remove(&address);
+        }
+        for n in 0..each_millisecond {
+            let [_, a, b, c] = (millisecond * each_millisecond + n).to_be_bytes();
+            match table.offer(MacAddr([2, 0, 0, a, b, c]), None, now) {
+                Offer::Ready(_) => {}
+                Offer::Unasked(address) => {
+                    asked.push_back((millisecond + 200, address));
+                    waiting.insert(address);
+                    has_waited |= millisecond >= 1000;
+                }
+                Offer::Full => panic!("the range is full"),
+            }
+        }
+        asked.extend(table.due(now).into_iter().map(|a| (millisecond + 200, a)));
+        most = most.max(waiting.len());
+    }
+    (most, has_waited)
+}
+
+#[test]
+fn a_crowd_of_new_clients_finds_addresses_that_were_asked_for() {
+    // Until it is seen how many they are, some wait: fewer than the server keeps.
+    for each_millisecond in [1, 4, 8, 12] {
+        let (most, has_waited) = crowd(each_millisecond);
+        assert!(most < 2500, "{most} of {each_millisecond} each millisecond");
+        assert!(!has_waited, "{each_millisecond} each millisecond");
+    }
+}
+
 #[test]
 fn silence_counts_for_some_minutes_only() {
     let mut table = table(true);

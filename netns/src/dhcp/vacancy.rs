@@ -6,9 +6,43 @@ use std::net::Ipv4Addr;
 
 /// How long the silence of an address counts. Whoever comes later is heard by its own broadcasts.
 const SILENCE: u64 = 300;
-/// How many addresses are kept asked for ahead of their clients, at first and at most.
+/// How many addresses are kept asked for ahead of their clients: as many as came in two seconds, but at least and at most
+/// so many.
 const FIRST_GOAL: usize = 256;
-const LAST_GOAL: usize = 1024;
+const LAST_GOAL: usize = 4096;
+
+/// How many clients came for any address, in this second and in the one before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Demand {
+    second: u64,
+    here: usize,
+    before: usize,
+}
+
+impl Demand {
+    fn at(self, now: u64) -> Self {
+        let (here, before) = match now.checked_sub(self.second) {
+            Some(0) => (self.here, self.before),
+            Some(1) => (0, self.here),
+            _ => (0, 0),
+        };
+        Self {
+            second: now,
+            here,
+            before,
+        }
+    }
+
+    fn count(&mut self, now: u64) {
+        *self = self.at(now);
+        self.here += 1;
+    }
+
+    fn goal(self, now: u64) -> usize {
+        let Self { here, before, .. } = self.at(now);
+        (2 * here.max(before)).clamp(FIRST_GOAL, LAST_GOAL)
+    }
+}
 
 /// Never more of anything here than the range has addresses.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +53,9 @@ pub(super) struct Vacancy {
     ready: BTreeSet<Ipv4Addr>,
     /// Asked for, and not yet known to be silent.
     asked: HashSet<Ipv4Addr>,
-    /// Grows when clients come faster than addresses are asked for.
-    goal: usize,
+    /// Those of the asked ones that no client waits for.
+    ahead: HashSet<Ipv4Addr>,
+    demand: Demand,
 }
 
 impl Vacancy {
@@ -38,6 +73,7 @@ impl Vacancy {
 
     /// Nobody answered for an address in time.
     pub(super) fn answered_by_none(&mut self, address: Ipv4Addr, is_free: bool, now: u64) {
+        self.ahead.remove(&address);
         if self.asked.remove(&address) {
             self.silent.insert(address, now + SILENCE);
             if is_free {
@@ -51,10 +87,12 @@ impl Vacancy {
         self.silent.remove(&address);
         self.ready.remove(&address);
         self.asked.remove(&address);
+        self.ahead.remove(&address);
     }
 
     /// An address is no longer free, but its silence still counts.
     pub(super) fn take(&mut self, address: Ipv4Addr) {
+        self.ahead.remove(&address);
         self.ready.remove(&address);
     }
 
@@ -67,13 +105,13 @@ impl Vacancy {
 
     /// An address that can be offered at once.
     pub(super) fn pick(&mut self, now: u64) -> Option<Ipv4Addr> {
+        self.demand.count(now);
         while let Some(address) = self.ready.pop_last() {
             if self.is_silent(address, now) {
                 return Some(address);
             }
             self.silent.remove(&address);
         }
-        self.goal = (self.goal.max(FIRST_GOAL) * 2).min(LAST_GOAL);
         None
     }
 
@@ -83,9 +121,10 @@ impl Vacancy {
         free: impl Iterator<Item = &'a Ipv4Addr>,
         now: u64,
     ) -> Vec<Ipv4Addr> {
-        let goal = self.goal.max(FIRST_GOAL);
-        let there = self.ready.len() + self.asked.len();
-        if there > goal / 2 {
+        let goal = self.demand.goal(now);
+        let there = self.ready.len() + self.ahead.len();
+        // The answers take their time: what is left has to last until then.
+        if there > goal - goal / 4 {
             return Vec::new();
         }
         let due: Vec<_> = free
@@ -94,6 +133,7 @@ impl Vacancy {
             .copied()
             .collect();
         self.asked.extend(&due);
+        self.ahead.extend(&due);
         due
     }
 }

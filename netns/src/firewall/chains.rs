@@ -2,7 +2,7 @@
 //!
 //! What is not understood (a named set, a mark, a limit) neither accepts nor drops for certain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
@@ -156,6 +156,33 @@ impl Chains {
         })
     }
 
+    /// The links that rules for forwarded packets accept by name.
+    pub(super) fn let_through(&self) -> BTreeSet<&str> {
+        let mut links = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        let bases = self.bases.iter().filter(|b| b.hook == Hook::Forward);
+        let mut next: Vec<_> = bases.map(|b| b.chain.as_str()).collect();
+        while let Some(chain) = next.pop() {
+            if self.of_bridges || !seen.insert(chain) {
+                continue;
+            }
+            for rule in self.rules(chain) {
+                match &rule.verdict {
+                    Verdict::Accept => {
+                        let [from, to] = [Field::Iif, Field::Oif].map(|f| rule.links(f));
+                        // Within one link, nothing is routed.
+                        if from != to {
+                            links.extend(from.into_iter().chain(to));
+                        }
+                    }
+                    Verdict::Jump(to) | Verdict::Goto(to) => next.push(to),
+                    Verdict::Drop | Verdict::Return | Verdict::Continue => {}
+                }
+            }
+        }
+        links
+    }
+
     fn rules(&self, chain: &str) -> &[Rule] {
         self.rules.get(chain).map_or(&[], Vec::as_slice)
     }
@@ -165,6 +192,28 @@ impl Chains {
         self.rules(from).iter().position(|rule| {
             rule.conditions.is_empty() && rule.verdict == Verdict::Jump(to.to_owned())
         })
+    }
+}
+
+impl Rule {
+    /// The links that it asks for in this field.
+    fn links(&self, wanted: Field) -> Vec<&str> {
+        let mut links = Vec::new();
+        for condition in &self.conditions {
+            if let Condition::Is {
+                field,
+                not: false,
+                values,
+            } = condition
+                && *field == wanted
+            {
+                links.extend(values.iter().filter_map(|value| match value {
+                    Value::Word(link) => Some(link.as_str()),
+                    _ => None,
+                }));
+            }
+        }
+        links
     }
 }
 

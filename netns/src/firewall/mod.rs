@@ -13,7 +13,7 @@
 //! | `others` | from all rules to what is to be added and what is in the way: pure |
 //! | `accept`, `firewalld` | what is added, made and taken away |
 //! | `leftovers` | what nobody remembers, found by its comment |
-//! | `translators` | who else lives by the host's forwarding |
+//! | `forwarders` | who else lives by the host's forwarding |
 //! | `changes` | who changes rules, hears of it |
 
 mod accept;
@@ -21,6 +21,7 @@ mod chains;
 mod changes;
 mod firewalld;
 mod forward;
+mod forwarders;
 mod host_port;
 mod iptables;
 mod leftovers;
@@ -28,18 +29,17 @@ mod nftables;
 mod others;
 mod packet;
 mod table;
-mod translators;
 
 pub use accept::{Accept, withdraw};
 pub use changes::Changes;
 pub use firewalld::zone_of;
 pub use forward::Forward;
+pub use forwarders::{Own, forwarders};
 pub use host_port::{HostPort, HostPortError, Protocol};
 pub use iptables::{Backend, Family, legacy_digest};
 pub use leftovers::remove_leftovers;
 pub use others::{Obstacle, Plan, Rulesets, Site};
 pub use table::Table;
-pub use translators::translators;
 
 /// The comment by which a cluster's rules are found again among those of others.
 #[must_use]

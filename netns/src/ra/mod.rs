@@ -2,6 +2,7 @@
 //! messages, pure, and the loop that sends them.
 
 mod message;
+mod routing;
 mod server;
 
 pub use message::{Advertisement, is_solicitation};

@@ -15,6 +15,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
+use super::routing::Routing;
 use super::{Advertisement, is_solicitation};
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -39,6 +40,8 @@ pub struct RaError {
 pub struct Server {
     bridge: String,
     socket: UdpSocket,
+    /// None in a kernel that does not tell.
+    routing: Option<Routing>,
     link: u32,
     message: Vec<u8>,
 }
@@ -82,6 +85,7 @@ impl Server {
         Ok(Self {
             bridge: bridge.to_owned(),
             socket,
+            routing: Routing::listen(link).ok(),
             link,
             message: advertisement.encode(),
         })
@@ -91,7 +95,7 @@ impl Server {
     ///
     /// # Errors
     /// That the socket failed for good, as when the bridge is gone.
-    pub async fn run(self) -> Result<(), RaError> {
+    pub async fn run(mut self) -> Result<(), RaError> {
         let mut unasked = Instant::now();
         let mut last: Option<Instant> = None;
         loop {
@@ -102,6 +106,12 @@ impl Server {
                     source,
                 })?,
                 () = tokio::time::sleep_until(unasked) => Ipv6Addr::UNSPECIFIED,
+                heard = begins(self.routing.as_ref()) => {
+                    // Who asked for its neighbour while it did not route, has no route by it any more, RFC 4861 section
+                    // 7.2.5, and would not ask for one before its link comes up anew.
+                    self.routing = self.routing.filter(|_| heard.is_ok());
+                    Ipv6Addr::UNSPECIFIED
+                }
             };
             let now = Instant::now();
             if !source.is_unspecified() {
@@ -148,6 +158,14 @@ impl Server {
             &to,
             MsgFlags::empty(),
         );
+    }
+}
+
+/// Waits until the bridge has begun to route; for ever where that is not told.
+async fn begins(routing: Option<&Routing>) -> std::io::Result<()> {
+    match routing {
+        Some(routing) => routing.begins().await,
+        None => std::future::pending().await,
     }
 }
 

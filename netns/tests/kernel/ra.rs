@@ -91,6 +91,44 @@ fn a_guest_makes_itself_the_address_that_its_mac_gives_and_a_default_route() {
     });
 }
 
+/// Who else switches routing off costs guests their default route, once they ask whether the router is there.
+#[test]
+fn p12_a_guest_has_its_default_route_again_as_soon_as_the_host_routes_again() {
+    in_namespace(async || {
+        let links = Links::open().unwrap();
+        links.ensure_bridge(&with_ipv6()).await.unwrap();
+        let route = |on: &str| {
+            std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", on).unwrap();
+        };
+        route("1");
+        let server = Server::bind(BRIDGE, &advertisement(true)).unwrap();
+        let _serving = tokio::spawn(server.run());
+        guest();
+        let shown = ["ip", "-6", "route"];
+        until(&shown, "default via").await;
+        in_guest(&[
+            "sh",
+            "-c",
+            "cd /proc/sys/net/ipv6/neigh/eth0; echo 1 > delay_first_probe_time; echo 500 > base_reachable_time_ms",
+        ]);
+        route("0");
+        // It fails once the route is gone.
+        let asks = "python3 -c 'import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b\"\", (\"2001:db8::1\", 9))' 2>/dev/null || true";
+        let mut is_gone = false;
+        for _ in 0..50 {
+            if !in_guest(&shown).contains("default") {
+                is_gone = true;
+                break;
+            }
+            in_guest(&["sh", "-c", asks]);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert!(is_gone, "nothing is lost that could come back");
+        route("1");
+        until(&shown, "default via").await;
+    });
+}
+
 #[test]
 fn a_network_that_leads_nowhere_gives_addresses_and_no_route() {
     in_namespace(async || {
