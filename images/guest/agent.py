@@ -54,7 +54,7 @@ def write(path, text, mode=0o644, uid=0, gid=0):
 
 def overwrite(path, text, mode=0o644, uid=0, gid=0):
     """Writes a file that write() made before, at less cost: no new inode, no flush that ext4 adds to a
-    rename. A cut may leave half of it, which is good enough until MARK is written."""
+    rename. A cut may leave half of it, which is good enough for what each start is given anew."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -64,7 +64,9 @@ def overwrite(path, text, mode=0o644, uid=0, gid=0):
             return write(path, text, mode, uid, gid)
         data = text.encode()
         os.write(fd, data)
-        os.ftruncate(fd, len(data))
+        # ext4 sets about much for it, also where there is nothing to cut off.
+        if os.fstat(fd).st_size > len(data):
+            os.ftruncate(fd, len(data))
     finally:
         os.close(fd)
 
@@ -291,57 +293,75 @@ def restart_ssh():
         time.sleep(0.002)
 
 
+# Pipes of hold_ssh(), with the kinds of keys that they stand for.
+pipes = {}
+
+
 def hold_ssh():
     """Makes sshd start again and stand where it reads its first key: a pipe that nobody writes to yet.
 
     A clone then has all of sshd's start behind it but the keys, which it gets from give_host_keys(). Which
-    of them is the first, sshd's configuration says.
+    of them is the first, sshd's configuration says. Their files are kept, with next to nothing in them: a
+    clone only writes into them.
     """
-    keys = [path for path in (HOST_KEYS % kind for kind in ("ed25519", "rsa")) if os.path.exists(path)]
+    kinds = [kind for kind in ("ed25519", "rsa") if os.path.exists(HOST_KEYS % kind)]
     try:
         pid = ssh_pid()
     except (OSError, ValueError):
         return
-    for path in keys:
+    os.makedirs(COVERS, exist_ok=True)
+    for kind in kinds:
+        path, pipe = HOST_KEYS % kind, COVERS + "ssh_" + kind
+        if not os.path.exists(pipe):
+            os.mkfifo(pipe, 0o600)
         os.rename(path, path + ".kvmc")
-        os.mkfifo(path, 0o600)
+        os.symlink(pipe, path)
     os.kill(pid, signal.SIGHUP)
+    is_held = False
     for _ in range(500):
         with open("/proc/%d/wchan" % pid) as file:
             # The kernel's name for who has opened one end of a pipe and waits for the other, fs/pipe.c.
-            if file.read() == "wait_for_partner":
-                for path in keys:
-                    os.unlink(path + ".kvmc")
-                return
+            is_held = file.read() == "wait_for_partner"
+        if is_held:
+            break
         time.sleep(0.02)
-    # It did not come there: as it was before.
-    for path in keys:
-        os.rename(path + ".kvmc", path)
-    os.kill(pid, signal.SIGHUP)
+    for kind in kinds:
+        os.rename(HOST_KEYS % kind + ".kvmc", HOST_KEYS % kind)
+        if is_held:
+            pipes[COVERS + "ssh_" + kind] = kind
+    if not is_held:
+        # It did not come there: as it was before.
+        os.kill(pid, signal.SIGHUP)
+        return
+    for kind in ("ed25519", "rsa"):
+        write(HOST_KEYS % kind, "\n", 0o600)
+        write(HOST_KEYS % kind + ".pub", "\n")
 
 
 def give_host_keys(pairs, put):
-    """The keys of this node to sshd and into its files; true when sshd has to read them again."""
-    changed, held, given = False, None, None
+    """The keys of this node into sshd's files and to it; true when sshd has to read them again."""
+    changed = False
     for kind, pair in pairs.items():
         path = HOST_KEYS % kind
         try:
-            if stat.S_ISFIFO(os.stat(path).st_mode):
-                # Refused unless sshd stands at the other end, as it does at one of them.
-                held, given = os.open(path, os.O_WRONLY | os.O_NONBLOCK), pair["private"]
-            else:
-                with open(path) as file:
-                    changed = changed or file.read() != pair["private"]
+            with open(path) as file:
+                changed = changed or file.read() != pair["private"]
         except OSError:
             changed = True
         put(path, pair["private"], 0o600)
         put(path + ".pub", pair["public"])
-    if held is None:
-        return changed
-    # The others are in their files by now, and it goes on to them.
-    os.write(held, given.encode())
-    os.close(held)
-    return False
+    for pipe, kind in pipes.items():
+        try:
+            # Refused unless sshd stands at the other end, as it does at one of them.
+            fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            continue
+        # It goes on to the others, which are in their files by now.
+        os.write(fd, pairs[kind]["private"].encode())
+        os.close(fd)
+        changed = False
+    pipes.clear()
+    return changed
 
 
 # What writes down or reacts to what happens on a node, and may do so a little later.
@@ -415,7 +435,7 @@ def take_identity(a):
     if changed:
         restart_ssh()
     if not a.get("template"):
-        write(MARK, a["machine_id"] + "\n")
+        put(MARK, a["machine_id"] + "\n")
     if not a.get("woken"):
         os.sync()
     return first
@@ -436,8 +456,19 @@ def settle():
     if os.path.exists(PRODUCT_UUID):
         cover(PRODUCT_UUID, 0o400)
     hold_ssh()
+    # A clone only writes into it.
+    write(MARK, "\n")
     # Every clone's disk is this one's, as it is now.
     os.sync()
+
+
+def is_configured():
+    """Whether this machine was given an identity before; what was frozen has the file, with nothing in it."""
+    try:
+        with open(MARK) as file:
+            return bool(file.read().strip())
+    except OSError:
+        return False
 
 
 def notify():
@@ -460,7 +491,7 @@ class Agent:
     def __init__(self, port):
         self.port = port
         self.buffer = b""
-        self.configured = os.path.exists(MARK)
+        self.configured = is_configured()
         self.identified = False
         self.leased = False
         self.ready = False

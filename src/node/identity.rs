@@ -205,7 +205,7 @@ pub(crate) fn template(disk: u64, cards: &[CardKind]) -> Result<Value> {
     let keys = ed25519("template")?;
     Ok(json!({
         "template": true,
-        "hostname": "template",
+        "hostname": "t",
         "machine_id": random_id(),
         "host_keys": { "ed25519": { "private": keys.private, "public": keys.public } },
         "authorized_keys": [],
