@@ -16,6 +16,7 @@ mod restarts;
 mod rules;
 mod server;
 mod status;
+mod trim;
 mod uplink;
 mod vitals;
 

@@ -25,6 +25,7 @@ use super::respawn::respawn;
 use super::restarts::{Restarts, Verdict};
 use super::rules;
 use super::status::Status;
+use super::trim;
 use super::vitals;
 use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
@@ -76,6 +77,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     }
     tokio::spawn(keep_keys(Arc::clone(&state)));
     tokio::spawn(keep_up(Arc::clone(&state)));
+    tokio::spawn(trim::now_and_then());
     tokio::spawn(rules::watch(dir.clone(), cluster, status.clone()));
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
     let serve = async {

@@ -1,0 +1,118 @@
+//! Gives back the pages of the program itself that only the keeper's start needed.
+
+#![allow(
+    unsafe_code,
+    reason = "madvise on mappings whose pages are all the files' own, and come from there again"
+)]
+
+use std::ffi::c_void;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use nix::sys::mman::{MmapAdvise, madvise};
+
+/// From the start until the nodes are on their way, for one; and between two times.
+const FIRST: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Unmaps the pages of the program's text once the start is over, and now and then: what is needed again
+/// comes back from the page cache by a minor fault. A keeper uses a good third of a text that has a
+/// downloader and all verbs in it besides.
+pub(super) async fn now_and_then() {
+    tokio::time::sleep(FIRST).await;
+    loop {
+        trim();
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn trim() {
+    let Ok(smaps) = std::fs::read_to_string("/proc/self/smaps") else {
+        return;
+    };
+    for range in clean(&smaps) {
+        let Some(start) = NonNull::new(range.start as *mut c_void) else {
+            continue;
+        };
+        // SAFETY: a private mapping that cannot be written to and has no page of its own; madvise(2) has
+        // such pages read from the file again.
+        let _not_given_back = unsafe { madvise(start, range.len(), MmapAdvise::MADV_DONTNEED) };
+    }
+}
+
+/// Mappings of files that cannot be written to and of which nothing was changed, as relocations do: see
+/// `/proc/PID/smaps`, proc(5).
+fn clean(smaps: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut candidate = None;
+    for line in smaps.lines() {
+        if let Some(size) = line.strip_prefix("Anonymous:") {
+            let none = size.trim() == "0 kB";
+            found.extend(candidate.take().filter(|_| none));
+        } else if let Some(range) = file_mapping(line) {
+            candidate = range;
+        }
+    }
+    found
+}
+
+/// For a mapping's first line, its addresses if it is of a file, private and not to be written to.
+#[expect(
+    clippy::option_option,
+    reason = "a line of another kind, or one that is not wanted"
+)]
+fn file_mapping(line: &str) -> Option<Option<Range<usize>>> {
+    let mut words = line.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let range = usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?;
+    let mode = words.next()?;
+    let is_file = words.nth(3).is_some_and(|path| path.starts_with('/'));
+    let is_wanted = is_file && matches!(mode, "r--p" | "r-xp");
+    Some(is_wanted.then_some(range))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_from_a_file_again_is_given_back() {
+        let smaps = "\
+1000-3000 r-xp 00000000 fe:00 7    /usr/bin/kvmc
+Rss:                   8 kB
+Anonymous:             0 kB
+VmFlags: rd ex mr mw me sd
+3000-4000 r--p 00002000 fe:00 7    /usr/bin/kvmc
+Anonymous:             4 kB
+4000-5000 rw-p 00003000 fe:00 7    /usr/bin/kvmc
+Anonymous:             0 kB
+5000-6000 r--p 00000000 00:00 0    [vvar]
+Anonymous:             0 kB
+6000-7000 r--s 00000000 fe:00 9    /etc/a file
+Anonymous:             0 kB
+8000-9000 r--p 00000000 fe:00 8    /lib/libc.so.6
+Anonymous:             0 kB
+";
+        assert_eq!(clean(smaps), [0x1000..0x3000, 0x8000..0x9000]);
+        assert!(clean("x\nAnonymous: 0 kB\n1-2\n-\n1-z r-xp").is_empty());
+    }
+
+    #[test]
+    fn the_program_goes_on_without_the_pages_it_had() {
+        let resident = || {
+            let smaps = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = smaps.lines().find(|l| l.starts_with("RssFile:")).unwrap();
+            let kib: u64 = line
+                .split_ascii_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse()
+                .unwrap();
+            kib
+        };
+        let before = resident();
+        trim();
+        assert!(resident() < before, "{before}");
+    }
+}
