@@ -2,7 +2,6 @@
 //! that are stopped too.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -11,9 +10,6 @@ use kvmc_netns::{Asked, Links, range};
 use super::network::namespace;
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, Phase};
-
-/// How long a neighbour may take to answer by ARP.
-const PATIENCE: Duration = Duration::from_millis(160);
 
 /// A network of another cluster.
 #[derive(Debug, Clone)]
@@ -139,7 +135,7 @@ impl Probe {
     /// That the links cannot be read.
     pub(super) async fn start(networks: Vec<NetworkRecord>, links: &Links) -> Result<Self> {
         let addresses = networks.iter().flat_map(|n| [n.gateway, last(n)]).collect();
-        let asked = links.who_has(addresses, PATIENCE).await?;
+        let asked = links.who_has(addresses).await?;
         Ok(Self { networks, asked })
     }
 

@@ -19,6 +19,9 @@ use crate::{MacAddr, arp};
 
 /// Each address is asked for so often: a packet may be lost.
 const TIMES: u32 = 2;
+/// How long a neighbour may take to answer; one behind a radio may sleep for a beacon or two, 102 ms each.
+const PATIENCE: Duration = Duration::from_millis(60);
+const PATIENCE_BY_RADIO: Duration = Duration::from_millis(240);
 /// Links asked at most; beyond, they are containers' and not the host's ways out.
 const MOST_LINKS: usize = 32;
 
@@ -35,22 +38,23 @@ pub struct Neighbour {
 
 impl Links {
     /// Asks on all Ethernet links who has these addresses, by probes that claim nothing (RFC 5227 section
-    /// 2.1.1), and listens for `patience` while the caller does something else. Where packets cannot be
-    /// sent, nobody answers.
+    /// 2.1.1), and listens for 60 ms, or 240 where one is a radio's, while the caller does something else.
+    /// Where packets cannot be sent, nobody answers.
     ///
     /// # Errors
     /// That the links cannot be read.
-    pub async fn who_has(
-        &self,
-        addresses: Vec<Ipv4Addr>,
-        patience: Duration,
-    ) -> Result<Asked, LinkError> {
+    pub async fn who_has(&self, addresses: Vec<Ipv4Addr>) -> Result<Asked, LinkError> {
         let mut links = self.list().await?;
         links.retain(|l| l.up && l.master.is_none() && l.mac.is_some_and(MacAddr::is_unicast));
         links.truncate(MOST_LINKS);
         if links.is_empty() || addresses.is_empty() {
             return Ok(Asked(None));
         }
+        let patience = if links.iter().any(|l| is_radio(&l.name)) {
+            PATIENCE_BY_RADIO
+        } else {
+            PATIENCE
+        };
         // A thread of its own hears in time, whatever the caller's is at.
         Ok(Asked(Some(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -60,6 +64,14 @@ impl Links {
             heard.unwrap_or_default()
         }))))
     }
+}
+
+/// Whether a link is of a wireless card: cfg80211 has its physical device beside it in sysfs.
+fn is_radio(name: &str) -> bool {
+    std::path::Path::new("/sys/class/net")
+        .join(name)
+        .join("phy80211")
+        .exists()
 }
 
 /// A question under way, see [`Links::who_has`].
