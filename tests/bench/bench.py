@@ -133,17 +133,18 @@ def kvmc_arm(*flags):
         "lanes": {node: [(stage, t - wall) for stage, t in lane] for node, lane in lanes.items()},
     })
     result["status_seconds"] = statistics.median(kvmc("status")[1] for _ in range(9))
+    rest(ended)
     with open(STATE + "/clusters/k80/keeper.json") as file:
         result["keeper_rss_mib"] = procs.rss(json.load(file)["pid"]) / 2**20
-    rest()
     result["down_seconds"] = kvmc("down")[1]
     return result
 
 
-def rest():
+def rest(since):
     """As long as a person works with a cluster at the least: its keeper makes keys for the next one."""
-    until = time.monotonic() + 30
-    while time.monotonic() < until and len(glob.glob(STATE + "/keys/rsa*")) < 2 * NODES + 2:
+    while time.time() < since + 15:
+        time.sleep(0.5)
+    while time.time() < since + 30 and len(glob.glob(STATE + "/keys/rsa*")) < 2 * NODES + 2:
         time.sleep(0.5)
 
 
@@ -218,15 +219,26 @@ def kill(path):
     os.close(fd)
 
 
-def flatness(most):
-    """Time from exec of QEMU to running, one node after the other, up to `most` nodes."""
-    times = []
-    for count in range(1, most + 1):
+# Nodes whose start is measured one by one, and how long the host rests before each: what a node still does
+# after it is ready (its journal starts anew ten seconds later) would be measured as the next one's start.
+NEAR, FAR, CALM = range(3, 8), range(38, 43), 15
+
+
+def flatness():
+    """Time from exec of QEMU to running, of nodes started one after the other: around the 5th and the 40th."""
+    def up(count):
         words = ["--master-ram", "256M", "--worker-ram", "256M", "--vcpus", "1", "--accel", "tcg"]
         kvmc("up", *words, "--masters", "1", "--workers", str(count - 1), "--load-balancers", "0")
-        node = "master0" if count == 1 else "worker%d" % (count - 2)
-        running = next(t for stage, t in events()[node] if stage == "woken")
-        times.append(running - execs([node])[node])
+    times = {}
+    for measured in NEAR, FAR:
+        up(measured[0] - 1)
+        time.sleep(CALM)
+        for count in measured:
+            time.sleep(CALM)
+            up(count)
+            node = "worker%d" % (count - 2)
+            running = next(t for stage, t in events()[node] if stage == "woken")
+            times[count] = running - execs([node])[node]
     kvmc("down")
     return times
 
@@ -234,7 +246,7 @@ def flatness(most):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--flat", type=int, default=42, help="nodes of the flatness run; 0 leaves it out")
+    parser.add_argument("--no-flat", action="store_true", help="leave out the run of 42 nodes")
     parser.add_argument("--docs", action="store_true", help="write docs/PERFORMANCE.md and docs/boot-timeline.svg")
     parser.add_argument("--arms", default="script,cold,first,warm")
     options = parser.parse_args()
@@ -248,7 +260,7 @@ def main():
             result = arms[name]()
             results[name].append(result)
             print("round %d: %-6s %6.2f s" % (turn + 1, name, result["seconds"]), file=sys.stderr, flush=True)
-    flat = flatness(options.flat) if options.flat else []
+    flat = {} if options.no_flat else flatness()
     report.write(results, flat, WORK, HERE + "/../../docs" if options.docs else None)
 
 

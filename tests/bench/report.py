@@ -37,7 +37,7 @@ class Medians:
     def __init__(self, results, flat):
         self.results = results
         # Five nodes around each, since one alone is as noisy as the machine.
-        self.flat = statistics.median(flat[-5:]) / statistics.median(flat[2:7]) if len(flat) >= 12 else None
+        self.flat = at_rest(flat, 38, 42) / at_rest(flat, 3, 7) if flat else None
 
     def __call__(self, arm, key):
         return statistics.median(r[key] for r in self.results[arm])
@@ -58,6 +58,11 @@ def rows(medians):
         better = (lambda a, b: a >= b) if more else (lambda a, b: a <= b)
         verdict = "stretch" if better(value, stretch) else "yes" if better(value, target) else "NO"
         yield name, "%.3g %s" % (value, unit), "%g" % target, "%g" % stretch, verdict
+
+
+def at_rest(flat, first, last):
+    """The median of the nodes from one to another."""
+    return statistics.median(seconds for count, seconds in flat.items() if first <= count <= last)
 
 
 def markdown(results, flat):
