@@ -151,7 +151,8 @@ impl Doomed<'_> {
 /// # Errors
 /// The system's, with the path.
 pub(super) fn remove_folder(dir: &ClusterDir) -> Result<()> {
-    let last = [dir.record(), dir.last_record(), dir.lock()];
+    // The copy before the record: who looks without the lock must not find the copy alone.
+    let last = [dir.last_record(), dir.record(), dir.lock()];
     let entries = match fs_err::read_dir(dir.path()) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

@@ -186,6 +186,14 @@ pub(crate) enum Found {
 
 impl Found {
     pub(crate) fn look(dir: &ClusterDir) -> Self {
+        match Self::look_once(dir) {
+            // Without the lock, a record may have come between the look at it and the one at its copy.
+            Self::Copy(..) => Self::look_once(dir),
+            found => found,
+        }
+    }
+
+    fn look_once(dir: &ClusterDir) -> Self {
         let path = dir.record();
         let error = match read(&path) {
             Ok(Some(record)) => return Self::Whole(Box::new(record)),

@@ -114,6 +114,22 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
 /// # Errors
 /// The system's, or what stands in its place.
 pub(crate) fn private_dir(path: &Path) -> Result<()> {
+    // `down` of the last cluster may remove it, or a parent of it, as soon as it is there.
+    for _ in 0..100 {
+        match try_private_dir(path) {
+            Err(e) if is_gone(&e) => {}
+            made => return made,
+        }
+    }
+    try_private_dir(path)
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn try_private_dir(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs_err::create_dir_all(parent)?;
     }
@@ -180,5 +196,25 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
         assert!(private_dir(&link).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_made_while_another_removes_it_with_its_parent() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("clusters/k80");
+        let parent = folder.parent().unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _not_there = std::fs::remove_dir(&folder);
+                    let _in_use = std::fs::remove_dir(parent);
+                }
+            });
+            for _ in 0..300 {
+                super::private_dir(&folder).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 }

@@ -25,5 +25,5 @@ host() {
 fail() { echo "FAILED: $*" >&2; exit 1; }
 same() { diff "$1" "$2" || fail "$3"; echo "ok: $3"; }
 SMALL="--master-ram 512M --worker-ram 512M --lbl-ram 512M --vcpus 1"
-trap 'code=$?; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
+trap 'code=$?; kill ${server:-} 2>/dev/null || true; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
 trap 'exit 130' INT TERM

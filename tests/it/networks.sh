@@ -1,6 +1,6 @@
 # Three clusters at once on real guests; one of two nodes has two networks, IPv6 and forwards.
 . "$(dirname "$0")/common.sh"
-trap 'code=$?; for c in a b c; do kvmc down --cluster $c >/dev/null 2>&1 || true; done; exit $code' EXIT
+trap 'code=$?; kill ${server:-} 2>/dev/null || true; for c in a b c; do kvmc down --cluster $c >/dev/null 2>&1 || true; done; exit $code' EXIT
 uplink
 ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db8::1
 outside ip -6 addr add 2001:db8::1/64 dev in0 nodad
@@ -62,7 +62,8 @@ class Server(http.server.HTTPServer):
     address_family = socket.AF_INET6
 Server(("2001:db8::1", 8000), Seen).serve_forever()
 PY
-outside python3 ../../seen.py >/dev/null 2>&1 &
+# Not by `outside`: the pid would be that of a shell around it.
+ip netns exec outside python3 ../../seen.py >/dev/null 2>&1 &
 server=$!
 sleep 1
 test "$(kvmc ssh master0 -- 'python3 -c "import urllib.request as u; print(u.urlopen(\"http://[2001:db8::1]:8000/\", timeout=20).read().decode())"')" = 2001:db8::2 || fail "IPv6 to the outside"

@@ -150,9 +150,9 @@ fn p9_any_verbs_at_once_corrupt_nothing_and_status_never_fails() {
             fi
           done
         }
-        (verbs up1 @UP > ../out.up1 2>&1; echo $? > ../rc.up1) &
-        (verbs up2 @UP --wait 60 > ../out.up2 2>&1; echo $? > ../rc.up2) &
-        (verbs down kvmc down --wait 60 > ../out.down 2>&1; echo $? > ../rc.down) &
+        (ended=0; verbs up1 @UP > ../out.up1 2>&1 || ended=$?; echo $ended > ../rc.up1) &
+        (ended=0; verbs up2 @UP --wait 60 > ../out.up2 2>&1 || ended=$?; echo $ended > ../rc.up2) &
+        (ended=0; verbs down kvmc down --wait 60 > ../out.down 2>&1 || ended=$?; echo $ended > ../rc.down) &
         while [ ! -e ../rc.up1 ] || [ ! -e ../rc.up2 ] || [ ! -e ../rc.down ]; do
           code=0; kvmc status > ../said.status 2>&1 || code=$?
           if [ $code != 0 ] && ! grep -q 'there is no cluster' ../said.status; then cat ../said.status; fail "status: $code"; fi
