@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
-/// From the start until the nodes are on their way, for one; and between two times.
-const FIRST: Duration = Duration::from_secs(10);
-const EVERY: Duration = Duration::from_secs(600);
+/// From the start until the nodes are on their way and their successors' keys made, mostly; and between two times.
+const FIRST: Duration = Duration::from_secs(25);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Unmaps the pages of the program's text once the start is over, and now and then: what is needed again
-/// comes back from the page cache by a minor fault. A keeper uses a good third of a text that has a
-/// downloader and all verbs in it besides.
+/// comes back from the page cache by minor faults, some hundred each time. A keeper at rest uses less than half of a
+/// text that has a downloader and all verbs in it besides.
 pub(super) async fn now_and_then() {
     tokio::time::sleep(FIRST).await;
     loop {

@@ -133,16 +133,20 @@ def kvmc_arm(*flags):
         "lanes": {node: [(stage, t - wall) for stage, t in lane] for node, lane in lanes.items()},
     })
     result["status_seconds"] = statistics.median(kvmc("status")[1] for _ in range(9))
-    rest(ended)
+    rest(ended, 0 if flags else IDLE)
     with open(STATE + "/clusters/k80/keeper.json") as file:
         result["keeper_rss_mib"] = procs.rss(json.load(file)["pid"]) / 2**20
     result["down_seconds"] = kvmc("down")[1]
     return result
 
 
-def rest(since):
+# Seconds after which a keeper is at rest, without anything to make or to watch come up.
+IDLE = 32
+
+
+def rest(since, least):
     """As long as a person works with a cluster at the least: its keeper makes keys for the next one."""
-    while time.time() < since + 15:
+    while time.time() < since + least:
         time.sleep(0.5)
     while time.time() < since + 30 and len(glob.glob(STATE + "/keys/rsa*")) < 2 * NODES + 2:
         time.sleep(0.5)
