@@ -3,7 +3,10 @@
 use ipnetwork::IpNetwork;
 use rtnetlink::{
     LinkBridge, LinkMessageBuilder, LinkUnspec,
-    packet_route::link::{BridgeStpState, InfoBridge},
+    packet_route::{
+        address::{AddressAttribute, AddressFlags},
+        link::{BridgeStpState, InfoBridge},
+    },
 };
 
 use super::{BridgeSpec, Link, LinkError, Links, error::to_io, read, request};
@@ -137,13 +140,16 @@ impl Links {
         if self.has_address(link, address).await? {
             return Ok(Change::Unchanged);
         }
-        let added = self
+        let mut request = self
             .handle
             .address()
-            .add(link.index, address.ip(), address.prefix())
-            .execute()
-            .await;
-        match added.map_err(to_io) {
+            .add(link.index, address.ip(), address.prefix());
+        if address.is_ipv6() {
+            // Else it is tentative for a moment, whatever accept_dad says, and nobody can bind to it.
+            let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+            request.message_mut().attributes.push(flags);
+        }
+        match request.execute().await.map_err(to_io) {
             Ok(()) => Ok(Change::Changed),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Ok(Change::Unchanged)
