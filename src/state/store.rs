@@ -203,18 +203,17 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("clusters/k80");
         let parent = folder.parent().unwrap();
-        let done = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let remover = scope.spawn(|| {
+                for _ in 0..300 {
                     let _not_there = std::fs::remove_dir(&folder);
                     let _in_use = std::fs::remove_dir(parent);
+                    std::thread::sleep(std::time::Duration::from_micros(200));
                 }
             });
-            for _ in 0..300 {
-                super::private_dir(&folder).unwrap();
+            while !remover.is_finished() {
+                private_dir(&folder).unwrap();
             }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
     }
 }
