@@ -117,16 +117,18 @@ pub(crate) fn private_dir(path: &Path) -> Result<()> {
     // `down` of the last cluster may remove it, or a parent of it, as soon as it is there.
     for _ in 0..100 {
         match try_private_dir(path) {
-            Err(e) if is_gone(&e) => {}
+            Err(e) if is_passing(&e) => {}
             made => return made,
         }
     }
     try_private_dir(path)
 }
 
-fn is_gone(error: &anyhow::Error) -> bool {
+/// What is said of a folder that went between two calls: that it is not there, or was there a moment ago.
+fn is_passing(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{AlreadyExists, NotFound};
     let error = error.downcast_ref::<std::io::Error>();
-    error.is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    error.is_some_and(|e| matches!(e.kind(), AlreadyExists | NotFound))
 }
 
 fn try_private_dir(path: &Path) -> Result<()> {
