@@ -64,7 +64,7 @@ def overwrite(path, text, mode=0o644, uid=0, gid=0):
             return write(path, text, mode, uid, gid)
         data = text.encode()
         os.write(fd, data)
-        # ext4 sets about much for it, also where there is nothing to cut off.
+        # Much work for ext4, also where there is nothing to cut off.
         if os.fstat(fd).st_size > len(data):
             os.ftruncate(fd, len(data))
     finally:

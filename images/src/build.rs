@@ -32,7 +32,7 @@ pub(crate) fn build(
     if recipe.architecture.is_foreign() && !runs_programs_of(recipe.architecture)? {
         second_stage::install(recipe, &packages(recipe), &EXCLUDED, dir, &root, say)?;
     } else {
-        exec::run("mmdebstrap", &mmdebstrap(recipe, &root))?;
+        exec::run("mmdebstrap", &mmdebstrap(recipe, &root)).map_err(with_cure)?;
     }
     failpoint!("image.packages");
     say("preparing the file system");
@@ -67,6 +67,14 @@ fn packages(recipe: &Recipe) -> Vec<String> {
         .chain([recipe.architecture.platform().kernel_package.to_owned()])
         .chain(recipe.packages.iter().cloned())
         .collect()
+}
+
+/// In place of thirty arguments that nobody typed, what a person can do.
+fn with_cure(error: ImageError) -> ImageError {
+    match error {
+        ImageError::Program { status, stderr, .. } => ImageError::Packages { status, stderr },
+        error => error,
+    }
 }
 
 fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {

@@ -35,6 +35,16 @@ pub enum ImageError {
         /// The end of what it said.
         stderr: String,
     },
+    /// The packages of a template could not be installed.
+    #[error(
+        "mmdebstrap could not install the packages ({status}): {stderr}; see whether this machine reaches their mirror (--mirror names another), and whether suite and packages are there by these names (--suite, --package)"
+    )]
+    Packages {
+        /// How it ended.
+        status: String,
+        /// The end of what it said.
+        stderr: String,
+    },
     /// What the packages gave is not what a template needs.
     #[error("the template lacks {what}")]
     Incomplete {
