@@ -181,3 +181,38 @@ pub(super) fn remove_folder(dir: &ClusterDir) -> Result<()> {
     let _others_there = dir.path().parent().map(std::fs::remove_dir);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p9_the_copy_goes_before_the_record_and_the_lock_last() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = State::at(root.path()).cluster("k80");
+        let order = [dir.last_record(), dir.record(), dir.lock()];
+        for (stuck, in_the_way) in order.iter().enumerate() {
+            std::fs::create_dir_all(dir.node("master0").path()).unwrap();
+            for path in &order {
+                std::fs::write(path, "").unwrap();
+            }
+            // A folder in a file's place cannot be removed as one: there it ends.
+            std::fs::remove_file(in_the_way).unwrap();
+            std::fs::create_dir(in_the_way).unwrap();
+            let error = remove_folder(&dir).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains(&in_the_way.display().to_string()),
+                "{error}"
+            );
+            assert!(!dir.node("master0").path().exists(), "the rest goes first");
+            for (n, path) in order.iter().enumerate() {
+                assert_eq!(path.exists(), n >= stuck, "{} at {stuck}", path.display());
+            }
+            std::fs::remove_dir(in_the_way).unwrap();
+        }
+        remove_folder(&dir).unwrap();
+        assert!(!dir.path().exists());
+    }
+}

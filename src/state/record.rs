@@ -344,7 +344,51 @@ impl ClusterRecord {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    use std::time::{Duration, Instant};
+
+    use nix::libc::O_NONBLOCK;
+    use nix::sys::stat::Mode;
+
     use super::*;
+    use crate::state::State;
+
+    /// A reader of `fifo`, once there is one; none within ten seconds is an error.
+    fn reader_of(fifo: &Path) -> std::io::Result<std::fs::File> {
+        let mut options = std::fs::File::options();
+        options.write(true).custom_flags(O_NONBLOCK);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match options.open(fifo) {
+                Err(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    #[test]
+    fn p9_a_record_that_comes_between_the_looks_at_it_and_at_its_copy_is_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = State::at(root.path()).cluster("k80");
+        std::fs::create_dir_all(dir.path()).unwrap();
+        // The reader is held at the copy, when it has seen already that there is no record.
+        let copy = dir.last_record();
+        nix::unistd::mkfifo(&copy, Mode::S_IRWXU).unwrap();
+        let looked = std::thread::scope(|scope| {
+            let up = scope.spawn(|| {
+                let mut reader = reader_of(&copy)?;
+                crate::cluster::tests::record().save(&dir).unwrap();
+                reader.write_all(&std::fs::read(dir.record())?)
+            });
+            let looked = Found::look(&dir);
+            up.join().unwrap().unwrap();
+            looked
+        });
+        assert!(matches!(looked, Found::Whole(_)), "{looked:?}");
+    }
 
     #[test]
     fn p21_a_cluster_of_an_earlier_boot_is_stopped_wherever_it_was() {
