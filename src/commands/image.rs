@@ -244,7 +244,7 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
     for image in store.list()? {
         rows.push(vec![
             image.id.clone(),
-            names(store, &image),
+            image::names(store, &image).join(" "),
             image.architecture.to_string(),
             approximate(image.virtual_size),
             kind(&image),
@@ -266,16 +266,6 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
         &rows,
     ));
     Ok(())
-}
-
-/// Its tags, and its own name where it has none.
-fn names(store: &Store, image: &Image) -> String {
-    let tags = store.tags(&image.id);
-    if tags.is_empty() {
-        image.name.clone()
-    } else {
-        tags.join(" ")
-    }
 }
 
 fn kind(image: &Image) -> String {

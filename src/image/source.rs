@@ -1,5 +1,6 @@
 //! Names and addresses as downloads: the catalogue, ours with the user's over it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -150,6 +151,40 @@ pub(crate) fn name_of(path: &str) -> String {
 /// # Errors
 /// That there is none, and what there is.
 pub(crate) fn in_store(store: &Store, name: &str, architecture: Architecture) -> Result<Image> {
+    if let Some(image) = store.named(name, architecture)? {
+        return Ok(image);
+    }
+    let missing = format!("there is no image `{name}` for {architecture} in the store");
+    for other in Architecture::ALL {
+        if store.named(name, other)?.is_some() {
+            bail!("{missing}; there is one for {other}, with --arch {other}");
+        }
+    }
+    let there: BTreeSet<_> = (store.list()?.iter())
+        .flat_map(|image| names(store, image))
+        .collect();
+    let there: Vec<_> = there.into_iter().collect();
+    if there.is_empty() {
+        bail!("{missing}; it is empty");
+    }
+    bail!("{missing}; it has {}", there.join(", "))
+}
+
+/// What an image of the store is called: its tags, and its own name where it has none.
+pub(crate) fn names(store: &Store, image: &Image) -> Vec<String> {
+    let tags = store.tags(&image.id);
+    if tags.is_empty() {
+        vec![image.name.clone()]
+    } else {
+        tags
+    }
+}
+
+/// An image of the store that a cluster is to lie on, by a name that the catalogue does not have.
+///
+/// # Errors
+/// That there is none, and what could be meant.
+pub(crate) fn for_cluster(store: &Store, name: &str, architecture: Architecture) -> Result<Image> {
     if let Some(image) = store.named(name, architecture)? {
         return Ok(image);
     }

@@ -155,7 +155,7 @@ fn want(spec: &ClusterSpec, role: Role, store: &Store, asked: Asked) -> Result<W
                 };
                 Ok(found(there, Make::Pull(pull)))
             }
-            None => source::in_store(store, name, spec.architecture)
+            None => source::for_cluster(store, name, spec.architecture)
                 .map(|image| Want::There(Box::new(image))),
         },
         Reference::File(path) => {

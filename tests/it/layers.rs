@@ -181,3 +181,26 @@ fn a_build_does_what_it_was_told_in_order_and_leaves_an_image_alone() {
         kvmc image rm more; kvmc image rm ready; kvmc image rm base"#
     ));
 }
+
+#[test]
+fn an_image_that_is_not_in_the_store_is_said_with_what_is() {
+    runs(
+        r#"kvmc image import mine.raw -t second >/dev/null
+        for verb in 'rm nosuch' 'inspect nosuch' 'export nosuch file.kvmc'; do
+          refuse "there is no image \`nosuch\` for $(dpkg --print-architecture) in the store; it has base, " kvmc image $verb
+          grep -q second ../err || fail "second is not named: $(cat ../err)"
+          ! grep -q -e catalogue -e ubuntu ../err || fail "it speaks of what could be downloaded: $(cat ../err)"
+        done
+        test ! -e file.kvmc || fail 'it made a file'
+        # One for another architecture is not the one that was meant, nor is it gone.
+        other=arm64; test $(dpkg --print-architecture) = amd64 || other=amd64
+        printf x | dd of=mine.raw bs=1 seek=100 conv=notrunc status=none
+        kvmc image import mine.raw --arch $other -t elsewhere >/dev/null
+        refuse "with --arch $other" kvmc image rm elsewhere
+        kvmc image rm elsewhere --arch $other
+        # A cluster's may be a download.
+        refuse 'the catalogue has' $UP --masters 1 --image nosuch
+        for image in $(kvmc image ls --json | sed -n 's/^    "id": "\(.*\)",/\1/p'); do kvmc image rm $image; done
+        refuse 'in the store; it is empty' kvmc image rm nosuch; cat ../err"#,
+    );
+}
