@@ -313,5 +313,5 @@ fn destination(request: &Request, is_nak: bool, yiaddr: Option<Ipv4Addr>) -> Des
 }
 
 #[cfg(test)]
-#[path = "handle_tests.rs"]
+#[path = "handle_tests/mod.rs"]
 pub(super) mod tests;
