@@ -1,33 +1,34 @@
 //! `up` and `start`.
 
+mod ready;
 mod report;
 mod survey;
+mod under_lock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::{Boot, Store};
+use kvmc_images::Store;
 use kvmc_netns::Links;
 
-use self::report::{finish, interrupted, print_plan, say_accelerator};
+use self::report::{Interrupted, interrupted, print_plan};
 use self::survey::{Case, Survey, must_build};
 use super::Scene;
 use crate::cli::{Flags, PullFlags, StartFlags};
-use crate::cluster::{self, Ground, Interrupt, Probe, Progress, Warm, Work, traces};
-use crate::host::{self, Finding, Needs, choose};
+use crate::cluster::{self, Interrupt, Probe, traces};
+use crate::host::{self, Accelerator, Finding, Needs, choose};
 use crate::image::{Asked, Images, Wanted, check_cluster_intact};
-use crate::node::{KeyPool, read_user_data, uefi};
-use crate::output::{self, Nodes};
-use crate::plan::{Seen, Step};
+use crate::node::read_user_data;
+use crate::output;
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
-use crate::warm;
 
 /// After this long the host is looked at again: others change their firewalls as they like.
 const STALE: Duration = Duration::from_secs(2);
+/// What is said of a cluster when nothing of it was touched.
+const AS_IT_WAS: &str = "the cluster is as it was";
 
 pub(super) async fn up(
     scene: &Scene,
@@ -159,6 +160,8 @@ fn check_unchanged(record: &ClusterRecord, spec: &ClusterSpec, settings: &Settin
     )
 }
 
+/// Brings a cluster up to what is asked for, or shows how. What it lies on is made ready first, for other
+/// clusters too; only then is the cluster's lock taken, and made what is not there.
 pub(super) async fn bring_up(
     scene: &Scene,
     asked: Wish,
@@ -166,40 +169,39 @@ pub(super) async fn bring_up(
     existing: Option<ClusterRecord>,
     start: &StartFlags,
 ) -> Result<ExitCode> {
-    let Wish {
-        spec,
-        project,
-        pull,
-        dry_run,
-    } = asked;
+    let brought_up = try_bring_up(scene, asked, dir, existing.as_ref(), start).await;
+    match brought_up.map_err(|e| e.downcast::<Interrupted>()) {
+        Ok(code) => Ok(code),
+        Err(Ok(Interrupted(what_now))) => Ok(interrupted(what_now)),
+        Err(Err(error)) => Err(error),
+    }
+}
+
+async fn try_bring_up(
+    scene: &Scene,
+    asked: Wish,
+    dir: &ClusterDir,
+    existing: Option<&ClusterRecord>,
+    start: &StartFlags,
+) -> Result<ExitCode> {
     let began = Instant::now();
-    if let Some(record) = &existing {
-        cluster::check_namespace(record)?;
-    }
-    let store = Store::open(scene.state.root());
-    if let Some(record) = &existing {
-        check_cluster_intact(&scene.state, record)?;
-    }
-    let wanted = Wanted::look(&spec, existing.as_ref(), &store, pull)?;
-    let user_data = match (&spec.image.user_data, &existing) {
-        (Some(path), None) => Some(read_user_data(path)?),
-        _ => None,
-    };
-    check_programs(&spec, must_build(&wanted))?;
-    let accelerator = choose(&scene.state, spec.accel, spec.architecture, !dry_run)?;
-    let links = Links::open()?;
-    let project = match &existing {
-        Some(record) => record.project.clone(),
-        None => project,
-    };
+    let Basis {
+        wanted,
+        user_data,
+        accelerator,
+    } = choose_basis(scene, &asked, existing)?;
+    let links = &Links::open()?;
     let case = Case {
         scene,
         dir,
-        existing: existing.as_ref(),
+        existing,
         start,
-        links: &links,
+        links,
     };
+    let Wish { spec, dry_run, .. } = asked;
+    let project = existing.map_or(asked.project, |r| r.project.clone());
     let surveyed = case.survey(&wanted, spec, &accelerator, project).await?;
+    let takes_long = surveyed.takes_long(&wanted);
     let Survey {
         record,
         found,
@@ -209,67 +211,25 @@ pub(super) async fn bring_up(
         missing,
         unprepared,
     } = surveyed;
-    let takes_long = [wanted.to_make().len(), missing.len(), unprepared.len()] != [0; 3];
     // Its answers are waited for before anything that takes long; else that time is of use.
     if dry_run || takes_long {
-        refuse_taken(&mut probe, dir, &links).await?;
+        refuse_taken(&mut probe, dir, links).await?;
     }
     if dry_run {
         let steps = cluster::steps(&record, &seen);
         return Ok(print_plan(&steps, &wanted.to_make(), &unprepared, &missing));
     }
-    let frozen = warm::Store::open(scene.state.root());
-    let _found = found.hold(&store)?;
+    let _found = found.hold(&Store::open(scene.state.root()))?;
     let mut interrupt = Interrupt::listen()?;
-    let obtained = tokio::select! {
-        images = wanted.obtain(&store) => images,
-        () = interrupt.wait() => Err(anyhow::anyhow!("interrupted")),
-    };
-    let images = match obtained {
-        Err(_) if interrupt.came() => {
-            return Ok(interrupted("no image was made, and no cluster"));
-        }
-        images => images?,
-    };
-    let nodes = Rc::new(Nodes::new());
-    let progress: Rc<dyn Progress> = Rc::clone(&nodes) as Rc<dyn Progress>;
-    let images = if start.cold {
-        images
-    } else {
-        tokio::select! {
-            images = cluster::prepare_images(images, &store, &frozen, existing.as_ref(), &accelerator, &progress) => images,
-            () = interrupt.wait() => {
-                nodes.end();
-                return Ok(interrupted("the cluster is as it was"));
-            }
-        }
-    };
-    let _held = images.hold(&store)?;
-    let record = design_again(record, &images, existing.as_ref(), dir, &links).await?;
-    cluster::check_disks(&record, &images)?;
-    check_boot(&record, &images, &store, user_data.is_some())?;
-    let keys = KeyPool::open(scene.state.root());
-    let warm = if start.cold {
-        Warm::none(frozen)
-    } else {
-        let before = existing.as_ref();
-        tokio::select! {
-            warm = cluster::prepare(frozen, &record, before, &images, dir, &keys, &progress) => warm?,
-            () = interrupt.wait() => {
-                nodes.end();
-                return Ok(interrupted("the cluster is as it was"));
-            }
-        }
-    };
-    refuse_taken(&mut probe, dir, &links).await?;
-    let lock = tokio::select! {
-        lock = Lock::take(dir, "up", scene.wait) => lock?,
-        () = interrupt.wait() => return Ok(interrupted("the cluster is as it was")),
-    };
+    let ready = case
+        .make_ready(wanted, record, user_data.is_some(), &mut interrupt)
+        .await?;
+    refuse_taken(&mut probe, dir, links).await?;
+    let taking = Lock::take(dir, "up", scene.wait);
+    let lock = unless_told(&mut interrupt, AS_IT_WAS, taking).await??;
     // Where there was nothing a moment ago there is nothing now, unless there is a record.
     let seen = (existing.is_none() && looked.elapsed() < STALE).then_some(seen);
-    let planned = plan_again(record, &images, &warm, dir, &links, seen).await;
-    let (record, is_new, steps) = match planned {
+    let planned = match case.plan_again(&ready, seen).await {
         Ok(planned) => planned,
         Err(error) => {
             lock.abandon();
@@ -280,70 +240,48 @@ pub(super) async fn bring_up(
         // As it is now: nodes that join later get the same.
         replace(&dir.user_data(), text.as_bytes(), 0o600)?;
     }
-    if steps.is_empty() {
-        output::talk(&format!(
-            "cluster `{}` is up; nothing to do",
-            record.spec.name
-        ));
-        return Ok(ExitCode::SUCCESS);
-    }
-    if steps.iter().any(|s| matches!(s, Step::StartNode { .. })) {
-        say_accelerator(&record);
-    }
-    let timeout =
-        Duration::from_secs(
-            start
-                .timeout
-                .unwrap_or(if accelerator.is_kvm() { 300 } else { 900 }),
-        );
-    let upped = cluster::up(Work {
-        record: record.clone(),
-        is_new,
-        steps,
-        ground: Ground {
-            images: &images,
-            warm: &warm,
-            keys: &keys,
-            dir,
-            links: &links,
-            progress: &progress,
-        },
-        lock,
-        timeout,
-        interrupt,
-    })
-    .await?;
-    nodes.end();
-    finish(&record, upped, began)
+    case.carry_out(&ready, planned, lock, interrupt, began)
+        .await
 }
 
-/// The record, whether it is of a new cluster, and the steps to it, now that nobody else changes it.
-async fn plan_again(
-    record: ClusterRecord,
-    images: &Images,
-    warm: &Warm,
-    dir: &ClusterDir,
-    links: &Links,
-    seen: Option<Seen>,
-) -> Result<(ClusterRecord, bool, Vec<Step>)> {
-    let existing = ClusterRecord::load(dir)?;
-    if existing
-        .as_ref()
-        .is_some_and(|r| r.phase == Phase::Removing)
-    {
-        bail!(
-            "cluster `{}` is half removed; `kvmc down` goes on with that",
-            record.spec.name
-        );
+/// What is known before anything of the host's network is looked at.
+struct Basis {
+    wanted: Wanted,
+    user_data: Option<String>,
+    accelerator: Accelerator,
+}
+
+fn choose_basis(scene: &Scene, asked: &Wish, existing: Option<&ClusterRecord>) -> Result<Basis> {
+    let spec = &asked.spec;
+    if let Some(record) = existing {
+        cluster::check_namespace(record)?;
+        check_cluster_intact(&scene.state, record)?;
     }
-    let mut record = design_again(record, images, existing.as_ref(), dir, links).await?;
-    warm.assign(&mut record, existing.as_ref());
-    let seen = match seen.filter(|_| existing.is_none()) {
-        Some(seen) => seen,
-        None => cluster::look(&record, existing.as_ref(), dir, links).await?,
+    let store = Store::open(scene.state.root());
+    let wanted = Wanted::look(spec, existing, &store, asked.pull)?;
+    let user_data = match (&spec.image.user_data, existing) {
+        (Some(path), None) => Some(read_user_data(path)?),
+        _ => None,
     };
-    let steps = cluster::steps(&record, &seen);
-    Ok((record, existing.is_none(), steps))
+    check_programs(spec, must_build(&wanted))?;
+    let accelerator = choose(&scene.state, spec.accel, spec.architecture, !asked.dry_run)?;
+    Ok(Basis {
+        wanted,
+        user_data,
+        accelerator,
+    })
+}
+
+/// What `work` gives, unless it is told to stop first, which leaves what the words say.
+async fn unless_told<T>(
+    interrupt: &mut Interrupt,
+    what_now: &'static str,
+    work: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = interrupt.wait() => Err(Interrupted(what_now)),
+    }
 }
 
 async fn design_again(
@@ -363,29 +301,6 @@ async fn design_again(
         links,
     )
     .await
-}
-
-/// What can be said of the images only when they are there.
-fn check_boot(
-    record: &ClusterRecord,
-    images: &Images,
-    store: &Store,
-    has_user_data: bool,
-) -> Result<()> {
-    let mut has_cloud_init = false;
-    for node in &record.nodes {
-        let image = images.of(record, node)?;
-        has_cloud_init |= store.has_cloud_init(image);
-        if image.boot == Boot::Uefi {
-            uefi(image.architecture)?;
-        }
-    }
-    if has_user_data && !has_cloud_init {
-        bail!(
-            "user_data: no image of this cluster has cloud-init, so nothing would read it; choose one with --image"
-        );
-    }
-    Ok(())
 }
 
 fn check_programs(spec: &ClusterSpec, build: bool) -> Result<()> {

@@ -14,6 +14,11 @@ use crate::plan::Step;
 use crate::state::ClusterRecord;
 use crate::warm;
 
+/// It was told to stop, and did so before anything of the cluster was made; what there is now.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; {0}")]
+pub(super) struct Interrupted(pub(super) &'static str);
+
 pub(super) fn interrupted(what_now: &str) -> ExitCode {
     output::talk(&format!("interrupted; {what_now}"));
     ExitCode::from(INTERRUPTED)

@@ -44,6 +44,17 @@ pub(super) struct Survey {
     pub(super) unprepared: Vec<String>,
 }
 
+impl Survey {
+    /// Whether an image is to be made or prepared, or a machine to be frozen.
+    pub(super) fn takes_long(&self, wanted: &Wanted) -> bool {
+        [
+            wanted.to_make().len(),
+            self.missing.len(),
+            self.unprepared.len(),
+        ] != [0; 3]
+    }
+}
+
 impl Case<'_> {
     /// Looks at the host, and refuses what cannot come to a good end on it.
     ///
