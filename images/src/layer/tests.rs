@@ -25,11 +25,19 @@ fn put(root: &Path, path: &str, text: &str) {
     fs_err::write(path, text).unwrap();
 }
 
+fn as_qcow2(raw: &Path, to: &Path) {
+    let [raw, to] = [raw, to].map(|p| p.display().to_string());
+    run(
+        "qemu-img",
+        &["convert", "-f", "raw", "-O", "qcow2", &raw, &to],
+    );
+}
+
 /// A qcow2 with an ext4 of the tree, `start` bytes from the beginning of the disk.
 fn disk(tree: &Path, to: &Path, start: u64) {
     let raw = to.with_extension("raw");
     let fs = to.with_extension("fs");
-    let [raw_s, fs_s, to_s, tree_s] = [&raw, &fs, to, tree].map(|p| p.display().to_string());
+    let [fs_s, tree_s] = [&fs, tree].map(|p| p.display().to_string());
     run(
         "mke2fs",
         &[
@@ -48,10 +56,7 @@ fn disk(tree: &Path, to: &Path, start: u64) {
         file.write_all_at(&entry, 446).unwrap();
         file.write_all_at(b"\x55\xaa", 510).unwrap();
     }
-    run(
-        "qemu-img",
-        &["convert", "-f", "raw", "-O", "qcow2", &raw_s, &to_s],
-    );
+    as_qcow2(&raw, to);
 }
 
 /// Writes files into an ext4 that begins at `start`, as its machine would.
@@ -130,11 +135,7 @@ fn scene(start: u64) -> Scene {
             ("/etc/cloud/cloud.cfg", ""),
         ],
     );
-    let [raw_s, node_s] = [&raw, &node].map(|p| p.display().to_string());
-    run(
-        "qemu-img",
-        &["convert", "-f", "raw", "-O", "qcow2", &raw_s, &node_s],
-    );
+    as_qcow2(&raw, &node);
     Scene {
         store,
         parent,
@@ -228,23 +229,9 @@ fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
 fn a_disk_that_was_not_unmounted_is_not_taken() {
     let scene = scene(0);
     let raw = scene.node.with_extension("raw");
-    let text = |p: &Path| p.display().to_string();
-    run(
-        "debugfs",
-        &["-w", "-R", "feature needs_recovery", &text(&raw)],
-    );
-    run(
-        "qemu-img",
-        &[
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            &text(&raw),
-            &text(&scene.node),
-        ],
-    );
+    let place = raw.display().to_string();
+    run("debugfs", &["-w", "-R", "feature needs_recovery", &place]);
+    as_qcow2(&raw, &scene.node);
     let error = scene.commit().unwrap_err().to_string();
     assert!(error.contains("was not unmounted"), "{error}");
     assert_eq!(scene.store.list().unwrap().len(), 1);
@@ -286,19 +273,7 @@ fn other_file_systems_are_named() {
     let mut bytes = vec![0; 1 << 20];
     bytes[..4].copy_from_slice(b"XFSB");
     fs_err::write(&raw, bytes).unwrap();
-    let text = |p: &Path| p.display().to_string();
-    run(
-        "qemu-img",
-        &[
-            "convert",
-            "-f",
-            "raw",
-            "-O",
-            "qcow2",
-            &text(&raw),
-            &text(&scene.node),
-        ],
-    );
+    as_qcow2(&raw, &scene.node);
     let error = scene.commit().unwrap_err().to_string();
     assert!(error.contains("on it are xfs"), "{error}");
 }
