@@ -16,6 +16,11 @@ const HEADER: &str = "# made by kvmc";
 /// What the comment of our public key holds.
 const KEY_MARK: &str = "(kvmc)";
 
+/// ssh_config(5): seconds between questions to a node that says nothing, and how many stay without answer
+/// before the connection counts as lost. A node that reboots under a connection takes no leave of it, and ssh
+/// would wait for ever; one that is emulated on a busy host may be silent for long.
+const ALIVE: (u8, u8) = (15, 8);
+
 /// A file by name, with its mode.
 type File = (&'static str, u32, String);
 
@@ -53,8 +58,8 @@ fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> String
     let known = folder.join("known_hosts").display().to_string();
     let _infallible = write!(
         text,
-        "\n[all:vars]\nansible_user={ADMIN}\nansible_password={}\nansible_ssh_private_key_file=\"{key}\"\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_common_args='-o UserKnownHostsFile=\"{known}\" -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes'\n",
-        secrets.password
+        "\n[all:vars]\nansible_user={ADMIN}\nansible_password={}\nansible_ssh_private_key_file=\"{key}\"\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_common_args='-o UserKnownHostsFile=\"{known}\" -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o ServerAliveInterval={} -o ServerAliveCountMax={}'\n",
+        secrets.password, ALIVE.0, ALIVE.1
     );
     text
 }
@@ -67,10 +72,12 @@ fn ssh_config(record: &ClusterRecord, folder: &Path) -> String {
     let names: Vec<_> = record.nodes.iter().map(|n| n.name.as_str()).collect();
     let _infallible = write!(
         text,
-        "\nHost {}\n  User {ADMIN}\n  IdentityFile \"{}\"\n  IdentitiesOnly yes\n  UserKnownHostsFile \"{}\"\n  StrictHostKeyChecking yes\n  LogLevel ERROR\n",
+        "\nHost {}\n  User {ADMIN}\n  IdentityFile \"{}\"\n  IdentitiesOnly yes\n  UserKnownHostsFile \"{}\"\n  StrictHostKeyChecking yes\n  ServerAliveInterval {}\n  ServerAliveCountMax {}\n  LogLevel ERROR\n",
         names.join(" "),
         folder.join("id_rsa").display(),
         folder.join("known_hosts").display(),
+        ALIVE.0,
+        ALIVE.1,
     );
     text
 }
@@ -219,6 +226,14 @@ mod tests {
         at("ansible_password=secret\n");
         at("ansible_ssh_private_key_file=\"/my project/id_rsa\"");
         at("UserKnownHostsFile=\"/my project/known_hosts\"");
+    }
+
+    #[test]
+    fn a_connection_to_a_node_that_is_gone_ends_by_itself() {
+        let inventory = inventory(&record(), &secrets(), Path::new("/x"));
+        assert!(inventory.contains(" -o ServerAliveInterval=15 -o ServerAliveCountMax=8'"));
+        let config = ssh_config(&record(), Path::new("/x"));
+        assert!(config.contains("  ServerAliveInterval 15\n  ServerAliveCountMax 8\n"));
     }
 
     #[test]
