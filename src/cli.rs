@@ -121,12 +121,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Build the template that `up` would use, or an image by what is done in a machine of another one
-    Build {
-        #[command(flatten)]
-        how: BuildFlags,
-        #[command(flatten)]
-        flags: Box<Flags>,
-    },
+    Build(Box<BuildFlags>),
     /// Make an image of a stopped node's disk, without what makes the node itself
     Commit {
         /// The node; its cluster is stopped
@@ -239,7 +234,7 @@ pub(crate) enum ForwardCommand {
 }
 
 /// What is done in a machine to make an image of it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct BuildFlags {
     /// The image to begin with [default: the template]
     #[arg(long, value_name = "NAME|PATH|URL")]
@@ -256,9 +251,28 @@ pub(crate) struct BuildFlags {
     /// Seconds the machine has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
+    /// RAM of the machine that it is done in [default: 2G]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        allow_hyphen_values = true,
+        alias = "master-ram"
+    )]
+    ram: Option<String>,
+    #[command(flatten)]
+    machine: MachineFlags,
 }
 
 impl BuildFlags {
+    /// The same as flags of a cluster with one node, a master.
+    pub(crate) fn take_settings(&mut self) -> Flags {
+        Flags {
+            master_ram: self.ram.take(),
+            machine: std::mem::take(&mut self.machine),
+            ..Flags::default()
+        }
+    }
+
     /// Whether a machine is needed for it.
     pub(crate) fn is_in_a_machine(&self) -> bool {
         self.from.is_some() || !self.run.is_empty() || !self.copy.is_empty()
@@ -325,9 +339,6 @@ pub(crate) struct Flags {
     /// How many load balancers [default: 1]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     load_balancers: Option<String>,
-    /// vcpus of each node [default: 4]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    vcpus: Option<String>,
     /// RAM of a master, such as 2G or 512M [default: 2G]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     master_ram: Option<String>,
@@ -342,9 +353,6 @@ pub(crate) struct Flags {
         alias = "load-balancer-ram"
     )]
     lbl_ram: Option<String>,
-    /// Disk of each node; a bare number is GB [default: 4G]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    disk: Option<String>,
     /// When a master that ended by itself starts again: never, on-failure or always [default: never]
     #[arg(long, value_name = "WHEN")]
     master_restart: Option<String>,
@@ -381,12 +389,6 @@ pub(crate) struct Flags {
     /// A record for the cluster's name server, as in `www CNAME master0`; may be repeated
     #[arg(long, value_name = "RECORD")]
     dns_record: Vec<String>,
-    /// auto, kvm or tcg [default: auto]
-    #[arg(long, value_name = "WHICH")]
-    accel: Option<String>,
-    /// amd64 or arm64 [default: amd64]
-    #[arg(long, value_name = "ARCH", alias = "cpu-architecture")]
-    arch: Option<String>,
     /// Image of the nodes: a name, a file or an address [default: a template built here]
     #[arg(long, value_name = "NAME|PATH|URL")]
     image: Option<String>,
@@ -402,7 +404,26 @@ pub(crate) struct Flags {
     /// A file for cloud-init (cloud-config, script, …), for images that have it
     #[arg(long, value_name = "FILE")]
     user_data: Option<String>,
-    /// Debian suite of the template [default: trixie]
+    #[command(flatten)]
+    machine: MachineFlags,
+}
+
+/// Settings of every machine, be it a node or one to build an image in.
+#[derive(Debug, Default, Args)]
+pub(crate) struct MachineFlags {
+    /// Virtual CPUs of each machine [default: 4]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    vcpus: Option<String>,
+    /// Disk of each machine; a bare number is GB [default: 4G]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    disk: Option<String>,
+    /// auto, kvm or tcg [default: auto]
+    #[arg(long, value_name = "WHICH")]
+    accel: Option<String>,
+    /// amd64 or arm64 [default: amd64]
+    #[arg(long, value_name = "ARCH", alias = "cpu-architecture")]
+    arch: Option<String>,
+    /// Debian's or Ubuntu's suite of the template, such as bookworm or noble [default: trixie]
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
     /// Mirror for the template's packages [default: the host's]
@@ -416,8 +437,12 @@ pub(crate) struct Flags {
 impl Flags {
     /// No flag but the architecture's.
     pub(crate) fn of_architecture(arch: Option<String>) -> Self {
-        Self {
+        let machine = MachineFlags {
             arch,
+            ..MachineFlags::default()
+        };
+        Self {
+            machine,
             ..Self::default()
         }
     }
@@ -425,7 +450,7 @@ impl Flags {
     /// The flags given, as the uppermost layer of settings.
     pub(crate) fn layer(&self) -> Layer {
         let join = |all: &[String], by: &str| (!all.is_empty()).then(|| all.join(by));
-        let packages = join(&self.package, " ");
+        let packages = join(&self.machine.package, " ");
         let networks = join(&self.network, "; ");
         let host_ports = join(&self.host_port, " ");
         let forwards = join(&self.forward, " ");
@@ -434,11 +459,11 @@ impl Flags {
             (Key::Masters, &self.masters),
             (Key::Workers, &self.workers),
             (Key::LoadBalancers, &self.load_balancers),
-            (Key::Vcpus, &self.vcpus),
+            (Key::Vcpus, &self.machine.vcpus),
             (Key::MasterRam, &self.master_ram),
             (Key::WorkerRam, &self.worker_ram),
             (Key::LblRam, &self.lbl_ram),
-            (Key::Disk, &self.disk),
+            (Key::Disk, &self.machine.disk),
             (Key::MasterRestart, &self.master_restart),
             (Key::WorkerRestart, &self.worker_restart),
             (Key::LblRestart, &self.lbl_restart),
@@ -451,15 +476,15 @@ impl Flags {
             (Key::Forward, &forwards),
             (Key::Domain, &self.dns_domain),
             (Key::Records, &records),
-            (Key::Accel, &self.accel),
-            (Key::Architecture, &self.arch),
+            (Key::Accel, &self.machine.accel),
+            (Key::Architecture, &self.machine.arch),
             (Key::Image, &self.image),
             (Key::MasterImage, &self.master_image),
             (Key::WorkerImage, &self.worker_image),
             (Key::LblImage, &self.lbl_image),
             (Key::UserData, &self.user_data),
-            (Key::Suite, &self.suite),
-            (Key::Mirror, &self.mirror),
+            (Key::Suite, &self.machine.suite),
+            (Key::Mirror, &self.machine.mirror),
             (Key::Packages, &packages),
         ]
         .into_iter()

@@ -411,13 +411,10 @@ mod tests {
     use super::*;
 
     fn flags(copy: &str, run: Option<&Path>) -> BuildFlags {
-        BuildFlags {
-            from: None,
-            run: run.map(Path::to_owned).into_iter().collect(),
-            copy: vec![copy.to_owned()],
-            tag: None,
-            timeout: None,
-        }
+        let mut flags = BuildFlags::default();
+        flags.run.extend(run.map(Path::to_owned));
+        flags.copy.push(copy.to_owned());
+        flags
     }
 
     #[test]

@@ -20,7 +20,8 @@ use crate::warm;
 pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode> {
     let store = Store::open(scene.state.root());
     match command {
-        ImageCommand::Build { how, flags } if how.is_in_a_machine() => {
+        ImageCommand::Build(mut how) if how.is_in_a_machine() => {
+            let flags = how.take_settings();
             return super::build::run(scene, &store, &how, &flags).await;
         }
         ImageCommand::Commit { node, tag } => {
@@ -30,9 +31,10 @@ pub(super) async fn run(scene: &Scene, command: ImageCommand) -> Result<ExitCode
             let image = image::in_store(&store, &image, architecture(arch.as_deref())?)?;
             return export(&store, &image, &file);
         }
-        ImageCommand::Build { how, flags } => {
+        ImageCommand::Build(mut how) => {
             check_tag(&store, how.tag.as_deref())?;
-            let recipe = recipe(&check(&scene.settings(&flags)?)?)?;
+            let settings = scene.settings(&how.take_settings())?;
+            let recipe = recipe(&check(&settings)?)?;
             let image = match store.find(&recipe)? {
                 Some(image) => image,
                 None => {
