@@ -18,6 +18,15 @@ const EXCLUDED: [&str; 5] = [
     "/etc/kernel/postinst.d/initramfs-tools",
 ];
 
+/// What is installed, beside what the recipe names itself.
+pub(crate) struct Wanted<'a> {
+    pub(crate) packages: &'a [String],
+    /// Patterns of files that are left out, as dpkg's `path-exclude` has them.
+    pub(crate) excluded: &'a [&'a str],
+    /// Keys of the archive, where the host's are not enough.
+    pub(crate) keyring: Option<&'a Path>,
+}
+
 /// Builds `disk.qcow2`, `vmlinuz` and `initrd` in `dir`.
 ///
 /// # Errors
@@ -28,12 +37,21 @@ pub(crate) fn build(
     say: &mut dyn FnMut(&str),
 ) -> Result<(), ImageError> {
     let root = dir.join("root");
+    let keys = tempfile::tempdir_in(dir).map_err(ImageError::io("make a folder for keys"))?;
+    let keyring = recipe.distribution().keyring(keys.path(), say)?;
     say("installing packages");
+    let wanted = Wanted {
+        packages: &packages(recipe),
+        excluded: &EXCLUDED,
+        keyring: keyring.as_deref(),
+    };
     if recipe.architecture.is_foreign() && !runs_programs_of(recipe.architecture)? {
-        second_stage::install(recipe, &packages(recipe), &EXCLUDED, dir, &root, say)?;
+        second_stage::install(recipe, &wanted, dir, &root, say)?;
     } else {
-        exec::run("mmdebstrap", &mmdebstrap(recipe, &root)).map_err(with_cure)?;
+        exec::run("mmdebstrap", &mmdebstrap(recipe, &wanted, &root)).map_err(with_cure)?;
     }
+    keys.close()
+        .map_err(ImageError::io("remove the folder of keys"))?;
     failpoint!("image.packages");
     say("preparing the file system");
     tree::finish(&root)?;
@@ -64,7 +82,7 @@ fn packages(recipe: &Recipe) -> Vec<String> {
     tree::PACKAGES
         .iter()
         .map(|p| (*p).to_owned())
-        .chain([recipe.architecture.platform().kernel_package.to_owned()])
+        .chain([recipe.distribution().kernel_package(recipe.architecture)])
         .chain(recipe.packages.iter().cloned())
         .collect()
 }
@@ -77,7 +95,7 @@ fn with_cure(error: ImageError) -> ImageError {
     }
 }
 
-fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
+fn mmdebstrap(recipe: &Recipe, wanted: &Wanted<'_>, root: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--quiet",
         "--mode=root",
@@ -88,11 +106,15 @@ fn mmdebstrap(recipe: &Recipe, root: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    for pattern in EXCLUDED {
+    for pattern in wanted.excluded {
         arguments.push(format!("--dpkgopt=path-exclude={pattern}"));
     }
     arguments.push(format!("--architectures={}", recipe.architecture));
-    arguments.push(format!("--include={}", packages(recipe).join(",")));
+    arguments.push(format!("--include={}", wanted.packages.join(",")));
+    arguments.push(format!("--components={}", recipe.distribution().components));
+    if let Some(keyring) = wanted.keyring {
+        arguments.push(format!("--keyring={}", keyring.display()));
+    }
     arguments.push(recipe.suite.clone());
     arguments.push(root.display().to_string());
     arguments.extend(recipe.mirror.clone());

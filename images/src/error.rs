@@ -45,6 +45,22 @@ pub enum ImageError {
         /// The end of what it said.
         stderr: String,
     },
+    /// The keys that a publisher signs its packages with cannot be had.
+    #[error(
+        "{keyring} is not there, and mmdebstrap could not take it out of the package {package} of {suite} ({status}): {stderr}; install {package} (`apt install {package}`), or its .deb file"
+    )]
+    Keys {
+        /// Where the keys were looked for.
+        keyring: &'static str,
+        /// A package that has them.
+        package: &'static str,
+        /// The suite of that package.
+        suite: &'static str,
+        /// How it ended.
+        status: String,
+        /// The end of what it said.
+        stderr: String,
+    },
     /// What the packages gave is not what a template needs.
     #[error("the template lacks {what}")]
     Incomplete {

@@ -76,13 +76,13 @@ fn wanted(listing: &str) -> Vec<PathBuf> {
 /// A module's bytes, unpacked here once rather than in each guest at each boot.
 fn module(path: &Path) -> Result<Vec<u8>, ImageError> {
     let packed = fs_err::read(path)?;
-    if path.extension().is_none_or(|e| e != "xz") {
-        return Ok(packed);
-    }
     let mut plain = Vec::new();
-    liblzma::read::XzDecoder::new(packed.as_slice())
-        .read_to_end(&mut plain)
-        .map_err(ImageError::io(format!("unpack {}", path.display())))?;
+    let unpacked = match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => liblzma::read::XzDecoder::new(packed.as_slice()).read_to_end(&mut plain),
+        Some("zst") => zstd::stream::copy_decode(packed.as_slice(), &mut plain).map(|()| 0),
+        _ => return Ok(packed),
+    };
+    unpacked.map_err(ImageError::io(format!("unpack {}", path.display())))?;
     Ok(plain)
 }
 
@@ -131,6 +131,23 @@ mod tests {
             .map(|p| p.file_name().unwrap().to_owned())
             .collect();
         assert_eq!(names, ["virtio.ko", "virtio_ring.ko", "virtio_blk.ko.xz"]);
+    }
+
+    #[test]
+    fn a_module_is_unpacked_whatever_it_is_packed_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let zst = zstd::encode_all(&b"code"[..], 0).unwrap();
+        let mut xz = Vec::new();
+        liblzma::read::XzEncoder::new(&b"code"[..], 6)
+            .read_to_end(&mut xz)
+            .unwrap();
+        for (name, bytes) in [("a.ko", &b"code"[..]), ("a.ko.xz", &xz), ("a.ko.zst", &zst)] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(module(&path).unwrap(), b"code", "{name}");
+        }
+        std::fs::write(dir.path().join("b.ko.zst"), "no zstd").unwrap();
+        assert!(module(&dir.path().join("b.ko.zst")).is_err());
     }
 
     #[test]

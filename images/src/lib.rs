@@ -15,6 +15,7 @@
 mod architecture;
 mod archive;
 mod build;
+mod distribution;
 pub mod download;
 mod error;
 mod exec;

@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::distribution::Distribution;
 use crate::{Architecture, ImageError, tree};
 
 /// What a template is built from; equal recipes give one template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Debian's name of the release, such as `trixie`.
+    /// Debian's or Ubuntu's name of the release, such as `trixie` or `noble`.
     pub suite: String,
     /// The guest's instruction set.
     pub architecture: Architecture,
@@ -62,6 +63,11 @@ impl Recipe {
         })
     }
 
+    /// Whose packages they are.
+    pub(crate) fn distribution(&self) -> &'static Distribution {
+        Distribution::of(&self.suite)
+    }
+
     /// A digest of the recipe and of all that this version of kvmc puts into a template.
     #[must_use]
     pub fn key(&self) -> String {
@@ -73,6 +79,7 @@ impl Recipe {
             hash.update(text);
         }
         hash.update(tree::PACKAGES.join(" "));
+        hash.update(self.distribution().kernel_package(self.architecture));
         hash.update(tree::REVISION);
         crate::store::hex(&hash.finalize())
     }
@@ -80,11 +87,7 @@ impl Recipe {
     /// The name for people.
     #[must_use]
     pub fn name(&self) -> String {
-        let release = match self.suite.as_str() {
-            "bookworm" => "debian-12",
-            "trixie" => "debian-13",
-            other => other,
-        };
+        let release = self.distribution().release(&self.suite);
         let more: String = self.packages.iter().map(|p| format!("+{p}")).collect();
         format!("{release}-{}{more}", self.architecture)
     }

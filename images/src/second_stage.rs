@@ -6,7 +6,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::build::{kernel_release, make_file_system};
+use crate::build::{Wanted, kernel_release, make_file_system};
 use crate::{ImageError, Recipe, exec, initrd, kernel_command_line};
 
 /// The machine's memory, in MiB; its page cache is all the speed that there is.
@@ -21,15 +21,13 @@ const INIT_PATH: &str = "kvmc-second-stage";
 /// Debian's folder of fetched packages.
 const FETCHED: &str = "var/cache/apt/archives";
 
-/// Makes `root` what mmdebstrap would have made it, with `packages` beside Debian's required ones and
-/// without the files that dpkg's `excluded` patterns name.
+/// Makes `root` what mmdebstrap would have made it.
 ///
 /// # Errors
 /// The program that failed, or what the machine said last.
 pub(crate) fn install(
     recipe: &Recipe,
-    packages: &[String],
-    excluded: &[&str],
+    wanted: &Wanted<'_>,
     dir: &Path,
     root: &Path,
     say: &mut dyn FnMut(&str),
@@ -40,13 +38,15 @@ pub(crate) fn install(
         "--foreign".to_owned(),
         "--variant=minbase".to_owned(),
         format!("--arch={}", recipe.architecture),
-        format!("--include={}", packages.join(",")),
-        recipe.suite.clone(),
-        text(&first),
+        format!("--include={}", wanted.packages.join(",")),
+        format!("--components={}", recipe.distribution().components),
     ];
+    arguments.extend(wanted.keyring.map(|k| format!("--keyring={}", text(k))));
+    arguments.extend([recipe.suite.clone(), text(&first)]);
     arguments.extend(recipe.mirror.clone());
     exec::run("debootstrap", &arguments)?;
-    let lines: String = excluded
+    let lines: String = wanted
+        .excluded
         .iter()
         .map(|pattern| format!("path-exclude={pattern}\n"))
         .collect();
@@ -112,10 +112,11 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     for entry in fs_err::read_dir(first.join(FETCHED))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // The package without a version in its name only depends on the one with it.
-        let is_kernel = name
-            .strip_prefix("linux-image-")
-            .is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
+        // The packages without a version in their names only depend on those with it.
+        let is_kernel = ["linux-image-", "linux-modules-"].iter().any(|prefix| {
+            name.strip_prefix(prefix)
+                .is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
+        });
         if is_kernel || name.starts_with("busybox-static_") {
             exec::run("dpkg-deb", &["-x".to_owned(), text(&path), text(&boot)])?;
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::ImageError;
 
 /// Goes up when what is done here changes, so that templates are built anew.
-pub(crate) const REVISION: &str = "2";
+pub(crate) const REVISION: &str = "3";
 
 /// Packages that every node has, beside the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
@@ -27,7 +27,7 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 13] = [
+pub(crate) const FILES: [(&str, &str); 14] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
     ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
@@ -59,12 +59,14 @@ pub(crate) const FILES: [(&str, &str); 13] = [
         "net.ipv4.ping_group_range = 0 2147483647\n",
     ),
     ("etc/motd", ""),
+    // PAM asks for it at each login.
+    ("etc/default/locale", "LANG=C.UTF-8\n"),
     // The unit that would take /run/nologin away again is masked below.
     ("etc/tmpfiles.d/systemd-nologin.conf", ""),
 ];
 
 /// Units that a node of a cluster does not need; each would cost boot time.
-const MASKED: [&str; 44] = [
+const MASKED: [&str; 45] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
@@ -72,6 +74,7 @@ const MASKED: [&str; 44] = [
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "man-db.timer",
+    "motd-news.timer",
     "systemd-tmpfiles-clean.timer",
     "getty.target",
     "getty@tty1.service",
@@ -112,7 +115,7 @@ const MASKED: [&str; 44] = [
 ];
 
 /// Taken out: of use to no node, or what must differ between nodes.
-const REMOVED: [&str; 13] = [
+const REMOVED: [&str; 14] = [
     "etc/ssh/ssh_host_rsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
     "etc/ssh/ssh_host_ecdsa_key",
@@ -125,6 +128,8 @@ const REMOVED: [&str; 13] = [
     "initrd.img",
     "vmlinuz.old",
     "initrd.img.old",
+    // sshd listens by itself: it is frozen while it does.
+    "etc/systemd/system/ssh.service.requires/ssh.socket",
     // Started when something asks for it by D-Bus; the agent shuts down without it.
     "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
 ];
@@ -153,7 +158,11 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
         let _none_there = std::fs::remove_file(units.join(unit));
         symlink("/dev/null", units.join(unit)).map_err(ImageError::io(format!("mask {unit}")))?;
     }
-    for unit in ["kvmc-agent.service", "systemd-networkd.service"] {
+    for unit in [
+        "kvmc-agent.service",
+        "systemd-networkd.service",
+        "ssh.service",
+    ] {
         let from = if units.join(unit).exists() {
             "/etc/systemd/system"
         } else {
@@ -164,6 +173,7 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
     for path in REMOVED {
         let _none_there = std::fs::remove_file(root.join(path));
     }
+    quiet_logins(root)?;
     // Where the agent notes that the node has its identity.
     fs_err::create_dir_all(root.join("var/lib/kvmc"))?;
     // systemd takes an empty file for a machine that has booted before: no first-boot work, and the
@@ -172,6 +182,22 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
     symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id"))
         .map_err(ImageError::io("link machine-id"))?;
     add_admin(root)
+}
+
+/// Each of these scripts runs at each login and for each task of Ansible's, pam_motd(8).
+fn quiet_logins(root: &Path) -> Result<(), ImageError> {
+    let scripts = root.join("etc/update-motd.d");
+    if !scripts.is_dir() {
+        return Ok(());
+    }
+    for script in fs_err::read_dir(scripts)? {
+        let script = script?;
+        // A link's target may be one of the host's.
+        if script.file_type()?.is_file() {
+            fs_err::set_permissions(script.path(), std::fs::Permissions::from_mode(0o644))?;
+        }
+    }
+    Ok(())
 }
 
 fn enable(units: &Path, wants: &str, from: &str, unit: &str) -> Result<(), ImageError> {

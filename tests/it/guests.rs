@@ -11,6 +11,11 @@ fn runs(script: &str) {
 }
 
 fn runs_with(script: &str, arguments: &[&str]) {
+    runs_on("trixie", script, arguments);
+}
+
+/// The same beside a template of a suite.
+fn runs_on(suite: &str, script: &str, arguments: &[&str]) {
     let bench = Bench::new();
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/it")
@@ -18,7 +23,7 @@ fn runs_with(script: &str, arguments: &[&str]) {
     // The template's packages come from the host's mirror, which only the host's own namespace reaches.
     let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build");
     let built = std::process::Command::new(env!("CARGO_BIN_EXE_kvmc"))
-        .args(["image", "build"])
+        .args(["image", "build", "--suite", suite])
         .env("KVMC_STATE_DIR", &state)
         .status()
         .unwrap();
@@ -88,7 +93,12 @@ fn images_built_by_scripts_and_playbooks_and_committed_from_nodes_are_cloned_as_
     runs("layers.sh");
 }
 
-/// Runs cloud.sh on an image of a Debian suite, which is built once and stays in the build folder.
+#[test]
+fn a_template_of_ubuntu_works_as_debians_does() {
+    runs_on("noble", "suite.sh", &["noble", "Ubuntu"]);
+}
+
+/// Runs cloud.sh on an image of a suite, which is built once and stays in the build folder.
 fn cloud(how: &str, suite: &str, firmware: &str) {
     let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cloud-{suite}.qcow2"));
     if !image.exists() {
@@ -127,4 +137,16 @@ fn a_cloud_image_is_prepared_by_uefi_once_and_its_nodes_wake_with_user_data() {
 #[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
 fn a_cloud_image_is_prepared_by_bios_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "trixie", "bios");
+}
+
+#[test]
+#[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
+fn a_cloud_image_of_ubuntu_boots_as_a_cluster_with_user_data() {
+    cloud("cold", "noble", "bios");
+}
+
+#[test]
+#[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
+fn a_cloud_image_of_ubuntu_is_prepared_once_and_its_nodes_wake_with_user_data() {
+    cloud("warm", "noble", "bios");
 }

@@ -22,4 +22,5 @@ mod names;
 mod networks;
 mod reliability;
 mod support;
+mod templates;
 mod warm_fallbacks;

@@ -13,7 +13,6 @@ pub(super) const PLATFORM: Platform = Platform {
     exit_42: &[
         0xb8, 0x3c, 0x00, 0x00, 0x00, 0xbf, 0x2a, 0x00, 0x00, 0x00, 0x0f, 0x05,
     ],
-    kernel_package: "linux-image-cloud-amd64",
     console: "ttyS0",
     emulated_words: &["tsc=reliable", "no_timer_check"],
     has_vmgenid: true,

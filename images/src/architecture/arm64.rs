@@ -10,7 +10,6 @@ pub(super) const PLATFORM: Platform = Platform {
     exit_42: &[
         0xa8, 0x0b, 0x80, 0xd2, 0x40, 0x05, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4,
     ],
-    kernel_package: "linux-image-cloud-arm64",
     console: "ttyAMA0",
     emulated_words: &[],
     has_vmgenid: false,

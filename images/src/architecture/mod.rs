@@ -32,8 +32,6 @@ pub struct Platform {
     pub elf_machine: u16,
     /// Instructions of a Linux program that ends with status 42.
     pub exit_42: &'static [u8],
-    /// Debian's package of the kernel.
-    pub kernel_package: &'static str,
     /// Linux's name of QEMU's first serial port.
     pub console: &'static str,
     /// Words for the kernel of an emulated guest, beside those for all architectures.
