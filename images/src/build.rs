@@ -1,10 +1,11 @@
 //! From a recipe to the files of a template, in a folder made for it.
 
-use std::os::unix::fs::PermissionsExt;
+use std::collections::HashSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use crate::failpoint::failpoint;
-use crate::{ImageError, Recipe, exec, initrd, runs_programs_of, second_stage, tree};
+use crate::{ImageError, Recipe, exec, initrd, mmdebstrap, runs_programs_of, second_stage, tree};
 
 /// Room in a template's file system beyond what the packages take, in bytes; nodes grow it anyway.
 const SPARE: u64 = 160 << 20;
@@ -48,7 +49,7 @@ pub(crate) fn build(
     if recipe.architecture.is_foreign() && !runs_programs_of(recipe.architecture)? {
         second_stage::install(recipe, &wanted, dir, &root, say)?;
     } else {
-        exec::run("mmdebstrap", &mmdebstrap(recipe, &wanted, &root)).map_err(with_cure)?;
+        mmdebstrap::install(recipe, &wanted, &root)?;
     }
     keys.close()
         .map_err(ImageError::io("remove the folder of keys"))?;
@@ -87,40 +88,6 @@ fn packages(recipe: &Recipe) -> Vec<String> {
         .collect()
 }
 
-/// In place of thirty arguments that nobody typed, what a person can do.
-fn with_cure(error: ImageError) -> ImageError {
-    match error {
-        ImageError::Program { status, stderr, .. } => ImageError::Packages { status, stderr },
-        error => error,
-    }
-}
-
-fn mmdebstrap(recipe: &Recipe, wanted: &Wanted<'_>, root: &Path) -> Vec<String> {
-    let mut arguments: Vec<String> = [
-        "--quiet",
-        "--mode=root",
-        "--variant=minbase",
-        "--format=directory",
-        "--aptopt=APT::Install-Recommends \"false\"",
-        "--aptopt=Acquire::Retries \"3\"",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    for pattern in wanted.excluded {
-        arguments.push(format!("--dpkgopt=path-exclude={pattern}"));
-    }
-    arguments.push(format!("--architectures={}", recipe.architecture));
-    arguments.push(format!("--include={}", wanted.packages.join(",")));
-    arguments.push(format!("--components={}", recipe.distribution().components));
-    if let Some(keyring) = wanted.keyring {
-        arguments.push(format!("--keyring={}", keyring.display()));
-    }
-    arguments.push(recipe.suite.clone());
-    arguments.push(root.display().to_string());
-    arguments.extend(recipe.mirror.clone());
-    arguments
-}
-
 pub(crate) fn kernel_release(root: &Path) -> Result<String, ImageError> {
     let lacks = || ImageError::Incomplete {
         what: "a kernel in /usr/lib/modules".to_owned(),
@@ -155,7 +122,7 @@ fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
 /// # Errors
 /// The system's, or mke2fs's.
 pub(crate) fn make_file_system(root: &Path, raw: &Path, spare: u64) -> Result<(), ImageError> {
-    let size = (used(root)? * 23 / 20 + spare).next_multiple_of(64 << 20);
+    let size = (used(root, &mut HashSet::new())? * 23 / 20 + spare).next_multiple_of(64 << 20);
     let text = |p: &Path| p.display().to_string();
     let arguments: Vec<String> = [
         "-q",
@@ -179,16 +146,37 @@ pub(crate) fn make_file_system(root: &Path, raw: &Path, spare: u64) -> Result<()
     exec::run("mke2fs", &arguments)
 }
 
-/// Bytes that a tree takes in blocks of 4 KiB.
-fn used(root: &Path) -> Result<u64, ImageError> {
+/// Bytes that a tree takes in blocks of 4 KiB; a file of several names counts once, and `seen` has those.
+fn used(root: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<u64, ImageError> {
     let mut total = 0;
     for entry in fs_err::read_dir(root)? {
         let path = entry?.path();
         let kind = fs_err::symlink_metadata(&path)?;
-        total += kind.len().next_multiple_of(4096) + 256;
+        total += 256;
+        if kind.is_dir() || kind.nlink() == 1 || seen.insert((kind.dev(), kind.ino())) {
+            total += kind.len().next_multiple_of(4096);
+        }
         if kind.is_dir() {
-            total += used(&path)?;
+            total += used(&path, seen)?;
         }
     }
     Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_several_names_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), [0; 10_000]).unwrap();
+        let alone = used(dir.path(), &mut HashSet::new()).unwrap();
+        assert!(alone >= 12_288);
+        for name in ["b", "c"] {
+            std::fs::hard_link(dir.path().join("a"), dir.path().join(name)).unwrap();
+        }
+        let linked = used(dir.path(), &mut HashSet::new()).unwrap();
+        assert!(linked < alone + 4096, "{alone} {linked}");
+    }
 }

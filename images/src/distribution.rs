@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Architecture, ImageError, exec};
+use crate::{Architecture, ImageError, mmdebstrap};
 
 /// Series of all of Ubuntu's releases, by the package distro-info-data.
 const UBUNTU_SERIES: &str = "/usr/share/distro-info/ubuntu.csv";
@@ -96,20 +96,7 @@ impl Distribution {
         let (package, suite, components) = self.elsewhere;
         say(&format!("fetching the package {package} of {suite}"));
         let root = dir.join("keyring");
-        exec::run(
-            "mmdebstrap",
-            &[
-                "--quiet".to_owned(),
-                "--mode=root".to_owned(),
-                "--variant=extract".to_owned(),
-                "--format=directory".to_owned(),
-                format!("--components={components}"),
-                format!("--include={package}"),
-                suite.to_owned(),
-                root.display().to_string(),
-            ],
-        )
-        .map_err(|e| match e {
+        mmdebstrap::unpack(package, suite, components, &root).map_err(|e| match e {
             ImageError::Program { status, stderr, .. } => ImageError::Keys {
                 keyring: self.keyring,
                 package,

@@ -56,7 +56,19 @@ pub(crate) fn stop_if_told() -> Result<(), ImageError> {
 /// # Errors
 /// Its command line, status and the end of its standard error; or [`ImageError::Interrupted`].
 pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError> {
-    run_unless(is_told_to_stop, program, arguments, Stdio::null()).map(drop)
+    run_and_say(program, arguments, last_lines)
+}
+
+/// As [`run`]; the error's words are what `words` makes of all that the program said on its standard error.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn run_and_say(
+    program: &str,
+    arguments: &[String],
+    words: fn(&str) -> String,
+) -> Result<(), ImageError> {
+    run_unless(is_told_to_stop, program, arguments, Stdio::null(), words).map(drop)
 }
 
 /// As [`run`], with what it says on its standard output.
@@ -64,7 +76,8 @@ pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError>
 /// # Errors
 /// As [`run`].
 pub(crate) fn output(program: &str, arguments: &[String]) -> Result<String, ImageError> {
-    run_unless(is_told_to_stop, program, arguments, Stdio::piped())
+    let printed = Stdio::piped();
+    run_unless(is_told_to_stop, program, arguments, printed, last_lines)
 }
 
 fn run_unless(
@@ -72,6 +85,7 @@ fn run_unless(
     program: &str,
     arguments: &[String],
     stdout: Stdio,
+    words: fn(&str) -> String,
 ) -> Result<String, ImageError> {
     let shown = || format!("{program} {}", arguments.join(" "));
     #[expect(
@@ -106,19 +120,22 @@ fn run_unless(
         return Ok(printed.join().unwrap_or_default());
     }
     let said = said.join().unwrap_or_default();
+    Err(ImageError::Program {
+        command: shown(),
+        status: status.to_string(),
+        stderr: words(&said),
+    })
+}
+
+/// The end of what a program said, as one line.
+pub(crate) fn last_lines(said: &str) -> String {
     let lines: Vec<_> = said
         .lines()
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
-    let tail = lines
-        .get(lines.len().saturating_sub(SHOWN)..)
-        .unwrap_or_default();
-    Err(ImageError::Program {
-        command: shown(),
-        status: status.to_string(),
-        stderr: tail.join("; "),
-    })
+    let tail = lines.get(lines.len().saturating_sub(SHOWN)..);
+    tail.unwrap_or_default().join("; ")
 }
 
 /// Reads all that comes, beside the program's run.
@@ -178,7 +195,8 @@ mod tests {
     #[test]
     fn a_program_ends_when_it_is_told_to_stop() {
         let began = Instant::now();
-        let ended = run_unless(|| true, "sleep", &["60".to_owned()], Stdio::null());
+        let minute = ["60".to_owned()];
+        let ended = run_unless(|| true, "sleep", &minute, Stdio::null(), last_lines);
         assert!(matches!(ended, Err(ImageError::Interrupted)), "{ended:?}");
         assert!(began.elapsed() < GRACE);
         run("true", &[]).unwrap();

@@ -25,6 +25,7 @@ mod image;
 mod initrd;
 mod intact;
 mod layer;
+mod mmdebstrap;
 pub mod prepare;
 pub mod qcow2;
 mod recipe;
