@@ -193,6 +193,27 @@ fn p9_the_lock_says_who_holds_it_and_a_dead_holder_frees_it() {
 }
 
 #[test]
+fn p2_an_up_that_is_told_to_stop_while_it_waits_for_the_lock_has_touched_nothing() {
+    runs(
+        r#"host > ../before
+        mkdir -p $KVMC_STATE_DIR/clusters/k80
+        exec 9> $KVMC_STATE_DIR/clusters/k80/lock; flock 9
+        @UP --wait 60 > ../said 2>&1 9>&- & pid=$!
+        # SIGINT is the second bit of the signals that it hears.
+        n=0; until [ $((0x$(sed -n 's/SigCgt:.*\(.\)$/\1/p' /proc/$pid/status) & 2)) = 2 ]; do
+          n=$((n + 1)); test $n -lt 200 || fail "it does not listen: $(cat ../said)"; sleep 0.1
+        done
+        sleep 1
+        kill -INT $pid; code=0; wait $pid || code=$?
+        cat ../said
+        test $code = 130 && grep -qx 'interrupted; the cluster is as it was' ../said || fail "it ended with $code"
+        test "$(ls -A $KVMC_STATE_DIR/clusters/k80)" = lock || fail "$(ls -A $KVMC_STATE_DIR/clusters/k80)"
+        rm -r $KVMC_STATE_DIR/clusters
+        host > ../after; same ../before ../after 'the host after it'"#,
+    );
+}
+
+#[test]
 fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
     runs(
         r#"host > ../before
