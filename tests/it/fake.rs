@@ -72,7 +72,16 @@ fn mode(path: &Path, mode: u32) {
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        // What the outer cargo says of this package: build scripts that look at it would run again, there and
+        // with the next outer one, and all that lies on them be compiled again.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&name);
+            }
+        }
+        let built = cargo
             // With the workspace's choice of features: with another all would be compiled again.
             .args(["build", "--quiet", "--workspace", "--example", "fake-qemu"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
