@@ -21,17 +21,7 @@ pub fn import(
     boot: Boot,
 ) -> Result<Image, ImageError> {
     if let Some(image) = imported(store, path, architecture)? {
-        return match image.boot == boot {
-            true => Ok(image),
-            false => Err(ImageError::Unfit {
-                path: path.to_owned(),
-                why: format!(
-                    "is in the store already, to be started by {}; `kvmc image rm {}` first",
-                    image.boot.name(),
-                    image.id
-                ),
-            }),
-        };
+        return as_wanted(image, path, architecture, boot);
     }
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     check_name(&file, architecture)?;
@@ -64,10 +54,32 @@ pub fn import(
         created: now(),
         digests: std::collections::BTreeMap::new(),
     };
-    let image = store.admit(disk, meta)?;
+    // The same bytes may have come by another name.
+    let image = as_wanted(store.admit(disk, meta)?, path, architecture, boot)?;
     store.point(&pointer(&stamp), &image)?;
     failpoint!("import.pointer");
     Ok(image)
+}
+
+/// An image that is there: its content does not say for which machine it is.
+fn as_wanted(
+    image: Image,
+    path: &Path,
+    architecture: Architecture,
+    boot: Boot,
+) -> Result<Image, ImageError> {
+    if image.architecture == architecture && image.boot == boot {
+        return Ok(image);
+    }
+    Err(ImageError::Unfit {
+        path: path.to_owned(),
+        why: format!(
+            "is in the store already, for {} and to be started by {}; `kvmc image rm {}` first",
+            image.architecture,
+            image.boot.name(),
+            image.id
+        ),
+    })
 }
 
 /// The image that was made of a file, if the file is as it was then.
@@ -105,6 +117,30 @@ fn stamp(path: &Path) -> Result<String, ImageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_bytes_are_not_given_for_another_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let (one, two) = (dir.path().join("one.raw"), dir.path().join("two.raw"));
+        let mut disk = vec![7; 1 << 20];
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        for path in [&one, &two] {
+            std::fs::write(path, &disk).unwrap();
+        }
+        let take = |path: &Path, a, boot| import(&store, path, "x", a, boot);
+        let image = take(&one, Architecture::Amd64, Boot::Bios).unwrap();
+        let again = take(&two, Architecture::Amd64, Boot::Bios).unwrap();
+        assert_eq!(image.id, again.id);
+        for (path, architecture, boot) in [
+            (&one, Architecture::Arm64, Boot::Uefi),
+            (&two, Architecture::Arm64, Boot::Bios),
+            (&one, Architecture::Amd64, Boot::Uefi),
+        ] {
+            let error = take(path, architecture, boot).unwrap_err().to_string();
+            assert!(error.contains("for amd64 and to be started by"), "{error}");
+        }
+    }
 
     #[test]
     fn p43_an_image_that_leads_to_other_files_is_not_taken() {
