@@ -79,6 +79,7 @@ fn complaints(said: &str) -> String {
             .any(|word| line.starts_with(word))
             && !line.contains("apt-get -o")
             && !line.contains("apt-get update -")
+            && !line.contains("Some index files failed")
             && *line != "E: mmdebstrap failed to run"
     };
     let mut lines: Vec<&str> = said.lines().map(str::trim).filter(is_complaint).collect();
