@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::ImageError;
 
 /// Goes up when what is done here changes, so that templates are built anew.
-pub(crate) const REVISION: &str = "3";
+pub(crate) const REVISION: &str = "4";
 
 /// Packages that every node has, beside the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
@@ -27,12 +27,20 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 14] = [
+pub(crate) const FILES: [(&str, &str); 16] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
     ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
         "etc/systemd/system/kvmc-agent.service",
         include_str!("../guest/kvmc-agent.service"),
+    ),
+    (
+        "etc/systemd/system/kvmc-coldplug.service",
+        include_str!("../guest/kvmc-coldplug.service"),
+    ),
+    (
+        "etc/systemd/system/systemd-udev-trigger.service.d/kvmc.conf",
+        "[Unit]\nConditionKernelCommandLine=!kvmc.coldplug=virtio\n",
     ),
     (
         "etc/systemd/network/10-eth0.network",
@@ -66,7 +74,7 @@ pub(crate) const FILES: [(&str, &str); 14] = [
 ];
 
 /// Units that a node of a cluster does not need; each would cost boot time.
-const MASKED: [&str; 45] = [
+const MASKED: [&str; 46] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
@@ -81,6 +89,8 @@ const MASKED: [&str; 45] = [
     "serial-getty@ttyS0.service",
     "serial-getty@ttyAMA0.service",
     "systemd-networkd-wait-online.service",
+    // Tells networkd where a DHCP server may keep its leases.
+    "systemd-networkd-persistent-storage.service",
     "systemd-random-seed.service",
     "systemd-machine-id-commit.service",
     "systemd-firstboot.service",
@@ -112,6 +122,29 @@ const MASKED: [&str; 45] = [
     "systemd-udev-load-credentials.service",
     "systemd-hostnamed.socket",
     "systemd-journald-audit.socket",
+];
+
+/// Programs that systemd runs at each start to make units of what a node does not have: words of the kernel's
+/// command line, which is ours, partitions, a TPM, sockets of hypervisors, updates while it boots.
+const GENERATORS: [&str; 10] = [
+    "systemd-debug-generator",
+    "systemd-factory-reset-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-import-generator",
+    "systemd-run-generator",
+    "systemd-ssh-generator",
+    "systemd-system-update-generator",
+    "systemd-tpm2-generator",
+];
+
+/// Units that are started, with the folder of the target that wants them.
+const ENABLED: [(&str, &str); 4] = [
+    ("sysinit.target.wants", "kvmc-coldplug.service"),
+    ("multi-user.target.wants", "kvmc-agent.service"),
+    ("multi-user.target.wants", "systemd-networkd.service"),
+    ("multi-user.target.wants", "ssh.service"),
 ];
 
 /// Taken out: of use to no node, or what must differ between nodes.
@@ -158,17 +191,20 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
         let _none_there = std::fs::remove_file(units.join(unit));
         symlink("/dev/null", units.join(unit)).map_err(ImageError::io(format!("mask {unit}")))?;
     }
-    for unit in [
-        "kvmc-agent.service",
-        "systemd-networkd.service",
-        "ssh.service",
-    ] {
+    let generators = root.join("etc/systemd/system-generators");
+    fs_err::create_dir_all(&generators)?;
+    for generator in GENERATORS {
+        let path = generators.join(generator);
+        let _none_there = std::fs::remove_file(&path);
+        symlink("/dev/null", path).map_err(ImageError::io(format!("mask {generator}")))?;
+    }
+    for (wants, unit) in ENABLED {
         let from = if units.join(unit).exists() {
             "/etc/systemd/system"
         } else {
             "/usr/lib/systemd/system"
         };
-        enable(&units, "multi-user.target.wants", from, unit)?;
+        enable(&units, wants, from, unit)?;
     }
     for path in REMOVED {
         let _none_there = std::fs::remove_file(root.join(path));
@@ -241,4 +277,56 @@ fn add_admin(root: &Path) -> Result<(), ImageError> {
         chown(folder, Some(1000), Some(1000)).map_err(ImageError::io("own the home folder"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Architecture, kernel_command_line};
+
+    fn text(path: &str) -> &'static str {
+        FILES.iter().find(|(p, _)| *p == path).unwrap().1
+    }
+
+    /// One of two units does the work, by a word of the kernel's command line.
+    #[test]
+    fn an_emulated_machine_looks_for_virtio_alone_and_any_other_for_all() {
+        let few = text("etc/systemd/system/kvmc-coldplug.service");
+        let all = text("etc/systemd/system/systemd-udev-trigger.service.d/kvmc.conf");
+        let condition = |unit: &'static str| {
+            let mut lines = unit.lines();
+            lines
+                .find_map(|l| l.strip_prefix("ConditionKernelCommandLine="))
+                .unwrap()
+        };
+        let word = condition(few);
+        assert_eq!(condition(all), format!("!{word}"));
+        for architecture in Architecture::ALL {
+            let has = |emulated| {
+                kernel_command_line(architecture, emulated)
+                    .split(' ')
+                    .any(|w| w == word)
+            };
+            assert!(has(true) && !has(false));
+        }
+        assert!(ENABLED.contains(&("sysinit.target.wants", "kvmc-coldplug.service")));
+    }
+
+    #[test]
+    fn no_script_of_the_hosts_is_touched_for_quiet_logins() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs_err::create_dir_all(root.join("etc/update-motd.d")).unwrap();
+        let outside = dir.path().join("outside");
+        let script = root.join("etc/update-motd.d/10-help");
+        for path in [&outside, &script] {
+            fs_err::write(path, "").unwrap();
+            fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        symlink(&outside, root.join("etc/update-motd.d/50-news")).unwrap();
+        quiet_logins(&root).unwrap();
+        let mode = |path: &Path| fs_err::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&script), mode(&outside)), (0o644, 0o755));
+        quiet_logins(&dir.path().join("nothing there")).unwrap();
+    }
 }
