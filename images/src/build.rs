@@ -39,18 +39,27 @@ pub(crate) fn build(
 ) -> Result<(), ImageError> {
     let root = dir.join("root");
     let keys = tempfile::tempdir_in(dir).map_err(ImageError::io("make a folder for keys"))?;
-    let keyring = recipe.distribution().keyring(keys.path(), say)?;
+    // Without them the host's own trust may still do, for a mirror of somebody's own.
+    let (keyring, lacking) = match recipe.distribution().keyring(keys.path(), say) {
+        Err(lacking @ ImageError::Keys { .. }) => (None, Some(lacking)),
+        keyring => (keyring?, None),
+    };
     say("installing packages");
     let wanted = Wanted {
         packages: &packages(recipe),
         excluded: &EXCLUDED,
         keyring: keyring.as_deref(),
     };
-    if recipe.architecture.is_foreign() && !runs_programs_of(recipe.architecture)? {
-        second_stage::install(recipe, &wanted, dir, &root, say)?;
+    let is_runnable = !recipe.architecture.is_foreign() || runs_programs_of(recipe.architecture)?;
+    let installed = if is_runnable {
+        mmdebstrap::install(recipe, &wanted, &root)
     } else {
-        mmdebstrap::install(recipe, &wanted, &root)?;
-    }
+        second_stage::install(recipe, &wanted, dir, &root, say)
+    };
+    installed.map_err(|e| match e {
+        ImageError::Interrupted => e,
+        e => lacking.unwrap_or(e),
+    })?;
     keys.close()
         .map_err(ImageError::io("remove the folder of keys"))?;
     failpoint!("image.packages");
