@@ -14,7 +14,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::console;
-use super::death::{Cause, Ended, Evidence, last_words};
+use super::death::{Cause, Evidence};
+use super::ended::{Ended, last_words};
 use super::pause::Pause;
 use super::protocol::Stage;
 use super::status::Status;
@@ -105,7 +106,7 @@ impl Attended {
         }
         evidence.look(&self.node, &self.process, &kills);
         evidence.words = last_words(&self.dir);
-        let cause = Ended::best(&self.dir, &self.process, evidence.judge());
+        let cause = Ended::see(&self.dir, &self.process, evidence.judge());
         let end = match &cause {
             Cause::Rebooted => End::Reset,
             cause => End::Ended(cause.clone()),
@@ -116,10 +117,6 @@ impl Attended {
             (_, Some(failure)) if cause == Cause::Quit => format!("{failure:#}"),
             _ => cause.to_string(),
         };
-        if let Err(e) = Ended::record(&self.dir, cause, self.process.clone()) {
-            // Into keeper.log: stderr leads there.
-            crate::output::error(&e);
-        }
         self.status.reach(name, Stage::Ended, &note);
         end
     }

@@ -1,21 +1,15 @@
-//! How a node's QEMU ended: told apart by what QEMU said, by its exit and by the kernel's log, and
-//! written down with the time, so that it is known when nobody asks until later.
+//! How a node's QEMU ended: told apart by what QEMU said, by its exit and by the kernel's log.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::host::{CgroupKills, Kmsg, kmsg};
-use crate::node::{Identity, boot_id};
+use crate::node::Identity;
 use crate::spec::Restart;
-use crate::state::{NodeDir, NodeRecord, read_json, replace_json};
-
-/// Longest part of QEMU's own last words that is kept, in characters.
-const LONGEST_WORDS: usize = 300;
+use crate::state::NodeRecord;
 
 /// Why a QEMU ended, or a guest went back to its boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,111 +155,6 @@ impl Evidence {
     }
 }
 
-/// `end.json`: the last end, or reboot, of a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Ended {
-    /// Seconds since 1970.
-    pub(crate) time: f64,
-    pub(crate) cause: Cause,
-    /// The process whose end it was: of a node that runs again, this one is another.
-    pub(crate) process: Identity,
-}
-
-impl Ended {
-    /// Writes it down for a node.
-    ///
-    /// # Errors
-    /// The system's, with the path.
-    pub(crate) fn record(dir: &NodeDir, cause: Cause, process: Identity) -> Result<Self> {
-        let ended = Self {
-            time: now(),
-            cause,
-            process,
-        };
-        replace_json(&dir.end(), &ended, 0o600)?;
-        Ok(ended)
-    }
-
-    /// Writes down an end that the parent of a QEMU saw, unless the keeper knows better: of one that ended
-    /// at once, it may have seen nothing, or no more than that it is gone.
-    pub(crate) fn witness(dir: &NodeDir, process: &Identity, status: ExitStatus) {
-        if matches!(Self::of(dir, process).0, Cause::Unseen | Cause::Vanished) {
-            let evidence = Evidence {
-                status: Some(status),
-                words: last_words(dir),
-                ..Evidence::default()
-            };
-            let _told_by_the_caller = Self::record(dir, evidence.judge(), process.clone());
-        }
-    }
-
-    /// What is known of an end that we saw ourselves: its parent may have told more already.
-    pub(super) fn best(dir: &NodeDir, process: &Identity, cause: Cause) -> Cause {
-        match (cause, Self::of(dir, process).0) {
-            (Cause::Vanished, Cause::Unseen | Cause::HostRebooted) => Cause::Vanished,
-            (Cause::Vanished, told) => told,
-            (cause, _) => cause,
-        }
-    }
-
-    /// Writes down an end that nobody saw: when it was is not known, so the time is now.
-    ///
-    /// # Errors
-    /// The system's, with the path.
-    pub(super) fn record_unseen(
-        dir: &NodeDir,
-        node: &NodeRecord,
-        process: &Identity,
-    ) -> Result<()> {
-        if Self::of(dir, process).0 == Cause::Unseen
-            && kmsg(node.uid, process.start_time) == Kmsg::Killed
-        {
-            Self::record(dir, Cause::OutOfMemory, process.clone())?;
-        }
-        Ok(())
-    }
-
-    /// Whether the node is to go on, with another QEMU or the same.
-    pub(crate) fn is_reboot(&self) -> bool {
-        self.cause == Cause::Rebooted
-    }
-
-    /// The last one of a node. One that cannot be read is as good as none: it is told, not acted on.
-    pub(crate) fn last(dir: &NodeDir) -> Option<Self> {
-        read_json(&dir.end()).ok().flatten()
-    }
-
-    /// The end of a process that is gone, when it was written down, and else what can still be known.
-    pub(crate) fn of(dir: &NodeDir, process: &Identity) -> (Cause, Option<f64>) {
-        match Self::last(dir) {
-            Some(ended) if ended.process == *process && ended.cause != Cause::Rebooted => {
-                (ended.cause, Some(ended.time))
-            }
-            _ if boot_id().is_ok_and(|id| id != process.boot_id) => (Cause::HostRebooted, None),
-            _ => (Cause::Unseen, None),
-        }
-    }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64())
-}
-
-/// The last line of what QEMU said, without what a terminal would act on.
-pub(super) fn last_words(dir: &NodeDir) -> String {
-    let bytes = std::fs::read(dir.qemu_log()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let line = text.lines().rfind(|l| !l.trim().is_empty());
-    line.unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST_WORDS)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -345,35 +234,5 @@ mod tests {
             );
             assert_eq!(cause.calls_for_restart(Restart::Always), always, "{cause}");
         }
-    }
-
-    #[test]
-    fn p20_an_end_is_of_one_process_and_a_host_that_rebooted_is_known_by_its_boot() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = crate::state::State::locate(
-            |n| (n == "KVMC_STATE_DIR").then(|| dir.path().display().to_string()),
-            true,
-        )
-        .unwrap();
-        let node = state.cluster("k80").node("master0");
-        std::fs::create_dir_all(node.path()).unwrap();
-        let process = Identity {
-            pid: 4,
-            start_time: 5,
-            boot_id: boot_id().unwrap(),
-            mark: "u".to_owned(),
-        };
-        assert_eq!(Ended::of(&node, &process).0, Cause::Unseen);
-        let earlier = Identity {
-            boot_id: "earlier".to_owned(),
-            ..process.clone()
-        };
-        assert_eq!(Ended::of(&node, &earlier).0, Cause::HostRebooted);
-        Ended::record(&node, Cause::Panicked, process.clone()).unwrap();
-        assert_eq!(Ended::of(&node, &process).0, Cause::Panicked);
-        let next = Identity { pid: 6, ..process };
-        assert_eq!(Ended::of(&node, &next).0, Cause::Unseen);
-        std::fs::write(node.end(), "{").unwrap();
-        assert_eq!(Ended::last(&node), None);
     }
 }

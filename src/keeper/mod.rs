@@ -6,6 +6,7 @@ mod client;
 mod console;
 mod death;
 mod dns;
+mod ended;
 mod forward;
 mod lan;
 mod leases;
@@ -21,9 +22,10 @@ mod uplink;
 mod vitals;
 
 pub(crate) use client::Keeper;
+pub(crate) use death::Cause;
 #[cfg(test)]
 pub(crate) use death::Evidence;
-pub(crate) use death::{Cause, Ended, now};
+pub(crate) use ended::{Ended, now};
 #[cfg(test)]
 pub(crate) use pause::Pause;
 #[cfg(test)]

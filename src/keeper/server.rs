@@ -16,8 +16,9 @@ use tokio::sync::watch;
 
 use super::attend::{Attended, End, Lines};
 use super::client::Keeper;
-use super::death::{Cause, Ended};
+use super::death::Cause;
 use super::dns::Names;
+use super::ended::Ended;
 use super::forward::Forwards;
 use super::lan::{Lan, Reservations};
 use super::protocol::{Answer, Request, Stage};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::death::now;
+use super::ended::now;
 use super::protocol::{Board, NodeView, Stage};
 use super::vitals::Vitals;
 
