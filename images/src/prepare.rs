@@ -37,11 +37,12 @@ const FILES: [(&str, &str); 8] = [
     ),
 ];
 /// Of the built-in template's files those that a cloud image gets too.
-const SHARED: [&str; 4] = [
+const SHARED: [&str; 5] = [
     "etc/ssh/sshd_config.d/kvmc.conf",
     "usr/lib/kvmc/agent.py",
     "usr/lib/kvmc/settle",
     "etc/systemd/network/10-eth0.network",
+    "etc/systemd/system/systemd-networkd-wait-online.service.d/kvmc.conf",
 ];
 
 fn files() -> impl Iterator<Item = (String, &'static str)> {

@@ -27,7 +27,7 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 16] = [
+pub(crate) const FILES: [(&str, &str); 17] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
     ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
@@ -41,6 +41,11 @@ pub(crate) const FILES: [(&str, &str); 16] = [
     (
         "etc/systemd/system/systemd-udev-trigger.service.d/kvmc.conf",
         "[Unit]\nConditionKernelCommandLine=!kvmc.coldplug=virtio\n",
+    ),
+    // Nobody waits for a network in a machine that is to be frozen.
+    (
+        "etc/systemd/system/systemd-networkd-wait-online.service.d/kvmc.conf",
+        "[Unit]\nConditionPathExists=!/run/kvmc/template\n",
     ),
     (
         "etc/systemd/network/10-eth0.network",
@@ -74,7 +79,7 @@ pub(crate) const FILES: [(&str, &str); 16] = [
 ];
 
 /// Units that a node of a cluster does not need; each would cost boot time.
-const MASKED: [&str; 46] = [
+const MASKED: [&str; 42] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
@@ -88,7 +93,6 @@ const MASKED: [&str; 46] = [
     "getty@tty1.service",
     "serial-getty@ttyS0.service",
     "serial-getty@ttyAMA0.service",
-    "systemd-networkd-wait-online.service",
     // Tells networkd where a DHCP server may keep its leases.
     "systemd-networkd-persistent-storage.service",
     "systemd-random-seed.service",
@@ -111,9 +115,6 @@ const MASKED: [&str; 46] = [
     "sys-kernel-config.mount",
     "sys-fs-fuse-connections.mount",
     "dev-mqueue.mount",
-    "systemd-binfmt.service",
-    "proc-sys-fs-binfmt_misc.automount",
-    "systemd-modules-load.service",
     "ldconfig.service",
     "modprobe@drm.service",
     "modprobe@fuse.service",
@@ -140,11 +141,16 @@ const GENERATORS: [&str; 10] = [
 ];
 
 /// Units that are started, with the folder of the target that wants them.
-const ENABLED: [(&str, &str); 4] = [
+const ENABLED: [(&str, &str); 5] = [
     ("sysinit.target.wants", "kvmc-coldplug.service"),
     ("multi-user.target.wants", "kvmc-agent.service"),
     ("multi-user.target.wants", "systemd-networkd.service"),
     ("multi-user.target.wants", "ssh.service"),
+    // Runs only where something wants the target.
+    (
+        "network-online.target.wants",
+        "systemd-networkd-wait-online.service",
+    ),
 ];
 
 /// Taken out: of use to no node, or what must differ between nodes.

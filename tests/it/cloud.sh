@@ -50,6 +50,7 @@ else
   mine() { kvmc ssh master1 -- "$facts; cat /etc/ran-by-user-data" 2>/dev/null | sed -e 5d -e '/^ /d'; }
   boot() { kvmc ssh master1 -- cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
   kvmc ssh master1 -- 'echo once | sudo tee -a /etc/ran-by-user-data >/dev/null'
+  leave_work master1
   mine > ../is; was=$(boot)
   kvmc ssh master1 -- sudo systemctl reboot || true
   n=0; until is=$(boot) && test -n "$is" && test "$is" != "$was" && kvmc status | grep -q 'master1 *ready'; do
@@ -57,6 +58,7 @@ else
   done
   mine > ../again
   same ../is ../again "a node after its own boot"
+  is_worked_on master1
 fi
 kvmc down
 host > ../after

@@ -24,6 +24,32 @@ host() {
 }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 same() { diff "$1" "$2" || fail "$3"; echo "ok: $3"; }
+# What playbooks leave on a node for its next boot: a module to load, and a service that needs an address.
+leave_work() {
+  kvmc ssh $1 -- 'sudo sh -e' <<'WORK'
+echo br_netfilter > /etc/modules-load.d/k8s.conf
+cat > /etc/systemd/system/online.service <<UNIT
+[Unit]
+Wants=network-online.target
+After=network-online.target
+[Service]
+Type=oneshot
+ExecStart=sh -c "hostname -I > /var/lib/online"
+[Install]
+WantedBy=multi-user.target
+UNIT
+systemctl enable -q online.service
+sync
+WORK
+}
+# Whether its boot heeded that.
+is_worked_on() {
+  n=0; until online=$(kvmc ssh $1 -- cat /var/lib/online 2>/dev/null); do
+    n=$((n + 1)); test $n -lt 60 || fail "online.service of $1 did not run"; sleep 1
+  done
+  test "$online" = "$(kvmc ssh $1 -- hostname -I)" || fail "a service of $1 found the network as: $online"
+  kvmc ssh $1 -- 'grep -q ^br_netfilter /proc/modules' || fail "a module of $1 is not loaded"
+}
 SMALL="--master-ram 512M --worker-ram 512M --lbl-ram 512M --vcpus 1"
 trap 'code=$?; kill ${server:-} 2>/dev/null || true; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
 trap 'exit 130' INT TERM

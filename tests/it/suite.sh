@@ -20,7 +20,9 @@ works() {
   echo "ok: $1"
 }
 works woken
+leave_work master0
 kvmc stop; kvmc start
+is_worked_on master0
 works "after stop and start"
 kvmc down
 host > ../after

@@ -92,6 +92,7 @@ kvmc up
 test "$(kvmc ssh master0 -- cat kept)" = kept || fail "a file after kill -9 of the keeper"
 kvmc up --load-balancers 1
 started_as lbl0 576M
+leave_work master0
 kvmc stop
 kvmc stop
 host > ../stopped
@@ -99,6 +100,7 @@ grep -q 'k80' ../stopped && grep -v "$KVMC_STATE_DIR" ../stopped | grep k80 && f
 kvmc start
 for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../again.$n; same ../facts.$n ../again.$n "$n is the same after stop and start"; done
 test "$(kvmc ssh master0 -- cat kept)" = kept || fail "a file after stop and start"
+is_worked_on master0
 test "$(kvmc ssh lbl0 -- hostname)" = lbl0 || fail "a node that joined later"
 kvmc down
 kvmc down
