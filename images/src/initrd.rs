@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::ImageError;
 
-/// Modules that a root on virtio-blk may need; one that the kernel has built in is not there.
-const MODULES: [&str; 7] = [
+/// Modules that a root on virtio-blk may need, and the device that tells the host of a panic, from the first
+/// moment on; one that the kernel has built in is not there.
+const MODULES: [&str; 8] = [
+    "pvpanic_pci",
     "virtio",
     "virtio_ring",
     "virtio_pci_legacy_dev",
