@@ -21,8 +21,8 @@ NETWORK_FILES = "/run/systemd/network/"
 HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
 MARK = "/var/lib/kvmc/configured"
 SETTLE = "/usr/lib/kvmc/settle"
-# Seconds from ready until a clone's other programs go on, and from there until its journal starts anew; and
-# how long they stand still at most when it does not become ready.
+# Seconds from ready until a clone's other programs go on, and from there until its journal starts anew, where
+# the host names no other time; and how long they stand still at most when it does not become ready.
 REST, JOURNAL, LONGEST_HOLD = 2, 8, 60
 
 RNDADDENTROPY = 0x40085203  # random(4)
@@ -503,6 +503,7 @@ class Agent:
         self.spectators = {}
         # When they may go on, and when the journal is to start anew.
         self.release_due = self.journal_due = None
+        self.journal_rest = JOURNAL
         self.nics = [{}]
         # Tells of addresses as they come, rtnetlink(7).
         self.netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
@@ -535,6 +536,7 @@ class Agent:
             if a.get("woken"):
                 self.leased = self.ready = False
                 self.release_due = time.monotonic() + LONGEST_HOLD
+                self.journal_rest = a.get("journal", JOURNAL)
             self.progress()
             return {"ready": self.ready, "address": address(), "random": first}
         if name == "settle":
@@ -591,7 +593,7 @@ class Agent:
         now = time.monotonic()
         if self.release_due and now >= self.release_due:
             self.release_due = None
-            self.journal_due = now + JOURNAL
+            self.journal_due = now + self.journal_rest
             signal_all([p for n, p in self.spectators.items() if n != SPECTATORS[0]], signal.SIGCONT)
         if self.journal_due and now >= self.journal_due:
             self.journal_due = None

@@ -21,6 +21,10 @@ const KEY_MARK: &str = "(kvmc)";
 /// would wait for ever; one that is emulated on a busy host may be silent for long.
 const ALIVE: (u8, u8) = (15, 8);
 
+/// Seconds that Ansible waits for an emulated node's key exchange; its own ten are too few for many nodes on
+/// few cores.
+const EMULATED_TIMEOUT: u8 = 60;
+
 /// A file by name, with its mode.
 type File = (&'static str, u32, String);
 
@@ -61,6 +65,9 @@ fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> String
         "\n[all:vars]\nansible_user={ADMIN}\nansible_password={}\nansible_ssh_private_key_file=\"{key}\"\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_common_args='-o UserKnownHostsFile=\"{known}\" -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o ServerAliveInterval={} -o ServerAliveCountMax={}'\n",
         secrets.password, ALIVE.0, ALIVE.1
     );
+    if !record.accelerator.is_kvm() {
+        let _infallible = writeln!(text, "ansible_ssh_timeout={EMULATED_TIMEOUT}");
+    }
     text
 }
 
@@ -234,6 +241,16 @@ mod tests {
         assert!(inventory.contains(" -o ServerAliveInterval=15 -o ServerAliveCountMax=8'"));
         let config = ssh_config(&record(), Path::new("/x"));
         assert!(config.contains("  ServerAliveInterval 15\n  ServerAliveCountMax 8\n"));
+    }
+
+    #[test]
+    fn ansible_waits_longer_for_emulated_nodes() {
+        let mut record = record();
+        let text = inventory(&record, &secrets(), Path::new("/x"));
+        assert!(text.ends_with("'\nansible_ssh_timeout=60\n"), "{text}");
+        record.accelerator = crate::host::Accelerator::Kvm;
+        let text = inventory(&record, &secrets(), Path::new("/x"));
+        assert!(!text.contains("timeout"), "{text}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::pause::Pause;
 use super::protocol::Stage;
 use super::status::Status;
 use super::vitals;
-use crate::host::CgroupKills;
+use crate::host::{Accelerator, CgroupKills};
 use crate::node::{Handle, Identity, check_connected, for_agent, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
 use crate::warm;
@@ -45,6 +45,21 @@ const BANNER: Duration = Duration::from_secs(180);
 /// Between two attempts to connect.
 const KNOCK: Duration = Duration::from_secs(1);
 
+/// From the end of a clone's waking to when its journal starts anew, with the ids that are its own by now.
+const JOURNAL: Duration = Duration::from_secs(8);
+/// What that start takes of a core where it is emulated.
+const EMULATED_JOURNAL: Duration = Duration::from_millis(800);
+
+/// When a clone's journal starts anew: one clone after the other, since all at once they would take a host's
+/// cores from the first that is done with the cluster.
+pub(super) fn journal_rest(position: usize, accelerator: &Accelerator, cores: u32) -> Duration {
+    if accelerator.is_kvm() {
+        return JOURNAL;
+    }
+    let before = u32::try_from(position).unwrap_or(u32::MAX);
+    JOURNAL + EMULATED_JOURNAL.saturating_mul(before) / cores.max(1)
+}
+
 /// What a node's task needs to know.
 #[derive(Debug, Clone)]
 pub(super) struct Attended {
@@ -57,6 +72,8 @@ pub(super) struct Attended {
     pub(super) networks: Vec<NetworkRecord>,
     /// Its QEMU.
     pub(super) process: Identity,
+    /// From the end of its waking to the start of its journal.
+    pub(super) journal: Duration,
     /// The frozen machines.
     pub(super) store: warm::Store,
     pub(super) status: Status,
@@ -340,6 +357,9 @@ impl Attended {
                 let cloud = for_agent(&self.domain, &self.node, &secrets, &user_data)?;
                 arguments.insert("cloud".to_owned(), cloud);
             }
+            if woken && let Value::Object(arguments) = &mut arguments {
+                arguments.insert("journal".to_owned(), json!(self.journal.as_secs_f64()));
+            }
             anyhow::Ok(agent.request_secret("identity", arguments, AGENT).await?)
         };
         match pushed.await {
@@ -431,5 +451,19 @@ mod tests {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
         looking.await.unwrap().unwrap();
+    }
+
+    #[test]
+    fn journals_of_emulated_clones_start_one_after_the_other() {
+        let emulated = Accelerator::Tcg {
+            why: String::new(),
+            said: String::new(),
+        };
+        assert_eq!(journal_rest(0, &emulated, 2), JOURNAL);
+        assert_eq!(
+            journal_rest(40, &emulated, 2),
+            JOURNAL + 20 * EMULATED_JOURNAL
+        );
+        assert_eq!(journal_rest(usize::MAX, &Accelerator::Kvm, 2), JOURNAL);
     }
 }

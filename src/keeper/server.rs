@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::attend::{Attended, End, Lines};
+use super::attend::{Attended, End, Lines, journal_rest};
 use super::client::Keeper;
 use super::death::Cause;
 use super::dns::Names;
@@ -28,6 +28,7 @@ use super::rules;
 use super::status::Status;
 use super::trim;
 use super::vitals;
+use crate::host::cores;
 use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
@@ -149,7 +150,7 @@ impl State {
             reservations.follow(&record);
         }
         self.names.follow(&record);
-        for node in &record.nodes {
+        for (position, node) in record.nodes.iter().enumerate() {
             let dir = self.dir.node(&node.name);
             let process = read_json::<Identity>(&dir.process())?;
             let mut lines = self
@@ -176,6 +177,7 @@ impl State {
                 node: node.clone(),
                 networks: record.networks().cloned().collect(),
                 process: process.clone(),
+                journal: journal_rest(position, &record.accelerator, cores()),
                 store: warm::Store::open(&self.root),
                 status: self.status.clone(),
             };
