@@ -1,5 +1,5 @@
-//! Nodes from started to ready. As many boot at once as there are cores, since all at once are slower;
-//! those that wake do so all at once.
+//! Nodes from started to ready. As many boot at once as there are cores, since all at once are slower; those
+//! that wake wait for each other where they are emulated only, since otherwise they hardly need a core.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -146,7 +146,12 @@ impl One {
             .and_then(|id| self.warm.memory(id));
         if let Some(memory) = memory {
             let mut reached = Stage::Started;
+            let slot = match self.record.accelerator.is_kvm() {
+                true => None,
+                false => Some(slots.acquire().await),
+            };
             let woken = self.attempt(board, Some(&memory), &mut reached).await;
+            drop(slot);
             match woken {
                 Err(e) if reached < Stage::Identity => self.progress.say(&format!(
                     "{} cannot be woken, it boots instead: {e:#}",

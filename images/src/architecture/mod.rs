@@ -145,7 +145,7 @@ impl FromStr for Architecture {
 #[must_use]
 pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String {
     // The last is for the template's own units.
-    const ALL: &str = "mitigations=off cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 init_on_alloc=0 kvmc.coldplug=virtio";
+    const ALL: &str = "mitigations=off cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 init_on_alloc=0 norandmaps kvmc.coldplug=virtio";
     let platform = architecture.platform();
     let mut line = format!(
         "console={} root=/dev/vda rw net.ifnames=0 panic=-1 quiet",
