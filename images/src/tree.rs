@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::ImageError;
 
 /// Goes up when what is done here changes, so that templates are built anew.
-pub(crate) const REVISION: &str = "5";
+pub(crate) const REVISION: &str = "6";
 
 /// Packages that every node has, beside the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
@@ -249,6 +249,26 @@ fn enable(units: &Path, wants: &str, from: &str, unit: &str) -> Result<(), Image
     symlink(format!("{from}/{unit}"), link).map_err(ImageError::io(format!("enable {unit}")))
 }
 
+/// Groups that may read logs without sudo, as the first user of Debian's and Ubuntu's cloud images does.
+const READS_LOGS: [&str; 2] = ["adm", "systemd-journal"];
+
+/// A group(5) or gshadow(5) in which `user` belongs to those groups too that it has.
+fn with_member(text: &str, groups: &[&str], user: &str) -> String {
+    let mut joined = String::with_capacity(text.len() + 16);
+    for line in text.lines() {
+        joined.push_str(line);
+        let is_one = line.split(':').next().is_some_and(|n| groups.contains(&n));
+        if is_one {
+            if !line.ends_with(':') {
+                joined.push(',');
+            }
+            joined.push_str(user);
+        }
+        joined.push('\n');
+    }
+    joined
+}
+
 /// The user, without a password until the agent brings one.
 fn add_admin(root: &Path) -> Result<(), ImageError> {
     for (file, line) in [
@@ -261,7 +281,10 @@ fn add_admin(root: &Path) -> Result<(), ImageError> {
         ("etc/gshadow", "admin:!::\n"),
     ] {
         let path = root.join(file);
-        let text = fs_err::read_to_string(&path)?;
+        let mut text = fs_err::read_to_string(&path)?;
+        if file.ends_with("group") || file.ends_with("gshadow") {
+            text = with_member(&text, &READS_LOGS, "admin");
+        }
         let mode = fs_err::metadata(&path)?.permissions();
         fs_err::write(&path, text + line)?;
         fs_err::set_permissions(&path, mode)?;
@@ -316,6 +339,15 @@ mod tests {
             assert!(has(true) && !has(false));
         }
         assert!(ENABLED.contains(&("sysinit.target.wants", "kvmc-coldplug.service")));
+    }
+
+    #[test]
+    fn a_user_joins_the_groups_that_there_are() {
+        let text = "root:x:0:\nadm:x:4:syslog\nadmin:x:1000:\nsystemd-journal:x:999:\n";
+        assert_eq!(
+            with_member(text, &["adm", "systemd-journal", "none"], "me"),
+            "root:x:0:\nadm:x:4:syslog,me\nadmin:x:1000:\nsystemd-journal:x:999:me\n"
+        );
     }
 
     #[test]

@@ -29,6 +29,14 @@ whole() { # The root file system fills the disk that was asked for.
   test "$size" -gt 3600000000 && test "$size" -le 4294967296 || fail "the file system of $1: $size"
 }
 for n in master0 worker0; do whole $n; done
+# Their journals start anew a little later, with ids that are their own, and their user may read them.
+for n in master0 worker0; do
+  id=$(kvmc ssh $n -- cat /etc/machine-id)
+  tries=0; until kvmc ssh $n -- journalctl -q -b -n 1 -o export > ../journal && grep -q "^_MACHINE_ID=$id" ../journal; do
+    tries=$((tries + 1)); test $tries -lt 30 || fail "the journal of $n: $(cat ../journal)"; sleep 1
+  done
+done
+echo "ok: journals"
 kvmc ssh worker0 -- 'echo kept > kept; sync; sudo systemctl reboot' || true
 kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
 # Its QEMU may end under this `up`, which boots it again then, and does not call that an error.
