@@ -225,9 +225,10 @@ fn look(dir: &ClusterDir, node: &NodeRecord, board: Option<&Board>) -> Row {
     let view = board.and_then(|b| b.get(&node.name));
     if identity.open().is_none() {
         let (cause, time) = Ended::of(&dir, &identity);
-        // The keeper may know more: that it is to start again, or why it cannot.
-        let words = view.filter(|v| v.stage == Stage::Ended && !v.note.is_empty());
-        let words = words.map_or_else(|| cause.to_string(), |v| v.note.clone());
+        let words = why(
+            &cause,
+            view.filter(|v| v.stage == Stage::Ended).map(|v| &*v.note),
+        );
         return row(format!("stopped ({}{words})", ago(time)), None, None);
     }
     let Some(view) = view else {
@@ -245,6 +246,16 @@ fn look(dir: &ClusterDir, node: &NodeRecord, board: Option<&Board>) -> Row {
         state = format!("{state} ({}{})", ago(Some(last.time)), last.cause);
     }
     row(state, Some(identity.pid), view.paused.clone())
+}
+
+/// Why a node has ended: the keeper may know more than what is written down, that it is to start again or why
+/// it cannot; or less, of one that ended before it looked.
+fn why(written: &Cause, keeper: Option<&str>) -> String {
+    let least = Cause::Vanished.to_string();
+    match keeper.filter(|note| !note.is_empty() && *note != least) {
+        Some(note) => note.to_owned(),
+        None => written.to_string(),
+    }
 }
 
 /// How long ago a time was, in its largest unit, as the beginning of a sentence about it.
@@ -265,6 +276,20 @@ fn ago(time: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keeper_that_saw_no_more_than_an_end_does_not_hide_what_its_parent_saw() {
+        let failed = Cause::Failed {
+            status: 3,
+            words: "no".to_owned(),
+        };
+        let vanished = Cause::Vanished.to_string();
+        for keeper in [None, Some(""), Some(&*vanished)] {
+            assert_eq!(why(&failed, keeper), failed.to_string());
+        }
+        assert_eq!(why(&failed, Some("it starts again")), "it starts again");
+        assert_eq!(why(&Cause::Vanished, Some(&vanished)), vanished);
+    }
 
     #[test]
     fn a_time_is_told_in_its_largest_unit() {

@@ -112,6 +112,8 @@ fn a_stolen_port_costs_the_forward_and_not_the_cluster() {
         r#"
         kvmc up $ONE --forward 2222:master0:22
         kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
+        # The killed keeper has the port until it is gone.
+        while ss -Hltn | grep -q :2222; do sleep 0.05; done
         python3 -m http.server 2222 --bind 127.0.0.1 >/dev/null 2>&1 &
         server=$!
         trap 'code=$?; kill $server 2>/dev/null; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
