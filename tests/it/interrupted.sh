@@ -9,6 +9,7 @@ nft=$(command -v nft)
 # An nft of ours, before the real one in PATH.
 fake_nft() { printf '#!/bin/sh\n%s\nexec %s "$@"\n' "$1" "$nft" > ../bin/nft; chmod 755 ../bin/nft; }
 until_there() { n=0; until "$@"; do n=$((n + 1)); test $n -lt 1800 || fail "waited in vain: $*: $(cat ../said)"; sleep 0.1; done; }
+# Emptied before each command in the background, which would do it a moment after we have looked.
 ended_130() { code=0; wait $1 || code=$?; cat ../said; test $code = 130 || fail "ended with $code"; }
 
 fake_nft "test \"\$1\" != -f || { touch $here/applying; sleep 1; }"
@@ -37,7 +38,7 @@ same ../before ../after "the host after a failure between lock and record"
 rm ../bin/nft
 
 for signal in INT TERM; do
-  $up 2> ../said &
+  : > ../said; $up 2> ../said &
   pid=$!
   until_there grep -q 'master0 *started' ../said
   kill -$signal $pid
@@ -55,7 +56,7 @@ life() { kvmc ssh master0 -- 'hostname; cat /etc/machine-id /etc/ssh/ssh_host_*.
 $up 2> ../said || { cat ../said; exit 1; }
 kvmc down
 for stage in cloned woken; do
-  $up 2> ../said &
+  : > ../said; $up 2> ../said &
   pid=$!
   until_there grep -q "master0 *$stage" ../said
   kill -9 $pid; wait $pid 2>/dev/null || true

@@ -73,7 +73,7 @@ fn a_forward_that_cannot_be_is_refused_before_anything_is_made() {
         r#"
         python3 -m http.server 2222 --bind 203.0.113.2 >/dev/null 2>&1 &
         server=$!
-        trap 'code=$?; kill $server 2>/dev/null; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
+        trap 'code=$?; kill $server 2>/dev/null || true; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
         until ss -Hltn | grep -q :2222; do sleep 0.1; done
         host > ../before
         refused() { if "$@" 2> ../said; then fail "taken: $*"; fi; cat ../said >&2; }
@@ -116,7 +116,7 @@ fn a_stolen_port_costs_the_forward_and_not_the_cluster() {
         while ss -Hltn | grep -q :2222; do sleep 0.05; done
         python3 -m http.server 2222 --bind 127.0.0.1 >/dev/null 2>&1 &
         server=$!
-        trap 'code=$?; kill $server 2>/dev/null; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
+        trap 'code=$?; kill $server 2>/dev/null || true; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
         until ss -Hltn | grep -q :2222; do sleep 0.1; done
         kvmc up $ONE
         kvmc status > ../status 2>&1; grep -q 'keeper running' ../status && grep -Eq 'master0 +(ready|running)' ../status || fail "the node is served no more"
