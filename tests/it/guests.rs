@@ -157,8 +157,9 @@ fn a_cloud_image_is_prepared_by_uefi_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "bookworm", "uefi");
 }
 
+/// The one of these that every run has: both ways of a cloud image's start are in it, the boot that prepares
+/// it and the waking.
 #[test]
-#[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
 fn a_cloud_image_is_prepared_by_bios_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "trixie", "bios");
 }

@@ -237,6 +237,25 @@ with open(sys.argv[1], "r+b") as f:
 }
 
 #[test]
+fn emulated_nodes_wake_as_many_at_once_as_there_are_cores() {
+    runs(
+        r#"$UP --masters 1 --workers 0 2>/dev/null; kvmc down # what they wake from
+        echo 'lease 400' > ../bin/script
+        $UP --masters 7 --workers 0 2> ../said; cat ../said
+        test "$(grep -c 'woken$' ../said)" = 7 || fail 'not all woke'
+        python3 - "$(nproc)" $K/events.jsonl <<'PY'
+import json, sys
+cores, at_once, most = int(sys.argv[1]), 0, 0
+for line in open(sys.argv[2]):
+    at_once += {"woken": 1, "ready": -1}.get(json.loads(line)["event"], 0)
+    most = max(most, at_once)
+print("at most", most, "at once on", cores)
+sys.exit(not 0 < most <= cores)
+PY"#,
+    );
+}
+
+#[test]
 fn p17_a_qemu_that_cannot_start_is_quoted_and_the_others_run() {
     runs(
         r#"$UP --masters 1 --workers 0
