@@ -15,7 +15,7 @@ use super::cards::Card;
 use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, NetBackend, Smp};
 use super::firmware::uefi;
 use super::holder::check_unused;
-use super::process::{Confinement, Passed, Running, spawn};
+use super::process::{Credentials, Passed, Running, spawn};
 use super::scan::qemu_name;
 use crate::failpoint::failpoint;
 use crate::host::{Accelerator, cores, kvm_group};
@@ -274,10 +274,10 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     };
     let (args, passed) = parts.assemble()?;
     let log = create_log(&dir.qemu_log())?;
-    let held = confinement(node.uid, accelerator);
+    let who = credentials(node.uid, accelerator);
     let program = image.architecture.platform().qemu.program;
     failpoint!("up.qemu.prepared");
-    let mut running = spawn(program, &args, passed, held, log, &node.uuid)?;
+    let mut running = spawn(program, &args, passed, who, log, &node.uuid)?;
     if let Err(e) = write_down(&running, dir) {
         running.kill();
         return Err(e);
@@ -307,18 +307,17 @@ fn write_down(running: &Running, dir: &NodeDir) -> Result<()> {
     Ok(())
 }
 
-/// What a QEMU is held to.
-pub(crate) fn confinement(uid: u32, accelerator: &Accelerator) -> Confinement {
+/// Who a QEMU runs as.
+pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
     let gid = if accelerator.is_kvm() {
         kvm_group().unwrap_or(uid)
     } else {
         uid
     };
-    Confinement {
+    Credentials {
         uid,
         gid,
         dies_with_us: false,
-        small_pages: !accelerator.is_kvm(),
     }
 }
 

@@ -20,10 +20,10 @@ pub(crate) use identity::{Secrets, fill as fill_keys};
 pub(crate) use keys::KeyPair;
 pub(crate) use keys::{Filling, KeyPool};
 pub(crate) use launch::{
-    Launch, Nics, Parts, Source, TB_SIZE, clone_disk, confinement, create_log, disks, launch,
+    Launch, Nics, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
     listen, pflash, template_mac, unsafe_no_reseed, vcpus,
 };
-pub(crate) use process::{Confinement, Handle, Identity, Running, boot_id, spawn};
+pub(crate) use process::{Credentials, Handle, Identity, Running, boot_id, spawn};
 pub(crate) use scan::{find_qemu, qemu_of, scan};
 pub(crate) use seed::{for_agent, read_user_data, user_data_of as seed_user_data, write_seed};
 pub(crate) use turns::Turns;

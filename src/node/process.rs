@@ -37,18 +37,14 @@ impl Passed {
     }
 }
 
-/// What a child is held to.
+/// Who a child runs as.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Confinement {
+pub(crate) struct Credentials {
     pub(crate) uid: u32,
     /// The uid again, or the group of `/dev/kvm` where that is not open to all.
     pub(crate) gid: u32,
     /// It is killed when the thread that starts it ends.
     pub(crate) dies_with_us: bool,
-    /// It gets no huge pages. Most of an emulated machine's memory is code that runs once or twice: huge
-    /// pages make it no faster, and where the host is itself a guest that hands free ones back, each has to be
-    /// had again, at 4 ms (docs/EMULATION.md).
-    pub(crate) small_pages: bool,
 }
 
 /// What tells a process from every other that ever had its pid.
@@ -77,7 +73,7 @@ pub(crate) fn spawn(
     program: &str,
     args: &[String],
     passed: Passed,
-    held: Confinement,
+    who: Credentials,
     log: File,
     mark: &str,
 ) -> Result<Running> {
@@ -107,7 +103,7 @@ pub(crate) fn spawn(
         .context("two descriptors for one number")?;
     // SAFETY: only system calls that are async-signal-safe, on values made before the fork.
     unsafe {
-        command.pre_exec(move || confine(held).map_err(std::io::Error::from));
+        command.pre_exec(move || confine(who).map_err(std::io::Error::from));
     }
     let mut child = command
         .spawn()
@@ -146,15 +142,11 @@ impl Running {
 
 /// Runs in the child between fork and exec; order matters: ids last, since they take the rights that
 /// the others need.
-fn confine(held: Confinement) -> Result<(), Errno> {
+fn confine(who: Credentials) -> Result<(), Errno> {
     nix::unistd::setsid()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
     nix::sys::prctl::set_no_new_privs()?;
-    if held.small_pages {
-        // EINVAL: a kernel without huge pages.
-        let _none_to_disable = nix::sys::prctl::set_thp_disable(true);
-    }
     // Capability numbers end at the first that the kernel does not know.
     for capability in 0..64 {
         // SAFETY: prctl with integers only.
@@ -163,11 +155,11 @@ fn confine(held: Confinement) -> Result<(), Errno> {
         }
     }
     nix::unistd::setgroups(&[])?;
-    let gid = Gid::from_raw(held.gid);
+    let gid = Gid::from_raw(who.gid);
     nix::unistd::setresgid(gid, gid, gid)?;
-    let uid = Uid::from_raw(held.uid);
+    let uid = Uid::from_raw(who.uid);
     nix::unistd::setresuid(uid, uid, uid)?;
-    if held.dies_with_us {
+    if who.dies_with_us {
         // After the change of ids, which would clear it again: prctl(2).
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     }

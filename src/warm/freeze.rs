@@ -17,7 +17,7 @@ use crate::failpoint::failpoint;
 use crate::host::Accelerator;
 use crate::node::cmdline::netdev;
 use crate::node::{
-    CardKind, Confinement, Nics, Parts, Running, Source, confinement, create_log, disks, identity,
+    CardKind, Credentials, Nics, Parts, Running, Source, create_log, credentials, disks, identity,
     listen, pflash, spawn,
 };
 use crate::spec::Bytes;
@@ -39,15 +39,15 @@ pub(super) struct Machine(pub(super) Running);
 impl Machine {
     /// Starts it, paused; `dir` is of this machine alone.
     pub(super) fn start(parts: Parts<'_>, dir: &Path) -> Result<Self> {
-        let held = Confinement {
+        let who = Credentials {
             dies_with_us: true,
-            ..confinement(identity::uid(dir, 0), parts.accelerator)
+            ..credentials(identity::uid(dir, 0), parts.accelerator)
         };
         let program = parts.image.architecture.platform().qemu.program;
         let uuid = parts.uuid;
         let (args, passed) = parts.assemble()?;
         let log = create_log(&dir.join("qemu.log"))?;
-        Ok(Self(spawn(program, &args, passed, held, log, uuid)?))
+        Ok(Self(spawn(program, &args, passed, who, log, uuid)?))
     }
 }
 
