@@ -193,7 +193,7 @@ pub(crate) enum ImageCommand {
         #[arg(long, value_name = "ARCH")]
         arch: Option<String>,
     },
-    /// Remove frozen machines and prepared cloud images that no cluster uses and no `up` would take
+    /// Remove frozen machines, prepared cloud images and templates of another version of kvmc that no cluster uses and no `up` would take
     Prune {
         /// Also those that an `up` would use, and templates that no cluster uses
         #[arg(long)]

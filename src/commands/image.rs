@@ -249,7 +249,7 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
             image::names(store, &image).join(" "),
             image.architecture.to_string(),
             approximate(image.virtual_size),
-            kind(&image),
+            kind(store, &image),
             users(scene, store, &image.id)?.join(" "),
         ]);
         for frozen in frozen.iter().filter(|f| f.shape().image == image.id) {
@@ -270,12 +270,21 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
     Ok(())
 }
 
-fn kind(image: &Image) -> String {
+fn kind(store: &Store, image: &Image) -> String {
     let verified = match &image.origin {
         Origin::Pulled { checksum: None, .. } => ", UNVERIFIED",
         _ => "",
     };
-    format!("{}, {}{verified}", image.guest.name(), image.boot.name())
+    let outdated = if image::is_outdated(store, image) {
+        ", outdated"
+    } else {
+        ""
+    };
+    format!(
+        "{}, {}{verified}{outdated}",
+        image.guest.name(),
+        image.boot.name()
+    )
 }
 
 fn list_json(scene: &Scene, store: &Store) -> Result<()> {
@@ -297,6 +306,7 @@ fn as_json(scene: &Scene, store: &Store, image: &Image) -> Result<serde_json::Va
         "architecture": image.architecture, "boot": image.boot, "guest": image.guest,
         "origin": image.origin, "parent": image.parent, "created": image.created,
         "virtual_size": image.virtual_size, "size": store.size(image),
+        "outdated": image::is_outdated(store, image),
         "digest": format!("sha256:{}", image.digest()),
         "used_by": users(scene, store, &image.id)?, "frozen": frozen,
     }))
@@ -397,7 +407,9 @@ fn remove(scene: &Scene, store: &Store, image: &Image) -> Result<()> {
 
 fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
     let frozen = warm::Store::open(scene.state.root());
-    let images = store.list()?;
+    let mut images = store.list()?;
+    // What is frozen of an image that goes is to go before it.
+    images.retain(|i| !image::is_outdated(store, i));
     let current: Vec<_> = frozen
         .list()?
         .into_iter()
@@ -411,22 +423,15 @@ fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
         output::talk(&format!("removed the frozen machine {id}"));
     }
     bytes += store.sweep_pulls()?;
-    bytes += prune_images(scene, store, |image| all || is_outdated(store, image))?;
+    bytes += prune_images(scene, store, |image| {
+        all || image::is_outdated(store, image)
+    })?;
     if bytes == 0 {
         output::talk("nothing to remove");
     } else {
         output::talk(&format!("{} freed", approximate(bytes)));
     }
     Ok(())
-}
-
-/// What was prepared of a cloud image by another kvmc, and no `up` of this one would take.
-fn is_outdated(store: &Store, image: &Image) -> bool {
-    let current = || {
-        let parent = store.get(image.parent.as_deref()?).ok()?;
-        store.prepared(&parent).ok()?
-    };
-    image.origin == Origin::Prepared && current().is_none_or(|c| c.id != image.id)
 }
 
 /// Removes images that nothing uses and that are `doomed`, children before the parents that then are

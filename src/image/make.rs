@@ -7,7 +7,7 @@ use kvmc_images::download::{self, Event, Pull};
 use kvmc_images::{Image, Recipe, Store};
 
 use super::Make;
-use super::source::{firmware, line, name_of};
+use super::source::{firmware, is_outdated, line, name_of};
 use crate::output::{self, Transfer, seconds};
 
 /// Makes it.
@@ -46,6 +46,12 @@ pub(crate) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
         image.name,
         seconds(began.elapsed())
     ));
+    let is_before = |i: &Image| i.origin == image.origin && is_outdated(store, i);
+    if store.list()?.iter().any(is_before) {
+        output::talk(
+            "  the one that another version of kvmc built is outdated: `kvmc image prune` removes it",
+        );
+    }
     Ok(image)
 }
 

@@ -17,7 +17,9 @@ use crate::state::{ClusterRecord, NodeRecord};
 pub(crate) use intact::{check_cluster_intact, check_intact};
 pub(crate) use make::{build, make, pull};
 pub(crate) use reference::{BUILT_IN, Reference};
-pub(crate) use source::{Asked, at, catalogue, firmware, in_store, line, name_of, named, names};
+pub(crate) use source::{
+    Asked, at, catalogue, firmware, in_store, is_outdated, line, name_of, named, names,
+};
 pub(crate) use wanted::{Make, Wanted, recipe};
 
 /// What a new node has to know of its image.

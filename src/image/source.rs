@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use kvmc_images::download::{Catalogue, Pull, Source, Verification};
-use kvmc_images::{Architecture, Boot, Image, Store};
+use kvmc_images::{Architecture, Boot, Image, Origin, Store};
 
 use crate::spec::approximate;
 
@@ -177,6 +177,23 @@ pub(crate) fn names(store: &Store, image: &Image) -> Vec<String> {
         vec![image.name.clone()]
     } else {
         tags
+    }
+}
+
+/// Whether another version of kvmc made it, and no `up` of this one would take it by itself: a cloud image prepared
+/// otherwise, or a template of which this version has built its own.
+pub(crate) fn is_outdated(store: &Store, image: &Image) -> bool {
+    let prepared = || {
+        let parent = store.get(image.parent.as_deref()?).ok()?;
+        store.prepared(&parent).ok()?
+    };
+    match &image.origin {
+        Origin::Prepared => prepared().is_none_or(|current| current.id != image.id),
+        Origin::Built { recipe } => {
+            let current = store.find(recipe).ok().flatten();
+            current.is_some_and(|c| c.id != image.id) && store.tags(&image.id).is_empty()
+        }
+        _ => false,
     }
 }
 

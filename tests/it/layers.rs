@@ -146,6 +146,32 @@ fn a_cloud_image_is_prepared_once_and_its_nodes_wake() {
     );
 }
 
+#[test]
+fn a_template_of_another_version_goes_when_no_cluster_lies_on_it() {
+    runs(
+        r#"new=$(kvmc image build); kvmc image prune
+        other() { rm -rf $KVMC_STATE_DIR/images/$1; cp -a $KVMC_STATE_DIR/images/$new $KVMC_STATE_DIR/images/$1
+          sed -i 's/"key": *"[0-9a-f]*"/"key": "00"/' $KVMC_STATE_DIR/images/$1/image.json; grep -q '"key": "00"' $KVMC_STATE_DIR/images/$1/image.json || fail 'its key'; }
+        old=00000000000000000000000000000001 mine=00000000000000000000000000000002
+        other $old
+        kvmc image ls | grep $old | grep -q 'agent, direct, outdated' && test $(kvmc image ls | grep -c outdated) = 1 || fail "$(kvmc image ls)"
+        test $(of $old outdated) = True && test $(of $new outdated) = False || fail 'its JSON'
+        $UP --masters 1 --image $old
+        kvmc image prune 2>../said; of $old id >/dev/null || fail "prune took what is in use: $(cat ../said)"
+        kvmc down
+        # A name keeps it.
+        other $mine; echo $mine > $KVMC_STATE_DIR/images/tags/mine@amd64
+        kvmc image prune 2>../said; grep -q "removed the image.*$(echo $old | cut -c1-12)" ../said || fail "$(cat ../said)"
+        refuse 'there is no image' kvmc image inspect $old
+        of mine id >/dev/null && of $new id >/dev/null && of base id >/dev/null || fail "prune took too much: $(cat ../said)"
+        # Nor does it go where this version has not built its own: an up by its name takes it.
+        kvmc image rm $new; rm $KVMC_STATE_DIR/images/tags/mine@amd64
+        kvmc image prune; of $mine id >/dev/null || fail 'prune took the only one'
+        kvmc image build 2>../said; grep -q 'kvmc image prune. removes it' ../said || fail "$(cat ../said)"
+        kvmc image prune; refuse 'there is no image' kvmc image inspect $mine"#,
+    );
+}
+
 /// Programs that tell what they were asked for, in the place of those that would reach a real guest.
 const STUBS: &str = r#"for p in ssh scp ansible-playbook; do
   printf '#!/bin/sh\necho "%s $*" >> ../asked\ntest ! -e ../fails || { echo "%s says no" >&2; exit 3; }\n' $p $p > ../bin/$p
