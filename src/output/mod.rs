@@ -37,8 +37,13 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     for row in rows {
         table.add_row(row.clone());
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    // What a first cell begins with says what it belongs to.
     let text = table.to_string();
-    text.lines().map(|l| format!("{}\n", l.trim())).collect()
+    let lines = text.lines();
+    lines.map(|l| format!("{}\n", l.trim_end())).collect()
 }
 
 /// Seconds to one decimal.
@@ -108,5 +113,20 @@ impl Progress for Nodes {
         } else {
             bar.set_message(message);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_belongs_to_another_stands_below_it_in_columns() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["image", "1G"]), row(["  frozen", "2M"])];
+        assert_eq!(
+            table(&["NAME", "SIZE"], &rows),
+            "NAME      SIZE\nimage     1G\n  frozen  2M\n"
+        );
     }
 }
