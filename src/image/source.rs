@@ -156,8 +156,13 @@ pub(crate) fn in_store(store: &Store, name: &str, architecture: Architecture) ->
     }
     let missing = format!("there is no image `{name}` for {architecture} in the store");
     for other in Architecture::ALL {
-        if store.named(name, other)?.is_some() {
-            bail!("{missing}; there is one for {other}, with --arch {other}");
+        match store.named(name, other)? {
+            // A digest says which without the architecture.
+            Some(image) if name.len() >= Store::SHORTEST_ID && image.id.starts_with(name) => {
+                return Ok(image);
+            }
+            Some(_) => bail!("{missing}; there is one for {other}, with --arch {other}"),
+            None => {}
         }
     }
     let there: BTreeSet<_> = (store.list()?.iter())

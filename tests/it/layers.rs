@@ -221,7 +221,8 @@ fn an_image_that_is_not_in_the_store_is_said_with_what_is() {
         # One for another architecture is not the one that was meant, nor is it gone.
         other=arm64; test $(dpkg --print-architecture) = amd64 || other=amd64
         printf x | dd of=mine.raw bs=1 seek=100 conv=notrunc status=none
-        kvmc image import mine.raw --arch $other -t elsewhere >/dev/null
+        id=$(kvmc image import mine.raw --arch $other -t elsewhere)
+        test "$(of $(echo $id | cut -c1-8) architecture)" = $other || fail 'its digest does not name it'
         refuse "with --arch $other" kvmc image rm elsewhere
         kvmc image rm elsewhere --arch $other
         # A cluster's may be a download.

@@ -3,10 +3,10 @@
 use super::Store;
 use crate::{Architecture, Image, ImageError};
 
-/// Digits of a digest that are enough to name an image.
-const SHORTEST_ID: usize = 6;
-
 impl Store {
+    /// Digits of a digest that are enough to name an image.
+    pub const SHORTEST_ID: usize = 6;
+
     /// The image that `name` means: a tag, a digest or the beginning of one (6 digits or more), or the
     /// name of one that was built.
     ///
@@ -28,7 +28,7 @@ impl Store {
         }
         let mut found = Vec::new();
         for id in ids {
-            let begins = name.len() >= SHORTEST_ID && id.starts_with(name);
+            let begins = name.len() >= Self::SHORTEST_ID && id.starts_with(name);
             let meta = self.meta(&id)?;
             if meta.architecture == architecture && (begins || meta.name == name) {
                 found.push((meta.created, id));
