@@ -249,7 +249,7 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
             image::names(store, &image).join(" "),
             image.architecture.to_string(),
             approximate(image.virtual_size),
-            kind(store, &image),
+            kind(store, &image)?,
             users(scene, store, &image.id)?.join(" "),
         ]);
         for frozen in frozen.iter().filter(|f| f.shape().image == image.id) {
@@ -270,21 +270,21 @@ fn list(scene: &Scene, store: &Store) -> Result<()> {
     Ok(())
 }
 
-fn kind(store: &Store, image: &Image) -> String {
+fn kind(store: &Store, image: &Image) -> Result<String> {
     let verified = match &image.origin {
         Origin::Pulled { checksum: None, .. } => ", UNVERIFIED",
         _ => "",
     };
-    let outdated = if image::is_outdated(store, image) {
+    let outdated = if image::is_outdated(store, image)? {
         ", outdated"
     } else {
         ""
     };
-    format!(
+    Ok(format!(
         "{}, {}{verified}{outdated}",
         image.guest.name(),
         image.boot.name()
-    )
+    ))
 }
 
 fn list_json(scene: &Scene, store: &Store) -> Result<()> {
@@ -306,7 +306,7 @@ fn as_json(scene: &Scene, store: &Store, image: &Image) -> Result<serde_json::Va
         "architecture": image.architecture, "boot": image.boot, "guest": image.guest,
         "origin": image.origin, "parent": image.parent, "created": image.created,
         "virtual_size": image.virtual_size, "size": store.size(image),
-        "outdated": image::is_outdated(store, image),
+        "outdated": image::is_outdated(store, image)?,
         "digest": format!("sha256:{}", image.digest()),
         "used_by": users(scene, store, &image.id)?, "frozen": frozen,
     }))
@@ -407,9 +407,13 @@ fn remove(scene: &Scene, store: &Store, image: &Image) -> Result<()> {
 
 fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
     let frozen = warm::Store::open(scene.state.root());
-    let mut images = store.list()?;
     // What is frozen of an image that goes is to go before it.
-    images.retain(|i| !image::is_outdated(store, i));
+    let mut images = Vec::new();
+    for image in store.list()? {
+        if !image::is_outdated(store, &image)? {
+            images.push(image);
+        }
+    }
     let current: Vec<_> = frozen
         .list()?
         .into_iter()
@@ -424,7 +428,7 @@ fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
     }
     bytes += store.sweep_pulls()?;
     bytes += prune_images(scene, store, |image| {
-        all || image::is_outdated(store, image)
+        Ok(all || image::is_outdated(store, image)?)
     })?;
     if bytes == 0 {
         output::talk("nothing to remove");
@@ -436,12 +440,16 @@ fn prune(scene: &Scene, store: &Store, all: bool) -> Result<()> {
 
 /// Removes images that nothing uses and that are `doomed`, children before the parents that then are
 /// used by nothing.
-fn prune_images(scene: &Scene, store: &Store, doomed: impl Fn(&Image) -> bool) -> Result<u64> {
+fn prune_images(
+    scene: &Scene,
+    store: &Store,
+    doomed: impl Fn(&Image) -> Result<bool>,
+) -> Result<u64> {
     let mut bytes = 0;
     loop {
         let mut unused = Vec::new();
         for image in store.list()? {
-            if doomed(&image) && users(scene, store, &image.id)?.is_empty() {
+            if doomed(&image)? && users(scene, store, &image.id)?.is_empty() {
                 unused.push(image);
             }
         }

@@ -46,8 +46,11 @@ pub(crate) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
         image.name,
         seconds(began.elapsed())
     ));
-    let is_before = |i: &Image| i.origin == image.origin && is_outdated(store, i);
-    if store.list()?.iter().any(is_before) {
+    let is_before = |i: &Image| {
+        i.origin == image.origin && is_outdated(store, i).is_ok_and(|outdated| outdated)
+    };
+    // A damaged image of something else is no reason to stop who has a template now.
+    if store.list().is_ok_and(|all| all.iter().any(is_before)) {
         output::talk(
             "  the one that another version of kvmc built is outdated: `kvmc image prune` removes it",
         );

@@ -187,19 +187,25 @@ pub(crate) fn names(store: &Store, image: &Image) -> Vec<String> {
 
 /// Whether another version of kvmc made it, and no `up` of this one would take it by itself: a cloud image prepared
 /// otherwise, or a template of which this version has built its own.
-pub(crate) fn is_outdated(store: &Store, image: &Image) -> bool {
-    let prepared = || {
-        let parent = store.get(image.parent.as_deref()?).ok()?;
-        store.prepared(&parent).ok()?
-    };
-    match &image.origin {
-        Origin::Prepared => prepared().is_none_or(|current| current.id != image.id),
+///
+/// # Errors
+/// An image that cannot be read; nothing is called outdated for that.
+pub(crate) fn is_outdated(store: &Store, image: &Image) -> Result<bool> {
+    Ok(match &image.origin {
+        Origin::Prepared => {
+            let parent = image.parent.as_deref().map(|id| store.get(id));
+            let current = parent
+                .transpose()?
+                .map(|p| store.prepared(&p))
+                .transpose()?;
+            current.flatten().is_none_or(|c| c.id != image.id)
+        }
         Origin::Built { recipe } => {
-            let current = store.find(recipe).ok().flatten();
+            let current = store.find(recipe)?;
             current.is_some_and(|c| c.id != image.id) && store.tags(&image.id).is_empty()
         }
         _ => false,
-    }
+    })
 }
 
 /// An image of the store that a cluster is to lie on, by a name that the catalogue does not have.

@@ -168,7 +168,11 @@ fn a_template_of_another_version_goes_when_no_cluster_lies_on_it() {
         kvmc image rm $new; rm $KVMC_STATE_DIR/images/tags/mine@amd64
         kvmc image prune; of $mine id >/dev/null || fail 'prune took the only one'
         kvmc image build 2>../said; grep -q 'kvmc image prune. removes it' ../said || fail "$(cat ../said)"
-        kvmc image prune; refuse 'there is no image' kvmc image inspect $mine"#,
+        kvmc image prune; refuse 'there is no image' kvmc image inspect $mine
+        # One that is damaged is no reason not to have a template, nor to call anything outdated.
+        new=$(kvmc image build); other $old; : > $KVMC_STATE_DIR/images/$old/disk.qcow2; rm -r $KVMC_STATE_DIR/images/$new
+        kvmc image build >/dev/null || fail 'it stops a build'
+        ! kvmc image prune 2>../said && grep -q 'disk.qcow2' ../said && test -e $KVMC_STATE_DIR/images/$old || fail "$(cat ../said)""#,
     );
 }
 
