@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::ImageError;
 
 /// Goes up when what is done here changes, so that templates are built anew.
-pub(crate) const REVISION: &str = "6";
+pub(crate) const REVISION: &str = "7";
 
 /// Packages that every node has, beside the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
