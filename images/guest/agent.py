@@ -3,8 +3,9 @@
 One resident script that makes system calls and starts no program, since under emulation each program
 started costs a good part of a second. It speaks lines of JSON in QMP's shape on a virtio-serial port.
 """
-import base64
+import binascii
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -21,9 +22,12 @@ NETWORK_FILES = "/run/systemd/network/"
 HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
 MARK = "/var/lib/kvmc/configured"
 SETTLE = "/usr/lib/kvmc/settle"
-# Seconds from ready until a clone's other programs go on, and from there until its journal starts anew, where
-# the host names no other time; and how long they stand still at most when it does not become ready.
-REST, JOURNAL, LONGEST_HOLD = 2, 8, 60
+# Seconds from when all nodes are ready until a clone's other programs go on, and from there until its journal starts
+# anew, where the host names no other time; how long they stand still when others do not become ready, and when it
+# does not itself.
+REST, JOURNAL, LONGEST_REST, LONGEST_HOLD = 2, 8, 10, 60
+
+DECODER = json.JSONDecoder()
 
 RNDADDENTROPY = 0x40085203  # random(4)
 RNDRESEEDCRNG = 0x5207
@@ -31,14 +35,41 @@ BLKGETSIZE64 = 0x80081272
 EXT4_IOC_RESIZE_FS = 0x40086610  # ext4's ioctl.h
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 SIOCGIFHWADDR, SIOCSIFHWADDR, SIOCGIFADDR = 0x8927, 0x8924, 0x8915
-IFF_UP = 1
-RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x10, 0x100
+SIOCSIFMTU, ETHERNET_MTU = 0x8922, 1500
+IFF_UP, IFF_RUNNING = 1, 0x40
+RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 1, 0x10, 0x100
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400  # netlink(7)
+RTM_NEWADDR, RTM_NEWROUTE = 20, 24  # rtnetlink(7)
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_RT_PRIORITY = 1, 2, 4, 9
+RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 4, 5, 6, 7
+RT_TABLE_MAIN, RTPROT_DHCP, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 16, 0, 1
+# As networkd gives the routes that it has by DHCP, systemd.network(5).
+METRIC = 1024
 MS_BIND = 4096
 COVERS = "/run/kvmc/"
 # Units of ours ask for it: this machine is to be frozen.
 IS_TEMPLATE = COVERS + "template"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 PRODUCT_UUID = "/sys/class/dmi/id/product_uuid"
+
+
+# Sockets that are there before the machine is frozen, for a clone pays for all that runs in it for the first time.
+INET = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ROUTE = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+
+
+def read(path):
+    """All of a file, by less of Python's code than open() takes."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        data = b""
+        while True:
+            chunk = os.read(fd, 65536)
+            if not chunk:
+                return data.decode()
+            data += chunk
+    finally:
+        os.close(fd)
 
 
 def write(path, text, mode=0o644, uid=0, gid=0):
@@ -95,8 +126,7 @@ def listener(table, port):
 
 def ssh_listener():
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(path) as file:
-            inode = listener(file.read(), 22)
+        inode = listener(read(path), 22)
         if inode:
             return inode
     return None
@@ -115,11 +145,7 @@ def reseed(seed):
 
 
 def interface(request, name, payload=b""):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        return fcntl.ioctl(sock, request, struct.pack("16s24s", name.encode(), payload))
-    finally:
-        sock.close()
+    return fcntl.ioctl(INET, request, struct.pack("16s24s", name.encode(), payload))
 
 
 def flags(name):
@@ -162,16 +188,59 @@ def has_global(table, name):
 
 
 def is_addressed(nics):
-    """Whether every card has all the addresses that it is to get."""
+    """Whether every card has a carrier and all the addresses that it is to get."""
     for number, nic in enumerate(nics):
         name = "eth%d" % number
-        if not address(name):
+        if not address(name) or not flags(name) & IFF_RUNNING:
             return False
         if nic.get("ipv6"):
-            with open("/proc/net/if_inet6") as file:
-                if not has_global(file.read(), name):
-                    return False
+            if not has_global(read("/proc/net/if_inet6"), name):
+                return False
     return True
+
+
+def attribute(kind, data):
+    return struct.pack("HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+
+def ask_kernel(kind, body):
+    """Has the kernel make something, and takes it for made when it is there already; rtnetlink(7)."""
+    head = struct.pack("IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, 1, 0)
+    ROUTE.send(head + body)
+    error = -struct.unpack_from("i", ROUTE.recv(4096), 16)[0]
+    if error not in (0, errno.EEXIST):
+        raise OSError(error, os.strerror(error))
+
+
+def set_addresses(nics):
+    """The cards' IPv4 addresses and the first one's route to the outside, as networkd will have them by
+    DHCP once it goes on: it then finds what it would make."""
+    for number, nic in enumerate(nics):
+        name = "eth%d" % number
+        index = socket.if_nametoindex(name)
+        if nic["mtu"] != ETHERNET_MTU:
+            interface(SIOCSIFMTU, name, struct.pack("I", nic["mtu"]))
+        own = socket.inet_aton(nic["address"])
+        hosts = (1 << 32 - nic["prefix"]) - 1
+        broadcast = struct.pack("!I", struct.unpack("!I", own)[0] | hosts)
+        ask_kernel(
+            RTM_NEWADDR,
+            struct.pack("BBBBI", socket.AF_INET, nic["prefix"], 0, RT_SCOPE_UNIVERSE, index)
+            + attribute(IFA_LOCAL, own)
+            + attribute(IFA_ADDRESS, own)
+            + attribute(IFA_BROADCAST, broadcast)
+            + attribute(IFA_RT_PRIORITY, struct.pack("I", METRIC)),
+        )
+        if nic.get("router"):
+            kind = (RT_TABLE_MAIN, RTPROT_DHCP, RT_SCOPE_UNIVERSE, RTN_UNICAST)
+            ask_kernel(
+                RTM_NEWROUTE,
+                struct.pack("BBBBBBBBI", socket.AF_INET, 0, 0, 0, *kind, 0)
+                + attribute(RTA_GATEWAY, socket.inet_aton(nic["router"]))
+                + attribute(RTA_PREFSRC, own)
+                + attribute(RTA_OIF, struct.pack("I", index))
+                + attribute(RTA_PRIORITY, struct.pack("I", METRIC)),
+            )
 
 
 IPV6 = """LinkLocalAddressing=ipv6
@@ -255,8 +324,7 @@ def cover(path, mode):
     """Shows a file of ours at a path of /proc or /sys that cannot be written; mount(2)."""
     source = COVERS + os.path.basename(path)
     os.makedirs(COVERS, exist_ok=True)
-    with open(path) as file:
-        write(source, file.read(), mode)
+    write(source, read(path), mode)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(source.encode(), path.encode(), None, MS_BIND, None) != 0:
         raise OSError(ctypes.get_errno(), "mount", path)
@@ -273,8 +341,7 @@ def show(text, path):
 
 
 def ssh_pid():
-    with open("/run/sshd.pid") as file:
-        return int(file.read())
+    return int(read("/run/sshd.pid"))
 
 
 def restart_ssh():
@@ -321,9 +388,8 @@ def hold_ssh():
     os.kill(pid, signal.SIGHUP)
     is_held = False
     for _ in range(500):
-        with open("/proc/%d/wchan" % pid) as file:
-            # The kernel's name for who has opened one end of a pipe and waits for the other, fs/pipe.c.
-            is_held = file.read() == "wait_for_partner"
+        # The kernel's name for who has opened one end of a pipe and waits for the other, fs/pipe.c.
+        is_held = read("/proc/%d/wchan" % pid) == "wait_for_partner"
         if is_held:
             break
         time.sleep(0.02)
@@ -346,8 +412,7 @@ def give_host_keys(pairs, put):
     for kind, pair in pairs.items():
         path = HOST_KEYS % kind
         try:
-            with open(path) as file:
-                changed = changed or file.read() != pair["private"]
+            changed = changed or read(path) != pair["private"]
         except OSError:
             changed = True
         put(path, pair["private"], 0o600)
@@ -368,6 +433,8 @@ def give_host_keys(pairs, put):
 
 # What writes down or reacts to what happens on a node, and may do so a little later.
 SPECTATORS = ("systemd-journal", "systemd-udevd", "dbus-daemon")
+# It asks for a lease once it goes on; a clone has its addresses from the host until then.
+NETWORKD = "systemd-network"
 
 
 def processes(names):
@@ -376,8 +443,7 @@ def processes(names):
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open("/proc/%s/stat" % entry) as file:
-                    text = file.read()
+                text = read("/proc/%s/stat" % entry)
             except OSError:
                 continue
             name = text[text.index("(") + 1:text.rindex(")")]
@@ -395,6 +461,28 @@ def signal_all(pids, number):
             pass
 
 
+def processors():
+    """The switches of all processors but the first, in Linux's words cpu-hotplug."""
+    found = ("/sys/devices/system/cpu/cpu%d/online" % n for n in range(1, os.sysconf("SC_NPROCESSORS_CONF")))
+    return [path for path in found if os.path.exists(path)]
+
+
+def switch(paths, value):
+    """Those that could be switched."""
+    done = []
+    for path in paths:
+        try:
+            fd = os.open(path, os.O_WRONLY)
+            try:
+                os.write(fd, value)
+            finally:
+                os.close(fd)
+            done.append(path)
+        except OSError:
+            continue
+    return done
+
+
 def cards(a):
     """The cards of an identity; a host of before speaks of one alone."""
     return a.get("nics") or [{"mac": a.get("mac")}]
@@ -406,7 +494,7 @@ def take_identity(a):
         if abs(time.time() - a["time"]) > 0.5:
             time.clock_settime(time.CLOCK_REALTIME, a["time"])
     if "seed" in a:
-        reseed(base64.b64decode(a["seed"]))
+        reseed(binascii.a2b_base64(a["seed"]))
     first = os.urandom(32).hex()
     put = overwrite if a.get("woken") else write
     name = a["hostname"]
@@ -424,9 +512,7 @@ def take_identity(a):
         os.mkdir("/home/admin/.ssh", 0o700)
         os.chown("/home/admin/.ssh", 1000, 1000)
     put("/home/admin/.ssh/authorized_keys", "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
-    with open("/etc/shadow") as file:
-        shadow = file.read()
-    put("/etc/shadow", set_password(shadow, "admin", a["password_hash"]), 0o640, 0, 42)
+    put("/etc/shadow", set_password(read("/etc/shadow"), "admin", a["password_hash"]), 0o640, 0, 42)
     lines = ["nameserver " + address for address in a.get("dns", [])]
     if a.get("search"):
         lines.append("search " + a["search"])
@@ -470,8 +556,7 @@ def settle():
 def is_configured():
     """Whether this machine was given an identity before; what was frozen has the file, with nothing in it."""
     try:
-        with open(MARK) as file:
-            return bool(file.read().strip())
+        return bool(read(MARK).strip())
     except OSError:
         return False
 
@@ -486,13 +571,15 @@ def notify():
 
 def find_port():
     for entry in os.listdir("/sys/class/virtio-ports"):
-        with open("/sys/class/virtio-ports/%s/name" % entry) as file:
-            if file.read().strip() == PORT:
-                return "/dev/" + entry
+        if read("/sys/class/virtio-ports/%s/name" % entry).strip() == PORT:
+            return "/dev/" + entry
     return None
 
 
 class Agent:
+    # What manages the cards and is held in a machine that is to be frozen.
+    network_manager = NETWORKD
+
     def __init__(self, port):
         self.port = port
         self.buffer = b""
@@ -501,13 +588,15 @@ class Agent:
         self.leased = False
         self.ready = False
         self.spectators = {}
+        # The switches of processors that are off until all nodes are ready, or the spectators go on.
+        self.off = []
         # When they may go on, and when the journal is to start anew.
         self.release_due = self.journal_due = None
         self.journal_rest = JOURNAL
         self.nics = [{}]
         # Tells of addresses as they come, rtnetlink(7).
         self.netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
-        self.netlink.bind((0, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
+        self.netlink.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
 
     def say(self, message):
         data = json.dumps(message).encode() + b"\n"
@@ -532,6 +621,8 @@ class Agent:
                 notify()
             self.identified = True
             self.nics = cards(a)
+            if a.get("woken") and NETWORKD in self.spectators:
+                self.give_addresses()
             self.configured = not a.get("template")
             if a.get("woken"):
                 self.leased = self.ready = False
@@ -543,8 +634,21 @@ class Agent:
             settle()
             self.identified = False
             # From here on they would only make each clone's waking longer.
-            self.spectators = processes(SPECTATORS)
+            names = SPECTATORS
+            # IPv6 addresses come by networkd alone.
+            if self.network_manager and not any(nic.get("ipv6") for nic in self.nics):
+                names += (self.network_manager,)
+            self.spectators = processes(names)
             signal_all(self.spectators.values(), signal.SIGSTOP)
+            if a.get("one_processor"):
+                self.off = switch(processors(), b"0")
+                # What the kernel puts off of it is not to be left to the clones.
+                time.sleep(0.5)
+            return {}
+        if name == "all-ready":
+            self.switch_on()
+            if self.release_due:
+                self.release_due = min(self.release_due, time.monotonic() + a.get("rest", REST))
             return {}
         if name == "info":
             disk = os.statvfs("/")
@@ -560,7 +664,8 @@ class Agent:
 
     def handle(self, line):
         try:
-            request = json.loads(line)
+            # As json.loads, without what else it looks at.
+            request = DECODER.raw_decode(line.decode())[0]
             name = request["execute"]
         except (ValueError, KeyError, TypeError):
             return
@@ -581,8 +686,20 @@ class Agent:
         if self.leased and ssh_listener():
             self.ready = True
             if self.release_due:
-                self.release_due = time.monotonic() + REST
+                self.release_due = time.monotonic() + LONGEST_REST
             self.event("ready", address=address())
+
+    def give_addresses(self):
+        """In place of networkd while it stands still; or else it goes on at once."""
+        try:
+            set_addresses(self.nics)
+        except (OSError, KeyError):
+            signal_all([self.spectators.pop(NETWORKD)], signal.SIGCONT)
+
+    def switch_on(self):
+        """All processors, once there is nothing left to wake to."""
+        off, self.off = self.off, []
+        switch(off, b"1")
 
     def release(self):
         """Lets those go on that stood still since the machine was frozen.
@@ -593,6 +710,7 @@ class Agent:
         now = time.monotonic()
         if self.release_due and now >= self.release_due:
             self.release_due = None
+            self.switch_on()
             self.journal_due = now + self.journal_rest
             signal_all([p for n, p in self.spectators.items() if n != SPECTATORS[0]], signal.SIGCONT)
         if self.journal_due and now >= self.journal_due:

@@ -101,6 +101,9 @@ def grow(expected):
 
 
 class CloudAgent(agent.Agent):
+    # cloud-init, or whoever made the image, says who it is and what it does.
+    network_manager = None
+
     def __init__(self, port):
         super().__init__(port)
         # The user-data being applied, and whether it may be: when the network is there.

@@ -17,7 +17,7 @@ use super::console;
 use super::death::{Cause, Evidence};
 use super::ended::{Ended, last_words};
 use super::pause::Pause;
-use super::protocol::Stage;
+use super::protocol::{Board, Stage};
 use super::status::Status;
 use super::vitals;
 use crate::host::{Accelerator, CgroupKills};
@@ -45,19 +45,35 @@ const BANNER: Duration = Duration::from_secs(180);
 /// Between two attempts to connect.
 const KNOCK: Duration = Duration::from_secs(1);
 
-/// From the end of a clone's waking to when its journal starts anew, with the ids that are its own by now.
-const JOURNAL: Duration = Duration::from_secs(8);
-/// What that start takes of a core where it is emulated.
-const EMULATED_JOURNAL: Duration = Duration::from_millis(800);
+/// What clones do once they are awake: first after so long, and each takes so much of a core where it is
+/// emulated.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chore {
+    first: Duration,
+    emulated: Duration,
+}
 
-/// When a clone's journal starts anew: one clone after the other, since all at once they would take a host's
-/// cores from the first that is done with the cluster.
-pub(super) fn journal_rest(position: usize, accelerator: &Accelerator, cores: u32) -> Duration {
-    if accelerator.is_kvm() {
-        return JOURNAL;
+/// What stood still goes on, and networkd asks for its lease; from when all nodes are ready.
+pub(super) const GOING_ON: Chore = Chore {
+    first: Duration::from_secs(2),
+    emulated: Duration::from_millis(300),
+};
+/// The journal starts anew, with the ids that are its own by now; from when it goes on.
+pub(super) const JOURNAL: Chore = Chore {
+    first: Duration::from_secs(8),
+    emulated: Duration::from_millis(500),
+};
+
+impl Chore {
+    /// When a clone does it: one after the other, since all at once they would take a host's cores from the
+    /// first that is done with the cluster.
+    pub(super) fn turn(self, position: usize, accelerator: &Accelerator, cores: u32) -> Duration {
+        if accelerator.is_kvm() {
+            return self.first;
+        }
+        let before = u32::try_from(position).unwrap_or(u32::MAX);
+        self.first + self.emulated.saturating_mul(before) / cores.max(1)
     }
-    let before = u32::try_from(position).unwrap_or(u32::MAX);
-    JOURNAL + EMULATED_JOURNAL.saturating_mul(before) / cores.max(1)
 }
 
 /// What a node's task needs to know.
@@ -72,7 +88,9 @@ pub(super) struct Attended {
     pub(super) networks: Vec<NetworkRecord>,
     /// Its QEMU.
     pub(super) process: Identity,
-    /// From the end of its waking to the start of its journal.
+    /// From when all nodes are ready until what stands still in it goes on.
+    pub(super) rest: Duration,
+    /// From then to the start of its journal.
     pub(super) journal: Duration,
     /// The frozen machines.
     pub(super) store: warm::Store,
@@ -339,6 +357,11 @@ impl Attended {
             let name = &self.node.name;
             self.status.log(name, Stage::Identity, &format!("{e:#}"));
         }
+        tokio::spawn(tell_all_ready(
+            self.status.watch(),
+            agent.clone(),
+            self.rest,
+        ));
     }
 
     /// True when the guest took its identity.
@@ -403,6 +426,16 @@ impl Attended {
     }
 }
 
+/// A woken guest has processors switched off and programs that stand still: going on, they would take the host's cores
+/// from nodes on their way to ready, so it hears when there are none. It does without that word where it takes long.
+async fn tell_all_ready(mut board: watch::Receiver<Board>, agent: Client, rest: Duration) {
+    let all_ready = |board: &Board| board.values().all(|v| v.stage >= Stage::Ready);
+    if board.wait_for(all_ready).await.is_ok() {
+        let arguments = json!({ "rest": rest.as_secs_f64() });
+        let _gone_or_too_old = agent.request("all-ready", arguments, AGENT).await;
+    }
+}
+
 /// Reads the identification that a server sends first, RFC 4253 section 4.2.
 ///
 /// A guest that has too little of the host to answer ARP in three seconds is unreachable for a while:
@@ -454,16 +487,17 @@ mod tests {
     }
 
     #[test]
-    fn journals_of_emulated_clones_start_one_after_the_other() {
+    fn emulated_clones_go_on_one_after_the_other() {
         let emulated = Accelerator::Tcg {
             why: String::new(),
             said: String::new(),
         };
-        assert_eq!(journal_rest(0, &emulated, 2), JOURNAL);
+        assert_eq!(JOURNAL.turn(0, &emulated, 2), JOURNAL.first);
         assert_eq!(
-            journal_rest(40, &emulated, 2),
-            JOURNAL + 20 * EMULATED_JOURNAL
+            JOURNAL.turn(40, &emulated, 2),
+            JOURNAL.first + 20 * JOURNAL.emulated
         );
-        assert_eq!(journal_rest(usize::MAX, &Accelerator::Kvm, 2), JOURNAL);
+        let kvm = &Accelerator::Kvm;
+        assert_eq!(JOURNAL.turn(usize::MAX, kvm, 2), JOURNAL.first);
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::attend::{Attended, End, Lines, journal_rest};
+use super::attend::{Attended, End, GOING_ON, JOURNAL, Lines};
 use super::client::Keeper;
 use super::death::Cause;
 use super::dns::Names;
@@ -177,7 +177,8 @@ impl State {
                 node: node.clone(),
                 networks: record.networks().cloned().collect(),
                 process: process.clone(),
-                journal: journal_rest(position, &record.accelerator, cores()),
+                rest: GOING_ON.turn(position, &record.accelerator, cores()),
+                journal: JOURNAL.turn(position, &record.accelerator, cores()),
                 store: warm::Store::open(&self.root),
                 status: self.status.clone(),
             };

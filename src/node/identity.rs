@@ -242,7 +242,17 @@ pub(crate) fn push(
     let nics: Vec<_> = networks
         .iter()
         .zip(node.nics())
-        .map(|(network, nic)| json!({ "mac": nic.mac, "ipv6": network.prefix6.is_some() }))
+        .map(|(network, nic)| {
+            json!({
+                "mac": nic.mac,
+                "ipv6": network.prefix6.is_some(),
+                // What it gets by DHCP as well.
+                "address": nic.address,
+                "prefix": network.subnet.prefix(),
+                "router": network.is_main().then_some(network.gateway),
+                "mtu": network.mtu,
+            })
+        })
         .collect();
     let dns = networks.first().map_or(&[][..], |n| &n.dns);
     let mut arguments = json!({

@@ -84,7 +84,8 @@ pub(crate) async fn freeze(
             .context("failed to make the disk of a machine to freeze")?;
         failpoint!("freeze.disk");
         let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
-        let frozen = match drive(draft.path(), &state, disk_size, &shape.cards).await {
+        let settle = json!({ "one_processor": wakes_on_one(accelerator) });
+        let frozen = match drive(draft.path(), &state, disk_size, &shape.cards, settle).await {
             Ok(()) => ended(&mut machine).await,
             Err(e) => Err(e),
         };
@@ -147,8 +148,20 @@ fn start(
     Machine::start(parts, dir)
 }
 
+/// Whether clones wake with one processor and get the others when they are ready: emulated ones wait for
+/// each other in spinlocks while their neighbours want the host's cores.
+const fn wakes_on_one(accelerator: &Accelerator) -> bool {
+    !accelerator.is_kvm()
+}
+
 /// From a paused QEMU to one that has written its state and ended.
-async fn drive(dir: &Path, state: &Path, disk_size: Bytes, cards: &[CardKind]) -> Result<()> {
+async fn drive(
+    dir: &Path,
+    state: &Path,
+    disk_size: Bytes,
+    cards: &[CardKind],
+    settle: Value,
+) -> Result<()> {
     let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
     failpoint!("freeze.qemu");
     let (qmp, _events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
@@ -168,7 +181,7 @@ async fn drive(dir: &Path, state: &Path, disk_size: Bytes, cards: &[CardKind]) -
         .await
         .context("its agent does not take an identity")?;
     agent
-        .request("settle", json!({}), SETTLE)
+        .request("settle", settle, SETTLE)
         .await
         .context("its boot does not come to rest")?;
     qmp.execute(qapi_qmp::stop {}).await?;

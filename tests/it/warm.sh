@@ -1,12 +1,27 @@
 # P15: nodes that woke from a frozen machine: themselves, right at once, and after a reboot, stop and start.
 . "$(dirname "$0")/common.sh"
 uplink
-up="kvmc up $SMALL --masters 1 --workers 1 --load-balancers 0"
+TWO="${SMALL%1}2"
+up="kvmc up $TWO --masters 1 --workers 1 --load-balancers 0"
 $up 2> ../said || { cat ../said; exit 1; }
 cat ../said
 export ANSIBLE_HOST_KEY_CHECKING=True
 test "$(ansible -i inventory all -m ping | grep -c SUCCESS)" = 2 || fail "ansible right after up"
 grep -q 'worker0 *woken' ../said || fail "it did not wake"
+# They woke on one processor, and with addresses that networkd had no part in: it asks for them after that.
+network='ip -4 -o addr show eth0 | grep -o "inet [0-9./]*"; ip route show default; cat /sys/class/net/eth0/mtu'
+for n in master0 worker0; do
+  test "$(kvmc ssh $n -- nproc)" = 2 || fail "processors of $n: $(kvmc ssh $n -- cat /sys/devices/system/cpu/online)"
+  kvmc ssh $n -- "$network" > ../network.$n
+  own=$(sed -n 's/^inet \(.*\)\/24$/\1/p' ../network.$n)
+  printf 'inet %s/24\ndefault via 192.168.80.1 dev eth0 proto dhcp src %s metric 1024 \n1400\n' "$own" "$own" > ../wanted
+  same ../wanted ../network.$n "the network of $n"
+  tries=0; until kvmc ssh $n -- ip -4 addr show eth0 | grep -q dynamic; do
+    tries=$((tries + 1)); test $tries -lt 60 || fail "$n has no lease: $(kvmc ssh $n -- networkctl status eth0 --no-pager)"; sleep 0.5
+  done
+  kvmc ssh $n -- "$network" > ../network.again
+  same ../network.$n ../network.again "with its lease, the network of $n"
+done
 for n in master0 worker0; do
   kvmc ssh $n -- 'date +%s.%N' > ../time
   python3 -c 'import sys,time; d=time.time()-float(open("../time").read()); sys.exit(not -1 < d < 3)' || fail "the clock of $n: $(cat ../time)"
@@ -66,7 +81,7 @@ ram=$(find "$frozen" -name ram)
 chmod 644 "$ram"
 python3 -c 'import sys; f=open(sys.argv[1],"r+b"); f.seek(5<<20); b=f.read(1)[0]; f.seek(5<<20); f.write(bytes([b^1]))' "$ram"
 chmod 444 "$ram"
-kvmc up $SMALL --masters 1 --workers 0 --load-balancers 0 2> ../said || { cat ../said; exit 1; }
+kvmc up $TWO --masters 1 --workers 0 --load-balancers 0 2> ../said || { cat ../said; exit 1; }
 cat ../said
 grep -q "$ram is not what was frozen" ../said || fail "a flipped byte was not seen"
 grep -q 'freezing a machine' ../said || fail "it was not frozen anew"
