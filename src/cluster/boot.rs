@@ -14,7 +14,7 @@ use super::stop::process;
 use super::up::Ground;
 use super::warm::Warm;
 use crate::failpoint::failpoint;
-use crate::host::cores;
+use crate::host::{Accelerator, cores};
 use crate::keeper::{Board, Ended, Keeper, Request, Stage};
 use crate::node::{Identity, Launch, Running, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, NodeDir, read_json};
@@ -24,6 +24,9 @@ use crate::warm::Memory;
 const CONSOLE_LINES: usize = 8;
 /// Longest from the start of a waking to an identity; booting instead would be faster then.
 const WAKE: Duration = Duration::from_secs(90);
+/// Emulated nodes that wake at once for each core: one alone leaves cores idle while the last ones wake, and of many
+/// none is ready for long.
+const WAKING_PER_CORE: usize = 4;
 /// Longest from a start to the keeper's attendance, and how often it is asked for that.
 const ATTENDED: Duration = Duration::from_secs(30);
 const SYNC_AGAIN: Duration = Duration::from_millis(200);
@@ -62,7 +65,7 @@ pub(super) async fn boot(
             .cloned()
             .collect()
     };
-    let slots = Rc::new(Semaphore::new(usize::try_from(cores()).unwrap_or(1)));
+    let slots = Rc::new(Slots::of(cores(), &record.accelerator));
     let all = tokio::task::LocalSet::new();
     let mut tasks = Vec::new();
     for name in nodes.iter().chain(&joined) {
@@ -98,6 +101,29 @@ pub(super) async fn boot(
     Ok(failed)
 }
 
+/// Nodes that may be on their way at once.
+struct Slots {
+    booting: Semaphore,
+    waking: Semaphore,
+}
+
+impl Slots {
+    fn of(cores: u32, accelerator: &Accelerator) -> Self {
+        let waking = match accelerator.is_kvm() {
+            true => Semaphore::MAX_PERMITS,
+            false => count(cores).saturating_mul(WAKING_PER_CORE),
+        };
+        Self {
+            booting: Semaphore::new(count(cores)),
+            waking: Semaphore::new(waking),
+        }
+    }
+}
+
+fn count(cores: u32) -> usize {
+    usize::try_from(cores).unwrap_or(1).max(1)
+}
+
 struct One {
     name: String,
     record: ClusterRecord,
@@ -117,7 +143,7 @@ impl One {
         &self,
         starts: bool,
         board: &watch::Receiver<Board>,
-        slots: &Semaphore,
+        slots: &Slots,
     ) -> Result<()> {
         let until = Instant::now() + self.timeout;
         let mut result = if starts {
@@ -129,7 +155,7 @@ impl One {
         while result.as_ref().is_err_and(|e| e.is::<Rebooted>()) && Instant::now() < until {
             self.progress
                 .say(&format!("{}: {Rebooted}; it boots again", self.name));
-            let _slot = slots.acquire().await;
+            let _slot = slots.booting.acquire().await;
             let mut reached = Stage::Started;
             result = self.attempt(board, None, &mut reached).await;
         }
@@ -137,7 +163,7 @@ impl One {
     }
 
     /// Wakes the node if it can be woken, and boots it if not.
-    async fn start(&self, board: &watch::Receiver<Board>, slots: &Semaphore) -> Result<()> {
+    async fn start(&self, board: &watch::Receiver<Board>, slots: &Slots) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let memory = node
             .frozen
@@ -146,10 +172,7 @@ impl One {
             .and_then(|id| self.warm.memory(id));
         if let Some(memory) = memory {
             let mut reached = Stage::Started;
-            let slot = match self.record.accelerator.is_kvm() {
-                true => None,
-                false => Some(slots.acquire().await),
-            };
+            let slot = slots.waking.acquire().await;
             let woken = self.attempt(board, Some(&memory), &mut reached).await;
             drop(slot);
             match woken {
@@ -160,7 +183,7 @@ impl One {
                 result => return result,
             }
         }
-        let _slot = slots.acquire().await;
+        let _slot = slots.booting.acquire().await;
         self.attempt(board, None, &mut Stage::Started.clone()).await
     }
 
