@@ -19,9 +19,10 @@ import time
 PORT = "org.kvmc.agent.0"
 VERSION = 3
 NETWORK_FILES = "/run/systemd/network/"
-HOST_KEYS = "/etc/ssh/ssh_host_%s_key"
+HOST_KEYS, KINDS = "/etc/ssh/ssh_host_%s_key", ("ed25519", "rsa")
 MARK = "/var/lib/kvmc/configured"
 SETTLE = "/usr/lib/kvmc/settle"
+NETWORK = "/usr/lib/kvmc/eth0.network"
 # Seconds from when all nodes are ready until a clone's other programs go on, and from there until its journal starts
 # anew, where the host names no other time; how long they stand still when others do not become ready, and when it
 # does not itself.
@@ -38,6 +39,7 @@ SIOCGIFHWADDR, SIOCSIFHWADDR, SIOCGIFADDR = 0x8927, 0x8924, 0x8915
 SIOCSIFMTU, ETHERNET_MTU = 0x8922, 1500
 IFF_UP, IFF_RUNNING = 1, 0x40
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 1, 0x10, 0x100
+SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, RTNLGRP_LINK = 270, 2, 1
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400  # netlink(7)
 RTM_NEWADDR, RTM_NEWROUTE = 20, 24  # rtnetlink(7)
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_RT_PRIORITY = 1, 2, 4, 9
@@ -49,6 +51,8 @@ MS_BIND = 4096
 COVERS = "/run/kvmc/"
 # Units of ours ask for it: this machine is to be frozen.
 IS_TEMPLATE = COVERS + "template"
+# What stands still in a clone or is off, for an agent that is started again meanwhile.
+HELD = COVERS + "held"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 PRODUCT_UUID = "/sys/class/dmi/id/product_uuid"
 
@@ -178,6 +182,13 @@ def address(name="eth0"):
         return None
 
 
+def has_carrier(name):
+    try:
+        return bool(flags(name) & IFF_RUNNING)
+    except OSError:
+        return False
+
+
 def has_global(table, name):
     """Whether a card has a global IPv6 address that is no longer tentative (0x40), in /proc/net/if_inet6."""
     for line in table.splitlines():
@@ -191,7 +202,7 @@ def is_addressed(nics):
     """Whether every card has a carrier and all the addresses that it is to get."""
     for number, nic in enumerate(nics):
         name = "eth%d" % number
-        if not address(name) or not flags(name) & IFF_RUNNING:
+        if not address(name) or not has_carrier(name):
             return False
         if nic.get("ipv6"):
             if not has_global(read("/proc/net/if_inet6"), name):
@@ -331,9 +342,9 @@ def cover(path, mode):
 
 
 def show(text, path):
-    """Changes what a covered path shows; one that never was covered shows the truth."""
+    """Changes what a covered path shows, by as many bytes; one that never was covered shows the truth."""
     try:
-        fd = os.open(COVERS + os.path.basename(path), os.O_WRONLY | os.O_TRUNC)
+        fd = os.open(COVERS + os.path.basename(path), os.O_WRONLY)
     except OSError:
         return
     os.write(fd, text.encode())
@@ -373,17 +384,17 @@ def hold_ssh():
     of them is the first, sshd's configuration says. Their files are kept, with next to nothing in them: a
     clone only writes into them.
     """
-    kinds = [kind for kind in ("ed25519", "rsa") if os.path.exists(HOST_KEYS % kind)]
     try:
         pid = ssh_pid()
     except (OSError, ValueError):
         return
     os.makedirs(COVERS, exist_ok=True)
-    for kind in kinds:
+    for kind in KINDS:
         path, pipe = HOST_KEYS % kind, COVERS + "ssh_" + kind
         if not os.path.exists(pipe):
             os.mkfifo(pipe, 0o600)
-        os.rename(path, path + ".kvmc")
+        if os.path.exists(path):
+            os.rename(path, path + ".kvmc")
         os.symlink(pipe, path)
     os.kill(pid, signal.SIGHUP)
     is_held = False
@@ -393,15 +404,17 @@ def hold_ssh():
         if is_held:
             break
         time.sleep(0.02)
-    for kind in kinds:
-        os.rename(HOST_KEYS % kind + ".kvmc", HOST_KEYS % kind)
+    for kind in KINDS:
+        os.unlink(HOST_KEYS % kind)
+        if os.path.exists(HOST_KEYS % kind + ".kvmc"):
+            os.rename(HOST_KEYS % kind + ".kvmc", HOST_KEYS % kind)
         if is_held:
             pipes[COVERS + "ssh_" + kind] = kind
     if not is_held:
         # It did not come there: as it was before.
         os.kill(pid, signal.SIGHUP)
         return
-    for kind in ("ed25519", "rsa"):
+    for kind in KINDS:
         write(HOST_KEYS % kind, "\n", 0o600)
         write(HOST_KEYS % kind + ".pub", "\n")
 
@@ -435,6 +448,15 @@ def give_host_keys(pairs, put):
 SPECTATORS = ("systemd-journal", "systemd-udevd", "dbus-daemon")
 # It asks for a lease once it goes on; a clone has its addresses from the host until then.
 NETWORKD = "systemd-network"
+
+
+def is_ours():
+    """Whether networkd does with the cards what the template has it do, and an image made of it nothing else."""
+    folder = "/etc/systemd/network/"
+    try:
+        return os.listdir(folder) == ["10-eth0.network"] and read(folder + "10-eth0.network") == read(NETWORK)
+    except OSError:
+        return False
 
 
 def processes(names):
@@ -594,6 +616,10 @@ class Agent:
         self.release_due = self.journal_due = None
         self.journal_rest = JOURNAL
         self.nics = [{}]
+        if os.path.exists(HELD):
+            self.spectators, self.off = json.loads(read(HELD))
+            self.release_due = time.monotonic()
+            self.release()
         # Tells of addresses as they come, rtnetlink(7).
         self.netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
         self.netlink.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
@@ -636,7 +662,7 @@ class Agent:
             # From here on they would only make each clone's waking longer.
             names = SPECTATORS
             # IPv6 addresses come by networkd alone.
-            if self.network_manager and not any(nic.get("ipv6") for nic in self.nics):
+            if self.network_manager and is_ours() and not any(nic.get("ipv6") for nic in self.nics):
                 names += (self.network_manager,)
             self.spectators = processes(names)
             signal_all(self.spectators.values(), signal.SIGSTOP)
@@ -644,11 +670,12 @@ class Agent:
                 self.off = switch(processors(), b"0")
                 # What the kernel puts off of it is not to be left to the clones.
                 time.sleep(0.5)
+            write(HELD, json.dumps([self.spectators, self.off]))
             return {}
         if name == "all-ready":
             self.switch_on()
             if self.release_due:
-                self.release_due = min(self.release_due, time.monotonic() + a.get("rest", REST))
+                self.release_due = time.monotonic() + a.get("rest", REST)
             return {}
         if name == "info":
             disk = os.statvfs("/")
@@ -688,6 +715,8 @@ class Agent:
             if self.release_due:
                 self.release_due = time.monotonic() + LONGEST_REST
             self.event("ready", address=address())
+            # A node of Kubernetes has links that come and go, which are nobody's business here.
+            self.netlink.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, RTNLGRP_LINK)
 
     def give_addresses(self):
         """In place of networkd while it stands still; or else it goes on at once."""
@@ -698,8 +727,9 @@ class Agent:
 
     def switch_on(self):
         """All processors, once there is nothing left to wake to."""
-        off, self.off = self.off, []
-        switch(off, b"1")
+        on = switch(self.off, b"1")
+        # One that a busy host kept from coming up is tried again when the spectators go on.
+        self.off = [path for path in self.off if path not in on]
 
     def release(self):
         """Lets those go on that stood still since the machine was frozen.
@@ -712,6 +742,8 @@ class Agent:
             self.release_due = None
             self.switch_on()
             self.journal_due = now + self.journal_rest
+            if os.path.exists(HELD):
+                os.unlink(HELD)
             signal_all([p for n, p in self.spectators.items() if n != SPECTATORS[0]], signal.SIGCONT)
         if self.journal_due and now >= self.journal_due:
             self.journal_due = None

@@ -27,7 +27,7 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 17] = [
+pub(crate) const FILES: [(&str, &str); 18] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
     ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
@@ -49,6 +49,11 @@ pub(crate) const FILES: [(&str, &str); 17] = [
     ),
     (
         "etc/systemd/network/10-eth0.network",
+        include_str!("../guest/eth0.network"),
+    ),
+    // For the agent, to see by whether it is still that.
+    (
+        "usr/lib/kvmc/eth0.network",
         include_str!("../guest/eth0.network"),
     ),
     (

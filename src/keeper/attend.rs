@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::console;
 use super::death::{Cause, Evidence};
@@ -279,8 +279,13 @@ impl Attended {
         // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
         // hello of itself; one that boots says it, and answers nothing before.
         let mut first = None;
+        // Ends with this task: it holds the agent's connection, of which QEMU takes one.
+        let mut telling = JoinSet::new();
         if self.dir.waking().exists() {
-            self.introduce_woken(&qmp, &agent).await;
+            if self.introduce_woken(&qmp, &agent).await {
+                let (board, agent) = (self.status.watch(), agent.clone());
+                telling.spawn(tell_all_ready(board, agent, self.rest));
+            }
         } else {
             tokio::select! {
                 answer = agent.request("ping", json!({}), Duration::from_secs(2)) => {
@@ -345,9 +350,10 @@ impl Attended {
     }
 
     /// A woken guest gets its identity while its card is cut, and the network after that.
-    async fn introduce_woken(&self, qmp: &Client, agent: &Client) {
+    /// True when it has it.
+    async fn introduce_woken(&self, qmp: &Client, agent: &Client) -> bool {
         if !self.introduce(agent, true).await {
-            return;
+            return false;
         }
         let connected = async {
             warm::connect(qmp, self.networks.len()).await?;
@@ -357,11 +363,7 @@ impl Attended {
             let name = &self.node.name;
             self.status.log(name, Stage::Identity, &format!("{e:#}"));
         }
-        tokio::spawn(tell_all_ready(
-            self.status.watch(),
-            agent.clone(),
-            self.rest,
-        ));
+        true
     }
 
     /// True when the guest took its identity.

@@ -148,7 +148,7 @@ fn start(
     Machine::start(parts, dir)
 }
 
-/// Whether clones wake with one processor and get the others when they are ready: emulated ones wait for
+/// Whether clones wake with one processor and get the others when all nodes are ready: emulated ones wait for
 /// each other in spinlocks while their neighbours want the host's cores.
 const fn wakes_on_one(accelerator: &Accelerator) -> bool {
     !accelerator.is_kvm()
