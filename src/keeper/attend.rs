@@ -42,6 +42,8 @@ const AGENT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(2);
 /// One patient look at ssh: each further one would make the guest fork another sshd.
 const BANNER: Duration = Duration::from_secs(180);
+/// Longest that ssh is kept on the line after that; it hangs up by itself after two minutes, sshd_config(5).
+const HANG_UP: Duration = Duration::from_secs(10);
 /// Between two attempts to connect.
 const KNOCK: Duration = Duration::from_secs(1);
 
@@ -342,7 +344,7 @@ impl Attended {
                     Some(_) => {}
                 },
                 answer = tokio::time::timeout(BANNER, banner(address)), if waits && !answered => {
-                    answered = matches!(answer, Ok(Ok(())));
+                    answered = matches!(answer, Ok(Ok(_)));
                 }
                 () = tokio::time::sleep(LOOK), if !waits => {}
             }
@@ -417,9 +419,12 @@ impl Attended {
         let (node, status) = (self.node.clone(), self.status.clone());
         tokio::spawn(async move {
             match tokio::time::timeout(BANNER, banner((node.address, 22).into())).await {
-                Ok(Ok(())) => {
+                Ok(Ok(stream)) => {
                     status.reach(&node.name, Stage::Ssh, "");
                     status.reach(&node.name, Stage::Ready, "");
+                    // The guest has work with its end, while others may be on their way yet.
+                    let _over = tokio::time::timeout(HANG_UP, all_ready(status.watch())).await;
+                    drop(stream);
                 }
                 Ok(Err(e)) => status.log(&node.name, Stage::Ssh, &format!("{e:#}")),
                 Err(_) => status.log(&node.name, Stage::Ssh, "no banner"),
@@ -430,19 +435,24 @@ impl Attended {
 
 /// A woken guest has processors switched off and programs that stand still: going on, they would take the host's cores
 /// from nodes on their way to ready, so it hears when there are none. It does without that word where it takes long.
-async fn tell_all_ready(mut board: watch::Receiver<Board>, agent: Client, rest: Duration) {
-    let all_ready = |board: &Board| board.values().all(|v| v.stage >= Stage::Ready);
-    if board.wait_for(all_ready).await.is_ok() {
+async fn tell_all_ready(board: watch::Receiver<Board>, agent: Client, rest: Duration) {
+    if all_ready(board).await {
         let arguments = json!({ "rest": rest.as_secs_f64() });
         let _gone_or_too_old = agent.request("all-ready", arguments, AGENT).await;
     }
+}
+
+/// Waits until no node is on its way to ready; false when nobody writes on the board any more.
+async fn all_ready(mut board: watch::Receiver<Board>) -> bool {
+    let all = |board: &Board| board.values().all(|v| v.stage >= Stage::Ready);
+    board.wait_for(all).await.is_ok()
 }
 
 /// Reads the identification that a server sends first, RFC 4253 section 4.2.
 ///
 /// A guest that has too little of the host to answer ARP in three seconds is unreachable for a while:
 /// connecting is tried again, which costs it nothing, for its sshd has heard of none of it.
-async fn banner(address: SocketAddr) -> Result<()> {
+async fn banner(address: SocketAddr) -> Result<TcpStream> {
     let mut stream = loop {
         match TcpStream::connect(address).await {
             Ok(stream) => break stream,
@@ -452,7 +462,7 @@ async fn banner(address: SocketAddr) -> Result<()> {
     let mut start = [0; 4];
     stream.read_exact(&mut start).await?;
     anyhow::ensure!(&start == b"SSH-", "what answers on {address} is not ssh");
-    Ok(())
+    Ok(stream)
 }
 
 /// How a process ended that has: it may be that its parent is yet to reap it.

@@ -28,6 +28,8 @@ const GREETING: Duration = Duration::from_secs(30);
 const BOOT: Duration = Duration::from_secs(300);
 /// From there to the end of the boot.
 const SETTLE: Duration = Duration::from_secs(300);
+/// From the agent's answer to the freeze.
+const QUIET: Duration = Duration::from_millis(100);
 /// To write half a megabyte of device state.
 const STATE: Duration = Duration::from_secs(60);
 /// Free bytes below which nothing is frozen: memory of a fresh guest, and its disk.
@@ -184,6 +186,8 @@ async fn drive(
         .request("settle", settle, SETTLE)
         .await
         .context("its boot does not come to rest")?;
+    // For the agent to be done with its answer, and its kernel with that.
+    tokio::time::sleep(QUIET).await;
     qmp.execute(qapi_qmp::stop {}).await?;
     request(&qmp, "migrate-set-capabilities", ignore_shared()).await?;
     let file = File::options()
