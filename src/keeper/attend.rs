@@ -13,14 +13,15 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::awake::{all_ready, tell_all_ready};
 use super::console;
 use super::death::{Cause, Evidence};
 use super::ended::{Ended, last_words};
 use super::pause::Pause;
-use super::protocol::{Board, Stage};
+use super::protocol::Stage;
 use super::status::Status;
 use super::vitals;
-use crate::host::{Accelerator, CgroupKills};
+use crate::host::CgroupKills;
 use crate::node::{Handle, Identity, check_connected, for_agent, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
 use crate::warm;
@@ -46,37 +47,6 @@ const BANNER: Duration = Duration::from_secs(180);
 const HANG_UP: Duration = Duration::from_secs(10);
 /// Between two attempts to connect.
 const KNOCK: Duration = Duration::from_secs(1);
-
-/// What clones do once they are awake: first after so long, and each takes so much of a core where it is
-/// emulated.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Chore {
-    first: Duration,
-    emulated: Duration,
-}
-
-/// What stood still goes on, and networkd asks for its lease; from when all nodes are ready.
-pub(super) const GOING_ON: Chore = Chore {
-    first: Duration::from_secs(2),
-    emulated: Duration::from_millis(300),
-};
-/// The journal starts anew, with the ids that are its own by now; from when it goes on.
-pub(super) const JOURNAL: Chore = Chore {
-    first: Duration::from_secs(8),
-    emulated: Duration::from_millis(500),
-};
-
-impl Chore {
-    /// When a clone does it: one after the other, since all at once they would take a host's cores from the
-    /// first that is done with the cluster.
-    pub(super) fn turn(self, position: usize, accelerator: &Accelerator, cores: u32) -> Duration {
-        if accelerator.is_kvm() {
-            return self.first;
-        }
-        let before = u32::try_from(position).unwrap_or(u32::MAX);
-        self.first + self.emulated.saturating_mul(before) / cores.max(1)
-    }
-}
 
 /// What a node's task needs to know.
 #[derive(Debug, Clone)]
@@ -433,21 +403,6 @@ impl Attended {
     }
 }
 
-/// A woken guest has processors switched off and programs that stand still: going on, they would take the host's cores
-/// from nodes on their way to ready, so it hears when there are none. It does without that word where it takes long.
-async fn tell_all_ready(board: watch::Receiver<Board>, agent: Client, rest: Duration) {
-    if all_ready(board).await {
-        let arguments = json!({ "rest": rest.as_secs_f64() });
-        let _gone_or_too_old = agent.request("all-ready", arguments, AGENT).await;
-    }
-}
-
-/// Waits until no node is on its way to ready; false when nobody writes on the board any more.
-async fn all_ready(mut board: watch::Receiver<Board>) -> bool {
-    let all = |board: &Board| board.values().all(|v| v.stage >= Stage::Ready);
-    board.wait_for(all).await.is_ok()
-}
-
 /// Reads the identification that a server sends first, RFC 4253 section 4.2.
 ///
 /// A guest that has too little of the host to answer ARP in three seconds is unreachable for a while:
@@ -496,20 +451,5 @@ mod tests {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
         looking.await.unwrap().unwrap();
-    }
-
-    #[test]
-    fn emulated_clones_go_on_one_after_the_other() {
-        let emulated = Accelerator::Tcg {
-            why: String::new(),
-            said: String::new(),
-        };
-        assert_eq!(JOURNAL.turn(0, &emulated, 2), JOURNAL.first);
-        assert_eq!(
-            JOURNAL.turn(40, &emulated, 2),
-            JOURNAL.first + 20 * JOURNAL.emulated
-        );
-        let kvm = &Accelerator::Kvm;
-        assert_eq!(JOURNAL.turn(usize::MAX, kvm, 2), JOURNAL.first);
     }
 }

@@ -2,6 +2,7 @@
 //! answers the CLI on a unix socket. Killing it stops no VM; any verb starts it again.
 
 mod attend;
+mod awake;
 mod client;
 mod console;
 mod death;

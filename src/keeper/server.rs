@@ -14,7 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::attend::{Attended, End, GOING_ON, JOURNAL, Lines};
+use super::attend::{Attended, End, Lines};
+use super::awake::{GOING_ON, JOURNAL};
 use super::client::Keeper;
 use super::death::Cause;
 use super::dns::Names;
