@@ -5,14 +5,19 @@ TWO="${SMALL%1}2"
 up="kvmc up $TWO --masters 1 --workers 1 --load-balancers 0"
 $up 2> ../said || { cat ../said; exit 1; }
 cat ../said
+# They woke on one processor, and with addresses from the host: networkd asks for them two seconds later, so this comes first.
+network='ip -4 -o addr show eth0 | grep -o "inet [0-9./]*"; ip route show default; cat /sys/class/net/eth0/mtu'
+for n in master0 worker0; do kvmc ssh $n -- "$network" > ../network.$n; done
+# They get the others well before they would take them by themselves, ten seconds after they were ready.
+for n in master0 worker0; do
+  tries=0; until test "$(kvmc ssh $n -- nproc)" = 2; do
+    tries=$((tries + 1)); test $tries -lt 6 || fail "processors of $n: $(kvmc ssh $n -- cat /sys/devices/system/cpu/online)"; sleep 0.3
+  done
+done
 export ANSIBLE_HOST_KEY_CHECKING=True
 test "$(ansible -i inventory all -m ping | grep -c SUCCESS)" = 2 || fail "ansible right after up"
 grep -q 'worker0 *woken' ../said || fail "it did not wake"
-# They woke on one processor, and with addresses that networkd had no part in: it asks for them after that.
-network='ip -4 -o addr show eth0 | grep -o "inet [0-9./]*"; ip route show default; cat /sys/class/net/eth0/mtu'
 for n in master0 worker0; do
-  test "$(kvmc ssh $n -- nproc)" = 2 || fail "processors of $n: $(kvmc ssh $n -- cat /sys/devices/system/cpu/online)"
-  kvmc ssh $n -- "$network" > ../network.$n
   own=$(sed -n 's/^inet \(.*\)\/24$/\1/p' ../network.$n)
   printf 'inet %s/24\ndefault via 192.168.80.1 dev eth0 proto dhcp src %s metric 1024 \n1400\n' "$own" "$own" > ../wanted
   same ../wanted ../network.$n "the network of $n"
@@ -21,6 +26,13 @@ for n in master0 worker0; do
   done
   kvmc ssh $n -- "$network" > ../network.again
   same ../network.$n ../network.again "with its lease, the network of $n"
+  leased=$(kvmc ssh $n -- 'stat -c %.3Y /run/systemd/netif/leases/*')
+  python3 - $n "$leased" "$KVMC_STATE_DIR/clusters/k80/events.jsonl" <<'READY' || fail "$n was not ready before it had its lease, at $leased"
+import json, sys
+events = map(json.loads, open(sys.argv[3]))
+ready = next(e["time"] for e in events if (e["node"], e["event"]) == (sys.argv[1], "ready"))
+sys.exit(not float(sys.argv[2]) > ready + 1)
+READY
 done
 for n in master0 worker0; do
   kvmc ssh $n -- 'date +%s.%N' > ../time
