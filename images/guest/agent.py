@@ -20,6 +20,7 @@ PORT = "org.kvmc.agent.0"
 VERSION = 3
 NETWORK_FILES = "/run/systemd/network/"
 HOST_KEYS, KINDS = "/etc/ssh/ssh_host_%s_key", ("ed25519", "rsa")
+AUTHORIZED_KEYS = "/home/admin/.ssh/authorized_keys"
 MARK = "/var/lib/kvmc/configured"
 SETTLE = "/usr/lib/kvmc/settle"
 NETWORK = "/usr/lib/kvmc/eth0.network"
@@ -37,6 +38,7 @@ EXT4_IOC_RESIZE_FS = 0x40086610  # ext4's ioctl.h
 SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # netdevice(7)
 SIOCGIFHWADDR, SIOCSIFHWADDR, SIOCGIFADDR = 0x8927, 0x8924, 0x8915
 SIOCSIFMTU, ETHERNET_MTU = 0x8922, 1500
+SIOCGIFINDEX = 0x8933
 IFF_UP, IFF_RUNNING = 1, 0x40
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 1, 0x10, 0x100
 SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, RTNLGRP_LINK = 270, 2, 1
@@ -51,6 +53,15 @@ MS_BIND = 4096
 COVERS = "/run/kvmc/"
 # Units of ours ask for it: this machine is to be frozen.
 IS_TEMPLATE = COVERS + "template"
+# sshd's configuration includes the one, and its unit the other, where they are there.
+SSH_FAMILY, SSH_ENVIRONMENT = COVERS + "sshd.conf", COVERS + "sshd.env"
+SSH_PID = "/run/sshd.pid"
+# In the command line of emulated kernels alone.
+EMULATED = "kvmc.coldplug="
+# Stops systemd itself, in Linux's words cgroup-v2: it is the one process of its group.
+INIT = "/sys/fs/cgroup/init.scope/cgroup.freeze"
+# Seconds that it may stand still from when a clone hears who it is, and from when it is ready.
+INIT_HOLD, INIT_REST = 10, 3
 # What stands still in a clone or is off, for an agent that is started again meanwhile.
 HELD = COVERS + "held"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -160,6 +171,11 @@ def set_flags(name, value):
     interface(SIOCSIFFLAGS, name, struct.pack("H", value))
 
 
+def index_of(name):
+    """As if_nametoindex(3), without a socket of its own."""
+    return struct.unpack("i", interface(SIOCGIFINDEX, name)[16:20])[0]
+
+
 def set_mac(name, mac):
     wanted = bytes(int(part, 16) for part in mac.split(":"))
     if interface(SIOCGIFHWADDR, name)[18:24] == wanted:
@@ -228,7 +244,7 @@ def set_addresses(nics):
     DHCP once it goes on: it then finds what it would make."""
     for number, nic in enumerate(nics):
         name = "eth%d" % number
-        index = socket.if_nametoindex(name)
+        index = index_of(name)
         if nic["mtu"] != ETHERNET_MTU:
             interface(SIOCSIFMTU, name, struct.pack("I", nic["mtu"]))
         own = socket.inet_aton(nic["address"])
@@ -297,9 +313,13 @@ def set_up_nics(nics):
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not os.path.exists(path):
                 write(path, file[1])
-        name = "eth%d" % number
-        if nic.get("mac") and os.path.exists("/sys/class/net/" + name):
-            set_mac(name, nic["mac"])
+        if nic.get("mac"):
+            try:
+                set_mac("eth%d" % number, nic["mac"])
+            except OSError as error:
+                # What a card is missing for, the host sees by its address that does not come.
+                if error.errno != errno.ENODEV:
+                    raise
 
 
 # What grow() last made of the disk; a clone knows it from the machine that it woke from.
@@ -343,16 +363,17 @@ def cover(path, mode):
 
 def show(text, path):
     """Changes what a covered path shows, by as many bytes; one that never was covered shows the truth."""
-    try:
-        fd = os.open(COVERS + os.path.basename(path), os.O_WRONLY)
-    except OSError:
+    shown = COVERS + os.path.basename(path)
+    # Asked before: to raise an error takes much of Python's code.
+    if not os.access(shown, os.W_OK):
         return
+    fd = os.open(shown, os.O_WRONLY)
     os.write(fd, text.encode())
     os.close(fd)
 
 
 def ssh_pid():
-    return int(read("/run/sshd.pid"))
+    return int(read(SSH_PID))
 
 
 def restart_ssh():
@@ -371,6 +392,31 @@ def restart_ssh():
         if ssh_listener() != old:
             return
         time.sleep(0.002)
+
+
+def spare_ssh(nics):
+    """Has sshd do less where each new instruction takes long, before it starts.
+
+    A session reads all of OpenSSL's configuration, which has nothing for ssh. With addresses of both kinds to
+    listen on, it also finds out which would come first, by sockets of its own.
+    """
+    if EMULATED not in read("/proc/cmdline"):
+        return
+    os.makedirs(COVERS, exist_ok=True)
+    write(SSH_ENVIRONMENT, "OPENSSL_CONF=/dev/null\n")
+    if not any(nic.get("ipv6") for nic in nics) and not names_addresses():
+        write(SSH_FAMILY, "AddressFamily inet\n")
+
+
+def names_addresses():
+    """Whether sshd's configuration says what it is to listen on, sshd_config(5)."""
+    folder = "/etc/ssh/sshd_config.d/"
+    paths = [folder + name for name in os.listdir(folder)] if os.path.isdir(folder) else []
+    for path in ["/etc/ssh/sshd_config"] + paths:
+        lines = read(path).splitlines() if os.path.isfile(path) else []
+        if any(line.strip().lower().startswith("listenaddress") for line in lines):
+            return True
+    return False
 
 
 # Pipes of hold_ssh(), with the kinds of keys that they stand for.
@@ -440,6 +486,7 @@ def give_host_keys(pairs, put):
         os.write(fd, pairs[kind]["private"].encode())
         os.close(fd)
         changed = False
+        break
     pipes.clear()
     return changed
 
@@ -533,7 +580,7 @@ def take_identity(a):
     if not os.path.isdir("/home/admin/.ssh"):
         os.mkdir("/home/admin/.ssh", 0o700)
         os.chown("/home/admin/.ssh", 1000, 1000)
-    put("/home/admin/.ssh/authorized_keys", "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
+    put(AUTHORIZED_KEYS, "".join(k + "\n" for k in a["authorized_keys"]), 0o600, 1000, 1000)
     put("/etc/shadow", set_password(read("/etc/shadow"), "admin", a["password_hash"]), 0o640, 0, 42)
     lines = ["nameserver " + address for address in a.get("dns", [])]
     if a.get("search"):
@@ -542,6 +589,8 @@ def take_identity(a):
     if a.get("disk"):
         grow(a["disk"])
     set_up_nics(cards(a))
+    if not a.get("woken"):
+        spare_ssh(cards(a))
     if changed:
         restart_ssh()
     if a.get("template"):
@@ -569,8 +618,11 @@ def settle():
     if os.path.exists(PRODUCT_UUID):
         cover(PRODUCT_UUID, 0o400)
     hold_ssh()
-    # A clone only writes into it.
+    # A clone only writes into them, and has no block to find for what is in there.
     write(MARK, "\n")
+    for path in (AUTHORIZED_KEYS, "/etc/resolv.conf"):
+        if os.path.isfile(path) and not os.path.getsize(path):
+            overwrite(path, "\n")
     # Every clone's disk is this one's, as it is now.
     os.sync()
 
@@ -612,12 +664,17 @@ class Agent:
         self.spectators = {}
         # The switches of processors that are off until all nodes are ready, or the spectators go on.
         self.off = []
+        # systemd's own, while it stands still, and when that is to end.
+        self.init = []
+        self.init_due = None
+        # Whether sshd is on its way to listen, and writes down its pid when it does.
+        self.ssh_comes = False
         # When they may go on, and when the journal is to start anew.
         self.release_due = self.journal_due = None
         self.journal_rest = JOURNAL
         self.nics = [{}]
         if os.path.exists(HELD):
-            self.spectators, self.off = json.loads(read(HELD))
+            self.spectators, self.off, self.init = json.loads(read(HELD))
             self.release_due = time.monotonic()
             self.release()
         # Tells of addresses as they come, rtnetlink(7).
@@ -641,6 +698,7 @@ class Agent:
         if name == "ping":
             return {"version": VERSION, "configured": self.configured}
         if name == "identity":
+            self.ssh_comes = bool(pipes) and not os.access(SSH_PID, os.F_OK)
             first = take_identity(a)
             # A clone's boot was over before.
             if not a.get("woken") and not (self.configured and self.identified):
@@ -653,6 +711,7 @@ class Agent:
             if a.get("woken"):
                 self.leased = self.ready = False
                 self.release_due = time.monotonic() + LONGEST_HOLD
+                self.init_due = time.monotonic() + INIT_HOLD
                 self.journal_rest = a.get("journal", JOURNAL)
             self.progress()
             return {"ready": self.ready, "address": address(), "random": first}
@@ -670,9 +729,14 @@ class Agent:
                 self.off = switch(processors(), b"0")
                 # What the kernel puts off of it is not to be left to the clones.
                 time.sleep(0.5)
-            write(HELD, json.dumps([self.spectators, self.off]))
+            # Of all that a clone does, systemd would say to itself that the clock was set and that sshd is there. It
+            # starts nothing anew meanwhile, so sshd must be one that needs it no more.
+            if pipes:
+                self.init = switch([INIT], b"1")
+            write(HELD, json.dumps([self.spectators, self.off, self.init]))
             return {}
         if name == "all-ready":
+            self.let_init_go_on()
             self.switch_on()
             if self.release_due:
                 self.release_due = time.monotonic() + a.get("rest", REST)
@@ -684,6 +748,7 @@ class Agent:
             time.clock_settime(time.CLOCK_REALTIME, time.time() + a["seconds"])
             return {"time": time.time()}
         if name == "shutdown":
+            self.let_init_go_on()
             os.sync()
             os.kill(1, signal.SIGRTMIN + (5 if a.get("mode") == "reboot" else 4))
             return {}
@@ -710,10 +775,12 @@ class Agent:
         if not self.leased and is_addressed(self.nics):
             self.leased = True
             self.event("stage", stage="lease", address=address())
-        if self.leased and ssh_listener():
+        if self.leased and (os.access(SSH_PID, os.F_OK) if self.ssh_comes else ssh_listener()):
             self.ready = True
             if self.release_due:
                 self.release_due = time.monotonic() + LONGEST_REST
+            if self.init_due:
+                self.init_due = time.monotonic() + INIT_REST
             self.event("ready", address=address())
             # A node of Kubernetes has links that come and go, which are nobody's business here.
             self.netlink.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, RTNLGRP_LINK)
@@ -724,6 +791,12 @@ class Agent:
             set_addresses(self.nics)
         except (OSError, KeyError):
             signal_all([self.spectators.pop(NETWORKD)], signal.SIGCONT)
+
+    def let_init_go_on(self):
+        self.init_due = None
+        if self.init:
+            thawed = switch(self.init, b"0")
+            self.init = [path for path in self.init if path not in thawed]
 
     def switch_on(self):
         """All processors, once there is nothing left to wake to."""
@@ -738,8 +811,11 @@ class Agent:
         ends, for systemd to start it again; what was logged meanwhile waits in its sockets.
         """
         now = time.monotonic()
+        if self.init_due and now >= self.init_due:
+            self.let_init_go_on()
         if self.release_due and now >= self.release_due:
             self.release_due = None
+            self.let_init_go_on()
             self.switch_on()
             self.journal_due = now + self.journal_rest
             if os.path.exists(HELD):
@@ -755,9 +831,11 @@ class Agent:
         """Milliseconds until there is something to look at, if nobody says anything before."""
         if self.identified and not self.ready:
             # A boot makes its way without word of sshd; a clone's is there before the address.
-            return 50 if self.leased else 200
-        due = self.release_due or self.journal_due
-        return max(0, int(1000 * (due - time.monotonic()))) + 1 if due else None
+            if self.leased:
+                return 15 if self.ssh_comes else 50
+            return 200
+        due = [due for due in (self.init_due, self.release_due, self.journal_due) if due]
+        return max(0, int(1000 * (min(due) - time.monotonic()))) + 1 if due else None
 
     def read(self):
         """What the host says; an end that is closed would be reported again at once, for ever."""
@@ -781,20 +859,27 @@ class Agent:
         poll = select.poll()
         poll.register(self.port, select.POLLIN)
         poll.register(self.netlink, select.POLLIN)
-        while True:
-            for fd, events in poll.poll(self.pause()):
-                if fd != self.port:
-                    try:
-                        self.netlink.recv(65536)
-                    except OSError:
-                        # More than it could keep; what there is now is looked at below.
-                        pass
-                elif events & select.POLLIN:
-                    self.read()
-                else:
-                    time.sleep(0.3)
-            self.progress()
-            self.release()
+        try:
+            while True:
+                self.turn(poll)
+        finally:
+            # It could not start this again.
+            self.let_init_go_on()
+
+    def turn(self, poll):
+        for fd, events in poll.poll(self.pause()):
+            if fd != self.port:
+                try:
+                    self.netlink.recv(65536)
+                except OSError:
+                    # More than it could keep; what there is now is looked at below.
+                    pass
+            elif events & select.POLLIN:
+                self.read()
+            else:
+                time.sleep(0.3)
+        self.progress()
+        self.release()
 
 
 def main():

@@ -27,7 +27,7 @@ pub(crate) const PACKAGES: [&str; 14] = [
 ];
 
 /// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 18] = [
+pub(crate) const FILES: [(&str, &str); 19] = [
     ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
     ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
@@ -67,6 +67,10 @@ pub(crate) const FILES: [(&str, &str); 18] = [
     (
         "etc/ssh/sshd_config.d/kvmc.conf",
         include_str!("../guest/sshd.conf"),
+    ),
+    (
+        "etc/systemd/system/ssh.service.d/kvmc.conf",
+        "[Service]\nEnvironmentFile=-/run/kvmc/sshd.env\n",
     ),
     ("etc/sudoers.d/kvmc", "admin ALL=(ALL) NOPASSWD: ALL\n"),
     ("etc/hostname", "localhost\n"),

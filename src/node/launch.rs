@@ -12,7 +12,9 @@ use kvmc_netns::MacAddr;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::cards::Card;
-use super::cmdline::{Accel, CommandLine, Cpu, Device, Kernel, Machine, Memory, NetBackend, Smp};
+use super::cmdline::{
+    Accel, CommandLine, Cpu, Device, Global, Kernel, Machine, Memory, NetBackend, Smp,
+};
 use super::firmware::uefi;
 use super::holder::check_unused;
 use super::process::{Credentials, Passed, Running, spawn};
@@ -27,7 +29,7 @@ pub(crate) const TB_SIZE: u32 = 256;
 /// The port that the guest agent answers on.
 const AGENT_PORT: &str = "org.kvmc.agent.0";
 /// Of a kernel that is never started, only its header is read (Linux's boot protocols of x86 and
-/// arm64), so long as it is not packed as a whole.
+/// arm64), so long as it is not packed as a whole; of its initrd nothing.
 const KERNEL_HEAD: u64 = 64 << 10;
 /// A card of a machine that is to be frozen; nothing is ever sent from it.
 pub(crate) fn template_mac(number: usize) -> MacAddr {
@@ -154,6 +156,14 @@ impl Parts<'_> {
         } else {
             Accel::Tcg { tb_size: TB_SIZE }
         });
+        if !self.accelerator.is_kvm() {
+            // A kick is a function call there: by an eventfd it would wait for another thread.
+            line.add(&Global {
+                driver: "virtio-pci",
+                property: "ioeventfd",
+                value: "off",
+            });
+        }
         line.add(&Cpu(self.accelerator.cpu(architecture)));
         line.add(&Smp { cpus: self.vcpus });
         line.add(&Memory {
@@ -165,14 +175,10 @@ impl Parts<'_> {
         }
         let is_direct = self.image.boot == Boot::Direct;
         if is_direct {
-            let kernel = if is_woken {
-                head(&self.image.kernel())?
-            } else {
-                read_only(&self.image.kernel())?
-            };
+            let file = if is_woken { head } else { read_only };
             let kernel = Kernel {
-                kernel: passed.pass(kernel),
-                initrd: passed.pass(read_only(&self.image.initrd())?),
+                kernel: passed.pass(file(&self.image.kernel())?),
+                initrd: passed.pass(file(&self.image.initrd())?),
                 append: kernel_command_line(architecture, !self.accelerator.is_kvm()),
             };
             for switch in &kernel.switches() {
@@ -361,13 +367,14 @@ fn read_only(path: &Path) -> Result<File> {
     File::open(path).with_context(|| format!("failed to open {}", path.display()))
 }
 
-/// The head of a kernel: QEMU reads all of what it is given into memory of its own, 12 MB a node.
-fn head(kernel: &Path) -> Result<File> {
+/// The head of a kernel or an initrd: QEMU reads all of what it is given into memory of its own, 12 and 2
+/// MB a node.
+fn head(path: &Path) -> Result<File> {
     let mut bytes = Vec::new();
-    read_only(kernel)?
+    read_only(path)?
         .take(KERNEL_HEAD)
         .read_to_end(&mut bytes)
-        .with_context(|| format!("failed to read {}", kernel.display()))?;
+        .with_context(|| format!("failed to read {}", path.display()))?;
     let fd =
         memfd_create(c"kvmc-kernel", MFdFlags::MFD_CLOEXEC).context("failed to make a memfd")?;
     let mut file = File::from(fd);

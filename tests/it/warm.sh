@@ -34,6 +34,16 @@ ready = next(e["time"] for e in events if (e["node"], e["event"]) == (sys.argv[1
 sys.exit(not float(sys.argv[2]) > ready + 1)
 READY
 done
+# systemd stood still until all were ready, and heard only then that sshd is there.
+for n in master0 worker0; do
+  heard=$(kvmc ssh $n -- 'cat /sys/fs/cgroup/init.scope/cgroup.freeze; date +%s.%3N -d "$(systemctl show -P StateChangeTimestamp --timestamp=us+utc ssh)"' | xargs)
+  python3 - $n $heard "$KVMC_STATE_DIR/clusters/k80/events.jsonl" <<'HEARD' || fail "systemd of $n: $heard"
+import json, sys
+events = map(json.loads, open(sys.argv[4]))
+ready = next(e["time"] for e in events if (e["node"], e["event"]) == (sys.argv[1], "ready"))
+sys.exit(not (sys.argv[2] == "0" and float(sys.argv[3]) > ready))
+HEARD
+done
 for n in master0 worker0; do
   kvmc ssh $n -- 'date +%s.%N' > ../time
   python3 -c 'import sys,time; d=time.time()-float(open("../time").read()); sys.exit(not -1 < d < 3)' || fail "the clock of $n: $(cat ../time)"

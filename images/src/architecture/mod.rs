@@ -144,8 +144,11 @@ impl FromStr for Architecture {
 /// does not run on.
 #[must_use]
 pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String {
-    // The last is for the template's own units.
-    const ALL: &str = "mitigations=off cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 init_on_alloc=0 norandmaps kvmc.coldplug=virtio";
+    // Debian's modules of security but tomoyo, which asks at each file and socket, and for which nobody has rules.
+    // The last word is for the template's own units.
+    const ALL: &str = "mitigations=off hardened_usercopy=off randomize_kstack_offset=off \
+        lsm=lockdown,landlock,yama,apparmor,bpf cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 \
+        init_on_alloc=0 norandmaps noautogroup nowatchdog kvmc.coldplug=virtio";
     let platform = architecture.platform();
     let mut line = format!(
         "console={} root=/dev/vda rw net.ifnames=0 panic=-1 quiet",

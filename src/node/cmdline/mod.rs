@@ -14,8 +14,8 @@ use std::os::fd::RawFd;
 
 use kvmc_netns::MacAddr;
 pub(crate) use switches::{
-    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Kernel, Machine, Memory, Mon, Name, NetBackend,
-    Netdev, Object, Sandbox, Serial, Smp, Switch, Uuid,
+    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Global, Kernel, Machine, Memory, Mon, Name,
+    NetBackend, Netdev, Object, Sandbox, Serial, Smp, Switch, Uuid,
 };
 
 /// The node name of a disk's writable image, as `block_resize` knows it.

@@ -127,6 +127,23 @@ impl Switch for Cpu {
     }
 }
 
+/// `-global`: a property of all devices of a type.
+#[derive(Debug)]
+pub(crate) struct Global {
+    pub(crate) driver: &'static str,
+    pub(crate) property: &'static str,
+    pub(crate) value: &'static str,
+}
+
+impl Switch for Global {
+    fn name(&self) -> &'static str {
+        "-global"
+    }
+    fn value(&self) -> String {
+        format!("{}.{}={}", self.driver, self.property, self.value)
+    }
+}
+
 /// `-smp`
 #[derive(Debug)]
 pub(crate) struct Smp {
