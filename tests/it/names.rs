@@ -130,8 +130,8 @@ kill $taker; wait $taker || true"#
     );
 }
 
-/// The folder of a systemd-resolved: the host's, or unpacked from Debian's package. It is not installed
-/// for this, for the package takes the machine's resolv.conf over.
+/// The folder of a systemd-resolved: the host's, or unpacked from Debian's package, which has it in `lib` in
+/// some releases. It is not installed for this, for the package takes the machine's resolv.conf over.
 fn resolved() -> Option<PathBuf> {
     if Path::new("/usr/lib/systemd/systemd-resolved").exists() {
         return Some(PathBuf::from("/"));
@@ -140,7 +140,8 @@ fn resolved() -> Option<PathBuf> {
     if !dir.join("usr/lib/systemd/systemd-resolved").exists() {
         std::fs::create_dir_all(&dir).unwrap();
         let unpack =
-            "apt-get download systemd-resolved >/dev/null && dpkg -x systemd-resolved_*.deb .";
+            "apt-get download systemd-resolved >/dev/null && dpkg -x systemd-resolved_*.deb . &&
+            { [ ! -d lib/systemd ] || cp -a lib/systemd/. usr/lib/systemd/; }";
         let done = Command::new("sh")
             .args(["-c", unpack])
             .current_dir(&dir)
