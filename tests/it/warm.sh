@@ -34,6 +34,8 @@ ready = next(e["time"] for e in events if (e["node"], e["event"]) == (sys.argv[1
 sys.exit(not float(sys.argv[2]) > ready + 1)
 READY
 done
+# Without IPv6 in the cluster it is IPv4 alone, see docs/EMULATION.md.
+for n in master0 worker0; do test "$(kvmc ssh $n -- 'ss -Hltn sport = :22 | grep -c .')" = 1 || fail "sshd of $n listens twice"; done
 # systemd stood still until all were ready, and heard only then that sshd is there.
 for n in master0 worker0; do
   heard=$(kvmc ssh $n -- 'cat /sys/fs/cgroup/init.scope/cgroup.freeze; date +%s.%3N -d "$(systemctl show -P StateChangeTimestamp --timestamp=us+utc ssh)"' | xargs)
