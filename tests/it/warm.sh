@@ -36,15 +36,12 @@ READY
 done
 # Without IPv6 in the cluster it is IPv4 alone, see docs/EMULATION.md.
 for n in master0 worker0; do test "$(kvmc ssh $n -- 'ss -Hltn sport = :22 | grep -c .')" = 1 || fail "sshd of $n listens twice"; done
-# systemd stood still until all were ready, and heard only then that sshd is there.
+# systemd stood still until all were ready, and heard only then that sshd is there: by the guest's own clock, well after sshd wrote down its
+# pid, since a banner comes in between. By KVM that is too short to tell.
+apart=0; if kvmc status | grep -q TCG; then apart=0.06; fi
 for n in master0 worker0; do
-  heard=$(kvmc ssh $n -- 'cat /sys/fs/cgroup/init.scope/cgroup.freeze; date +%s.%3N -d "$(systemctl show -P StateChangeTimestamp --timestamp=us+utc ssh)"' | xargs)
-  python3 - $n $heard "$KVMC_STATE_DIR/clusters/k80/events.jsonl" <<'HEARD' || fail "systemd of $n: $heard"
-import json, sys
-events = map(json.loads, open(sys.argv[4]))
-ready = next(e["time"] for e in events if (e["node"], e["event"]) == (sys.argv[1], "ready"))
-sys.exit(not (sys.argv[2] == "0" and float(sys.argv[3]) > ready))
-HEARD
+  heard=$(kvmc ssh $n -- 'cat /sys/fs/cgroup/init.scope/cgroup.freeze; stat -c %.3Y /run/sshd.pid; date +%s.%3N -d "$(systemctl show -P StateChangeTimestamp --timestamp=us+utc ssh)"' | xargs)
+  python3 -c 'import sys; frozen, listens, heard, apart = map(float, sys.argv[1:]); sys.exit(not (frozen == 0 and heard > listens + apart))' $heard $apart || fail "systemd of $n: $heard"
 done
 for n in master0 worker0; do
   kvmc ssh $n -- 'date +%s.%N' > ../time
