@@ -5,6 +5,11 @@ TWO="${SMALL%1}2"
 up="kvmc up $TWO --masters 1 --workers 1 --load-balancers 0"
 $up 2> ../said || { cat ../said; exit 1; }
 cat ../said
+# What was held until all were ready, systemd among it; the agent forgets it two seconds later, which a busy host may make of this.
+for n in master0 worker0; do
+  kvmc ssh $n -- 'cat /run/kvmc/held 2>/dev/null; true' > ../held
+  if test -s ../held; then grep -q init.scope ../held || fail "systemd of $n went on all the time: $(cat ../held)"; else echo "too late to see what $n held"; fi
+done
 # They woke on one processor, and with addresses from the host: networkd asks for them two seconds later, so this comes first.
 network='ip -4 -o addr show eth0 | grep -o "inet [0-9./]*"; ip route show default; cat /sys/class/net/eth0/mtu'
 for n in master0 worker0; do kvmc ssh $n -- "$network" > ../network.$n; done
@@ -36,12 +41,8 @@ READY
 done
 # Without IPv6 in the cluster it is IPv4 alone, see docs/EMULATION.md.
 for n in master0 worker0; do test "$(kvmc ssh $n -- 'ss -Hltn sport = :22 | grep -c .')" = 1 || fail "sshd of $n listens twice"; done
-# systemd stood still until all were ready, and heard only then that sshd is there: by the guest's own clock, well after sshd wrote down its
-# pid, since a banner comes in between. By KVM that is too short to tell.
-apart=0; if kvmc status | grep -q TCG; then apart=0.06; fi
 for n in master0 worker0; do
-  heard=$(kvmc ssh $n -- 'cat /sys/fs/cgroup/init.scope/cgroup.freeze; stat -c %.3Y /run/sshd.pid; date +%s.%3N -d "$(systemctl show -P StateChangeTimestamp --timestamp=us+utc ssh)"' | xargs)
-  python3 -c 'import sys; frozen, listens, heard, apart = map(float, sys.argv[1:]); sys.exit(not (frozen == 0 and heard > listens + apart))' $heard $apart || fail "systemd of $n: $heard"
+  test "$(kvmc ssh $n -- cat /sys/fs/cgroup/init.scope/cgroup.freeze)" = 0 || fail "systemd of $n still stands still"
 done
 for n in master0 worker0; do
   kvmc ssh $n -- 'date +%s.%N' > ../time
