@@ -552,6 +552,12 @@ def switch(paths, value):
     return done
 
 
+def left(paths, value):
+    """Those that could not be switched: one that a busy host kept from it is tried again."""
+    done = switch(paths, value)
+    return [path for path in paths if path not in done]
+
+
 def cards(a):
     """The cards of an identity; a host of before speaks of one alone."""
     return a.get("nics") or [{"mac": a.get("mac")}]
@@ -664,14 +670,14 @@ class Agent:
         self.spectators = {}
         # The switches of processors that are off until all nodes are ready, or the spectators go on.
         self.off = []
-        # systemd's own, while it stands still, and when that is to end.
+        # When they may go on, and when the journal is to start anew.
+        self.release_due = self.journal_due = None
+        self.journal_rest = JOURNAL
+        # systemd's switch while it stands still, and when that is to end.
         self.init = []
         self.init_due = None
         # Whether sshd is on its way to listen, and writes down its pid when it does.
         self.ssh_comes = False
-        # When they may go on, and when the journal is to start anew.
-        self.release_due = self.journal_due = None
-        self.journal_rest = JOURNAL
         self.nics = [{}]
         if os.path.exists(HELD):
             self.spectators, self.off, self.init = json.loads(read(HELD))
@@ -794,15 +800,11 @@ class Agent:
 
     def let_init_go_on(self):
         self.init_due = None
-        if self.init:
-            thawed = switch(self.init, b"0")
-            self.init = [path for path in self.init if path not in thawed]
+        self.init = left(self.init, b"0")
 
     def switch_on(self):
-        """All processors, once there is nothing left to wake to."""
-        on = switch(self.off, b"1")
-        # One that a busy host kept from coming up is tried again when the spectators go on.
-        self.off = [path for path in self.off if path not in on]
+        """All processors, once there is nothing left to wake to; again when the spectators go on."""
+        self.off = left(self.off, b"1")
 
     def release(self):
         """Lets those go on that stood still since the machine was frozen.

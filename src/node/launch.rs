@@ -30,7 +30,7 @@ pub(crate) const TB_SIZE: u32 = 256;
 const AGENT_PORT: &str = "org.kvmc.agent.0";
 /// Of a kernel that is never started, only its header is read (Linux's boot protocols of x86 and
 /// arm64), so long as it is not packed as a whole; of its initrd nothing.
-const KERNEL_HEAD: u64 = 64 << 10;
+const HEAD: u64 = 64 << 10;
 /// A card of a machine that is to be frozen; nothing is ever sent from it.
 pub(crate) fn template_mac(number: usize) -> MacAddr {
     let last = u8::try_from(number).unwrap_or(u8::MAX);
@@ -372,11 +372,10 @@ fn read_only(path: &Path) -> Result<File> {
 fn head(path: &Path) -> Result<File> {
     let mut bytes = Vec::new();
     read_only(path)?
-        .take(KERNEL_HEAD)
+        .take(HEAD)
         .read_to_end(&mut bytes)
         .with_context(|| format!("failed to read {}", path.display()))?;
-    let fd =
-        memfd_create(c"kvmc-kernel", MFdFlags::MFD_CLOEXEC).context("failed to make a memfd")?;
+    let fd = memfd_create(c"kvmc-head", MFdFlags::MFD_CLOEXEC).context("failed to make a memfd")?;
     let mut file = File::from(fd);
     file.write_all(&bytes).context("failed to write a memfd")?;
     Ok(file)

@@ -19,6 +19,9 @@ started_as() {
   for word in size=$2 cpus=1; do
     grep -qxF -- "$word" ../cmdline || fail "$word is not in the command line of $1"
   done
+  # Eventfds are for KVM alone, which signals them from the host's kernel.
+  without=$(grep -cxF virtio-pci.ioeventfd=off ../cmdline || true)
+  test "$without" = "$(kvmc status 2>&1 | grep -c ', TCG,' || true)" || fail "eventfds of $1: $(kvmc status 2>&1)"
   disk=$KVMC_STATE_DIR/clusters/k80/nodes/$1/disk.qcow2
   qemu-img info -U --output=json "$disk" | grep -q '"virtual-size": 5368709120' || fail "the disk of $1"
   root=$(kvmc ssh $1 -- df -B1 --output=size / | tail -n 1)

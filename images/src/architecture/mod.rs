@@ -144,7 +144,7 @@ impl FromStr for Architecture {
 /// does not run on.
 #[must_use]
 pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String {
-    // Debian's modules of security but tomoyo, which asks at each file and socket, and for which nobody has rules.
+    // Debian's modules of security but those that ask at each file and socket and for which nobody has rules: tomoyo, ipe.
     // The last word is for the template's own units.
     const ALL: &str = "mitigations=off hardened_usercopy=off randomize_kstack_offset=off \
         lsm=lockdown,landlock,yama,apparmor,bpf cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 \
