@@ -9,8 +9,11 @@ mod failpoint;
 #[cfg(test)]
 mod fuzz;
 mod host;
+mod ids;
 mod image;
+mod interrupt;
 mod keeper;
+mod model;
 mod node;
 mod output;
 mod plan;

@@ -248,7 +248,7 @@ mod tests {
         let mut record = record();
         let text = inventory(&record, &secrets(), Path::new("/x"));
         assert!(text.ends_with("'\nansible_ssh_timeout=60\n"), "{text}");
-        record.accelerator = crate::host::Accelerator::Kvm;
+        record.accelerator = crate::model::Accelerator::Kvm;
         let text = inventory(&record, &secrets(), Path::new("/x"));
         assert!(!text.contains("timeout"), "{text}");
     }

@@ -8,8 +8,9 @@ use nix::sys::signal::Signal;
 
 use super::stop::process;
 use super::traces::Traces;
-use super::{Interrupt, artifacts, firewalls, forwarding, network};
+use super::{artifacts, firewalls, forwarding, network};
 use crate::failpoint::failpoint;
+use crate::interrupt::Interrupt;
 use crate::keeper::Keeper;
 use crate::node::Handle;
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, remove_file};

@@ -220,7 +220,7 @@ pub(crate) fn restore(
     let mut made = Made::load(dir)?;
     let times = made.restored.map_or(0, |r| r.times);
     made.restored = Some(Restored {
-        time: crate::keeper::now() as u64,
+        time: crate::ids::now() as u64,
         times: times + 1,
         what: missing.clone(),
     });

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::namespace;
 use crate::failpoint::failpoint;
-use crate::node::boot_id;
+use crate::ids::boot_id;
 use crate::state::{ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json};
 
 const IPV4: &str = "net.ipv4.ip_forward";

@@ -8,7 +8,6 @@ pub(crate) mod firewalls;
 mod forward;
 mod forwarding;
 mod host_names;
-mod interrupt;
 mod network;
 mod networks;
 mod prepared;
@@ -27,7 +26,6 @@ pub(crate) use boot::last_event;
 pub(crate) use doubts::doubts;
 pub(crate) use down::{Doomed, Removed, down};
 pub(crate) use forward::{add as add_forwards, remove as remove_forwards};
-pub(crate) use interrupt::{INTERRUPTED, Interrupt};
 pub(crate) use network::check_namespace;
 pub(crate) use prepared::{prepare_images, unprepared};
 pub(crate) use ranges::{Probe, free_subnet};
@@ -36,13 +34,3 @@ pub(crate) use stop::{Outcome, Stopped, stop};
 pub(crate) use traces::{Traces, traces};
 pub(crate) use up::{Ground, Upped, Work, check_disks, look, preflight, steps, up};
 pub(crate) use warm::{Warm, missing, prepare, shared};
-
-use crate::keeper::Stage;
-
-/// Who hears how the nodes come along.
-pub(crate) trait Progress {
-    /// A line about the cluster as a whole.
-    fn say(&self, text: &str);
-    /// A node has come to a stage.
-    fn stage(&self, node: &str, stage: Stage, note: &str);
-}

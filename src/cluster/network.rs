@@ -13,7 +13,7 @@ use super::forward;
 use super::forwarding::{self, Family};
 use super::{host_names, networks, ranges};
 use crate::failpoint::failpoint;
-use crate::node::identity::mac;
+use crate::ids::mac;
 use crate::spec::{ClusterSpec, MAIN};
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
 
@@ -49,7 +49,7 @@ pub(super) async fn design(
         forwarding_was_off: false,
         namespace: namespace()?,
         resolved: false,
-        boot_id: crate::node::boot_id()?,
+        boot_id: crate::ids::boot_id()?,
     };
     Ok(networks::beside(main, spec, dir))
 }
@@ -247,7 +247,7 @@ pub(super) fn tap_name(bridge: &str, node: &str) -> String {
     let digest = Sha256::digest(readable.as_bytes());
     format!(
         "kvmc{}",
-        crate::node::identity::hex(digest.get(..5).unwrap_or_default())
+        crate::ids::hex(digest.get(..5).unwrap_or_default())
     )
 }
 

@@ -8,7 +8,7 @@ use kvmc_netns::{Links, sysctl};
 use sha2::{Digest, Sha256};
 
 use super::network::{bridge_mac, gateway, table};
-use crate::node::identity::hex;
+use crate::ids::hex;
 use crate::spec::{ClusterSpec, NetworkSpec};
 use crate::state::{ClusterDir, NetworkRecord};
 

@@ -5,9 +5,9 @@ use std::rc::Rc;
 use anyhow::Result;
 use kvmc_images::{Guest, Image, Store};
 
-use super::Progress;
-use crate::host::Accelerator;
 use crate::image::Images;
+use crate::model::Accelerator;
+use crate::model::Progress;
 use crate::spec::Role;
 use crate::state::ClusterRecord;
 use crate::warm;

@@ -9,9 +9,9 @@ use kvmc_images::Guest;
 use kvmc_netns::{Links, MacAddr};
 
 use super::network::{self, tap_name};
-use crate::host::Accelerator;
+use crate::ids::{mac, random_id, uid, uuid};
 use crate::image::Pick;
-use crate::node::identity::{mac, random_id, uid, uuid};
+use crate::model::Accelerator;
 use crate::spec::{ClusterSpec, Forward, Role};
 use crate::state::{
     ClusterDir, ClusterRecord, FORMAT, NetworkRecord, NicRecord, NodeRecord, Phase,

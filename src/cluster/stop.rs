@@ -6,8 +6,9 @@ use anyhow::Result;
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::{Interrupt, firewalls, forwarding, network};
+use super::{firewalls, forwarding, network};
 use crate::failpoint::failpoint;
+use crate::interrupt::Interrupt;
 use crate::keeper::{Keeper, Request};
 use crate::node::{Handle, Identity, find_qemu};
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_file};

@@ -1,6 +1,6 @@
 //! A cluster for unit tests.
 
-use crate::host::Accelerator;
+use crate::model::Accelerator;
 use crate::node::KeyPair;
 use crate::node::Secrets;
 use crate::node::identity::HostKeys;

@@ -10,13 +10,12 @@ use super::forwarding::{self, Family};
 use super::stop::process;
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{
-    Interrupt, Probe, Progress, artifacts, boot, firewalls, forward, host_names, network, networks,
-    ranges,
-};
+use super::{Probe, artifacts, boot, firewalls, forward, host_names, network, networks, ranges};
 use crate::failpoint::failpoint;
 use crate::image::Images;
+use crate::interrupt::Interrupt;
 use crate::keeper::{Keeper, Request};
+use crate::model::Progress;
 use crate::node::{Identity, KeyPool, Secrets, clone_disk, find_qemu, write_seed};
 use crate::plan::{Seen, Step, plan};
 use crate::state::{
@@ -431,7 +430,7 @@ async fn carry_out(
                 )?;
             }
             failpoint!("up.disk");
-            progress.stage(node, crate::keeper::Stage::Cloned, "");
+            progress.stage(node, crate::model::Stage::Cloned, "");
             Ok(())
         }
         Step::StartNode { .. } => Ok(()),

@@ -7,9 +7,10 @@ use anyhow::Result;
 use kvmc_images::Image;
 use tokio::sync::Semaphore;
 
-use super::Progress;
-use crate::host::{Accelerator, cores};
+use crate::host::cores;
 use crate::image::Images;
+use crate::model::Accelerator;
+use crate::model::Progress;
 use crate::node::{CardKind, Filling, KeyPool, fill_keys, unsafe_no_reseed, vcpus};
 use crate::spec::Bytes;
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord};

@@ -9,8 +9,9 @@ use kvmc_images::Architecture;
 use super::{Scene, remains};
 use crate::cli::Flags;
 use crate::host::{
-    Accelerator, Check, Finding, Needs, basics, binfmt_packages, choose, install, register_binfmt,
+    Check, Finding, Needs, basics, binfmt_packages, choose, install, register_binfmt,
 };
+use crate::model::Accelerator;
 use crate::output;
 use crate::spec::{AccelChoice, check};
 

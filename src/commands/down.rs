@@ -8,7 +8,8 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cluster::{self, Doomed, INTERRUPTED, Interrupt, Removed, traces};
+use crate::cluster::{self, Doomed, Removed, traces};
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::node::KeyPool;
 use crate::output;
 use crate::state::{Found, Lock, remove_file};

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::Scene;
 use crate::cli::ForwardCommand;
-use crate::cluster::{self, INTERRUPTED, Interrupt};
+use crate::cluster;
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::output;
 use crate::spec::Forward;
 use crate::state::{ClusterRecord, Lock};

@@ -13,9 +13,9 @@ use removal::{prune, remove, sleepers, users};
 
 use super::Scene;
 use crate::cli::{ImageCommand, TakeFlags};
-use crate::cluster::{INTERRUPTED, Interrupt};
 use crate::host;
 use crate::image::{self, Asked, build, recipe};
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::output;
 use crate::spec::{approximate, check};
 use crate::warm;

@@ -9,7 +9,8 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cluster::{self, Doomed, Interrupt, Traces, traces};
+use crate::cluster::{self, Doomed, Traces, traces};
+use crate::interrupt::Interrupt;
 use crate::node::KeyPool;
 use crate::state::{ClusterRecord, Found, Lock};
 use crate::warm;

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 
 use super::{Scene, firewall, vitals};
 use crate::cluster::{self, traces};
-use crate::keeper::{Board, Cause, Ended, Keeper, Request, Stage, now};
+use crate::ids::now;
+use crate::keeper::{Keeper, Request};
+use crate::model::{Board, Cause, Stage};
+use crate::node::Ended;
 use crate::node::{Identity, vcpus};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, Found, Lock, NodeRecord, read_json};

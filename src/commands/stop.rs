@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use kvmc_netns::Links;
 
 use super::Scene;
-use crate::cluster::{self, INTERRUPTED, Interrupt, Outcome, Stopped};
+use crate::cluster::{self, Outcome, Stopped};
+use crate::interrupt::{INTERRUPTED, Interrupt};
 use crate::output::{self, seconds};
 use crate::state::{ClusterRecord, Lock, Phase, remove_file};
 

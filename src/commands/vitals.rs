@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::keeper::Vitals;
+use crate::model::Vitals;
 
 /// For `--json`: fractions and seconds, null where nothing is known.
 pub(super) fn as_json(steal: Option<f64>, vitals: Option<Vitals>) -> Value {

@@ -10,7 +10,7 @@ mod packages;
 
 use std::path::PathBuf;
 
-pub(crate) use accel::{Accelerator, choose, cores, kvm_group};
+pub(crate) use accel::{choose, cores, kvm_group};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
 pub(crate) use checks::{Check, Finding, Needs, Room, basics, build_tools, run as run_checks};
 pub(crate) use memory::Memory;

@@ -15,13 +15,14 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::awake::{all_ready, tell_all_ready};
 use super::console;
-use super::death::{Cause, Evidence};
-use super::ended::{Ended, last_words};
 use super::pause::Pause;
-use super::protocol::Stage;
 use super::status::Status;
 use super::vitals;
 use crate::host::CgroupKills;
+use crate::model::Cause;
+use crate::model::Stage;
+use crate::node::Evidence;
+use crate::node::{Ended, last_words};
 use crate::node::{Handle, Identity, check_connected, for_agent, identity};
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord, read_json, remove_file};
 use crate::warm;

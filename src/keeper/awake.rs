@@ -6,8 +6,8 @@ use kvmc_qmp::Client;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::protocol::{Board, Stage};
-use crate::host::Accelerator;
+use crate::model::Accelerator;
+use crate::model::{Board, Stage};
 
 /// An emulated guest may take seconds to start its processors.
 const ANSWER: Duration = Duration::from_secs(60);

@@ -10,8 +10,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::protocol::{Answer, Board, Request};
+use super::protocol::{Answer, Request};
 use crate::failpoint::failpoint;
+use crate::model::Board;
 use crate::node::{Identity, scan};
 use crate::state::{ClusterDir, read_json, remove_file};
 

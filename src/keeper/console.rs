@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-use super::protocol::Stage;
 use super::status::Status;
+use crate::model::Stage;
 
 /// Bytes of one log; with the one before it, twice that is kept.
 const LONGEST: u64 = 1 << 20;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use kvmc_netns::dhcp::{Event, Notice, NoticeKind};
 use tokio::sync::mpsc;
 
-use super::protocol::Stage;
 use super::status::Status;
+use crate::model::Stage;
 
 /// Lines that strangers can cause in each span of time; more are counted only.
 const MOST: u32 = 20;

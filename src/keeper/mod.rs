@@ -5,9 +5,7 @@ mod attend;
 mod awake;
 mod client;
 mod console;
-mod death;
 mod dns;
-mod ended;
 mod forward;
 mod lan;
 mod leases;
@@ -23,14 +21,9 @@ mod uplink;
 mod vitals;
 
 pub(crate) use client::Keeper;
-pub(crate) use death::Cause;
-#[cfg(test)]
-pub(crate) use death::Evidence;
-pub(crate) use ended::{Ended, now};
 #[cfg(test)]
 pub(crate) use pause::Pause;
 #[cfg(test)]
 pub(crate) use protocol::Answer;
-pub(crate) use protocol::{Board, Request, Stage};
+pub(crate) use protocol::Request;
 pub(crate) use server::run;
-pub(crate) use vitals::Vitals;

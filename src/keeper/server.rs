@@ -17,12 +17,10 @@ use tokio::sync::watch;
 use super::attend::{Attended, End, Lines};
 use super::awake::{GOING_ON, JOURNAL};
 use super::client::Keeper;
-use super::death::Cause;
 use super::dns::Names;
-use super::ended::Ended;
 use super::forward::Forwards;
 use super::lan::{Lan, Reservations};
-use super::protocol::{Answer, Request, Stage};
+use super::protocol::{Answer, Request};
 use super::respawn::respawn;
 use super::restarts::{Restarts, Verdict};
 use super::rules;
@@ -30,6 +28,9 @@ use super::status::Status;
 use super::trim;
 use super::vitals;
 use crate::host::cores;
+use crate::model::Cause;
+use crate::model::Stage;
+use crate::node::Ended;
 use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
@@ -207,7 +208,7 @@ impl State {
     async fn after(self: &Arc<Self>, node: &str, process: &Identity, cause: &Cause) {
         let policy = ClusterRecord::load(&self.dir).ok().flatten();
         let policy = policy.and_then(|r| Some(r.spec.role(r.node(node).ok()?.role).restart));
-        if !policy.is_some_and(|policy| cause.calls_for_restart(policy)) {
+        if !policy.is_some_and(|policy| policy.applies_to(cause)) {
             return;
         }
         let verdict = match self.restarts.lock() {

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::ended::now;
-use super::protocol::{Board, NodeView, Stage};
-use super::vitals::Vitals;
+use crate::ids::now;
+use crate::model::Vitals;
+use crate::model::{Board, NodeView, Stage};
 
 /// The event log starts anew beyond this; the one before is kept beside it.
 const LONGEST_LOG: u64 = 1 << 20;

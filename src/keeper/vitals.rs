@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvmc_qmp::{Client, ExecuteError};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::protocol::{Board, Stage};
 use super::status::Status;
+use crate::model::{Board, Stage, Vitals};
 use crate::node::Turns;
 
 /// Time between two looks: what the steal is a share of.
@@ -25,17 +24,6 @@ const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_secs(2);
 /// Seconds of drift that are left alone.
 const GOOD_ENOUGH: f64 = 0.02;
-
-/// A guest beside its host.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Vitals {
-    /// Seconds that the guest's clock is ahead of the host's.
-    pub(crate) drift: f64,
-    /// The drift is known no better than this, in seconds: half the time that asking took.
-    pub(crate) error: f64,
-    /// The guest's load average over a minute.
-    pub(crate) load: f64,
-}
 
 /// Keeps the steal and the vitals on the board up to date; `pid` and `agent` find a node's.
 pub(super) async fn keep_up(

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
-use kvmc_netns::MacAddr;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::cards::CardKind;
 use super::keys::{KeyPair, KeyPool, ed25519};
+use crate::ids::{now, random_id, uuid};
 use crate::state::{NetworkRecord, NodeRecord};
 
 /// As ssh-keygen's default.
@@ -150,52 +149,6 @@ fn hash(password: &str) -> Result<String> {
     Ok(hash.to_string())
 }
 
-/// 32 random hex digits: a machine-id(5), or with dashes a UUID.
-pub(crate) fn random_id() -> String {
-    let mut bytes: [u8; 16] = rand::rng().random();
-    // Version 4, variant 1 of RFC 9562, so that it is a valid UUID as well.
-    bytes[6] = (bytes[6] & 0x0f) | 0x40;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    hex(&bytes)
-}
-
-/// A UUID from [`random_id`]'s digits.
-pub(crate) fn uuid(id: &str) -> String {
-    let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or_default();
-    [
-        part(0..8),
-        part(8..12),
-        part(12..16),
-        part(16..20),
-        part(20..32),
-    ]
-    .join("-")
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut s, b| {
-        let _infallible = write!(s, "{b:02x}");
-        s
-    })
-}
-
-/// An address in the block that QEMU's cards have (52:54:00), from a hash: the same node of the same
-/// cluster always gets the same, without a register.
-pub(crate) fn mac(cluster: &str, thing: &str, attempt: u32) -> MacAddr {
-    let digest = Sha256::digest(format!("{cluster}\0{thing}\0{attempt}"));
-    MacAddr([0x52, 0x54, 0x00, digest[0], digest[1], digest[2]])
-}
-
-/// The user that a node's QEMU runs as: a range that systemd's UIDS-GIDS page leaves to nobody.
-pub(crate) fn uid(cluster_dir: &std::path::Path, ordinal: u32) -> u32 {
-    const FIRST: u32 = 1_900_000_000;
-    const NODES: u32 = 1 << 10;
-    let digest = Sha256::digest(cluster_dir.as_os_str().as_encoded_bytes());
-    let slot = u32::from(u16::from_be_bytes([digest[0], digest[1]]));
-    FIRST + slot * NODES + ordinal % NODES
-}
-
 /// The arguments of the agent's `identity` in a machine that is to be frozen: nothing in it is anybody's,
 /// and the agent replaces it all on waking.
 ///
@@ -210,17 +163,10 @@ pub(crate) fn template(disk: u64, cards: &[CardKind]) -> Result<Value> {
         "host_keys": { "ed25519": { "private": keys.private, "public": keys.public } },
         "authorized_keys": [],
         "password_hash": "!",
-        "time": time(),
+        "time": now(),
         "disk": disk,
         "nics": cards,
     }))
-}
-
-/// Seconds after the epoch.
-fn time() -> f64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64())
 }
 
 /// The arguments of the agent's `identity`; with `woken` also what a guest that boots makes itself.
@@ -266,7 +212,7 @@ pub(crate) fn push(
         "password_hash": secrets.password_hash,
         "dns": resolvers(dns),
         "search": domain,
-        "time": time(),
+        "time": now(),
         "seed": base64(&seed),
         // For agents of before there were more cards.
         "mac": node.mac.to_string(),
@@ -327,24 +273,6 @@ mod tests {
         ] {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
-    }
-
-    #[test]
-    fn names_derive_the_same_each_time_and_differ_between_nodes() {
-        assert_eq!(mac("k80", "master0", 0), mac("k80", "master0", 0));
-        assert_ne!(mac("k80", "master0", 0), mac("k80", "master1", 0));
-        assert_ne!(mac("k80", "master0", 0), mac("k81", "master0", 0));
-        let dir = std::path::Path::new("/s/clusters/k80");
-        assert_ne!(uid(dir, 0), uid(dir, 1));
-        assert!(uid(dir, 1023) < 2_147_483_647);
-    }
-
-    #[test]
-    fn ids_are_random_and_well_formed() {
-        let id = random_id();
-        assert_eq!(id.len(), 32);
-        assert_ne!(id, random_id());
-        assert_eq!(uuid(&id).len(), 36);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl KeyPool {
             let text = key
                 .to_openssh(LineEnding::LF)
                 .context("failed to write a key")?;
-            let name = format!("rsa{bits}-{}", super::identity::random_id());
+            let name = format!("rsa{bits}-{}", crate::ids::random_id());
             crate::state::replace(&self.dir.join(name), text.as_bytes(), 0o600)?;
             ready += 1;
         }

@@ -20,7 +20,8 @@ use super::holder::check_unused;
 use super::process::{Credentials, Passed, Running, spawn};
 use super::scan::qemu_name;
 use crate::failpoint::failpoint;
-use crate::host::{Accelerator, cores, kvm_group};
+use crate::host::{cores, kvm_group};
+use crate::model::Accelerator;
 use crate::spec::Bytes;
 use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
 

@@ -2,6 +2,8 @@
 
 mod cards;
 pub(crate) mod cmdline;
+mod death;
+mod ended;
 mod exit;
 mod firmware;
 mod holder;
@@ -14,6 +16,8 @@ mod seed;
 mod turns;
 
 pub(crate) use cards::{CardKind, check_connected, connect};
+pub(crate) use death::Evidence;
+pub(crate) use ended::{Ended, last_words};
 pub(crate) use firmware::uefi;
 pub(crate) use identity::{Secrets, fill as fill_keys};
 #[cfg(test)]
@@ -23,7 +27,7 @@ pub(crate) use launch::{
     Launch, Nics, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
     listen, pflash, template_mac, unsafe_no_reseed, vcpus,
 };
-pub(crate) use process::{Credentials, Handle, Identity, Running, boot_id, spawn};
+pub(crate) use process::{Credentials, Handle, Identity, Running, spawn};
 pub(crate) use scan::{find_qemu, qemu_of, scan};
 pub(crate) use seed::{for_agent, read_user_data, user_data_of as seed_user_data, write_seed};
 pub(crate) use turns::Turns;

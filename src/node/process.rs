@@ -20,6 +20,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
+use crate::ids::boot_id;
+
 /// Descriptors for a child, with the numbers they will have there.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
@@ -295,15 +297,6 @@ fn command_line_holds(pid: i32, mark: &str) -> bool {
         return false;
     };
     bytes.split(|b| *b == 0).any(|arg| arg == mark.as_bytes())
-}
-
-/// Identifies this boot of the host, random(4).
-///
-/// # Errors
-/// When /proc is not there.
-pub(crate) fn boot_id() -> Result<String> {
-    let text = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(text.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::cluster::Progress;
-use crate::keeper::Stage;
+use crate::model::{Progress, Stage};
 
 pub(crate) use transfer::Transfer;
 

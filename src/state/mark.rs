@@ -66,7 +66,7 @@ fn word(root: &Path) -> String {
 fn digest(path: &Path, bytes: usize) -> String {
     let path = PathBuf::from(path);
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
-    crate::node::identity::hex(digest.get(..bytes).unwrap_or_default())
+    crate::ids::hex(digest.get(..bytes).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ClusterDir;
 use super::store::{read_json, replace_json, replace_json_unsynced};
-use crate::host::Accelerator;
-use crate::node::boot_id;
+use crate::ids::boot_id;
+use crate::model::Accelerator;
 use crate::spec::{Bytes, ClusterSpec, Forward, MAIN, Role};
 
 /// Version of `cluster.json`; a newer one is refused, an older one would be migrated here.

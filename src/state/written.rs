@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::ClusterDir;
 use super::store::{read_json, remove_file, replace_json_unsynced, temporary};
-use crate::node::identity::hex;
+use crate::ids::hex;
 
 /// Versions of a file that are known as ours: that of before, in case the writer of the next is killed.
 const VERSIONS: usize = 2;

@@ -14,7 +14,8 @@ use super::memory::Memory;
 use super::shape::Shape;
 use super::store::{Frozen, Store};
 use crate::failpoint::failpoint;
-use crate::host::Accelerator;
+use crate::ids;
+use crate::model::Accelerator;
 use crate::node::cmdline::netdev;
 use crate::node::{
     CardKind, Credentials, Nics, Parts, Running, Source, create_log, credentials, disks, identity,
@@ -43,7 +44,7 @@ impl Machine {
     pub(super) fn start(parts: Parts<'_>, dir: &Path) -> Result<Self> {
         let who = Credentials {
             dies_with_us: true,
-            ..credentials(identity::uid(dir, 0), parts.accelerator)
+            ..credentials(ids::uid(dir, 0), parts.accelerator)
         };
         let program = parts.image.architecture.platform().qemu.program;
         let uuid = parts.uuid;
@@ -130,7 +131,7 @@ fn start(
     memory: &Memory,
 ) -> Result<Machine> {
     let disk = dir.join("disk.qcow2");
-    let uuid = identity::uuid(&identity::random_id());
+    let uuid = ids::uuid(&ids::random_id());
     let parts = Parts {
         name: "kvmc-freeze",
         uuid: &uuid,

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 
 use super::freeze::{Machine, check_room, copy, ended, failed};
 use super::store::Store;
-use crate::host::{Accelerator, cores};
-use crate::node::identity::{self, ADMIN};
+use crate::host::cores;
+use crate::ids;
+use crate::model::Accelerator;
+use crate::node::identity::ADMIN;
 use crate::node::{Nics, Parts, Source, disks, listen, pflash, seed_user_data, template_mac};
 use crate::spec::Bytes;
 
@@ -52,7 +54,7 @@ pub(crate) async fn prepare(
 }
 
 fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine> {
-    let uuid = identity::uuid(&identity::random_id());
+    let uuid = ids::uuid(&ids::random_id());
     write_seed(&dir.join("seed.img"))?;
     let parts = Parts {
         name: "kvmc-prepare",
@@ -76,7 +78,7 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
 /// Nothing in it is anybody's, and what the start makes of it is taken out of the disk again.
 fn write_seed(path: &Path) -> Result<()> {
     let user = seed_user_data(&kvmc_images::prepare::user_data(ADMIN), None);
-    let meta = json!({ "instance-id": identity::random_id(), "local-hostname": "template" });
+    let meta = json!({ "instance-id": ids::random_id(), "local-hostname": "template" });
     // Nobody waits for a card that nothing comes over.
     let network = json!({
         "version": 2,

@@ -8,9 +8,9 @@ use kvmc_images::{Image, kernel_command_line};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::host::Accelerator;
+use crate::ids::hex;
+use crate::model::Accelerator;
 use crate::node::CardKind;
-use crate::node::identity::hex;
 use crate::spec::Bytes;
 
 /// Goes up when the devices of a node or the way of freezing change: states of before fit no more.

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::cluster::{INTERRUPTED, Upped};
-use crate::host::{Accelerator, cores};
+use crate::cluster::Upped;
+use crate::host::cores;
 use crate::image::Make;
+use crate::interrupt::INTERRUPTED;
+use crate::model::Accelerator;
 use crate::node::vcpus;
 use crate::output::{self, seconds};
 use crate::plan::Step;

@@ -2,15 +2,16 @@
 
 use std::fs::File;
 use std::process::ExitStatus;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::death::{Cause, Evidence};
+use super::death::Evidence;
+use super::process::Identity;
 use crate::host::{Kmsg, kmsg};
-use crate::node::{Identity, boot_id};
+use crate::ids::{boot_id, now};
+use crate::model::Cause;
 use crate::state::{NodeDir, NodeRecord, read_json, replace_json};
 
 /// Longest part of QEMU's own last words that is kept, in characters.
@@ -57,7 +58,7 @@ impl Ended {
 
     /// Writes down an end that we saw ourselves; gives back what is known of it, for its parent may have told
     /// more already. What cannot be written is in the log.
-    pub(super) fn see(dir: &NodeDir, process: &Identity, cause: Cause) -> Cause {
+    pub(crate) fn see(dir: &NodeDir, process: &Identity, cause: Cause) -> Cause {
         let _alone = alone(dir);
         let best = match (cause, Self::of(dir, process).0) {
             (Cause::Vanished, Cause::Unseen | Cause::HostRebooted) => Cause::Vanished,
@@ -81,7 +82,7 @@ impl Ended {
     ///
     /// # Errors
     /// The system's, with the path.
-    pub(super) fn record_unseen(
+    pub(crate) fn record_unseen(
         dir: &NodeDir,
         node: &NodeRecord,
         process: &Identity,
@@ -121,15 +122,8 @@ fn alone(dir: &NodeDir) -> Option<Flock<File>> {
     Flock::lock(File::open(dir.path()).ok()?, FlockArg::LockExclusive).ok()
 }
 
-/// Seconds since 1970.
-pub(crate) fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |d| d.as_secs_f64())
-}
-
 /// The last line of what QEMU said, without what a terminal would act on.
-pub(super) fn last_words(dir: &NodeDir) -> String {
+pub(crate) fn last_words(dir: &NodeDir) -> String {
     let bytes = std::fs::read(dir.qemu_log()).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().rfind(|l| !l.trim().is_empty());

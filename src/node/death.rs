@@ -3,104 +3,27 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::process::Identity;
 use crate::host::{CgroupKills, Kmsg, kmsg};
-use crate::node::Identity;
-use crate::spec::Restart;
+use crate::model::Cause;
 use crate::state::NodeRecord;
-
-/// Why a QEMU ended, or a guest went back to its boot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Cause {
-    /// By the guest.
-    PoweredOff,
-    /// By the guest; the node goes on.
-    Rebooted,
-    /// The guest's kernel.
-    Panicked,
-    /// By kvmc.
-    Quit,
-    /// QEMU was asked to end by a signal, and did so in order.
-    Terminated,
-    /// By the kernel, for want of memory.
-    OutOfMemory,
-    /// By a signal; `maybe_memory` where it may have been the kernel's, and its log is closed to us.
-    Killed { signal: i32, maybe_memory: bool },
-    /// QEMU ended itself, with this exit status and these last words.
-    Failed { status: i32, words: String },
-    /// QEMU gave another reason, of its QAPI's `ShutdownCause`.
-    Other(String),
-    /// Killed or crashed: this kernel does not say how.
-    Vanished,
-    /// With the host.
-    HostRebooted,
-    /// While there was no keeper to see it.
-    Unseen,
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::PoweredOff => f.write_str("the guest powered off"),
-            Self::Rebooted => f.write_str("the guest rebooted"),
-            Self::Panicked => f.write_str("the guest's kernel panicked"),
-            Self::Quit => f.write_str("kvmc ended it"),
-            Self::Terminated => f.write_str("a signal asked QEMU to end"),
-            Self::OutOfMemory => f.write_str("killed by the host's kernel for want of memory"),
-            Self::Killed {
-                signal,
-                maybe_memory,
-            } => {
-                let memory = if *maybe_memory {
-                    "; for the host's memory? /dev/kmsg cannot be read here"
-                } else {
-                    ""
-                };
-                write!(f, "killed by signal {signal}{memory}")
-            }
-            Self::Failed { status, words } if words.is_empty() => {
-                write!(f, "QEMU ended with exit status {status}")
-            }
-            Self::Failed { status, words } => {
-                write!(f, "QEMU ended with exit status {status}: {words}")
-            }
-            Self::Other(reason) => write!(f, "QEMU ended ({reason})"),
-            Self::Vanished => f.write_str("QEMU was killed or crashed"),
-            Self::HostRebooted => f.write_str("the host rebooted"),
-            Self::Unseen => f.write_str("it ended while no keeper ran"),
-        }
-    }
-}
-
-impl Cause {
-    /// Whether a policy has the node started again after this.
-    pub(super) const fn calls_for_restart(&self, policy: Restart) -> bool {
-        match (policy, self) {
-            (Restart::Never, _) | (_, Self::Quit | Self::HostRebooted | Self::Rebooted) => false,
-            (Restart::Always, _) => true,
-            (Restart::OnFailure, Self::PoweredOff | Self::Terminated | Self::Unseen) => false,
-            (Restart::OnFailure, _) => true,
-        }
-    }
-}
 
 /// All that was seen of an end.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     /// `reason` of QEMU's event `SHUTDOWN`.
-    pub(super) reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// QEMU's event `GUEST_PANICKED`.
-    pub(super) panicked: bool,
-    pub(super) status: Option<ExitStatus>,
+    pub(crate) panicked: bool,
+    pub(crate) status: Option<ExitStatus>,
     /// What the kernel's log says.
-    pub(super) kmsg: Option<Kmsg>,
+    pub(crate) kmsg: Option<Kmsg>,
     /// Its cgroup has counted another death for memory.
-    pub(super) cgroup_kill: bool,
+    pub(crate) cgroup_kill: bool,
     /// The last line of QEMU's log.
-    pub(super) words: String,
+    pub(crate) words: String,
 }
 
 impl Evidence {
@@ -149,7 +72,7 @@ impl Evidence {
     }
 
     /// Adds what the host knows of it.
-    pub(super) fn look(&mut self, node: &NodeRecord, process: &Identity, kills: &CgroupKills) {
+    pub(crate) fn look(&mut self, node: &NodeRecord, process: &Identity, kills: &CgroupKills) {
         self.kmsg = Some(kmsg(node.uid, process.start_time));
         self.cgroup_kill = kills.has_grown();
     }
@@ -209,30 +132,6 @@ mod tests {
             (Evidence::default(), "QEMU was killed or crashed"),
         ] {
             assert_eq!(evidence.judge().to_string(), words);
-        }
-    }
-
-    #[test]
-    fn a_policy_calls_for_a_restart_after_what_it_says() {
-        let killed = Cause::Killed {
-            signal: 9,
-            maybe_memory: false,
-        };
-        for (cause, on_failure, always) in [
-            (Cause::PoweredOff, false, true),
-            (Cause::Panicked, true, true),
-            (Cause::OutOfMemory, true, true),
-            (killed, true, true),
-            (Cause::Quit, false, false),
-            (Cause::HostRebooted, false, false),
-        ] {
-            assert!(!cause.calls_for_restart(Restart::Never));
-            assert_eq!(
-                cause.calls_for_restart(Restart::OnFailure),
-                on_failure,
-                "{cause}"
-            );
-            assert_eq!(cause.calls_for_restart(Restart::Always), always, "{cause}");
         }
     }
 }

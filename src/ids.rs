@@ -1,0 +1,94 @@
+//! Names, ids and clocks: what makes one thing of kvmc's another than all the rest.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use kvmc_netns::MacAddr;
+use rand::RngExt;
+use sha2::{Digest, Sha256};
+
+/// 32 random hex digits: a machine-id(5), or with dashes a UUID.
+pub(crate) fn random_id() -> String {
+    let mut bytes: [u8; 16] = rand::rng().random();
+    // Version 4, variant 1 of RFC 9562, so that it is a valid UUID as well.
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    hex(&bytes)
+}
+
+/// A UUID from [`random_id`]'s digits.
+pub(crate) fn uuid(id: &str) -> String {
+    let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or_default();
+    [
+        part(0..8),
+        part(8..12),
+        part(12..16),
+        part(16..20),
+        part(20..32),
+    ]
+    .join("-")
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut s, b| {
+        let _infallible = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// An address in the block that QEMU's cards have (52:54:00), from a hash: the same node of the same
+/// cluster always gets the same, without a register.
+pub(crate) fn mac(cluster: &str, thing: &str, attempt: u32) -> MacAddr {
+    let digest = Sha256::digest(format!("{cluster}\0{thing}\0{attempt}"));
+    MacAddr([0x52, 0x54, 0x00, digest[0], digest[1], digest[2]])
+}
+
+/// The user that a node's QEMU runs as: a range that systemd's UIDS-GIDS page leaves to nobody.
+pub(crate) fn uid(cluster_dir: &Path, ordinal: u32) -> u32 {
+    const FIRST: u32 = 1_900_000_000;
+    const NODES: u32 = 1 << 10;
+    let digest = Sha256::digest(cluster_dir.as_os_str().as_encoded_bytes());
+    let slot = u32::from(u16::from_be_bytes([digest[0], digest[1]]));
+    FIRST + slot * NODES + ordinal % NODES
+}
+
+/// Identifies this boot of the host, random(4).
+///
+/// # Errors
+/// When /proc is not there.
+pub(crate) fn boot_id() -> Result<String> {
+    let text = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_derive_the_same_each_time_and_differ_between_nodes() {
+        assert_eq!(mac("k80", "master0", 0), mac("k80", "master0", 0));
+        assert_ne!(mac("k80", "master0", 0), mac("k80", "master1", 0));
+        assert_ne!(mac("k80", "master0", 0), mac("k81", "master0", 0));
+        let dir = Path::new("/s/clusters/k80");
+        assert_ne!(uid(dir, 0), uid(dir, 1));
+        assert!(uid(dir, 1023) < 2_147_483_647);
+    }
+
+    #[test]
+    fn ids_are_random_and_well_formed() {
+        let id = random_id();
+        assert_eq!(id.len(), 32);
+        assert_ne!(id, random_id());
+        assert_eq!(uuid(&id).len(), 36);
+    }
+}
