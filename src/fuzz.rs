@@ -8,10 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cluster::firewalls::Made;
 use crate::cluster::last_event;
 use crate::host::killed;
 use crate::keeper::{Answer, Pause, Request};
+use crate::network::accepts::Made;
 use crate::node::{Ended, Evidence};
 use crate::node::{Identity, Secrets};
 use crate::spec::{Settings, check, parse_file};

@@ -14,6 +14,7 @@ mod image;
 mod interrupt;
 mod keeper;
 mod model;
+mod network;
 mod node;
 mod output;
 mod plan;

@@ -2,20 +2,19 @@
 
 use kvmc_netns::Links;
 
-use super::firewalls::FirewallSeen;
-use super::network::{self, NetworkSeen};
 use super::traces::{Traces, traces};
+use crate::network::{self, NetworkState};
 use crate::node::Identity;
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, State, read_json};
 
 /// All that does not fit, each in a line with what to do about it. What cannot be looked at is in a line
-/// too. `firewalls` is how they are, if that was looked at already.
+/// too. `firewalls` is the network as it is, if that was looked at already.
 pub(crate) async fn doubts(
     record: &ClusterRecord,
     state: &State,
     dir: &ClusterDir,
     links: &Links,
-    firewalls: Option<FirewallSeen>,
+    firewalls: Option<NetworkState>,
 ) -> Vec<String> {
     if let Some(holder) = Lock::holder(dir) {
         return vec![format!("at work on it: {holder}")];
@@ -30,7 +29,7 @@ pub(crate) async fn doubts(
     };
     let network = if record.phase == Phase::Up {
         let looked = match firewalls {
-            Some(firewalls) => network::look_beside(record, links, firewalls).await,
+            Some(seen) => Ok(seen),
             None => network::look(record, links).await,
         };
         match looked {
@@ -55,7 +54,7 @@ pub(crate) async fn doubts(
 fn judge(
     record: &ClusterRecord,
     seen: &Traces,
-    network: Option<&NetworkSeen>,
+    network: Option<&NetworkState>,
     is_recorded: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     let mut all = Vec::new();
@@ -94,7 +93,7 @@ fn judge(
     all
 }
 
-fn missing(record: &ClusterRecord, seen: &NetworkSeen) -> Vec<String> {
+fn missing(record: &ClusterRecord, seen: &NetworkState) -> Vec<String> {
     let mut all = Vec::new();
     for network in record.networks() {
         if !seen.bridges.contains(&network.bridge) {
@@ -103,7 +102,7 @@ fn missing(record: &ClusterRecord, seen: &NetworkSeen) -> Vec<String> {
                 network.bridge
             ));
         }
-        if !seen.tables.contains(&network.table) {
+        if seen.lost_tables.contains(&network.table) {
             all.push(format!(
                 "NAT rules missing: no nft table inet {}; `kvmc up` applies it again",
                 network.table
@@ -142,7 +141,10 @@ mod tests {
             qemus: vec![qemu("master0"), qemu("master9")],
             ..Traces::default()
         };
-        let none = NetworkSeen::default();
+        let none = NetworkState {
+            lost_tables: vec!["kvmc_k80".to_owned()],
+            ..NetworkState::default()
+        };
         let all = judge(&record, &seen, Some(&none), |_| false).join("\n");
         for words in [
             "no keeper runs",

@@ -6,12 +6,14 @@ use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
+use super::artifacts;
 use super::stop::process;
 use super::traces::Traces;
-use super::{artifacts, firewalls, forwarding, network};
 use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
 use crate::keeper::Keeper;
+use crate::network;
+use crate::network::forwarding;
 use crate::node::Handle;
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, remove_file};
 
@@ -89,7 +91,9 @@ impl Doomed<'_> {
             Step::Processes => self.end_processes(removed).await,
             Step::Network => {
                 if let Some(record) = &self.record {
-                    removed.errors.extend(firewalls::withdraw(record, self.dir));
+                    removed
+                        .errors
+                        .extend(network::accepts::remove(record, self.dir));
                     let errors = network::remove(record, self.links).await;
                     removed.errors.extend(errors);
                 }

@@ -1,89 +1,12 @@
 //! Forwards of a cluster: looked at before they are made, added and removed while it runs.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use anyhow::{Result, bail};
 
-use anyhow::{Context, Result, bail};
-use kvmc_netns::firewall::{self, Protocol};
-
-use super::network;
-use super::network::namespace;
 use crate::failpoint::failpoint;
 use crate::keeper::{Keeper, Request};
+use crate::network::{self, rules};
 use crate::spec::Forward;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
-
-/// Refuses forwards whose port something else on the host has, but for those in `mine`, which are the
-/// cluster's own already.
-///
-/// # Errors
-/// The first of them, with who has the port, or how to find out.
-pub(crate) fn check_free(
-    forwards: &[Forward],
-    mine: &[Forward],
-    record: &ClusterRecord,
-    dir: &ClusterDir,
-) -> Result<()> {
-    let wanted: Vec<_> = forwards.iter().filter(|f| !mine.contains(f)).collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let here = namespace()?;
-    let others = dir.others().into_iter();
-    // A record that cannot be read is told of by the verbs that work on its cluster.
-    let others = others
-        .filter_map(|other| ClusterRecord::load(&other).ok().flatten())
-        .filter(|r| r.phase != Phase::Stopped && r.network.namespace == here);
-    for other in others {
-        for forward in &wanted {
-            if let Some(theirs) = other.forwards.iter().find(|f| f.collides(forward)) {
-                bail!(
-                    "forward {forward}: cluster `{}` forwards that port ({theirs}); use another",
-                    other.spec.name
-                );
-            }
-        }
-    }
-    for forward in wanted {
-        record.node(&forward.node)?;
-        check_port(forward)?;
-    }
-    Ok(())
-}
-
-/// By taking the port for a moment: only the kernel knows.
-fn check_port(forward: &Forward) -> Result<()> {
-    let address = forward.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let at = SocketAddr::from((address, forward.port));
-    let (taken, flag) = match forward.protocol {
-        Protocol::Tcp => (TcpListener::bind(at).map(drop), 't'),
-        Protocol::Udp => (UdpSocket::bind(at).map(drop), 'u'),
-    };
-    let (protocol, port) = (forward.protocol.name(), forward.port);
-    match taken {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == ErrorKind::AddrInUse => bail!(
-            "forward {forward}: {protocol} port {port} of this host is in use; `ss -{flag}lnp sport = :{port}` names who has it"
-        ),
-        Err(e) if e.kind() == ErrorKind::AddrNotAvailable => {
-            bail!("forward {forward}: {address} is no address of this host")
-        }
-        Err(e) => Err(e).with_context(|| format!("forward {forward}: {protocol} port {port}")),
-    }
-}
-
-/// A forward as the nft table has it.
-pub(super) fn rule(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forward> {
-    let node = record.node(&forward.node).ok()?;
-    Some(firewall::Forward {
-        protocol: forward.protocol,
-        address: forward.address,
-        port: forward.port,
-        to: node.address,
-        to6: record.network.address6(node.mac),
-        to_port: forward.node_port,
-    })
-}
 
 /// Adds forwards to a cluster, at once if it runs.
 ///
@@ -114,7 +37,7 @@ pub(crate) async fn add(
         }
     }
     if record.phase != Phase::Stopped {
-        check_free(&all, &before, record, dir)?;
+        network::check_ports(&all, &before, record, dir)?;
     }
     change(record, all, dir).await
 }
@@ -194,7 +117,7 @@ fn set(record: &mut ClusterRecord, to: Vec<Forward>) {
 }
 
 async fn make(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
-    network::rules(record, &record.network).apply()?;
+    rules::table(record, &record.network).apply()?;
     failpoint!("forward.rules");
     let keeper = Keeper::of(dir, &record.spec.name);
     keeper.ensure().await?;

@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::Guest;
 use kvmc_netns::{Links, MacAddr};
 
-use super::network::{self, tap_name};
 use crate::ids::{mac, random_id, uid, uuid};
 use crate::image::Pick;
 use crate::model::Accelerator;
+use crate::network::{self, tap_name};
 use crate::spec::{ClusterSpec, Forward, Role};
 use crate::state::{
     ClusterDir, ClusterRecord, FORMAT, NetworkRecord, NicRecord, NodeRecord, Phase,

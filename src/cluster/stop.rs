@@ -6,10 +6,11 @@ use anyhow::Result;
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::{firewalls, forwarding, network};
 use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
 use crate::keeper::{Keeper, Request};
+use crate::network;
+use crate::network::forwarding;
 use crate::node::{Handle, Identity, find_qemu};
 use crate::state::{ClusterDir, ClusterRecord, Phase, State, read_json, remove_file};
 
@@ -121,7 +122,7 @@ pub(crate) async fn stop(
             }
         }
     }
-    errors.extend(firewalls::withdraw(&record, dir));
+    errors.extend(network::accepts::remove(&record, dir));
     errors.extend(network::remove(&record, links).await);
     if interrupt.has_come().await {
         return Ok(Stopped::Interrupted);

@@ -35,7 +35,7 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
     };
     let root = |n: &str| (n == "KVMC_STATE_DIR").then(|| "/s".to_owned());
     let dir = State::locate(root, true).unwrap().cluster("k80");
-    let networks = super::networks::beside(network, &spec, &dir);
+    let networks = crate::network::beside(network, &spec, &dir);
     super::record::compose(
         spec,
         &picks(),

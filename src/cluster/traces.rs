@@ -7,7 +7,7 @@ use anyhow::Result;
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
-use super::network;
+use crate::network;
 use crate::node::{Identity, qemu_of, scan};
 use crate::state::State;
 

@@ -6,16 +6,18 @@ use std::rc::Rc;
 use anyhow::{Context, Result, bail};
 use kvmc_netns::Links;
 
-use super::forwarding::{self, Family};
 use super::stop::process;
 use super::undo::Undo;
 use super::warm::Warm;
-use super::{Probe, artifacts, boot, firewalls, forward, host_names, network, networks, ranges};
+use super::{artifacts, boot};
 use crate::failpoint::failpoint;
 use crate::image::Images;
 use crate::interrupt::Interrupt;
 use crate::keeper::{Keeper, Request};
 use crate::model::Progress;
+use crate::network;
+use crate::network::Probe;
+use crate::network::forwarding::{self, Family};
 use crate::node::{Identity, KeyPool, Secrets, clone_disk, find_qemu, write_seed};
 use crate::plan::{Seen, Step, plan};
 use crate::state::{
@@ -61,8 +63,8 @@ pub(crate) async fn preflight(
             None => false,
         };
         if !ours {
-            ranges::check_free(network, dir, existing.is_none(), links).await?;
-            networks::check_ipv6(network, links).await?;
+            network::check_range(network, dir, existing.is_none(), links).await?;
+            network::check_ipv6(network, links).await?;
             kvmc_netns::dhcp::Server::check_free(&network.bridge)?;
             kvmc_netns::dns::Server::check_free(network.gateway.into())?;
             if let Some(gateway) = network.gateway6() {
@@ -73,7 +75,7 @@ pub(crate) async fn preflight(
     }
     let probe = Probe::start(new, links).await?;
     let mine = existing.filter(|_| on_host).map(|r| &r.forwards[..]);
-    forward::check_free(&record.forwards, mine.unwrap_or_default(), record, dir)?;
+    network::check_ports(&record.forwards, mine.unwrap_or_default(), record, dir)?;
     if existing.is_none() {
         artifacts::check_folder(&record.project)?;
     }
@@ -133,11 +135,15 @@ pub(crate) async fn look(
         forwarding: net.forwarding,
         forwarding6: net.forwarding6,
         bridges: net.bridges,
-        tables: net.tables,
+        tables: record
+            .networks()
+            .map(|n| n.table.clone())
+            .filter(|t| !net.lost_tables.contains(t))
+            .collect(),
         accepts: net.accepts,
         obstacles: net.obstacles,
         keeper: Keeper::of(dir, &record.spec.name).answers().await,
-        names_untold: !host_names::are_known(record),
+        names_untold: !network::names::are_known(record),
         // A keeper that is new begins with what the cluster had, whatever has become of the ports. Of one
         // that was left half-way nobody knows what the keeper has heard.
         forwards: existing
@@ -352,15 +358,15 @@ async fn carry_out(
             let network = network_of(record, |n| n.bridge == *name)?;
             undo.push(format!("the bridge {name}"), {
                 let network = network.clone();
-                move || async move { network::remove_bridge(&network, &links).await }
+                move || async move { network::bridge::remove(&network, &links).await }
             });
             let links = Links::open()?;
-            network::create_bridge(network, dir, &links).await?;
+            network::bridge::make(network, dir, &links).await?;
             failpoint!("up.bridge");
             Ok(())
         }
         Step::ApplyNat { table } => {
-            let nat = network::rules(record, network_of(record, |n| n.table == *table)?);
+            let nat = network::rules::table(record, network_of(record, |n| n.table == *table)?);
             undo.push("the NAT", {
                 let nat = nat.clone();
                 move || async move { Ok(nat.remove().map(drop)?) }
@@ -377,9 +383,9 @@ async fn carry_out(
         Step::Accept(accept) => {
             undo.push("the rules among others'", {
                 let (record, dir) = (record.clone(), dir.clone());
-                move || async move { all_of(firewalls::withdraw(&record, &dir)) }
+                move || async move { all_of(network::accepts::remove(&record, &dir)) }
             });
-            firewalls::make(record, dir, accept)
+            network::accepts::make(record, dir, accept)
         }
         Step::StartKeeper => {
             let keeper = Keeper::of(dir, &record.spec.name);
@@ -396,10 +402,10 @@ async fn carry_out(
             record.save(dir)?;
             undo.push("the cluster's names on the host", {
                 let network = record.network.clone();
-                move || async move { host_names::forget(&network) }
+                move || async move { network::names::remove(&network) }
             });
             // Without them, ssh_config still leads to every node.
-            if let Err(e) = host_names::tell(record) {
+            if let Err(e) = network::names::make(record) {
                 progress.say(&format!("{e:#}"));
             }
             Ok(())

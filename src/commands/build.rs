@@ -18,12 +18,13 @@ use super::image::{check_tag, finish};
 use super::up::{Wish, bring_up};
 use super::{Scene, down, stop};
 use crate::cli::{BuildFlags, Flags, StartFlags};
-use crate::cluster;
 use crate::ids::{hex, random_id};
-use crate::image::{Asked, BUILT_IN};
+use crate::image::Asked;
 use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::network;
 use crate::node::find_qemu;
 use crate::output::{self, seconds};
+use crate::spec::BUILT_IN;
 use crate::spec::{AUTO, ClusterSpec, Key, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase};
 use crate::warm;
@@ -224,7 +225,7 @@ async fn spec(
         settings.settle(Key::Subnet, AUTO.to_owned());
         let spec = check(&settings)?;
         let dir = scene.state.cluster(&name);
-        let subnet = cluster::free_subnet(&spec, &dir, &Links::open()?).await?;
+        let subnet = network::free_subnet(&spec, &dir, &Links::open()?).await?;
         settings.settle(Key::Subnet, subnet.to_string());
     }
     let packages = match how.from {

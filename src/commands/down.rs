@@ -10,6 +10,7 @@ use kvmc_netns::Links;
 use super::Scene;
 use crate::cluster::{self, Doomed, Removed, traces};
 use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::network;
 use crate::node::KeyPool;
 use crate::output;
 use crate::state::{Found, Lock, remove_file};
@@ -70,7 +71,7 @@ async fn one(
     };
     let (seen, has_folder) = is_there().await?;
     if seen.is_empty() && !has_folder {
-        let left = cluster::firewalls::remove_leftovers(name, links).await?;
+        let left = network::accepts::remove_leftovers(name, links).await?;
         if left.is_empty() {
             output::talk(&format!("there is no cluster `{name}`; nothing to do"));
         } else {
@@ -104,7 +105,7 @@ async fn one(
         Found::Nothing => None,
     };
     if let Some(record) = &record {
-        cluster::check_namespace(record)?;
+        network::check_namespace(record)?;
     }
     let has_record = record.is_some();
     let is_cluster = record.is_some() || !seen.is_empty();
@@ -131,7 +132,7 @@ async fn one(
         output::talk(&kept);
     }
     if !has_record && !interrupted {
-        cluster::firewalls::remove_leftovers(name, links).await?;
+        network::accepts::remove_leftovers(name, links).await?;
     }
     if interrupted {
         output::talk("interrupted; `kvmc down` goes on from here");

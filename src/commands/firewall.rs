@@ -5,7 +5,8 @@ use kvmc_netns::Links;
 use kvmc_netns::firewall::Obstacle;
 use serde_json::{Value, json};
 
-use crate::cluster::firewalls::{self, FirewallSeen, Made, Restored};
+use crate::network::accepts::{Made, Restored};
+use crate::network::{self, NetworkState};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
@@ -29,12 +30,11 @@ pub(super) fn check(obstacles: &[Obstacle], existing: Option<&ClusterRecord>) ->
 
 /// The rules of a cluster, as they are; none of one that has no network now, or when rules cannot be seen,
 /// as by an ordinary user.
-pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Option<FirewallSeen> {
-    if record.phase == Phase::Stopped || crate::cluster::check_namespace(record).is_err() {
+pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Option<NetworkState> {
+    if record.phase == Phase::Stopped || crate::network::check_namespace(record).is_err() {
         return None;
     }
-    let site = firewalls::site(links).await.ok()?;
-    firewalls::look(record, &site).ok()
+    network::look(record, links).await.ok()
 }
 
 /// What there is to say of a cluster's rules.
@@ -47,7 +47,7 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn of(seen: &FirewallSeen, dir: &ClusterDir) -> Self {
+    pub(super) fn of(seen: &NetworkState, dir: &ClusterDir) -> Self {
         let made = Made::load(dir).unwrap_or_default();
         Self {
             missing: seen.missing(),

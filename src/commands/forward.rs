@@ -9,6 +9,7 @@ use super::Scene;
 use crate::cli::ForwardCommand;
 use crate::cluster;
 use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::network;
 use crate::output;
 use crate::spec::Forward;
 use crate::state::{ClusterRecord, Lock};
@@ -73,7 +74,7 @@ async fn take(scene: &Scene, name: &str, verb: &str) -> Result<(ClusterRecord, L
             .and_then(|()| Err(anyhow::anyhow!("cluster `{name}` is being made")))
             .context("the cluster went away meanwhile");
     };
-    cluster::check_namespace(&record)?;
+    network::check_namespace(&record)?;
     Ok((record, lock))
 }
 

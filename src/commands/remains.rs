@@ -11,6 +11,7 @@ use kvmc_netns::Links;
 use super::Scene;
 use crate::cluster::{self, Doomed, Traces, traces};
 use crate::interrupt::Interrupt;
+use crate::network;
 use crate::node::KeyPool;
 use crate::state::{ClusterRecord, Found, Lock};
 use crate::warm;
@@ -112,7 +113,7 @@ async fn remove(
         links,
     };
     let removed = cluster::down(doomed, &mut Interrupt::listen()?).await;
-    cluster::firewalls::remove_leftovers(name, links).await?;
+    network::accepts::remove_leftovers(name, links).await?;
     match removed.errors.into_iter().next() {
         Some(error) => Err(error.context(format!("what is left of cluster `{name}` stays"))),
         None => Ok(row(name, "mended", format!("removed {found}"))),

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use super::Scene;
-use crate::cluster;
+use crate::network;
 use crate::state::ClusterRecord;
 
 pub(super) fn run(scene: &Scene, node: &str, command: &[String]) -> Result<ExitCode> {
@@ -14,7 +14,7 @@ pub(super) fn run(scene: &Scene, node: &str, command: &[String]) -> Result<ExitC
     let dir = scene.state.cluster(&name);
     let record = ClusterRecord::require(&dir, &name)?;
     record.node(node)?;
-    cluster::check_namespace(&record)?;
+    network::check_namespace(&record)?;
     #[expect(clippy::disallowed_methods, reason = "this process becomes ssh")]
     let error = Command::new("ssh")
         .arg("-F")

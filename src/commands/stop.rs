@@ -9,6 +9,7 @@ use kvmc_netns::Links;
 use super::Scene;
 use crate::cluster::{self, Outcome, Stopped};
 use crate::interrupt::{INTERRUPTED, Interrupt};
+use crate::network;
 use crate::output::{self, seconds};
 use crate::state::{ClusterRecord, Lock, Phase, remove_file};
 
@@ -22,7 +23,7 @@ pub(super) async fn run(scene: &Scene, patience: Duration) -> Result<ExitCode> {
         output::talk(&format!("cluster `{name}` is stopped already"));
         return Ok(ExitCode::SUCCESS);
     }
-    cluster::check_namespace(&record)?;
+    network::check_namespace(&record)?;
     let mut interrupt = Interrupt::listen()?;
     let _lock = tokio::select! {
         lock = Lock::take(&dir, "stop", scene.wait) => lock?,

@@ -17,11 +17,13 @@ use self::report::{Interrupted, interrupted, print_plan};
 use self::survey::{Case, Survey, must_build};
 use super::Scene;
 use crate::cli::{Flags, PullFlags, StartFlags};
-use crate::cluster::{self, Probe, traces};
+use crate::cluster::{self, traces};
 use crate::host::{self, Finding, Needs, choose};
 use crate::image::{Asked, Images, Wanted, check_cluster_intact};
 use crate::interrupt::Interrupt;
 use crate::model::Accelerator;
+use crate::network;
+use crate::network::Probe;
 use crate::node::read_user_data;
 use crate::output;
 use crate::spec::{AUTO, ClusterSpec, Key, Settings, check};
@@ -69,7 +71,7 @@ pub(super) async fn up(
     if settings.value(Key::Subnet) == AUTO {
         let subnet = match &existing {
             Some(record) => record.spec.subnet,
-            None => cluster::free_subnet(&spec, &dir, &Links::open()?).await?,
+            None => network::free_subnet(&spec, &dir, &Links::open()?).await?,
         };
         settings.settle(Key::Subnet, subnet.to_string());
         spec = check(&settings)?;
@@ -256,7 +258,7 @@ struct Basis {
 fn choose_basis(scene: &Scene, asked: &Wish, existing: Option<&ClusterRecord>) -> Result<Basis> {
     let spec = &asked.spec;
     if let Some(record) = existing {
-        cluster::check_namespace(record)?;
+        network::check_namespace(record)?;
         check_cluster_intact(&scene.state, record)?;
     }
     let store = Store::open(scene.state.root());

@@ -2,7 +2,6 @@
 
 mod intact;
 mod make;
-mod reference;
 mod source;
 mod wanted;
 
@@ -16,7 +15,6 @@ use crate::state::{ClusterRecord, NodeRecord};
 
 pub(crate) use intact::{check_cluster_intact, check_intact};
 pub(crate) use make::{build, make, pull};
-pub(crate) use reference::{BUILT_IN, Reference};
 pub(crate) use source::{
     Asked, at, catalogue, firmware, in_store, is_outdated, line, name_of, named, names,
 };

@@ -8,7 +8,8 @@ use kvmc_images::download::{self, Pull};
 use kvmc_images::{Architecture, Guest, Image, Recipe, Store};
 
 use super::source::{self, Asked};
-use super::{Images, Pick, Reference};
+use super::{Images, Pick};
+use crate::spec::Reference;
 use crate::spec::{ClusterSpec, Role};
 use crate::state::ClusterRecord;
 

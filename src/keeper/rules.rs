@@ -8,7 +8,7 @@ use kvmc_netns::firewall::Changes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
-use crate::cluster::firewalls::{self, FirewallSeen};
+use crate::network::{self, NetworkState};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// A reload is many changes: it is over when there was none for this long, or after [`LONGEST`].
@@ -47,7 +47,7 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
     loop {
         let heard = wait(changes.as_ref()).await;
         let glance = match &links {
-            Some(links) => firewalls::glance(links).await.ok(),
+            Some(links) => network::glance(links).await.ok(),
             None => None,
         };
         let is_due = looked.is_none_or(|at| at.elapsed() >= LOOK);
@@ -113,23 +113,22 @@ async fn wait(changes: Option<&Changes>) -> bool {
 async fn look_and_restore(
     dir: &ClusterDir,
     cluster: &str,
-) -> Result<Option<(FirewallSeen, Vec<String>)>> {
+) -> Result<Option<(NetworkState, Vec<String>)>> {
     let Some(record) = ClusterRecord::load(dir)? else {
         return Ok(None);
     };
     if record.spec.name != cluster || !matches!(record.phase, Phase::Starting | Phase::Up) {
         return Ok(None);
     }
-    let site = firewalls::site(&Links::open()?).await?;
+    let seen = network::look(&record, &Links::open()?).await?;
     let dir = dir.clone();
     // nft and firewall-cmd take their time, and nodes ask for leases meanwhile.
     let task = tokio::task::spawn_blocking(move || {
-        let seen = firewalls::look(&record, &site)?;
         // What we went by may be of before a verb's change of forwards, which has made its rules itself.
         if !seen.missing().is_empty() && ClusterRecord::load(&dir)?.as_ref() != Some(&record) {
             return Ok(None);
         }
-        let restored = firewalls::restore(&record, &dir, &seen)?;
+        let restored = network::restore(&record, &dir, &seen)?;
         anyhow::Ok(Some((seen, restored)))
     });
     task.await.context("a task of the keeper failed")?

@@ -12,7 +12,7 @@ use kvmc_netns::range;
 use super::settings::{Key, Settings};
 use super::{AccelChoice, Bytes, ClusterSpec, DnsSpec, ImageSpec, Restart, Role, RoleSpec};
 use super::{forward, networks};
-use crate::image::Reference;
+use crate::spec::Reference;
 
 /// Any subnet that is free.
 pub(crate) const AUTO: &str = "auto";

@@ -7,6 +7,7 @@ mod dns;
 mod file;
 mod forward;
 mod networks;
+mod reference;
 mod restart;
 mod settings;
 mod size;
@@ -16,6 +17,7 @@ pub(crate) use dns::DnsSpec;
 pub(crate) use file::parse as parse_file;
 pub(crate) use forward::{Forward, join as join_forwards};
 pub(crate) use networks::{MAIN, NetworkSpec, join as join_networks};
+pub(crate) use reference::{BUILT_IN, Reference};
 pub(crate) use restart::Restart;
 pub(crate) use settings::{Key, Layer, Settings, Source, environment};
 pub(crate) use size::{Bytes, approximate};
@@ -27,8 +29,6 @@ use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
 use kvmc_netns::firewall::HostPort;
 use serde::{Deserialize, Serialize};
-
-use crate::image::Reference;
 
 /// Which accelerator was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,11 +9,12 @@ use kvmc_netns::Links;
 
 use super::fail_on;
 use crate::cli::StartFlags;
-use crate::cluster::{self, Probe};
+use crate::cluster;
 use crate::commands::{Scene, firewall};
 use crate::host::{self, Finding, Needs, Room};
 use crate::image::{Images, Make, Wanted, check_intact};
 use crate::model::Accelerator;
+use crate::network::Probe;
 use crate::output;
 use crate::plan::{Seen, Step};
 use crate::spec::ClusterSpec;

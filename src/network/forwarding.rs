@@ -11,7 +11,7 @@ use kvmc_netns::sysctl;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::network::namespace;
+use super::namespace::namespace;
 use crate::failpoint::failpoint;
 use crate::ids::boot_id;
 use crate::state::{ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json};
@@ -22,7 +22,7 @@ const LINKS6: &str = "/proc/sys/net/ipv6/conf";
 
 /// Which of the two switches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
@@ -64,7 +64,7 @@ struct Link6 {
 }
 
 /// Whether the host routes.
-pub(super) fn is_on(family: Family) -> Result<bool> {
+pub(crate) fn is_on(family: Family) -> Result<bool> {
     let name = match family {
         Family::V4 => IPV4,
         Family::V6 => IPV6,
@@ -76,7 +76,7 @@ pub(super) fn is_on(family: Family) -> Result<bool> {
 ///
 /// # Errors
 /// The system's: /proc/sys may be read-only in a container.
-pub(super) fn enable(state: &State, family: Family) -> Result<()> {
+pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
     if is_on(family)? {
         return Ok(());
     }
@@ -121,7 +121,7 @@ pub(super) fn enable(state: &State, family: Family) -> Result<()> {
 ///
 /// # Errors
 /// The system's.
-pub(super) fn release(state: &State, cluster: &str, in_record: bool) -> Result<Option<String>> {
+pub(crate) fn release(state: &State, cluster: &str, in_record: bool) -> Result<Option<String>> {
     if !in_record && !state.host_before().exists() {
         return Ok(None);
     }
@@ -192,7 +192,7 @@ fn forwarders(state: &State) -> Result<BTreeSet<String>> {
 }
 
 /// Whether any network of a cluster has IPv6.
-pub(super) fn has_ipv6(record: &ClusterRecord) -> bool {
+pub(crate) fn has_ipv6(record: &ClusterRecord) -> bool {
     record.networks().any(|n| n.prefix6.is_some())
 }
 

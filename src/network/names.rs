@@ -12,7 +12,7 @@ fn of(network: &NetworkRecord, domain: &str) -> HostNames {
 }
 
 /// Whether there is nothing to do: systemd-resolved knows, or is not there.
-pub(super) fn are_known(record: &ClusterRecord) -> bool {
+pub(crate) fn are_known(record: &ClusterRecord) -> bool {
     if !HostNames::resolver_is_here() {
         return true;
     }
@@ -31,7 +31,7 @@ fn link_exists(network: &NetworkRecord) -> bool {
 ///
 /// # Errors
 /// resolvectl's, with its words.
-pub(super) fn tell(record: &ClusterRecord) -> Result<()> {
+pub(crate) fn make(record: &ClusterRecord) -> Result<()> {
     of(&record.network, &record.spec.domain()).apply().context(
         "systemd-resolved does not take the cluster's names, so the host does not know them",
     )
@@ -41,7 +41,7 @@ pub(super) fn tell(record: &ClusterRecord) -> Result<()> {
 ///
 /// # Errors
 /// resolvectl's, with its words.
-pub(super) fn forget(network: &NetworkRecord) -> Result<()> {
+pub(crate) fn remove(network: &NetworkRecord) -> Result<()> {
     if !network.resolved || !link_exists(network) || !HostNames::resolver_is_here() {
         return Ok(());
     }

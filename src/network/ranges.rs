@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use kvmc_netns::{Asked, Links, range};
 
-use super::network::namespace;
+use super::namespace::namespace;
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, Phase};
 
@@ -50,7 +50,7 @@ fn others(dir: &ClusterDir) -> Vec<Other> {
 ///
 /// # Errors
 /// The cluster, link or route in the way, with a free range or the flag that helps.
-pub(super) async fn check_free(
+pub(crate) async fn check_free(
     network: &NetworkRecord,
     dir: &ClusterDir,
     is_new: bool,
@@ -133,7 +133,7 @@ impl Probe {
     ///
     /// # Errors
     /// That the links cannot be read.
-    pub(super) async fn start(networks: Vec<NetworkRecord>, links: &Links) -> Result<Self> {
+    pub(crate) async fn start(networks: Vec<NetworkRecord>, links: &Links) -> Result<Self> {
         let addresses = networks.iter().flat_map(|n| [n.gateway, last(n)]).collect();
         let asked = links.who_has(addresses).await?;
         Ok(Self { networks, asked })
@@ -225,7 +225,7 @@ async fn taken(others: &[Other], links: &Links) -> Result<Vec<IpNetwork>> {
 ///
 /// # Errors
 /// That another link has it by now.
-pub(super) async fn check_alone(network: &NetworkRecord, links: &Links) -> Result<()> {
+pub(crate) async fn check_alone(network: &NetworkRecord, links: &Links) -> Result<()> {
     let own = links.find(&network.bridge).await?.map(|link| link.index);
     let conflict = range::overlap(network.subnet, &links.addresses().await?, &[], own);
     match conflict {

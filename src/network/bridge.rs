@@ -1,0 +1,62 @@
+//! A network's bridge: looked at, made, removed.
+
+use anyhow::Result;
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use kvmc_netns::{BridgeSpec, Links};
+
+use super::ranges;
+use crate::failpoint::failpoint;
+use crate::state::{ClusterDir, NetworkRecord};
+
+/// Whether the bridge is there, up, with its MTU and addresses.
+///
+/// # Errors
+/// When the links cannot be read.
+pub(super) async fn is_as_recorded(network: &NetworkRecord, links: &Links) -> Result<bool> {
+    Ok(match links.find(&network.bridge).await? {
+        Some(link) => {
+            let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
+            let wanted = [Some(address.into()), address6(network).map(IpNetwork::V6)];
+            let there = links.addresses().await?;
+            let has = |wanted: &IpNetwork| {
+                let mine = there.iter().filter(|a| a.link == link.index);
+                mine.into_iter().any(|a| a.network == *wanted)
+            };
+            link.up && link.mtu == network.mtu && wanted.iter().flatten().all(has)
+        }
+        None => false,
+    })
+}
+
+/// Makes a bridge, or sets it right, and marks whose it is.
+pub(crate) async fn make(network: &NetworkRecord, dir: &ClusterDir, links: &Links) -> Result<()> {
+    let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
+    links
+        .ensure_bridge(&BridgeSpec {
+            name: network.bridge.clone(),
+            mac: network.mac,
+            mtu: network.mtu,
+            address,
+            address6: address6(network),
+        })
+        .await?;
+    links.set_alias(&network.bridge, &dir.mark()).await?;
+    ranges::check_alone(network, links).await
+}
+
+/// The host's IPv6 address on the bridge, with the prefix's length.
+fn address6(network: &NetworkRecord) -> Option<Ipv6Network> {
+    Ipv6Network::new(network.gateway6()?, network.prefix6?.prefix()).ok()
+}
+
+/// Removes the bridge if it is the one that was made: by its address on the wire.
+pub(crate) async fn remove(network: &NetworkRecord, links: &Links) -> Result<()> {
+    match links.find(&network.bridge).await? {
+        Some(link) if link.mac == Some(network.mac) => {
+            links.delete(&network.bridge).await?;
+            failpoint!("net.bridge");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}

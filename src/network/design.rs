@@ -1,0 +1,82 @@
+//! From a spec to the records of its networks.
+
+use anyhow::Result;
+use kvmc_netns::Links;
+
+use super::namespace::namespace;
+use super::naming::{bridge_mac, bridge_name, gateway, prefix6, table};
+use crate::ids::boot_id;
+use crate::spec::{ClusterSpec, MAIN, NetworkSpec};
+use crate::state::{ClusterDir, NetworkRecord};
+
+/// Ethernet's MTU in bytes, where no uplink says otherwise.
+const DEFAULT_MTU: u32 = 1500;
+
+/// What the networks of a new cluster will be, the main one first.
+///
+/// # Errors
+/// When the host's links cannot be read.
+pub(crate) async fn design(
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<Vec<NetworkRecord>> {
+    let uplink = links.uplink().await?;
+    let main = NetworkRecord {
+        name: MAIN.to_owned(),
+        bridge: spec.bridge.clone(),
+        mac: bridge_mac(dir, &spec.bridge),
+        subnet: spec.subnet,
+        gateway: gateway(spec.subnet),
+        mtu: uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU)),
+        isolated: spec.isolated,
+        prefix6: spec.ipv6.then(|| prefix6(&spec.name, 0)),
+        table: table(&spec.bridge),
+        dns: vec![gateway(spec.subnet)],
+        forwarding_was_off: false,
+        namespace: namespace()?,
+        resolved: false,
+        boot_id: boot_id()?,
+    };
+    Ok(beside(main, spec, dir))
+}
+
+/// The main network and those beside it, which are like it in all that they have no word of their own in.
+pub(crate) fn beside(
+    main: NetworkRecord,
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+) -> Vec<NetworkRecord> {
+    let others: Vec<_> = (1..)
+        .zip(&spec.networks)
+        .map(|(number, network)| one(&main, spec, dir, network, number))
+        .collect();
+    std::iter::once(main).chain(others).collect()
+}
+
+fn one(
+    main: &NetworkRecord,
+    spec: &ClusterSpec,
+    dir: &ClusterDir,
+    network: &NetworkSpec,
+    number: u16,
+) -> NetworkRecord {
+    let given = network.bridge.clone();
+    let bridge = given.unwrap_or_else(|| bridge_name(&spec.bridge, &network.name));
+    NetworkRecord {
+        name: network.name.clone(),
+        mac: bridge_mac(dir, &bridge),
+        subnet: network.subnet,
+        gateway: gateway(network.subnet),
+        mtu: main.mtu,
+        isolated: network.isolated,
+        prefix6: network.ipv6.then(|| prefix6(&spec.name, number)),
+        table: table(&bridge),
+        dns: Vec::new(),
+        forwarding_was_off: false,
+        namespace: main.namespace,
+        resolved: false,
+        boot_id: main.boot_id.clone(),
+        bridge,
+    }
+}

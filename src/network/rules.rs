@@ -1,0 +1,52 @@
+//! A network's own nft table: what it holds, made, removed.
+
+use anyhow::{Context, Result};
+use kvmc_netns::firewall;
+
+use crate::failpoint::failpoint;
+use crate::spec::Forward;
+use crate::state::{ClusterRecord, NetworkRecord};
+
+/// The nft table of one of the cluster's networks.
+pub(crate) fn table(record: &ClusterRecord, network: &NetworkRecord) -> firewall::Table {
+    firewall::Table {
+        name: network.table.clone(),
+        mark: firewall::mark(&record.spec.name),
+        bridge: network.bridge.clone(),
+        subnet: network.subnet,
+        gateway: network.gateway,
+        gateway6: network.gateway6(),
+        prefix6: network.prefix6,
+        isolated: network.isolated,
+        host_ports: record.spec.host_ports.clone(),
+        forwards: record
+            .forwards
+            .iter()
+            .filter(|_| network.is_main())
+            .filter_map(|f| forward(record, f))
+            .collect(),
+    }
+}
+
+/// A forward as the nft table has it.
+fn forward(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forward> {
+    let node = record.node(&forward.node).ok()?;
+    Some(firewall::Forward {
+        protocol: forward.protocol,
+        address: forward.address,
+        port: forward.port,
+        to: node.address,
+        to6: record.network.address6(node.mac),
+        to_port: forward.node_port,
+    })
+}
+
+/// Removes a table; one that is gone is done.
+///
+/// # Errors
+/// What nft said.
+pub(crate) fn remove(rules: &firewall::Table) -> Result<()> {
+    rules.remove().context("failed to remove the NAT")?;
+    failpoint!("net.nat");
+    Ok(())
+}
