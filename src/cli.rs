@@ -1,6 +1,8 @@
 //! What can be typed: clap's types, and nothing else.
 
 mod flags;
+#[cfg(test)]
+mod help_tests;
 
 use std::path::PathBuf;
 
@@ -8,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::flags::{Flags, MachineFlags};
 use crate::image::Asked;
+use crate::spec::Layer;
 
 /// A whole multi-VM cluster on one Linux machine, straight on QEMU/KVM.
 #[derive(Debug, Parser)]
@@ -26,10 +29,21 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// The cluster to work on [default: k80]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help_heading = "Options of every verb"
+    )]
     pub(crate) cluster: Option<String>,
     /// Wait this long for another kvmc to end
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        help_heading = "Options of every verb"
+    )]
     pub(crate) wait: u64,
 }
 
@@ -253,22 +267,14 @@ pub(crate) struct BuildFlags {
     /// Seconds the machine has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
-    /// RAM of the machine that it is done in [default: 2G]
-    #[arg(
-        long,
-        value_name = "SIZE",
-        allow_hyphen_values = true,
-        alias = "master-ram"
-    )]
-    ram: Option<String>,
     #[command(flatten)]
     machine: MachineFlags,
 }
 
 impl BuildFlags {
-    /// The same as flags of a cluster with one node, a master.
-    pub(crate) fn take_settings(&mut self) -> Flags {
-        Flags::of_machine(self.ram.take(), std::mem::take(&mut self.machine))
+    /// The flags of the machine that it is built in.
+    pub(crate) fn layer(&self) -> Layer {
+        self.machine.layer()
     }
 
     /// Whether a machine is needed for it.

@@ -1,13 +1,10 @@
-//! Failpoints: a place after each side effect where a test can make a verb fail, wait, or be killed.
-//!
-//! Without the feature `failpoints` nothing of this is in the program. With it, the environment
-//! variable `FAILPOINTS` says what happens where: `up.bridge=return(error)`, `=return(kill)`, `=sleep(2000)`.
+//! The failpoints of this crate, see tests/failpoint.
 
 /// A failpoint: the enclosing function returns its error, if it has one.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
-        $crate::failpoint::reached($name)?;
+        kvmc_failpoint::reached($crate::failpoint::ALL, $name)?;
     };
 }
 
@@ -60,28 +57,6 @@ pub(crate) const ALL: &[&str] = &[
     "freeze.meta",
     "freeze.done",
 ];
-
-/// What the environment wants done here.
-#[cfg(feature = "failpoints")]
-pub(crate) fn reached(name: &'static str) -> anyhow::Result<()> {
-    anyhow::ensure!(ALL.contains(&name), "the failpoint {name} is not listed");
-    // So that a test knows that it came here, and when.
-    if let Some(path) = std::env::var_os("KVMC_FAILPOINTS_REACHED") {
-        let file = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path);
-        let _unseen = file
-            .and_then(|mut f| std::io::Write::write_all(&mut f, format!("{name}\n").as_bytes()));
-    }
-    fail::fail_point!(name, |how| {
-        if how.as_deref() == Some("kill") {
-            let _never_back = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
-        }
-        anyhow::bail!("failpoint {name}")
-    });
-    Ok(())
-}
 
 /// All failpoints of the program, member crates included.
 #[cfg(feature = "failpoints")]

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cluster::last_event;
+use crate::engine::local::last_event;
 use crate::host::killed;
-use crate::keeper::{Answer, Pause, Request};
+use crate::keeper::{Answer, Line, Pause, Request};
 use crate::network::accepts::Made;
 use crate::node::{Ended, Evidence};
 use crate::node::{Identity, Secrets};
@@ -36,7 +36,7 @@ fn fuzz_state() {
         if let Ok(mut record) = serde_json::from_slice::<ClusterRecord>(bytes) {
             record.notice_reboot("another");
             for node in &record.nodes {
-                let _any_image = record.image_of(node);
+                let _any_image = node.base.image();
                 let _as_many_as_there_are = record.nics(node).count();
             }
         }
@@ -68,8 +68,8 @@ fn fuzz_config() {
 
 #[test]
 fn fuzz_keeper_lines() {
-    run("request", round_trip::<Request>);
-    run("answer", round_trip::<Answer>);
+    run("request", round_trip::<Line<Request>>);
+    run("answer", round_trip::<Line<Answer>>);
 }
 
 /// QEMU's events, as far as they are looked into; a QEMU may have been taken over by its guest.

@@ -3,12 +3,15 @@
 //! The house is drawn in docs/ARCHITECTURE.md.
 
 mod cli;
-mod cluster;
 mod commands;
+mod engine;
 mod failpoint;
 #[cfg(test)]
 mod fuzz;
+mod hint;
 mod host;
+#[cfg(test)]
+mod house_tests;
 mod ids;
 mod image;
 mod interrupt;
@@ -18,17 +21,26 @@ mod network;
 mod node;
 mod output;
 mod plan;
+mod project;
+#[cfg(test)]
+mod readme_tests;
+#[cfg(test)]
+mod samples;
 mod spec;
 mod state;
+mod steps;
 mod warm;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::model::{Exit, Interrupted, NothingThere, Usage};
+use crate::spec::SpecError;
+
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
-    let _until_the_end = fail::FailScenario::setup();
+    let _until_the_end = kvmc_failpoint::Scenario::setup();
     let cli = cli::Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -36,11 +48,23 @@ fn main() -> ExitCode {
     let result = runtime
         .map_err(anyhow::Error::from)
         .and_then(|runtime| runtime.block_on(commands::run(cli)));
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            output::error(&error);
-            ExitCode::FAILURE
-        }
+    let exit = result.unwrap_or_else(|error| {
+        let exit = exit_of(&error);
+        output::error(&error);
+        exit
+    });
+    exit.into()
+}
+
+/// The kind of an error, for the exit code.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    if hint::find::<Interrupted>(error).is_some() {
+        Exit::Interrupted
+    } else if hint::find::<NothingThere>(error).is_some() {
+        Exit::NothingThere
+    } else if hint::find::<SpecError>(error).is_some() || hint::find::<Usage>(error).is_some() {
+        Exit::Usage
+    } else {
+        Exit::Failed
     }
 }

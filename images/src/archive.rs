@@ -1,7 +1,7 @@
-//! One file with an image and all that it lies on: a tar archive, packed with zstd where its name says so.
+//! An image with its parents in one file: a tar archive, packed with zstd where its name ends in `.zst`.
 //!
 //! ```text
-//! kvmc-image.json          format, the image's tag, and the images, the lowest first
+//! kvmc-image.json          format, the image's tag, and the images, the lowest layer first
 //! <digest>/image.json      as in the store
 //! <digest>/disk.qcow2 …    the files that image.json has the digests of
 //! ```
@@ -14,43 +14,45 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::download::judge_qcow2;
-use crate::image::{DISK, Meta};
+use crate::error::ImageError;
+use crate::image::Image;
+use crate::image::{DISK, META, Meta};
 use crate::layer::backing_name;
-use crate::{Image, ImageError, Store, exec, qcow2};
+use crate::store::Store;
+use crate::{exec, qcow2};
 
 const FORMAT: u32 = 1;
 const CONTENTS: &str = "kvmc-image.json";
-const META: &str = "image.json";
 const ZSTD: &[u8] = b"\x28\xb5\x2f\xfd";
-/// Largest list and largest `image.json`, in bytes.
+/// Largest `kvmc-image.json` and `image.json`, in bytes.
 const LARGEST_TEXT: u64 = 1 << 20;
-/// Images in one archive: one with all its parents.
+/// Most images in one archive: one with its longest chain of parents.
 const MOST: usize = 33;
 
 /// `kvmc-image.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Contents {
     format: u32,
-    /// What the image was called where it was exported.
+    /// The image's tag where it was exported.
     tag: Option<String>,
     /// Digests, the lowest layer's first.
     images: Vec<String>,
 }
 
-/// An image that came from an archive.
+/// An image from an archive.
 #[derive(Debug)]
-pub struct Unpacked {
-    /// The uppermost one.
+pub struct ImportedArchive {
+    /// The image, not its parents.
     pub image: Image,
-    /// What it was called where it was exported.
+    /// Its tag where it was exported.
     pub tag: Option<String>,
 }
 
 impl Store {
-    /// Writes an image with all that it lies on to a new file; packed where its name ends in `.zst`.
+    /// Writes an image with its parents to a new file, packed where the name ends in `.zst`.
     ///
     /// # Errors
-    /// A file that is there, an image that was changed, or the system's; no half of it is left.
+    /// The file exists or cannot be written, or an image was changed. No part of it stays.
     pub fn export(&self, image: &Image, to: &Path) -> Result<(), ImageError> {
         self.check_intact(&image.id)?;
         let folder = match to.parent() {
@@ -133,7 +135,7 @@ impl Store {
     /// # Errors
     /// An archive that is damaged, or holds what no `export` wrote. Images of it that came whole before
     /// that stay in the store.
-    pub fn unpack(&self, from: &Path) -> Result<Unpacked, ImageError> {
+    pub fn unpack(&self, from: &Path) -> Result<ImportedArchive, ImageError> {
         Reader { from, store: self }.read()
     }
 }
@@ -205,7 +207,7 @@ fn plain(path: &Path) -> Result<Box<dyn Read>, ImageError> {
     })
 }
 
-/// An archive being read: made by anybody, so nothing of it is believed.
+/// An archive being read. Anybody may have made it, so all of it is checked.
 struct Reader<'a> {
     from: &'a Path,
     store: &'a Store,
@@ -223,7 +225,7 @@ impl Reader<'_> {
         self.unfit(format!("is damaged or cut short: {why}"))
     }
 
-    fn read(&self) -> Result<Unpacked, ImageError> {
+    fn read(&self) -> Result<ImportedArchive, ImageError> {
         let mut archive = tar::Archive::new(Watched(plain(self.from)?));
         let mut entries = archive.entries().map_err(|e| self.damaged(e))?;
         let mut next = |wanted: &str| -> Result<Box<dyn Read + '_>, ImageError> {
@@ -235,7 +237,7 @@ impl Reader<'_> {
             if !is_it || !entry.header().entry_type().is_file() {
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
                 return Err(self.unfit(format!(
-                    "is no file of `kvmc image export`: it has `{}` where {wanted} is to be",
+                    "is not an exported image: it has `{}` where {wanted} is expected",
                     name.escape_debug()
                 )));
             }
@@ -270,7 +272,7 @@ impl Reader<'_> {
                 digests: BTreeMap::new(),
                 ..meta
             };
-            // Under its own digest: what was changed on the way is another image.
+            // A changed file gives another digest.
             let came = self.store.admit_as(folder, fresh, Some((id, &expected)));
             below = Some(came.map_err(|e| match e {
                 ImageError::Changed { path, .. } => self.damaged(format!(
@@ -281,7 +283,7 @@ impl Reader<'_> {
             })?);
         }
         let image = below.ok_or_else(|| self.unfit("holds no image"))?;
-        Ok(Unpacked {
+        Ok(ImportedArchive {
             image,
             tag: contents.tag.filter(|t| crate::tags::valid(t).is_ok()),
         })
@@ -310,7 +312,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A disk that lies on its parent's, or on nothing: a head could name any file of the host's.
+    /// Checks that a disk's backing file is its parent's disk, or none: its header could name any file of the host.
     fn judge(&self, disk: &Path, parent: Option<&str>) -> Result<(), ImageError> {
         let Some(parent) = parent else {
             return judge_qcow2(disk);

@@ -1,28 +1,25 @@
-//! Whose packages a template is made of: what differs between Debian and Ubuntu, as one table each.
+//! The publishers of packages: what differs between Debian and Ubuntu, one table each.
 
-use std::path::{Path, PathBuf};
+use crate::architecture::Architecture;
 
-use crate::{Architecture, ImageError, mmdebstrap};
-
-/// Series of all of Ubuntu's releases, by the package distro-info-data.
+/// All of Ubuntu's releases, from the package distro-info-data.
 const UBUNTU_SERIES: &str = "/usr/share/distro-info/ubuntu.csv";
 
 /// A publisher of packages.
 #[derive(Debug)]
 pub(crate) struct Distribution {
-    /// As people have it, followed by a release's number.
+    /// The first part of a release's name, such as `debian-13`.
     name: &'static str,
-    /// Releases that are known without distro-info-data: suite and number.
+    /// Suite and number of the releases that are known without distro-info-data.
     releases: &'static [(&'static str, &'static str)],
     /// Components of its archive that packages are taken from.
     pub(crate) components: &'static str,
-    /// The kernel for machines without hardware of their own; `{}` is the architecture.
+    /// The package of the kernel for virtual machines; `{}` is the architecture.
     kernel: &'static str,
-    /// Where its packages have the keys of its archive.
-    keyring: &'static str,
-    /// Package, suite and components that have the keys too, signed by a publisher whose keys this host
-    /// may have.
-    elsewhere: (&'static str, &'static str, &'static str),
+    /// The file of its archive's keys, as its packages have it.
+    pub(crate) keyring: &'static str,
+    /// Package, suite and components of another publisher's archive that have the keys too.
+    pub(crate) elsewhere: (&'static str, &'static str, &'static str),
 }
 
 const DEBIAN: Distribution = Distribution {
@@ -42,7 +39,7 @@ const UBUNTU: Distribution = Distribution {
         ("questing", "25.10"),
         ("resolute", "26.04"),
     ],
-    // The guest's agent for QEMU, and most of what playbooks install, is in universe.
+    // qemu-guest-agent and most of what playbooks install are in universe.
     components: "main,universe",
     kernel: "linux-image-virtual",
     keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
@@ -50,10 +47,10 @@ const UBUNTU: Distribution = Distribution {
 };
 
 impl Distribution {
-    /// Whose suite it is; one that nobody knows is Debian's, such as `testing`.
+    /// The publisher of a suite; Debian for one that is not known, such as `testing`.
     pub(crate) fn of(suite: &str) -> &'static Self {
         let known = |d: &Self| d.releases.iter().any(|(name, _)| *name == suite);
-        // The list is read only for a suite that is in neither table: each `up` asks.
+        // Each `up` asks, so the list is read only for a suite that is in neither table.
         let is_listed = || {
             let series = std::fs::read_to_string(UBUNTU_SERIES).unwrap_or_default();
             is_listed(&series, suite)
@@ -65,7 +62,7 @@ impl Distribution {
         }
     }
 
-    /// The release's name for people, or the suite's where it has no number.
+    /// A release's name, such as `debian-13`; the suite's where it has no number.
     pub(crate) fn release(&self, suite: &str) -> String {
         self.releases
             .iter()
@@ -76,38 +73,9 @@ impl Distribution {
             )
     }
 
-    /// The kernel's package.
+    /// The package of its kernel.
     pub(crate) fn kernel_package(&self, architecture: Architecture) -> String {
         self.kernel.replace("{}", architecture.platform().name)
-    }
-
-    /// A file with the keys of its archive, when the host does not have it where programs look for it:
-    /// Debian's packages hold Ubuntu's keys, and the reverse, so that what this host trusts vouches for them.
-    ///
-    /// # Errors
-    /// mmdebstrap's.
-    pub(crate) fn keyring(
-        &self,
-        dir: &Path,
-        say: &mut dyn FnMut(&str),
-    ) -> Result<Option<PathBuf>, ImageError> {
-        if Path::new(self.keyring).exists() {
-            return Ok(None);
-        }
-        let (package, suite, components) = self.elsewhere;
-        say(&format!("fetching the package {package} of {suite}"));
-        let root = dir.join("keyring");
-        mmdebstrap::unpack(package, suite, components, &root).map_err(|e| match e {
-            ImageError::Program { status, stderr, .. } => ImageError::Keys {
-                keyring: self.keyring,
-                package,
-                suite,
-                status,
-                stderr,
-            },
-            e => e,
-        })?;
-        Ok(Some(root.join(self.keyring.trim_start_matches('/'))))
     }
 }
 

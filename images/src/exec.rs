@@ -1,4 +1,4 @@
-//! The one place that runs programs.
+//! Runs programs; nothing else in this crate does.
 
 #![allow(
     unsafe_code,
@@ -15,19 +15,19 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::ImageError;
+use crate::error::ImageError;
 
-/// Lines of a program's talk that an error shows.
+/// Lines of a program's output that an error shows.
 const SHOWN: usize = 6;
-/// How often a program is looked at.
+/// Between two looks at whether a program has ended.
 const LOOK: Duration = Duration::from_millis(20);
-/// For a program to clean up after itself when it is told to end.
+/// For a program to clean up after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From here on all that this crate waits for ends with [`ImageError::Interrupted`] once `stop` is true.
-/// There is one such flag in a process, as there is one Ctrl-C.
+/// From now on whatever this crate waits for ends with [`ImageError::Interrupted`] once `stop` is true. A process has
+/// one such flag; a second one is ignored.
 pub fn heed(stop: Arc<AtomicBool>) {
     let _one_is_enough = STOP.set(stop);
 }
@@ -37,7 +37,7 @@ pub(crate) fn is_told_to_stop() -> bool {
     STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
-/// Between two steps, of which none is left half-way.
+/// Ends between two steps when the user has interrupted.
 ///
 /// # Errors
 /// [`ImageError::Interrupted`].
@@ -48,18 +48,17 @@ pub(crate) fn stop_if_told() -> Result<(), ImageError> {
     Ok(())
 }
 
-/// Runs a program to its end, or until it is told to stop: then it is told to end, and made to in the end.
+/// Runs a program to its end. On an interruption it gets SIGTERM, and SIGKILL 10 s later.
 ///
-/// It is in a process group of its own, so that Ctrl-C at the terminal is for us alone, and is told to
-/// end when we are killed.
+/// It has a process group of its own, so a terminal's Ctrl-C reaches kvmc alone. It gets SIGTERM when kvmc is killed.
 ///
 /// # Errors
-/// Its command line, status and the end of its standard error; or [`ImageError::Interrupted`].
+/// [`ImageError::Program`] with the end of its standard error, or [`ImageError::Interrupted`].
 pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError> {
     run_and_say(program, arguments, last_lines)
 }
 
-/// As [`run`]; the error's words are what `words` makes of all that the program said on its standard error.
+/// As [`run`], where `words` makes the error's text of the program's standard error.
 ///
 /// # Errors
 /// As [`run`].
@@ -71,7 +70,7 @@ pub(crate) fn run_and_say(
     run_unless(is_told_to_stop, program, arguments, Stdio::null(), words).map(drop)
 }
 
-/// As [`run`], with what it says on its standard output.
+/// As [`run`]; returns the program's standard output.
 ///
 /// # Errors
 /// As [`run`].
@@ -127,7 +126,7 @@ fn run_unless(
     })
 }
 
-/// The end of what a program said, as one line.
+/// The last lines of a program's output, as one.
 pub(crate) fn last_lines(said: &str) -> String {
     let lines: Vec<_> = said
         .lines()
@@ -138,17 +137,16 @@ pub(crate) fn last_lines(said: &str) -> String {
     tail.unwrap_or_default().join("; ")
 }
 
-/// Reads all that comes, beside the program's run.
+/// Reads a pipe to its end on another thread.
 fn collect(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        // What cannot be read cannot be shown.
         let _cut_off = from.map(|mut s| s.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
     })
 }
 
-/// Runs a program whose status alone is of interest; none when it cannot be started, or a signal ended it.
+/// Runs a program for its exit status; `None` where it cannot be started or a signal ended it.
 pub(crate) fn status(program: &str, arguments: &[String]) -> Option<i32> {
     #[expect(
         clippy::disallowed_methods,
@@ -163,7 +161,7 @@ pub(crate) fn status(program: &str, arguments: &[String]) -> Option<i32> {
     status.ok()?.code()
 }
 
-/// `None` when it was told to stop, and is gone with all that it started.
+/// Waits for a program's end; `None` after an interruption, when its whole process group has ended.
 fn until_end(child: &mut Child, stop: impl Fn() -> bool) -> std::io::Result<Option<ExitStatus>> {
     loop {
         if let Some(status) = child.try_wait()? {

@@ -5,16 +5,18 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::{Architecture, ImageError, exec};
+use crate::architecture::Architecture;
+use crate::error::ImageError;
+use crate::exec;
 
-/// What the program that is tried ends with; no shell gives it for a program that it cannot run.
+/// The probe's exit status; no shell gives it for a program that it cannot run.
 const AGREED: i32 = 42;
 
-/// Runs a program of `architecture` that does nothing but end, in an empty chroot when we may: a build's
-/// programs run in one, where an emulator must be that is not in it.
+/// Whether a program of `architecture` runs here. As root it runs in an empty chroot, as a build's programs do, where the
+/// kernel must have the emulator open already (binfmt's flag F).
 ///
 /// # Errors
-/// It cannot be written.
+/// The program cannot be written.
 pub fn runs_programs_of(architecture: Architecture) -> Result<bool, ImageError> {
     let dir = tempfile::tempdir().map_err(ImageError::io("make a temporary folder"))?;
     let path = probe(dir.path(), architecture)?;
@@ -37,7 +39,7 @@ fn probe(dir: &Path, architecture: Architecture) -> Result<PathBuf, ImageError> 
     Ok(path)
 }
 
-/// The least static program: ELF header, one segment, code; elf(5).
+/// A minimal static program: ELF header, one segment, code; elf(5).
 fn elf(machine: u16, code: &[u8]) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;

@@ -1,20 +1,24 @@
-//! What an image is: files, how a machine starts from it, what in it takes an identity, where it is from.
+//! An image: its files, how a machine boots from it, what takes the identity in it, and where it is from.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, ImageError, Recipe};
+use crate::architecture::Architecture;
+use crate::error::ImageError;
+use crate::recipe::Recipe;
 
-/// Version of `image.json`; 1 knew only what is built from packages.
+/// Version of `image.json`. Version 1 had only images built from packages.
 pub(crate) const FORMAT: u32 = 2;
 /// The root disk.
 pub(crate) const DISK: &str = "disk.qcow2";
+/// What kvmc knows of an image, [`Meta`].
+pub(crate) const META: &str = "image.json";
 const KERNEL: &str = "vmlinuz";
 const INITRD: &str = "initrd";
 
-/// How a machine starts from an image.
+/// How a machine boots from an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Boot {
@@ -27,7 +31,7 @@ pub enum Boot {
 }
 
 impl Boot {
-    /// The name, as `image.json` and `--firmware` have it.
+    /// Its name in `image.json` and `--firmware`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,18 +42,18 @@ impl Boot {
     }
 }
 
-/// What in a guest takes the identity that kvmc gives it.
+/// What takes the identity in a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guest {
     /// kvmc's agent.
     Agent,
-    /// cloud-init, from a `NoCloud` seed, once; nothing in it answers the host.
+    /// cloud-init, once, from a `NoCloud` seed. It does not answer the host.
     CloudInit,
 }
 
 impl Guest {
-    /// The name, for people.
+    /// Its name, for people.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -72,16 +76,16 @@ pub enum Origin {
     Pulled {
         /// From where.
         url: String,
-        /// `sha512:…` or `sha256:…`, as its publisher had it; none was compared with `--insecure`.
+        /// The publisher's, `sha512:…` or `sha256:…`; `None` with `--insecure`.
         checksum: Option<String>,
-        /// The keyring that the checksums' signature was good for.
+        /// The keyring that verified the checksums' signature.
         keyring: Option<String>,
     },
     /// Copied from a file of the user's.
     Imported {
         /// The file.
         path: PathBuf,
-        /// Its size, inode and time of change, by which it is known again.
+        /// Its path, size, inode and time of change, which identify it.
         stamp: String,
     },
     /// Its parent after its first boot, with the agent.
@@ -99,7 +103,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// For people, in a few words.
+    /// A few words for people.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
@@ -127,17 +131,17 @@ pub struct Image {
     pub architecture: Architecture,
     /// How a machine starts from it.
     pub boot: Boot,
-    /// What takes an identity in it.
+    /// What takes the identity in it.
     pub guest: Guest,
     /// Where it is from.
     pub origin: Origin,
     /// The image that its disk lies on.
     pub parent: Option<String>,
-    /// Seconds after the epoch at which it came into the store; 0 where that was not kept.
+    /// When it was stored, in seconds after the epoch; 0 where that is not known.
     pub created: u64,
     /// Its folder.
     pub directory: PathBuf,
-    /// Its disk, then those of its parents, the nearest first; qcow2.
+    /// Its disk, then its parents', the nearest first; qcow2.
     pub layers: Vec<PathBuf>,
     /// Size of its disk as a guest sees it, in bytes.
     pub virtual_size: u64,
@@ -151,13 +155,13 @@ impl Image {
         self.directory.join(DISK)
     }
 
-    /// The kernel, where QEMU loads it.
+    /// The kernel, where QEMU loads one.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
         self.directory.join(KERNEL)
     }
 
-    /// The initrd, where QEMU loads it.
+    /// The initrd, where QEMU loads one.
     #[must_use]
     pub fn initrd(&self) -> PathBuf {
         self.directory.join(INITRD)
@@ -175,7 +179,7 @@ impl Image {
 pub(crate) struct Meta {
     pub(crate) format: u32,
     pub(crate) name: String,
-    /// What it was made from, digested: asked for again, it is found by this.
+    /// [`Recipe::key`], by which it is found again.
     pub(crate) key: Option<String>,
     pub(crate) architecture: Architecture,
     pub(crate) boot: Boot,
@@ -189,7 +193,7 @@ pub(crate) struct Meta {
 
 /// `image.json` of format 1.
 #[derive(Debug, Deserialize)]
-struct First {
+struct MetaFormat1 {
     key: String,
     recipe: Recipe,
     digests: Vec<String>,
@@ -222,10 +226,10 @@ impl Meta {
         }
     }
 
-    /// Reads any format that was ever written.
+    /// Reads `image.json` of any format.
     ///
     /// # Errors
-    /// A file that is damaged, or of a newer kvmc.
+    /// It is damaged, or of a newer kvmc.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ImageError> {
         #[derive(Deserialize)]
         struct Version {
@@ -239,7 +243,7 @@ impl Meta {
         let Version { format } = serde_json::from_slice(bytes).map_err(damaged)?;
         match format {
             1 => {
-                let first: First = serde_json::from_slice(bytes).map_err(damaged)?;
+                let first: MetaFormat1 = serde_json::from_slice(bytes).map_err(damaged)?;
                 let files = Self::files(Boot::Direct).iter().map(|f| (*f).to_owned());
                 Ok(Self {
                     key: Some(first.key),
@@ -250,7 +254,7 @@ impl Meta {
             }
             FORMAT => serde_json::from_slice(bytes).map_err(damaged),
             newer => Err(unfit(format!(
-                "is of format {newer}, this kvmc knows {FORMAT}; use the kvmc that made it"
+                "is of format {newer}; this kvmc knows {FORMAT}; use the kvmc that made it"
             ))),
         }
     }

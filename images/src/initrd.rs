@@ -1,13 +1,13 @@
-//! The initrd: a cpio archive (newc, Linux's Documentation/driver-api/early-userspace) written
-//! in-process, with one static program and the modules that the root disk needs.
+//! Writes the initrd: a cpio archive (newc, Linux's Documentation/driver-api/early-userspace) with busybox and the modules
+//! that the root disk needs.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::ImageError;
+use crate::error::ImageError;
 
-/// Modules that a root on virtio-blk may need, and the device that tells the host of a panic, from the first
-/// moment on; one that the kernel has built in is not there.
+/// Modules that an ext4 root on virtio-blk needs, and pvpanic, which tells the host of a panic. A module that is built into
+/// the kernel has no file.
 const MODULES: [&str; 8] = [
     "pvpanic_pci",
     "virtio",
@@ -22,10 +22,10 @@ const INIT: &[u8] = include_bytes!("../guest/init");
 const FILE: u32 = 0o100_755;
 const FOLDER: u32 = 0o040_755;
 
-/// The initrd for the kernel in `root`.
+/// Makes the initrd of the kernel in `root`.
 ///
 /// # Errors
-/// No busybox, or a module that cannot be read.
+/// `root` has no busybox, or a module cannot be read.
 pub(crate) fn make(root: &Path, release: &str) -> Result<Vec<u8>, ImageError> {
     let busybox = fs_err::read(root.join("usr/bin/busybox"))?;
     let mut archive = Archive::default();
@@ -37,7 +37,7 @@ pub(crate) fn make(root: &Path, release: &str) -> Result<Vec<u8>, ImageError> {
     let modules = root.join("usr/lib/modules").join(release);
     let listing = fs_err::read_to_string(modules.join("modules.dep"))?;
     for (number, path) in wanted(&listing).into_iter().enumerate() {
-        // Insertion is in the order of names.
+        // The initrd loads them in the order of their names.
         archive.add(
             &format!("modules/{number}.ko"),
             FILE,
@@ -47,7 +47,7 @@ pub(crate) fn make(root: &Path, release: &str) -> Result<Vec<u8>, ImageError> {
     Ok(archive.finish())
 }
 
-/// The wanted modules that are files, each after those it depends on.
+/// The files of [`MODULES`], each after those that it depends on.
 fn wanted(listing: &str) -> Vec<PathBuf> {
     let mut order: Vec<PathBuf> = Vec::new();
     for name in MODULES {
@@ -63,7 +63,7 @@ fn wanted(listing: &str) -> Vec<PathBuf> {
             if stem.replace('-', "_") != name {
                 continue;
             }
-            // modules.dep lists what is needed last first.
+            // modules.dep lists dependencies in reverse order.
             for each in needs.split_whitespace().rev().chain([path]) {
                 let each = PathBuf::from(each);
                 if !order.contains(&each) {
@@ -75,7 +75,7 @@ fn wanted(listing: &str) -> Vec<PathBuf> {
     order
 }
 
-/// A module's bytes, unpacked here once rather than in each guest at each boot.
+/// A module's bytes, unpacked here, so that no guest does it at each boot.
 fn module(path: &Path) -> Result<Vec<u8>, ImageError> {
     let packed = fs_err::read(path)?;
     let mut plain = Vec::new();

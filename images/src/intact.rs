@@ -1,9 +1,7 @@
-//! Whether files are still what was stored: every byte is read once, and again when anything about a
-//! file has changed.
+//! Checks that files are what was stored. All of a file is read once, and again when its fingerprint has changed.
 //!
-//! A write changes a file's ctime, which nothing but the clock can put back; so a file whose device,
-//! inode, size, mtime and ctime are those of the last full look has the content of then. What rots on
-//! the disk below the file system is not seen this way.
+//! A write sets a file's ctime, which only a changed clock could restore. So a file with the device, inode, size, mtime and
+//! ctime of its last full read has the same content. Decay of the disk below the file system is not seen.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -12,16 +10,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ImageError;
+use crate::error::ImageError;
 
-/// A file that changed this short ago may change again without its times doing so.
+/// A file that changed within this time may change again with equal times.
 const SETTLED: Duration = Duration::from_secs(2);
-/// What is found in place of a digest where no file is.
+/// In place of a digest, where there is no file.
 const NO_FILE: &str = "no file";
 
-/// What a file was when all of it was last read.
+/// What identified a file when all of it was last read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Look {
+struct Fingerprint {
     device: u64,
     inode: u64,
     size: u64,
@@ -31,16 +29,16 @@ struct Look {
     digest: String,
 }
 
-/// The looks at a folder's files, kept in a file. One that is lost costs a full look.
+/// The fingerprints of a folder's files, kept in a file. Where one is missing, its file is read.
 #[derive(Debug)]
-pub struct Looks {
+pub struct FileChecks {
     path: PathBuf,
-    files: BTreeMap<String, Look>,
+    files: BTreeMap<String, Fingerprint>,
     changed: bool,
 }
 
-impl Looks {
-    /// Those kept in `path`.
+impl FileChecks {
+    /// Those kept in `path`; none where it is not there or damaged.
     #[must_use]
     pub fn open(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_default();
@@ -51,10 +49,10 @@ impl Looks {
         }
     }
 
-    /// Makes sure that `file` has the digest `expected`; `digest` reads all of it.
+    /// Checks that `file` has the digest `expected`; `digest` reads all of it.
     ///
     /// # Errors
-    /// That it has another, or is not there; or the system's.
+    /// [`ImageError::Changed`] where it has another digest or does not exist; it cannot be read.
     pub fn check<E: From<ImageError>>(
         &mut self,
         file: &Path,
@@ -89,8 +87,8 @@ impl Looks {
         Ok(())
     }
 
-    /// Keeps what was looked at. Where that cannot be written, all is read again next time.
-    pub fn keep(self) {
+    /// Writes new fingerprints. Where that fails, the files are read again next time.
+    pub fn save(self) {
         let (true, Some(dir)) = (self.changed, self.path.parent()) else {
             return;
         };
@@ -104,10 +102,10 @@ impl Looks {
     }
 }
 
-fn look(file: &Path, digest: &str) -> std::io::Result<Look> {
+fn look(file: &Path, digest: &str) -> std::io::Result<Fingerprint> {
     let meta = fs_err::metadata(file)?;
     let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-    Ok(Look {
+    Ok(Fingerprint {
         device: meta.dev(),
         inode: meta.ino(),
         size: meta.size(),
@@ -117,7 +115,7 @@ fn look(file: &Path, digest: &str) -> std::io::Result<Look> {
     })
 }
 
-fn is_settled(look: &Look) -> bool {
+fn is_settled(look: &Fingerprint) -> bool {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -144,12 +142,12 @@ mod tests {
         std::fs::write(&file, "content").unwrap();
         let reads = Cell::new(0);
         let check = |expected: &str| {
-            let mut looks = Looks::open(&kept);
+            let mut looks = FileChecks::open(&kept);
             let result = looks.check(&file, expected, |path| {
                 reads.set(reads.get() + 1);
                 Ok::<_, ImageError>(std::fs::read_to_string(path).unwrap())
             });
-            looks.keep();
+            looks.save();
             result.map_err(|e| e.to_string())
         };
         check("content").unwrap();
@@ -184,7 +182,7 @@ mod tests {
         let path = dir.path().join("looks");
         kvmc_fuzz::run("looks", |bytes| {
             std::fs::write(&path, bytes).unwrap();
-            let looks = Looks::open(&path);
+            let looks = FileChecks::open(&path);
             format!("{}", looks.files.is_empty())
         });
     }

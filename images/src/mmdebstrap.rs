@@ -1,28 +1,34 @@
-//! The program that installs packages into a folder: how it is asked, and what of its talk says why it failed.
+//! mmdebstrap, which installs packages into a folder: its arguments, and which lines of its output say why it failed.
 
 use std::path::Path;
 
-use crate::build::Wanted;
-use crate::{ImageError, Recipe, exec};
+use crate::error::ImageError;
+use crate::exec;
+use crate::packages::PackageSet;
+use crate::recipe::Recipe;
 
-/// Complaints that an error shows.
+/// Complaints shown in an error.
 const SHOWN: usize = 6;
 
-/// Makes `root` a system of the recipe's packages.
+/// Installs the recipe's packages in `root`.
 ///
 /// # Errors
-/// Its complaints, and what a person can do.
-pub(crate) fn install(recipe: &Recipe, wanted: &Wanted<'_>, root: &Path) -> Result<(), ImageError> {
-    run(&arguments(recipe, wanted, root)).map_err(|e| match e {
+/// [`ImageError::Packages`] with its complaints.
+pub(crate) fn install(
+    recipe: &Recipe,
+    set: &PackageSet<'_>,
+    root: &Path,
+) -> Result<(), ImageError> {
+    run(&arguments(recipe, set, root)).map_err(|e| match e {
         ImageError::Program { status, stderr, .. } => ImageError::Packages { status, stderr },
         e => e,
     })
 }
 
-/// Makes `root` what is in a package, of which nothing is run.
+/// Unpacks a package in `root`, running nothing of it.
 ///
 /// # Errors
-/// Its complaints.
+/// [`ImageError::Program`] with its complaints.
 pub(crate) fn unpack(
     package: &str,
     suite: &str,
@@ -41,11 +47,11 @@ pub(crate) fn unpack(
 }
 
 fn run(arguments: &[String]) -> Result<(), ImageError> {
-    // Not --quiet: apt's own words would be gone with the rest.
+    // Not --quiet, which would drop apt's messages too.
     exec::run_and_say("mmdebstrap", arguments, complaints)
 }
 
-fn arguments(recipe: &Recipe, wanted: &Wanted<'_>, root: &Path) -> Vec<String> {
+fn arguments(recipe: &Recipe, set: &PackageSet<'_>, root: &Path) -> Vec<String> {
     let mut arguments: Vec<String> = [
         "--mode=root",
         "--variant=minbase",
@@ -55,14 +61,14 @@ fn arguments(recipe: &Recipe, wanted: &Wanted<'_>, root: &Path) -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec();
-    for pattern in wanted.excluded {
+    for pattern in set.excluded {
         arguments.push(format!("--dpkgopt=path-exclude={pattern}"));
     }
     arguments.push(format!("--architectures={}", recipe.architecture));
-    arguments.push(format!("--include={}", wanted.packages.join(",")));
+    arguments.push(format!("--include={}", set.packages.join(",")));
     let components = recipe.distribution().components;
     arguments.push(format!("--components={components}"));
-    if let Some(keyring) = wanted.keyring {
+    if let Some(keyring) = set.keyring {
         arguments.push(format!("--keyring={}", keyring.display()));
     }
     arguments.push(recipe.suite.clone());
@@ -71,7 +77,7 @@ fn arguments(recipe: &Recipe, wanted: &Wanted<'_>, root: &Path) -> Vec<String> {
     arguments
 }
 
-/// What apt, dpkg and the program itself complain of, without the command lines that it shows besides.
+/// The complaints of apt, dpkg and mmdebstrap, without the command lines that it shows with them.
 fn complaints(said: &str) -> String {
     let is_complaint = |line: &&str| {
         ["E: ", "Err:", "dpkg: error", "404 "]

@@ -1,17 +1,19 @@
-//! Cloud images with the agent in them: their first start done once, by a seed that brings it along.
+//! Prepared cloud images: their first boot is done once, with a seed that brings the agent.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::digest::hex;
+use crate::error::ImageError;
+use crate::guest_files::{AGENT, CLOUD_AGENT, TEMPLATE};
+use crate::image::{Guest, Image, Origin};
 use crate::layer::Commit;
-use crate::store::hex;
-use crate::{Guest, Image, ImageError, Origin, Store, tree};
+use crate::store::Store;
 
-/// Where the script lies that makes the image fit, once cloud-init has done all else.
+/// The script that fits the image for the agent, once cloud-init has done all else.
 const SCRIPT: &str = "/usr/lib/kvmc/prepare";
-/// What is put into the image, by path; [`tree::FILES`] has the rest.
-const FILES: [(&str, &str); 8] = [
-    ("/usr/lib/kvmc/cloud.py", include_str!("../guest/cloud.py")),
+/// Files of a cloud image alone, by path.
+const FILES: [(&str, &str); 7] = [
     ("/usr/lib/kvmc/grow", include_str!("../guest/grow")),
     (
         "/usr/lib/kvmc/user-data",
@@ -26,7 +28,7 @@ const FILES: [(&str, &str); 8] = [
         "/etc/cloud/cloud.cfg.d/99-kvmc.cfg",
         "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n",
     ),
-    // The agent names the cards; nobody else is to name them again.
+    // The agent alone names the NICs.
     (
         "/etc/systemd/network/10-kvmc.link",
         "[Match]\nDriver=virtio_net\n\n[Link]\nNamePolicy=keep\n",
@@ -36,25 +38,27 @@ const FILES: [(&str, &str); 8] = [
         "net.ipv4.ping_group_range = 0 2147483647\n",
     ),
 ];
-/// Of the built-in template's files those that a cloud image gets too.
+/// Of the template's files those that a cloud image gets too, beside the agent.
 const SHARED: [&str; 5] = [
     "etc/ssh/sshd_config.d/kvmc.conf",
-    "usr/lib/kvmc/agent.py",
+    "usr/lib/kvmc/start.py",
     "usr/lib/kvmc/settle",
     "etc/systemd/network/10-eth0.network",
     "etc/systemd/system/systemd-networkd-wait-online.service.d/kvmc.conf",
 ];
 
 fn files() -> impl Iterator<Item = (String, &'static str)> {
-    let shared = tree::FILES.iter().filter(|(path, _)| SHARED.contains(path));
+    let shared = TEMPLATE.iter().filter(|(path, _)| SHARED.contains(path));
+    let agent = AGENT.iter().chain(&CLOUD_AGENT);
     shared
+        .chain(agent)
         .map(|(path, text)| (format!("/{path}"), *text))
         .chain(FILES.map(|(path, text)| (path.to_owned(), text)))
 }
 
-/// The `user-data` of the start that prepares an image: the user, our files, and the script at its end.
+/// The `user-data` of the boot that prepares an image: kvmc's user and files, and the script at its end.
 ///
-/// The script says `prepared` or `unfit` by the agent's port, and powers the machine off.
+/// The script sends `prepared` or `unfit` by the agent's port, and powers the machine off.
 #[must_use]
 pub fn user_data(admin: &str) -> Value {
     let write: Vec<_> = files()
@@ -75,7 +79,7 @@ pub fn user_data(admin: &str) -> Value {
     })
 }
 
-/// How the store knows a prepared image again.
+/// The store's pointer from an image to what was prepared of it.
 fn pointer(parent: &Image) -> String {
     let mut hash = Sha256::new();
     for (path, text) in files() {
@@ -88,15 +92,15 @@ fn pointer(parent: &Image) -> String {
 }
 
 impl Store {
-    /// What was made of an image by [`Self::keep_prepared`], with this version's files.
+    /// The image that was prepared of `parent` with this version's files.
     ///
     /// # Errors
-    /// One that cannot be read.
+    /// It cannot be read.
     pub fn prepared(&self, parent: &Image) -> Result<Option<Image>, ImageError> {
         self.pointed(&pointer(parent), parent.architecture)
     }
 
-    /// Keeps the disk of a machine that was prepared as an image with the agent, on its parent.
+    /// Stores the disk of a machine that was prepared, as an image with the agent on its parent.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -119,7 +123,7 @@ impl Store {
         Ok(image)
     }
 
-    /// Whether an image has cloud-init: one that was prepared still does.
+    /// Whether an image has cloud-init; a prepared one still does.
     #[must_use]
     pub fn has_cloud_init(&self, image: &Image) -> bool {
         if image.guest == Guest::CloudInit {
@@ -138,8 +142,12 @@ mod tests {
     fn the_seed_brings_all_that_the_agent_is_made_of() {
         let data = user_data("admin");
         let paths: Vec<_> = data["write_files"].as_array().unwrap().iter().collect();
-        assert_eq!(paths.len(), FILES.len() + SHARED.len());
-        for path in ["/usr/lib/kvmc/agent.py", "/usr/lib/kvmc/cloud.py", SCRIPT] {
+        assert_eq!(
+            paths.len(),
+            FILES.len() + SHARED.len() + AGENT.len() + CLOUD_AGENT.len()
+        );
+        for path in ["start.py", "agent/agent.py", "agent/cloud.py", "prepare"] {
+            let path = format!("/usr/lib/kvmc/{path}");
             assert!(paths.iter().any(|f| f["path"] == path), "{path}");
         }
         assert_eq!(data["users"][0]["name"], "admin");

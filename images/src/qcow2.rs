@@ -1,4 +1,4 @@
-//! qcow2, as far as clones need it: a header read, an overlay written.
+//! qcow2: reads a header, writes an overlay.
 //!
 //! Reference: QEMU's docs/interop/qcow2.
 
@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::ImageError;
+use crate::error::ImageError;
 
 const MAGIC: &[u8; 4] = b"QFI\xfb";
 const CLUSTER_BITS: u32 = 16;
@@ -20,22 +20,22 @@ const HEADER_LENGTH: u32 = 104;
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// Longest backing name the format allows, in bytes.
 const LONGEST_NAME: usize = 1023;
-/// Dirty, corrupt, external data file: an image with any of them is not to be cloned.
+/// Incompatible features dirty, corrupt and external data file: an image with any of them is refused.
 const UNFIT_FEATURES: u64 = 0b111;
 
-/// What an image says of itself.
+/// An image's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// Size of the disk that a guest sees, in bytes.
     pub virtual_size: u64,
-    /// The image that this one lies on.
+    /// Its backing file.
     pub backing_file: Option<PathBuf>,
 }
 
 /// Reads the header of an image.
 ///
 /// # Errors
-/// Anything but a whole, clean, unencrypted qcow2 without an external data file.
+/// It is no qcow2, or one that is dirty, corrupt, encrypted or has an external data file.
 pub fn inspect(path: &Path) -> Result<Header, ImageError> {
     let mut bytes = Vec::new();
     let file = fs_err::File::open(path)?;
@@ -90,10 +90,10 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
     })
 }
 
-/// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`; four clusters, mostly holes.
+/// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`.
 ///
 /// # Errors
-/// A size below the backing image's, which qemu-img would take in silence; a file that is there.
+/// `size` is below the backing image's, which qemu-img would not report; `path` exists.
 pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), ImageError> {
     let unfit = |why: String| ImageError::Unfit {
         path: path.to_owned(),
@@ -143,7 +143,7 @@ pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), Imag
     })
 }
 
-/// The head of an image with its first counts in cluster 2 and its L1 table in cluster 3.
+/// A header for an image with its first refcount block in cluster 2 and its L1 table in cluster 3.
 pub(crate) fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
     let format = b"qcow2";
     let name_at = HEADER_LENGTH + 8 + 8 + 8;
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn template(dir: &Path, size: u64) -> PathBuf {
-        // An overlay on itself in name only is a fine base for header tests.
+        // A header without a file behind it is enough for these tests.
         let path = dir.join("base.qcow2");
         let mut bytes = header(b"", size, 1);
         bytes[8..16].fill(0);

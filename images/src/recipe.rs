@@ -1,29 +1,32 @@
-//! What a template is made of.
+//! The recipe of a template.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::architecture::Architecture;
+use crate::digest::hex;
 use crate::distribution::Distribution;
-use crate::{Architecture, ImageError, tree};
+use crate::error::ImageError;
+use crate::guest_files;
 
-/// What a template is built from; equal recipes give one template.
+/// What a template is built from. Equal recipes give one template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
-    /// Debian's or Ubuntu's name of the release, such as `trixie` or `noble`.
+    /// The release's code name, such as `trixie` or `noble`.
     pub suite: String,
     /// The guest's instruction set.
     pub architecture: Architecture,
-    /// Where packages come from; none for what the host's mmdebstrap would take.
+    /// The packages' mirror; `None` for mmdebstrap's default.
     pub mirror: Option<String>,
-    /// Packages beside those that every node has, sorted.
+    /// Packages beside every template's, sorted.
     pub packages: Vec<String>,
 }
 
 impl Recipe {
-    /// A recipe whose words are fit to be arguments.
+    /// A recipe, whose values are checked: they become arguments of programs.
     ///
     /// # Errors
-    /// The word that is not, and what it should look like.
+    /// The value that is not valid, and what is.
     pub fn new(
         suite: &str,
         architecture: Architecture,
@@ -38,18 +41,20 @@ impl Recipe {
         };
         if !word(suite, "-.") {
             return Err(ImageError::Recipe {
-                what: format!("`{suite}` is not the name of a suite, such as trixie"),
+                what: format!("invalid suite `{suite}`; expected a code name such as trixie"),
             });
         }
         if let Some(bad) = packages.iter().find(|p| !word(p, "+-.:")) {
             return Err(ImageError::Recipe {
-                what: format!("`{bad}` is not the name of a package"),
+                what: format!("invalid package name `{bad}`; expected letters, digits and + - . :"),
             });
         }
         let is_address = |m: &str| m.contains("://") && !m.contains(char::is_whitespace);
         if let Some(bad) = mirror.filter(|m| !is_address(m)) {
             return Err(ImageError::Recipe {
-                what: format!("`{bad}` is not a mirror's address, such as http://…/debian"),
+                what: format!(
+                    "invalid mirror `{bad}`; expected an address such as http://…/debian"
+                ),
             });
         }
         let mut packages = packages.to_vec();
@@ -63,28 +68,28 @@ impl Recipe {
         })
     }
 
-    /// Whose packages they are.
+    /// The publisher of its packages.
     pub(crate) fn distribution(&self) -> &'static Distribution {
         Distribution::of(&self.suite)
     }
 
-    /// A digest of the recipe and of all that this version of kvmc puts into a template.
+    /// A digest of the recipe and of what this version of kvmc puts into a template.
     #[must_use]
     pub fn key(&self) -> String {
         let mut hash = Sha256::new();
         hash.update(serde_json::to_vec(self).unwrap_or_default());
-        for (path, text) in tree::FILES {
+        for (path, text) in guest_files::of_template() {
             hash.update(path);
             hash.update([0]);
             hash.update(text);
         }
-        hash.update(tree::PACKAGES.join(" "));
+        hash.update(guest_files::PACKAGES.join(" "));
         hash.update(self.distribution().kernel_package(self.architecture));
-        hash.update(tree::REVISION);
-        crate::store::hex(&hash.finalize())
+        hash.update(guest_files::REVISION);
+        hex(&hash.finalize())
     }
 
-    /// The name for people.
+    /// The template's name.
     #[must_use]
     pub fn name(&self) -> String {
         let release = self.distribution().release(&self.suite);

@@ -1,72 +1,50 @@
-//! A template's packages where the host cannot run its programs: debootstrap's first stage here, which
-//! only unpacks, and the second in an emulated machine, whose disk this is and whose kernel is the
-//! template's own. What comes of it is handed back as an archive on a second disk.
+//! Installs a template's packages where the host cannot run its programs. debootstrap's first stage unpacks them here;
+//! its second runs in an emulated machine with the template's own kernel, which hands the root back as an archive on a
+//! second disk.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::build::{Wanted, kernel_release, make_file_system};
-use crate::{ImageError, Recipe, exec, initrd, kernel_command_line};
+use crate::architecture::kernel_command_line;
+use crate::error::ImageError;
+use crate::packages::PackageSet;
+use crate::recipe::Recipe;
+use crate::{exec, file_system, guest_files, initrd, kernel};
 
-/// The machine's memory, in MiB; its page cache is all the speed that there is.
+/// The machine's memory, in MiB; most of it is its page cache.
 const MEMORY: u32 = 2048;
-/// Bytes that the second stage may add to the disk, and its archive take.
+/// Bytes that the second stage may add to the disk, and that its archive may take.
 const ROOM: u64 = 4 << 30;
-/// Longest that it may take, in seconds: three times what it took on two slow cores.
+/// Longest second stage, in seconds: three times what it took on two slow cores.
 const LONGEST: &str = "10800";
 /// The first program of the machine.
 const INIT: &str = include_str!("../guest/second-stage");
 const INIT_PATH: &str = "kvmc-second-stage";
-/// Debian's folder of fetched packages.
+/// Where apt keeps packages.
 const FETCHED: &str = "var/cache/apt/archives";
+/// dpkg's configuration during the second stage.
+const EXCLUDES: &str = "etc/dpkg/dpkg.cfg.d/kvmc";
 
-/// Makes `root` what mmdebstrap would have made it.
+/// Installs the recipe's packages in `root`, as mmdebstrap would.
 ///
 /// # Errors
-/// The program that failed, or what the machine said last.
+/// The program that failed, or what the machine wrote last.
 pub(crate) fn install(
     recipe: &Recipe,
-    wanted: &Wanted<'_>,
+    set: &PackageSet<'_>,
     dir: &Path,
     root: &Path,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), ImageError> {
-    let text = |p: &Path| p.display().to_string();
     let first = dir.join("first");
-    let mut arguments = vec![
-        "--foreign".to_owned(),
-        "--variant=minbase".to_owned(),
-        format!("--arch={}", recipe.architecture),
-        format!("--include={}", wanted.packages.join(",")),
-        format!("--components={}", recipe.distribution().components),
-    ];
-    arguments.extend(wanted.keyring.map(|k| format!("--keyring={}", text(k))));
-    arguments.extend([recipe.suite.clone(), text(&first)]);
-    arguments.extend(recipe.mirror.clone());
-    exec::run("debootstrap", &arguments)?;
-    let lines: String = wanted
-        .excluded
-        .iter()
-        .map(|pattern| format!("path-exclude={pattern}\n"))
-        .collect();
-    fs_err::create_dir_all(first.join("etc/dpkg/dpkg.cfg.d"))?;
-    fs_err::write(first.join("etc/dpkg/dpkg.cfg.d/kvmc"), lines)?;
-    let init = first.join(INIT_PATH);
-    fs_err::write(&init, INIT)?;
-    fs_err::set_permissions(&init, Permissions::from_mode(0o755))?;
-    // What the initrd starts; systemd's own takes its place when it is unpacked.
-    let sbin = if first.join("usr/sbin").is_dir() {
-        "usr/sbin/init"
-    } else {
-        "sbin/init"
-    };
-    symlink(format!("/{INIT_PATH}"), first.join(sbin))
-        .map_err(ImageError::io("link the machine's init"))?;
+    unpack_packages(recipe, set, &first)?;
+    add_init(&first)?;
+    guest_files::install(&first, guest_files::AGENT)?;
     let boot = unpack_kernel(dir, &first)?;
     say("configuring packages in an emulated machine, which takes long");
     let disk = dir.join("first.raw");
-    make_file_system(&first, &disk, ROOM)?;
+    file_system::make(&first, &disk, ROOM)?;
     fs_err::remove_dir_all(&first)?;
     let archive = dir.join("archive.raw");
     fs_err::File::create(&archive)?.set_len(ROOM)?;
@@ -75,24 +53,11 @@ pub(crate) fn install(
         "timeout",
         &machine(recipe, &boot, [&disk, &archive], &console),
     )?;
-    fs_err::create_dir(root)?;
-    let unpacked = exec::run(
-        "tar",
-        &[
-            "--extract".to_owned(),
-            "--numeric-owner".to_owned(),
-            "--preserve-permissions".to_owned(),
-            "--xattrs".to_owned(),
-            "--xattrs-include=*".to_owned(),
-            format!("--file={}", text(&archive)),
-            format!("--directory={}", text(root)),
-        ],
-    );
-    // An archive is there only when all went well.
-    if unpacked.is_err() || !root.join("var/lib/dpkg/status").exists() {
+    // The machine writes the archive only after all else went well.
+    if unpack_archive(&archive, root).is_err() || !root.join("var/lib/dpkg/status").exists() {
         return Err(ImageError::Incomplete {
             what: format!(
-                "packages: the machine that was to configure them said last: {}",
+                "packages: the machine that was to configure them wrote last: {}",
                 last_words(&console)
             ),
         });
@@ -100,11 +65,67 @@ pub(crate) fn install(
     for left in [disk, archive] {
         fs_err::remove_file(left)?;
     }
-    fs_err::remove_file(root.join("etc/dpkg/dpkg.cfg.d/kvmc"))?;
+    fs_err::remove_file(root.join(EXCLUDES))?;
     Ok(fs_err::remove_dir_all(boot)?)
 }
 
-/// The template's kernel and an initrd, from packages that are fetched and not yet unpacked.
+/// debootstrap's first stage, into `first`.
+fn unpack_packages(recipe: &Recipe, set: &PackageSet<'_>, first: &Path) -> Result<(), ImageError> {
+    let text = |p: &Path| p.display().to_string();
+    let mut arguments = vec![
+        "--foreign".to_owned(),
+        "--variant=minbase".to_owned(),
+        format!("--arch={}", recipe.architecture),
+        format!("--include={}", set.packages.join(",")),
+        format!("--components={}", recipe.distribution().components),
+    ];
+    arguments.extend(set.keyring.map(|k| format!("--keyring={}", text(k))));
+    arguments.extend([recipe.suite.clone(), text(first)]);
+    arguments.extend(recipe.mirror.clone());
+    exec::run("debootstrap", &arguments)?;
+    let lines: String = set
+        .excluded
+        .iter()
+        .map(|pattern| format!("path-exclude={pattern}\n"))
+        .collect();
+    let excludes = first.join(EXCLUDES);
+    if let Some(folder) = excludes.parent() {
+        fs_err::create_dir_all(folder)?;
+    }
+    Ok(fs_err::write(excludes, lines)?)
+}
+
+/// Puts the machine's first program where the initrd starts it.
+fn add_init(first: &Path) -> Result<(), ImageError> {
+    let init = first.join(INIT_PATH);
+    fs_err::write(&init, INIT)?;
+    fs_err::set_permissions(&init, Permissions::from_mode(0o755))?;
+    // systemd's own replaces the link when its package is unpacked.
+    let sbin = if first.join("usr/sbin").is_dir() {
+        "usr/sbin/init"
+    } else {
+        "sbin/init"
+    };
+    symlink(format!("/{INIT_PATH}"), first.join(sbin))
+        .map_err(ImageError::io("link the machine's init"))
+}
+
+/// Unpacks the root that the machine handed back.
+fn unpack_archive(archive: &Path, root: &Path) -> Result<(), ImageError> {
+    fs_err::create_dir(root)?;
+    let arguments = [
+        "--extract",
+        "--numeric-owner",
+        "--preserve-permissions",
+        "--xattrs",
+        "--xattrs-include=*",
+        &format!("--file={}", archive.display()),
+        &format!("--directory={}", root.display()),
+    ];
+    exec::run("tar", &arguments.map(str::to_owned))
+}
+
+/// Makes the machine's kernel and initrd, from packages that are fetched and not unpacked yet.
 fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     let boot = dir.join("boot");
     fs_err::create_dir_all(&boot)?;
@@ -112,7 +133,7 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     for entry in fs_err::read_dir(first.join(FETCHED))? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // The packages without a version in their names only depend on those with it.
+        // Kernel packages without a version in their name have no files.
         let is_kernel = ["linux-image-", "linux-modules-"].iter().any(|prefix| {
             name.strip_prefix(prefix)
                 .is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()))
@@ -134,7 +155,7 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
             fs_err::rename(old, new)?;
         }
     }
-    let release = kernel_release(&boot)?;
+    let release = kernel::release(&boot)?;
     let lib = boot.join("lib");
     if !lib.exists() {
         // Where depmod looks.
@@ -151,7 +172,7 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     Ok(boot)
 }
 
-/// `timeout`'s arguments: a QEMU that can reach nothing but its disks.
+/// `timeout`'s arguments: a QEMU that reaches nothing but its disks.
 fn machine(recipe: &Recipe, boot: &Path, disks: [&Path; 2], console: &Path) -> Vec<String> {
     let qemu = &recipe.architecture.platform().qemu;
     // A comma in a path begins no option.
@@ -191,7 +212,7 @@ fn machine(recipe: &Recipe, boot: &Path, disks: [&Path; 2], console: &Path) -> V
     for (number, disk) in disks.into_iter().enumerate() {
         arguments.extend([
             "-drive".to_owned(),
-            // Thrown away when it is cut short: no flush is waited for.
+            // A build that is interrupted starts anew, so no flush is needed.
             format!(
                 "file={},format=raw,if=none,id=d{number},cache=unsafe,discard=unmap",
                 path(disk)
@@ -211,7 +232,7 @@ fn last_words(console: &Path) -> String {
         .map(str::trim)
         .filter(|l| !l.is_empty())
         .collect();
-    // What follows a panic is for the kernel's developers.
+    // The lines after a panic are register dumps.
     if let Some(panic) = lines.iter().position(|l| l.contains("Kernel panic")) {
         lines.truncate(panic + 1);
     }
@@ -227,7 +248,7 @@ fn last_words(console: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Architecture;
+    use crate::architecture::Architecture;
 
     #[test]
     fn the_machine_reaches_nothing_but_its_disks() {

@@ -1,4 +1,4 @@
-//! A `NoCloud` seed: a small FAT file system with the label that cloud-init looks for.
+//! Writes a `NoCloud` seed: a small FAT file system with the label that cloud-init looks for.
 
 use std::io::{Cursor, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -6,17 +6,17 @@ use std::path::Path;
 
 use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions};
 
-use crate::ImageError;
+use crate::error::ImageError;
 
-/// cloud-init's `DataSourceNoCloud` takes it in either case; FAT has it in this one.
+/// cloud-init's `DataSourceNoCloud` accepts either case; FAT has upper case.
 const LABEL: &[u8; 11] = b"CIDATA     ";
-/// Of a disk that is as good as empty, in bytes.
+/// Size of a seed without files, in bytes.
 const LEAST: usize = 1 << 20;
 
-/// Writes a disk with these files, by name, to a new file that only its owner reads.
+/// Writes a disk with these files, by name, to `path`, mode 0600.
 ///
 /// # Errors
-/// The system's, with the path.
+/// `path` cannot be written.
 pub fn write(path: &Path, files: &[(&str, &[u8])]) -> Result<(), ImageError> {
     let bytes = image(files).map_err(ImageError::io(format!("make {}", path.display())))?;
     let mut file = std::fs::File::options()

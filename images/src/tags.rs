@@ -1,10 +1,11 @@
-//! Names that users and the catalogue give to images; each is a small file, replaced as a whole.
+//! Tags: names that users and the catalogue give to images. Each is a file that is replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::{Architecture, ImageError};
+use crate::architecture::Architecture;
+use crate::error::ImageError;
 
 /// Longest name, in bytes; with the architecture it is a file's name.
 const LONGEST: usize = 100;
@@ -22,16 +23,16 @@ impl Tags {
         }
     }
 
-    /// The image that a name stands for.
+    /// The image that has a tag.
     pub(crate) fn get(&self, name: &str, architecture: Architecture) -> Option<String> {
         let text = std::fs::read_to_string(self.path(name, architecture)).ok()?;
         Some(text.trim().to_owned())
     }
 
-    /// Lets a name stand for an image, whatever it stood for before.
+    /// Gives a tag to an image, and takes it from another.
     ///
     /// # Errors
-    /// The system's.
+    /// It cannot be written.
     pub(crate) fn set(
         &self,
         name: &str,
@@ -50,7 +51,7 @@ impl Tags {
         Ok(())
     }
 
-    /// All names, with the images they stand for.
+    /// All tags, with their images.
     pub(crate) fn all(&self) -> BTreeMap<(String, Architecture), String> {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let parts = |entry: std::fs::DirEntry| {
@@ -63,7 +64,7 @@ impl Tags {
         entries.filter_map(parts).collect()
     }
 
-    /// Takes away the names of an image that is gone.
+    /// Removes the tags of an image.
     pub(crate) fn forget(&self, id: &str) {
         for ((name, architecture), tagged) in self.all() {
             if tagged == id {
@@ -77,10 +78,10 @@ impl Tags {
     }
 }
 
-/// Checks that a word can be an image's name.
+/// Checks that a word can be a tag.
 ///
 /// # Errors
-/// The rule that is broken.
+/// It cannot; the error says what can.
 pub(crate) fn valid(name: &str) -> Result<(), ImageError> {
     let fine = name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -92,7 +93,7 @@ pub(crate) fn valid(name: &str) -> Result<(), ImageError> {
     } else {
         Err(ImageError::Recipe {
             what: format!(
-                "`{}` is not an image's name: 1 to {LONGEST} letters, digits and - _ . +, beginning with a letter or digit",
+                "invalid image name `{}`; expected 1 to {LONGEST} letters, digits and - _ . +, beginning with a letter or digit",
                 name.escape_debug()
             ),
         })

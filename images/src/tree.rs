@@ -1,91 +1,10 @@
-//! What kvmc puts into, and takes out of, the tree that the packages give.
+//! Makes the tree of installed packages a template: adds kvmc's files and user, and removes and masks what nodes do not need.
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use crate::ImageError;
-
-/// Goes up when what is done here changes, so that templates are built anew.
-pub(crate) const REVISION: &str = "7";
-
-/// Packages that every node has, beside the kernel.
-pub(crate) const PACKAGES: [&str; 14] = [
-    "systemd",
-    "systemd-sysv",
-    "udev",
-    "dbus",
-    "kmod",
-    "openssh-server",
-    "sudo",
-    "python3",
-    "iproute2",
-    "iputils-ping",
-    "ca-certificates",
-    "qemu-guest-agent",
-    "busybox-static",
-    "less",
-];
-
-/// Files of ours, by their path in the guest.
-pub(crate) const FILES: [(&str, &str); 19] = [
-    ("usr/lib/kvmc/agent.py", include_str!("../guest/agent.py")),
-    ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
-    (
-        "etc/systemd/system/kvmc-agent.service",
-        include_str!("../guest/kvmc-agent.service"),
-    ),
-    (
-        "etc/systemd/system/kvmc-coldplug.service",
-        include_str!("../guest/kvmc-coldplug.service"),
-    ),
-    (
-        "etc/systemd/system/systemd-udev-trigger.service.d/kvmc.conf",
-        "[Unit]\nConditionKernelCommandLine=!kvmc.coldplug=virtio\n",
-    ),
-    // Nobody waits for a network in a machine that is to be frozen.
-    (
-        "etc/systemd/system/systemd-networkd-wait-online.service.d/kvmc.conf",
-        "[Unit]\nConditionPathExists=!/run/kvmc/template\n",
-    ),
-    (
-        "etc/systemd/network/10-eth0.network",
-        include_str!("../guest/eth0.network"),
-    ),
-    // For the agent, to see by whether it is still that.
-    (
-        "usr/lib/kvmc/eth0.network",
-        include_str!("../guest/eth0.network"),
-    ),
-    (
-        "etc/systemd/journald.conf.d/kvmc.conf",
-        include_str!("../guest/journald.conf"),
-    ),
-    (
-        "etc/systemd/system.conf.d/kvmc.conf",
-        include_str!("../guest/system.conf"),
-    ),
-    (
-        "etc/ssh/sshd_config.d/kvmc.conf",
-        include_str!("../guest/sshd.conf"),
-    ),
-    (
-        "etc/systemd/system/ssh.service.d/kvmc.conf",
-        "[Service]\nEnvironmentFile=-/run/kvmc/sshd.env\n",
-    ),
-    ("etc/sudoers.d/kvmc", "admin ALL=(ALL) NOPASSWD: ALL\n"),
-    ("etc/hostname", "localhost\n"),
-    ("etc/fstab", ""),
-    // As other distributions have it: ping needs no capability then.
-    (
-        "etc/sysctl.d/10-ping.conf",
-        "net.ipv4.ping_group_range = 0 2147483647\n",
-    ),
-    ("etc/motd", ""),
-    // PAM asks for it at each login.
-    ("etc/default/locale", "LANG=C.UTF-8\n"),
-    // The unit that would take /run/nologin away again is masked below.
-    ("etc/tmpfiles.d/systemd-nologin.conf", ""),
-];
+use crate::error::ImageError;
+use crate::guest_files;
 
 /// Units that a node of a cluster does not need; each would cost boot time.
 const MASKED: [&str; 42] = [
@@ -134,8 +53,8 @@ const MASKED: [&str; 42] = [
     "systemd-journald-audit.socket",
 ];
 
-/// Programs that systemd runs at each start to make units of what a node does not have: words of the kernel's
-/// command line, which is ours, partitions, a TPM, sockets of hypervisors, updates while it boots.
+/// systemd's generators for what a node does not have: partitions, a TPM, sockets of hypervisors, updates at boot, and
+/// units from the kernel's command line.
 const GENERATORS: [&str; 10] = [
     "systemd-debug-generator",
     "systemd-factory-reset-generator",
@@ -149,20 +68,20 @@ const GENERATORS: [&str; 10] = [
     "systemd-tpm2-generator",
 ];
 
-/// Units that are started, with the folder of the target that wants them.
+/// Units that are enabled, with the folder of the target that wants them.
 const ENABLED: [(&str, &str); 5] = [
     ("sysinit.target.wants", "kvmc-coldplug.service"),
     ("multi-user.target.wants", "kvmc-agent.service"),
     ("multi-user.target.wants", "systemd-networkd.service"),
     ("multi-user.target.wants", "ssh.service"),
-    // Runs only where something wants the target.
+    // Runs where something wants the target.
     (
         "network-online.target.wants",
         "systemd-networkd-wait-online.service",
     ),
 ];
 
-/// Taken out: of use to no node, or what must differ between nodes.
+/// Files that are removed: no node needs them, or they must differ between nodes.
 const REMOVED: [&str; 14] = [
     "etc/ssh/ssh_host_rsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
@@ -178,23 +97,16 @@ const REMOVED: [&str; 14] = [
     "initrd.img.old",
     // sshd listens by itself: it is frozen while it does.
     "etc/systemd/system/ssh.service.requires/ssh.socket",
-    // Started when something asks for it by D-Bus; the agent shuts down without it.
+    // D-Bus starts it when a program asks for it; the agent shuts down without it.
     "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
 ];
 
 /// Makes the tree a template.
 ///
 /// # Errors
-/// The system's, with the path.
+/// A file of it cannot be read or written.
 pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
-    for (path, text) in FILES {
-        let path = root.join(path);
-        if let Some(folder) = path.parent() {
-            fs_err::create_dir_all(folder)?;
-        }
-        fs_err::write(&path, text)?;
-        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o644))?;
-    }
+    guest_files::install(root, guest_files::of_template())?;
     for (path, mode) in [
         ("etc/sudoers.d/kvmc", 0o440),
         ("usr/lib/kvmc/settle", 0o755),
@@ -225,17 +137,16 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
         let _none_there = std::fs::remove_file(root.join(path));
     }
     quiet_logins(root)?;
-    // Where the agent notes that the node has its identity.
+    // The agent writes there that the node has its identity.
     fs_err::create_dir_all(root.join("var/lib/kvmc"))?;
-    // systemd takes an empty file for a machine that has booted before: no first-boot work, and the
-    // agent writes the true one before anything asks.
+    // To systemd an empty file is no first boot. The agent writes the id before anything reads it.
     fs_err::write(root.join("etc/machine-id"), "")?;
     symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id"))
         .map_err(ImageError::io("link machine-id"))?;
     add_admin(root)
 }
 
-/// Each of these scripts runs at each login and for each task of Ansible's, pam_motd(8).
+/// Disables the scripts that pam_motd(8) runs at each login, and thus for each task of Ansible's.
 fn quiet_logins(root: &Path) -> Result<(), ImageError> {
     let scripts = root.join("etc/update-motd.d");
     if !scripts.is_dir() {
@@ -243,7 +154,7 @@ fn quiet_logins(root: &Path) -> Result<(), ImageError> {
     }
     for script in fs_err::read_dir(scripts)? {
         let script = script?;
-        // A link's target may be one of the host's.
+        // A link may lead to a file of the host's.
         if script.file_type()?.is_file() {
             fs_err::set_permissions(script.path(), std::fs::Permissions::from_mode(0o644))?;
         }
@@ -258,10 +169,10 @@ fn enable(units: &Path, wants: &str, from: &str, unit: &str) -> Result<(), Image
     symlink(format!("{from}/{unit}"), link).map_err(ImageError::io(format!("enable {unit}")))
 }
 
-/// Groups that may read logs without sudo, as the first user of Debian's and Ubuntu's cloud images does.
+/// Groups that may read logs without sudo. The first user of Debian's and Ubuntu's cloud images is in them.
 const READS_LOGS: [&str; 2] = ["adm", "systemd-journal"];
 
-/// A group(5) or gshadow(5) in which `user` belongs to those groups too that it has.
+/// The text of group(5) or gshadow(5) with `user` in those of `groups` that it has.
 fn with_member(text: &str, groups: &[&str], user: &str) -> String {
     let mut joined = String::with_capacity(text.len() + 16);
     for line in text.lines() {
@@ -278,7 +189,7 @@ fn with_member(text: &str, groups: &[&str], user: &str) -> String {
     joined
 }
 
-/// The user, without a password until the agent brings one.
+/// Adds the user, without a password; the agent sets one.
 fn add_admin(root: &Path) -> Result<(), ImageError> {
     for (file, line) in [
         (
@@ -320,10 +231,13 @@ fn add_admin(root: &Path) -> Result<(), ImageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Architecture, kernel_command_line};
+    use crate::architecture::{Architecture, kernel_command_line};
 
     fn text(path: &str) -> &'static str {
-        FILES.iter().find(|(p, _)| *p == path).unwrap().1
+        guest_files::of_template()
+            .find(|(p, _)| *p == path)
+            .unwrap()
+            .1
     }
 
     /// One of two units does the work, by a word of the kernel's command line.

@@ -1,14 +1,15 @@
-//! Who uses an address: ARP as RFC 826 has it, probes as RFC 5227 section 2.1.1 has them.
+//! ARP frames, RFC 826, and probes, RFC 5227 section 2.1.1.
 
 use std::net::Ipv4Addr;
 
 use crate::MacAddr;
 
-/// Ethernet, ARP for IPv4 over Ethernet.
+/// Bytes of the Ethernet header.
 const HEADER: usize = 14;
+/// The first fields of an ARP packet for IPv4 over Ethernet.
 const PACKET: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
-/// A question who has `address`, which tells nobody that we would.
+/// A probe: it asks who has `address` without claiming it.
 pub(crate) fn probe(from: MacAddr, address: Ipv4Addr) -> Vec<u8> {
     let parts: [&[u8]; 8] = [
         &MacAddr::BROADCAST.0,
@@ -23,7 +24,7 @@ pub(crate) fn probe(from: MacAddr, address: Ipv4Addr) -> Vec<u8> {
     parts.concat()
 }
 
-/// Who says in an ARP frame, question or answer, to have which address.
+/// The sender of an ARP frame, request or reply, and its address.
 pub(crate) fn sender(frame: &[u8]) -> Option<(MacAddr, Ipv4Addr)> {
     let packet = frame.get(HEADER..)?;
     if frame.get(12..HEADER)? != [8, 6] || packet.get(..6)? != PACKET {

@@ -1,17 +1,17 @@
-//! What an idempotent verb did.
+//! What an idempotent operation did.
 
 use std::fmt;
 
-/// Whether a verb changed anything; its display is the sentence's verb.
+/// Whether an operation changed anything; displayed as the verb of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// The object was not there and is now.
     Created,
-    /// The object was there and something of it was set right.
+    /// The object was there and was corrected.
     Changed,
     /// The object was there and is gone now.
     Removed,
-    /// All was as wanted already.
+    /// The object was as wanted.
     Unchanged,
 }
 

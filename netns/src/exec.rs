@@ -1,4 +1,4 @@
-//! The one place that runs programs.
+//! Runs programs, for all of this crate.
 
 use std::os::unix::process::CommandExt as _;
 use std::{
@@ -7,11 +7,11 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
-/// A program could not be run or failed; says which, with what status and what it wrote to stderr.
+/// A program could not be run, or failed. The message has its command, its status and what it wrote to stderr.
 #[derive(Debug, thiserror::Error)]
 #[error("`{command}` {failure}")]
 pub struct ExecError {
-    /// Program and arguments.
+    /// The program and its arguments.
     pub command: String,
     failure: Failure,
     #[source]
@@ -34,13 +34,13 @@ impl fmt::Display for Failure {
 }
 
 impl ExecError {
-    /// Whether the program is not there at all.
+    /// Whether there is no such program.
     pub(crate) fn is_missing(&self) -> bool {
         let kind = self.source.as_ref().map(io::Error::kind);
         matches!(self.failure, Failure::Start) && kind == Some(io::ErrorKind::NotFound)
     }
 
-    /// The status that the program ended with, if it ended by itself.
+    /// The program's exit status; none when a signal ended it.
     pub(crate) fn code(&self) -> Option<i32> {
         match &self.failure {
             Failure::Exit(status, _) => status.code(),
@@ -56,21 +56,21 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
         failure,
         source,
     };
-    // Ordinary users' PATH often lacks the folders that hold network programs.
+    // The PATH of ordinary users often lacks the folders of network programs.
     let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     #[allow(clippy::disallowed_methods, reason = "this is the place")]
     let mut child = Command::new(program)
         .args(arguments)
         .env("PATH", path)
         .env("LC_ALL", "C")
-        // Ctrl-C at the terminal is for us alone: what is half done is finished first.
+        // Ctrl-C at the terminal must not interrupt the program.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| error(Failure::Start, Some(source)))?;
-    // A program that dies early closes its stdin; its own words then say more than the broken pipe.
+    // A program that fails early closes its stdin. What it wrote says more than the broken pipe.
     let written = child
         .stdin
         .take()

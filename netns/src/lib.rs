@@ -1,18 +1,17 @@
 //! What a virtual network needs: links, NAT, DHCP and DNS.
 //!
-//! Everything here works in the network namespace of the thread that calls it and knows nothing of
-//! machines or clusters.
+//! Everything works in the network namespace of the calling thread, and knows nothing of machines or clusters.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`link`] | bridge, taps, addresses and routes over rtnetlink |
-//! | [`ports`] | who has a port, for the words of an error |
+//! | [`link`] | bridges, taps, addresses and routes over rtnetlink |
+//! | [`ports`] | which process has a port |
 //! | [`range`] | pure checks of subnets and link names |
 //! | [`sysctl`] | `/proc/sys`, read before written |
-//! | [`firewall`] | our own nft table, and what others' rule sets need for it |
-//! | [`ra`] | IPv6 router advertisements: pure messages and the loop that sends them |
-//! | [`dhcp`] | a pure DHCP server and the loop that feeds it |
-//! | [`dns`] | names of the network, all else forwarded to the host's resolvers |
+//! | [`firewall`] | our own nft table, and what the rules of other programs need beside it |
+//! | [`ra`] | IPv6 router advertisements: the messages and the loop that sends them |
+//! | [`dhcp`] | a DHCP server: a pure function and the loop that feeds it |
+//! | [`dns`] | a name server for the network, which forwards other names to the host's resolvers |
 
 mod arp;
 mod change;
@@ -24,6 +23,7 @@ pub mod firewall;
 pub mod link;
 mod mac;
 pub mod ports;
+mod protocol;
 pub mod ra;
 pub mod range;
 pub mod sysctl;
@@ -33,5 +33,20 @@ pub use change::Change;
 pub use exec::ExecError;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
-pub use link::{Address, Asked, BridgeSpec, Link, LinkError, Links, Neighbour, Route, TapSpec};
+pub use link::{
+    Address, BridgeSpec, Link, LinkError, Links, Neighbour, PendingProbe, Route, TapSpec,
+};
 pub use mac::{MacAddr, MacAddrError};
+pub use protocol::Protocol;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn no_files_import_each_other_in_a_circle_and_nothing_is_too_long() {
+        let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let faults = kvmc_house::faults(&src);
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+}

@@ -10,24 +10,24 @@ pub struct MacAddr(pub [u8; 6]);
 
 /// The text is not an Ethernet address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a MAC address; one looks like 52:54:00:12:34:56")]
+#[error("invalid MAC address `{0}`; expected one such as 52:54:00:12:34:56")]
 pub struct MacAddrError(String);
 
 impl MacAddr {
     /// ff:ff:ff:ff:ff:ff
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 
-    /// The six bytes in the order they travel.
+    /// The six bytes in network order.
     pub const fn octets(self) -> [u8; 6] {
         self.0
     }
 
-    /// Whether it names a group of stations (broadcast included), which no interface may own.
+    /// Whether it addresses a group of stations, as the broadcast address does.
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
     }
 
-    /// Whether one station can own it: neither a group nor all zero.
+    /// Whether one station can have it: it is no group's, and not all zero.
     pub fn is_unicast(self) -> bool {
         !self.is_multicast() && self.0 != [0; 6]
     }

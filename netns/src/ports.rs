@@ -1,4 +1,4 @@
-//! Who has a port: for the words of an error, and to look before one is taken.
+//! Which process has a port: for error messages, and to look before a port is taken.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,36 +6,22 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 mod diag;
+mod socket;
 
-/// Longest that a process of which nothing is left but its ports keeps them.
+use crate::Protocol;
+use socket::Socket;
+
+/// How long the ports of a process may outlive it.
 const LINGERING: Duration = Duration::from_secs(1);
-
-/// A transport protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// RFC 768.
-    Udp,
-    /// RFC 9293.
-    Tcp,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "UDP",
-            Self::Tcp => "TCP",
-        })
-    }
-}
 
 /// A process that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number, where this process may see it.
+    /// Its pid, if this process may see it.
     pub process: Option<i32>,
     /// The name of its program, as the kernel has it.
     pub name: String,
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: IpAddr,
 }
 
@@ -48,15 +34,14 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Who has a port of an address in this network namespace, or that port of all addresses; of all addresses,
-/// whoever has it of any.
+/// The process that has a port of an address, or of all addresses, in this network namespace. For the unspecified address,
+/// a process that has the port of any address.
 #[must_use]
 pub fn holder(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
     find(protocol, address, port, |_| true)
 }
 
-/// As [`holder`], for a socket that is bound to the link of this index: others are not in its way if they
-/// are bound to other links.
+/// As [`holder`], for a socket bound to the link of this index: sockets bound to other links do not count.
 #[must_use]
 pub fn holder_on(protocol: Protocol, link: u32, address: IpAddr, port: u16) -> Option<Holder> {
     find(protocol, address, port, |s| {
@@ -64,17 +49,17 @@ pub fn holder_on(protocol: Protocol, link: u32, address: IpAddr, port: u16) -> O
     })
 }
 
-/// As [`holder`], of those who are certainly bound to no link, and so in the way on each.
+/// As [`holder`], but only a socket that is certainly bound to no link, and so is in the way on each.
 #[must_use]
 pub fn holder_on_all(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
     find(protocol, address, port, |s| s.link == Some(0))
 }
 
-/// Takes a port, and tries again for a moment while no process is seen to have it: one that was killed gives
-/// its ports back some time after it is gone from sight.
+/// Takes a port, and tries again for a second while no process has it: the ports of a killed process become free a moment
+/// after it is gone.
 ///
 /// # Errors
-/// As `take`.
+/// The last error of `take`.
 pub(crate) fn take(
     mut take: impl FnMut() -> nix::Result<()>,
     holder: impl Fn() -> Option<Holder>,
@@ -100,39 +85,15 @@ fn find(
 ) -> Option<Holder> {
     let mut all = sockets(protocol).into_iter();
     let found = all.find(|s| s.has(address, port) && is_in_the_way(s))?;
-    Some(found.holder())
+    let process = process_of(found.inode);
+    Some(Holder {
+        process: process.as_ref().map(|(process, _)| *process),
+        name: process.map_or_else(|| "another program".to_owned(), |(_, name)| name),
+        address: found.address,
+    })
 }
 
-/// A socket that datagrams or connections come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Socket {
-    address: IpAddr,
-    port: u16,
-    /// The index of the link that it is bound to, 0 for none; none where that is not known.
-    link: Option<u32>,
-    inode: u64,
-}
-
-impl Socket {
-    fn has(&self, address: IpAddr, port: u16) -> bool {
-        let everything = self.address.is_unspecified()
-            && (self.address.is_ipv6() || address.is_ipv4() || address == self.address);
-        let anything = address.is_unspecified() && address.is_ipv4() == self.address.is_ipv4();
-        self.port == port && (self.address == address || everything || anything)
-    }
-
-    fn holder(&self) -> Holder {
-        let holder = process_of(self.inode);
-        Holder {
-            process: holder.as_ref().map(|(process, _)| *process),
-            name: holder.map_or_else(|| "another program".to_owned(), |(_, name)| name),
-            address: self.address,
-        }
-    }
-}
-
-/// All sockets of a protocol, of streams those that listen; from the kernel, which knows their links, else
-/// from /proc, which does not.
+/// All UDP sockets, or all TCP sockets that listen: from sock_diag(7), which knows their links, else from /proc.
 fn sockets(protocol: Protocol) -> Vec<Socket> {
     let name = match protocol {
         Protocol::Udp => "udp",
@@ -152,7 +113,7 @@ fn sockets(protocol: Protocol) -> Vec<Socket> {
     all
 }
 
-/// The text of /proc/net/udp and its kin.
+/// The sockets in the text of /proc/net/udp, tcp, udp6 or tcp6.
 fn listed(table: &str, protocol: Protocol) -> Vec<Socket> {
     /// TCP_LISTEN of the kernel's net/tcp_states.h.
     const LISTENS: &str = "0A";
@@ -170,7 +131,7 @@ fn listed(table: &str, protocol: Protocol) -> Vec<Socket> {
     sockets.collect()
 }
 
-/// Words of four bytes as the processor has them.
+/// An address as /proc/net writes it: words of four bytes in the processor's order.
 fn parse(hex: &str) -> Option<IpAddr> {
     let mut bytes = Vec::new();
     for at in (0..hex.len()).step_by(8) {
@@ -185,6 +146,7 @@ fn parse(hex: &str) -> Option<IpAddr> {
         .map(|v6| Ipv6Addr::from(v6).into())
 }
 
+/// The process that has the socket of this inode open, and its name.
 fn process_of(inode: u64) -> Option<(i32, String)> {
     let wanted = format!("socket:[{inode}]");
     let has_it = |process: &Path| {
@@ -209,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_that_nobody_is_seen_to_have_is_waited_for_and_others_are_not() {
+    fn a_port_without_a_process_is_waited_for_and_others_are_not() {
         let someone = |process| Holder {
             process,
             name: "x".to_owned(),

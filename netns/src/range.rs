@@ -1,4 +1,4 @@
-//! Pure checks: which subnets and link names are fit, and what a subnet would collide with.
+//! Checks of subnets and link names, and conflicts of a subnet with the host's networks. Pure.
 
 use std::{fmt, net::Ipv4Addr};
 
@@ -10,10 +10,10 @@ use crate::{Address, Route};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
     /// Not of the form address/length.
-    #[error("`{0}` is not a subnet; one looks like 192.168.80.0/24")]
+    #[error("invalid subnet `{0}`; expected one such as 192.168.80.0/24")]
     Syntax(String),
     /// An IPv6 prefix.
-    #[error("`{0}` is IPv6, which is not supported")]
+    #[error("subnet `{0}` is IPv6; expected an IPv4 subnet such as 192.168.80.0/24")]
     Ipv6(String),
     /// Bits are set beyond the prefix.
     #[error("subnet {given} has host bits set; did you mean {meant}?")]
@@ -24,10 +24,12 @@ pub enum SubnetError {
         meant: Ipv4Network,
     },
     /// Too few addresses, or too many.
-    #[error("subnet {0} is of no useful size; choose a prefix from /{MIN_PREFIX} to /{MAX_PREFIX}")]
+    #[error(
+        "subnet {0} has an unusable size; expected a prefix from /{MIN_PREFIX} to /{MAX_PREFIX}"
+    )]
     Size(Ipv4Network),
     /// A block with a meaning of its own.
-    #[error("subnet {subnet} is not usable: {block} is {purpose}")]
+    #[error("subnet {subnet} cannot be used: {block} is {purpose}")]
     Reserved {
         /// As given.
         subnet: Ipv4Network,
@@ -36,8 +38,10 @@ pub enum SubnetError {
         /// What the block is for.
         purpose: &'static str,
     },
-    /// Addresses that belong to somebody on the internet, or that are kept for documentation.
-    #[error("subnet {0} is not private; choose one in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16")]
+    /// Addresses of the internet, or for documentation.
+    #[error(
+        "subnet {0} is not private; expected one in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"
+    )]
     Public(Ipv4Network),
 }
 
@@ -54,22 +58,22 @@ pub struct NameError {
 enum NameReason {
     #[error("is empty")]
     Empty,
-    #[error("has {0} bytes, Linux allows {MAX_LINK_NAME}")]
+    #[error("has {0} bytes; Linux allows {MAX_LINK_NAME}")]
     Long(usize),
-    #[error("holds {0:?}, which is not allowed there")]
+    #[error("has the character {0:?}, which a link name cannot have")]
     Letter(char),
     #[error("is reserved")]
     Reserved,
 }
 
-/// Shorter prefixes than this would make the table of leases large for no use.
+/// A shorter prefix would make the address pool large for no use.
 const MIN_PREFIX: u8 = 16;
-/// The longest prefix with room for a gateway and a guest.
+/// The longest prefix with addresses for a gateway and a guest.
 const MAX_PREFIX: u8 = 30;
 /// `IFNAMSIZ` without the final zero.
 const MAX_LINK_NAME: usize = 15;
 
-/// RFC 6890, as far as it matters to somebody who picks a subnet.
+/// Blocks of RFC 6890 that no network of hosts can have.
 const RESERVED: [(Ipv4Network, &str); 5] = [
     (block([0, 0, 0, 0], 8), "\"this network\""),
     (block([127, 0, 0, 0], 8), "loopback"),
@@ -78,8 +82,7 @@ const RESERVED: [(Ipv4Network, &str); 5] = [
     (block([240, 0, 0, 0], 4), "reserved"),
 ];
 
-/// RFC 1918, then the shared space of RFC 6598 and the benchmark range of RFC 2544: nobody on the
-/// internet has these.
+/// Blocks that are not on the internet: RFC 1918, the shared space of RFC 6598, the benchmark range of RFC 2544.
 const PRIVATE: [Ipv4Network; 5] = [
     block([10, 0, 0, 0], 8),
     block([172, 16, 0, 0], 12),
@@ -88,7 +91,7 @@ const PRIVATE: [Ipv4Network; 5] = [
     block([198, 18, 0, 0], 15),
 ];
 
-/// Where a free subnet is looked for, first to last: seldom-used corners before whole blocks.
+/// Where a free subnet is looked for, in order: seldom used blocks first.
 const CANDIDATES: [Ipv4Network; 4] = [
     block([10, 80, 0, 0], 12),
     block([172, 16, 0, 0], 12),
@@ -96,14 +99,14 @@ const CANDIDATES: [Ipv4Network; 4] = [
     block([10, 0, 0, 0], 8),
 ];
 
-/// Longer than this, a route is to a place; shorter, it covers more than any private block and is a
-/// default route in disguise, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
+/// The shortest prefix of a route that counts as a conflict. A shorter one covers more than any private block and is a
+/// default route in effect, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
 pub const SHORTEST_PLACE: u8 = 8;
 
 const fn block([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Network {
     match Ipv4Network::new_checked(Ipv4Addr::new(a, b, c, d), prefix) {
         Some(network) => network,
-        // Evaluated at compile time only; a constant must have some value.
+        // Only at compile time; a constant function needs a value.
         None => panic_free(),
     }
 }
@@ -115,7 +118,7 @@ const fn panic_free() -> Ipv4Network {
     }
 }
 
-/// Something that already uses addresses of a wanted subnet.
+/// A network of the host that overlaps a wanted subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The wanted subnet.
@@ -124,7 +127,7 @@ pub struct Conflict {
     pub what: ConflictWith,
 }
 
-/// The other side of a [`Conflict`].
+/// What a wanted subnet overlaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConflictWith {
     /// An address of a link of this host.
@@ -160,10 +163,10 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What of this host already uses addresses of `want`: an interface first, else a route.
+/// The first address or else route of this host that overlaps `want`.
 ///
-/// Default routes do not count, nor do routes to more than any private block holds; nor anything of
-/// `ignore_link`, which is how an existing bridge does not collide with itself.
+/// Routes with a prefix shorter than [`SHORTEST_PLACE`] do not count. Nothing of `ignore_link` counts: an existing bridge is
+/// no conflict with itself.
 pub fn overlap(
     want: Ipv4Network,
     addresses: &[Address],
@@ -202,9 +205,9 @@ pub fn overlap(
         .map(|what| Conflict { wanted: want, what })
 }
 
-/// A private subnet of this prefix length that overlaps nothing in `taken`, for a suggestion.
+/// A private subnet of this prefix length that overlaps nothing in `taken`.
 ///
-/// Pass the networks of addresses and routes; default routes among them are not counted.
+/// `taken` has the networks of addresses and routes; default routes among them do not count.
 pub fn free_subnet(prefix: u8, taken: &[IpNetwork]) -> Option<Ipv4Network> {
     let taken: Vec<Ipv4Network> = taken
         .iter()
@@ -231,15 +234,14 @@ fn first_free(within: Ipv4Network, prefix: u8, taken: &[Ipv4Network]) -> Option<
         let Some(hit) = taken.iter().find(|network| network.overlaps(candidate)) else {
             return Some(candidate);
         };
-        // Past the obstacle, on the next boundary.
+        // The next subnet behind the one that is taken.
         let past = u64::from(u32::from(hit.broadcast())) + 1;
         start = past.max(start + size).next_multiple_of(size);
     }
     None
 }
 
-/// Checks that `text` is an IPv4 subnet which guests can be given: private, of useful size, without
-/// host bits.
+/// Checks that `text` is an IPv4 subnet for guests: private, of a usable size, without host bits.
 pub fn validate_subnet(text: &str) -> Result<Ipv4Network, SubnetError> {
     let network = match text.parse::<IpNetwork>() {
         Ok(IpNetwork::V4(network)) if text.contains('/') => network,
@@ -273,11 +275,10 @@ pub fn validate_subnet(text: &str) -> Result<Ipv4Network, SubnetError> {
     Ok(subnet)
 }
 
-/// Checks that a link can carry this name, everywhere that the name goes: to the kernel, into
-/// `/proc/sys` and into nft's text.
+/// Checks that a link can have this name: in the kernel, in `/proc/sys` and in nft's text.
 pub fn validate_link_name(name: &str) -> Result<(), NameError> {
-    // The kernel forbids `/`, `:` and whitespace, and makes a number of `%d`; nft would end the name at a
-    // quote and match any name with an asterisk.
+    // The kernel forbids `/`, `:` and whitespace, and replaces `%d` by a number. In nft's text a quote ends the name and an
+    // asterisk matches any.
     let forbidden = |letter: char| {
         !letter.is_ascii()
             || letter.is_ascii_control()
@@ -291,7 +292,7 @@ pub fn validate_link_name(name: &str) -> Result<(), NameError> {
     } else if let Some(letter) = name.chars().find(|letter| forbidden(*letter)) {
         NameReason::Letter(letter)
     } else if [".", "..", "lo", "all", "default"].contains(&name) {
-        // The last two are folders beside the links' own in /proc/sys/net/*/conf.
+        // `all` and `default` are folders in /proc/sys/net/*/conf.
         NameReason::Reserved
     } else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Kernel parameters under `/proc/sys`, of the network namespace where they belong to one.
+//! Kernel parameters below `/proc/sys`; those of networks belong to the network namespace.
 
 use std::{
     io,
@@ -19,8 +19,8 @@ pub struct SysctlError {
 
 /// Reads a parameter, without the newline; `None` when the kernel does not have it.
 ///
-/// Names are those of sysctl(8): `net.ipv4.ip_forward`, or with slashes, which a link name with a
-/// dot in it needs: `net/ipv6/conf/eth0.100/disable_ipv6`.
+/// Names are those of sysctl(8): `net.ipv4.ip_forward`, or with slashes for a link's name with a dot:
+/// `net/ipv6/conf/eth0.100/disable_ipv6`.
 pub fn read(name: &str) -> Result<Option<String>, SysctlError> {
     let failed = |source| SysctlError {
         verb: "read",
@@ -35,8 +35,7 @@ pub fn read(name: &str) -> Result<Option<String>, SysctlError> {
     }
 }
 
-/// Sets a parameter; writes nothing when it has the value already, so that a read-only `/proc/sys`
-/// which is right does not matter.
+/// Sets a parameter. Writes nothing when it has the value, so that `/proc/sys` may be read-only.
 pub fn write(name: &str, value: &str) -> Result<Change, SysctlError> {
     if read(name)?.as_deref() == Some(value) {
         return Ok(Change::Unchanged);
@@ -55,7 +54,7 @@ pub fn write(name: &str, value: &str) -> Result<Change, SysctlError> {
     Ok(Change::Changed)
 }
 
-/// sysctl(8): the first separator met, dot or slash, is the separator; the other is then a letter.
+/// The file of a parameter. As in sysctl(8), the first dot or slash is the separator, and the other one a letter.
 fn path_of(name: &str) -> io::Result<PathBuf> {
     let relative = match name.find(['.', '/']) {
         Some(at) if name[at..].starts_with('.') => name

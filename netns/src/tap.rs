@@ -1,4 +1,4 @@
-//! The tun driver's ioctl, the packet socket's address and its watching: the only unsafe code of this crate.
+//! The only unsafe code of this crate: the tun driver's ioctl, the address of a packet socket, and watching a socket.
 #![allow(
     unsafe_code,
     reason = "TUNSETIFF, sockaddr_ll and AsyncFd of a packet socket have no safe binding"
@@ -25,11 +25,10 @@ mod ioctl {
     );
 }
 
-/// Makes a new tap named `name` in the network namespace of this thread. It lives as long as the
-/// file descriptor; frames carry a virtio-net header and no packet information.
+/// Makes a tap in the network namespace of this thread. It lives as long as the file descriptor. Its frames have a
+/// virtio-net header and no packet information.
 ///
-/// A link that exists already is `EBUSY` (`IFF_TUN_EXCL`): silently sharing it would hand a guest's
-/// traffic to whoever made it.
+/// A link of that name is `EBUSY` (`IFF_TUN_EXCL`): shared, its maker would receive a guest's traffic.
 pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
     let device = std::fs::OpenOptions::new()
         .read(true)
@@ -52,14 +51,14 @@ pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
     Ok(device.into())
 }
 
-/// Lets the runtime of this thread watch a descriptor, which must not block.
+/// Registers a non-blocking descriptor with the tokio runtime of this thread.
 pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is the same open descriptor until it is dropped, and AsyncFd lends it out by
     // reference only.
     Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
-/// The address for frames of an Ethernet protocol, as `ETH_P_IP`, on the link of this index, packet(7).
+/// The address of packet(7) for frames of an Ethernet protocol, such as `ETH_P_IP`, on the link of this index.
 pub(crate) fn link_address(
     index: u32,
     protocol: libc::c_int,

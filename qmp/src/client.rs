@@ -1,71 +1,30 @@
-//! The handle that callers hold.
+//! The client: what callers hold, and how it connects and asks.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use qapi_qmp::QmpCommand;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::owner::{self, Call, Outcome};
-use crate::{ConnectError, ExchangeLog, ExecuteError};
+use crate::call::{Call, Outcome};
+use crate::error::{ConnectError, ExecuteError};
+use crate::event::{EventQueue, Events};
+use crate::log::ExchangeLog;
+use crate::owner;
 
-/// Answers that are a look-up in QEMU.
+/// For an answer that QEMU only looks up.
 const QUICK: Duration = Duration::from_secs(5);
-/// Commands that move data or wait for devices.
+/// For a command that moves data or waits for devices.
 const HEAVY: Duration = Duration::from_secs(30);
 
-/// A connection; clones share it, and it ends with the last.
+/// A connection. Clones share it; it is closed when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Client {
     calls: mpsc::Sender<Call>,
-}
-
-/// What the peer says of itself.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Event {
-    /// Its name, as in QEMU's QAPI reference.
-    #[serde(rename = "event")]
-    pub name: String,
-    /// What comes with it.
-    #[serde(default)]
-    pub data: Value,
-}
-
-/// The events of a connection, a bounded number of them: the oldest go when nobody listens.
-#[derive(Debug)]
-pub struct Events {
-    pub(crate) queue: Arc<Queue>,
-}
-
-/// Events waiting to be taken.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    pub(crate) waiting: Mutex<(VecDeque<Event>, bool)>,
-    pub(crate) news: Notify,
-}
-
-impl Events {
-    /// The next event; `None` when the peer is gone.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            {
-                let mut waiting = self.queue.waiting.lock().ok()?;
-                if let Some(event) = waiting.0.pop_front() {
-                    return Some(event);
-                }
-                if waiting.1 {
-                    return None;
-                }
-            }
-            self.queue.news.notified().await;
-        }
-    }
 }
 
 impl Client {
@@ -105,10 +64,10 @@ impl Client {
         Ok((client, events))
     }
 
-    /// Connects to a guest agent's socket, where nothing is said before one asks.
+    /// Connects to a guest agent's socket. An agent sends no greeting.
     ///
     /// # Errors
-    /// Nobody listens.
+    /// [`ConnectError::Socket`] where nobody listens, [`ConnectError::NoGreeting`] after `deadline`.
     pub async fn connect_agent(
         path: &Path,
         log: Option<ExchangeLog>,
@@ -129,12 +88,12 @@ impl Client {
         greeted: Option<oneshot::Sender<()>>,
     ) -> (Self, Events) {
         let (calls, asked) = mpsc::channel(16);
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(EventQueue::default());
         tokio::spawn(owner::run(stream, asked, Arc::clone(&queue), log, greeted));
-        (Self { calls }, Events { queue })
+        (Self { calls }, Events::of(queue))
     }
 
-    /// Executes a command of QEMU's QAPI, with a deadline by its kind.
+    /// Executes a command of QEMU's QAPI; its deadline is 5 s, or 30 s where it moves data.
     ///
     /// # Errors
     /// See [`ExecuteError`].
@@ -152,7 +111,7 @@ impl Client {
         })
     }
 
-    /// Executes any command.
+    /// Executes the command `name`.
     ///
     /// # Errors
     /// See [`ExecuteError`].
@@ -178,7 +137,7 @@ impl Client {
         self.call(name, arguments, None, true, deadline).await
     }
 
-    /// `getfd`: hands QEMU a descriptor, to be called `name`.
+    /// Executes `getfd`: hands QEMU a descriptor under the name `name`.
     ///
     /// # Errors
     /// See [`ExecuteError`].
@@ -188,10 +147,10 @@ impl Client {
             .map(drop)
     }
 
-    /// `quit`. QEMU may end before its answer is out, which is what was asked.
+    /// Executes `quit`. A connection that ends without an answer counts as one: QEMU may exit first.
     ///
     /// # Errors
-    /// No answer in time.
+    /// [`ExecuteError::Timeout`] or [`ExecuteError::Refused`].
     pub async fn quit(&self) -> Result<(), ExecuteError> {
         match self.request("quit", json!({}), QUICK).await {
             Ok(_) | Err(ExecuteError::Disconnected { .. }) => Ok(()),
@@ -199,7 +158,7 @@ impl Client {
         }
     }
 
-    /// True once the peer is gone.
+    /// True once the connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.calls.is_closed()
@@ -210,7 +169,7 @@ impl Client {
         name: &str,
         arguments: Value,
         fd: Option<OwnedFd>,
-        secret: bool,
+        is_secret: bool,
         deadline: Duration,
     ) -> Result<Value, ExecuteError> {
         let disconnected = || ExecuteError::Disconnected {
@@ -221,7 +180,7 @@ impl Client {
             name: name.to_owned(),
             arguments,
             fd,
-            secret,
+            is_secret,
             answer,
         };
         let exchange = async {

@@ -1,80 +1,57 @@
-//! What can go wrong, by operation.
+//! Errors of connecting and of executing a command.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// A connection that did not come about.
+/// Why a connection could not be made.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "fields are named by what they hold")]
 pub enum ConnectError {
-    /// Nobody listens, or the path leads nowhere.
-    #[error("failed to connect to {}", path.display())]
+    /// Nobody listens, or there is no such socket.
+    #[error("cannot connect to {}", path.display())]
     Socket {
-        /// The socket.
         path: PathBuf,
-        /// The system's word.
         #[source]
         source: std::io::Error,
     },
-    /// The peer took the connection and said nothing: it is stopped, or serves another client.
-    #[error("{} gave no greeting for {deadline:?}; is another client connected?", path.display())]
-    NoGreeting {
-        /// The socket.
-        path: PathBuf,
-        /// How long it was waited for.
-        deadline: Duration,
-    },
-    /// The peer ended, or said what is no greeting.
-    #[error("{} ended before its greeting", path.display())]
-    Ended {
-        /// The socket.
-        path: PathBuf,
-    },
+    /// The peer took the connection and sent nothing: it is stopped, or serves another client.
+    #[error("{} sent no greeting within {deadline:?}; another client may be connected", path.display())]
+    NoGreeting { path: PathBuf, deadline: Duration },
+    /// The connection ended before a greeting came.
+    #[error("{} ended the connection before its greeting", path.display())]
+    Ended { path: PathBuf },
     /// The peer refused to leave negotiation mode.
-    #[error("{} refused the negotiation", path.display())]
+    #[error("{} did not leave negotiation mode", path.display())]
     Negotiation {
-        /// The socket.
         path: PathBuf,
-        /// Its answer.
         #[source]
         source: ExecuteError,
     },
 }
 
-/// A command without its result.
+/// Why a command has no result.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "fields are named by what they hold")]
 pub enum ExecuteError {
-    /// No answer in time; one that comes later is dropped.
-    #[error("`{command}` got no answer for {deadline:?}")]
-    Timeout {
-        /// The command.
-        command: String,
-        /// How long it was waited for.
-        deadline: Duration,
-    },
-    /// The peer is gone.
+    /// No answer came in time; one that comes later is dropped.
+    #[error("`{command}` got no answer within {deadline:?}")]
+    Timeout { command: String, deadline: Duration },
+    /// The connection ended first.
     #[error("`{command}` got no answer: the connection ended")]
-    Disconnected {
-        /// The command.
-        command: String,
-    },
-    /// The peer's own error.
+    Disconnected { command: String },
+    /// The peer answered with an error.
     #[error("`{command}` was refused: {desc} ({class})")]
     Refused {
-        /// The command.
         command: String,
-        /// QAPI's error class.
         class: String,
-        /// The peer's words.
         desc: String,
     },
-    /// A result that is not of the type asked for.
-    #[error("`{command}` gave a result of another form")]
+    /// The result is not of the expected type.
+    #[error("`{command}` gave an unexpected result")]
     Decode {
-        /// The command.
         command: String,
-        /// What was wrong with it.
         #[source]
         source: serde_json::Error,
     },

@@ -1,4 +1,4 @@
-//! Every exchange of a connection, in a log that is bounded.
+//! A bounded log of a connection's exchanges.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,10 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Longest part of one line that is kept, in bytes.
+/// Bytes kept of one line.
 const LONGEST_LINE: usize = 2048;
 
-/// A log that starts anew beyond its bound, with the one before kept as `<path>.old`.
+/// A log that moves itself to `<path>.old` and starts anew once it is larger than its bound.
 #[derive(Debug)]
 pub struct ExchangeLog {
     path: PathBuf,
@@ -19,10 +19,10 @@ pub struct ExchangeLog {
 }
 
 impl ExchangeLog {
-    /// Opens `path` for appending, readable to its owner only; `max_bytes` bounds it.
+    /// Opens `path` for appending, mode 0600; `max_bytes` bounds it.
     ///
     /// # Errors
-    /// The system's.
+    /// The file cannot be opened.
     pub fn open(path: &Path, max_bytes: u64) -> io::Result<Self> {
         let file = File::options()
             .create(true)
@@ -38,7 +38,7 @@ impl ExchangeLog {
         })
     }
 
-    /// A full disk costs the log, never the connection.
+    /// Appends a line. A write that fails, on a full disk say, is dropped: the connection goes on.
     pub(crate) fn write(&mut self, direction: &str, text: &str) {
         if self.length > self.max_bytes {
             let mut old = self.path.clone().into_os_string();

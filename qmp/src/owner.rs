@@ -1,4 +1,4 @@
-//! The task that owns the socket.
+//! The task that owns the socket: it sends commands, and gives answers and events to those who wait.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -11,54 +11,36 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::ExchangeLog;
-use crate::client::{Event, Queue};
+use crate::call::{Call, Outcome};
+use crate::event::{Event, EventQueue};
+use crate::log::ExchangeLog;
 
-/// Longest line that is taken, in bytes; QEMU's own longest answers stay far below.
+/// Longest line of QEMU's that is read, in bytes; its longest answers stay far below.
 const LONGEST_LINE: usize = 16 << 20;
-/// The same for an agent's, which is a guest's word: its true answers are below a kilobyte.
+/// Longest line of an agent's, in bytes. A guest writes it, and a whole answer is below a kilobyte.
 const LONGEST_AGENT_LINE: usize = 1 << 20;
-/// Events kept for a listener that is slow.
-const MOST_EVENTS: usize = 256;
 
-/// One command on its way.
-#[derive(Debug)]
-pub(crate) struct Call {
-    pub(crate) name: String,
-    pub(crate) arguments: Value,
-    pub(crate) fd: Option<OwnedFd>,
-    pub(crate) secret: bool,
-    pub(crate) answer: oneshot::Sender<Outcome>,
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Return(Value),
-    Error { class: String, desc: String },
-}
-
-/// What came in and is no whole line yet.
+/// Bytes received of a line that has not ended yet.
 #[derive(Debug, Default)]
 struct Received {
     bytes: Vec<u8>,
-    /// The line grew too long; what of it is still to come goes too.
+    /// The line grew too long: the rest of it is dropped too.
     skips: bool,
 }
 
 struct Owner {
     pending: HashMap<u64, Call>,
-    queue: Arc<Queue>,
+    queue: Arc<EventQueue>,
     log: Option<ExchangeLog>,
     greeted: Option<oneshot::Sender<()>>,
     is_qmp: bool,
 }
 
-/// Runs until the peer is gone or nobody holds the client any more.
+/// Runs until the connection ends or the last client is dropped.
 pub(crate) async fn run(
     stream: UnixStream,
     mut calls: mpsc::Receiver<Call>,
-    queue: Arc<Queue>,
+    queue: Arc<EventQueue>,
     log: Option<ExchangeLog>,
     greeted: Option<oneshot::Sender<()>>,
 ) {
@@ -76,7 +58,7 @@ pub(crate) async fn run(
         tokio::select! {
             call = calls.recv() => {
                 let Some(call) = call else { break };
-                // Who gave up waiting is forgotten, and so is an answer that comes later.
+                // A caller that gave up is dropped here; its answer, should it come, is dropped in `take`.
                 owner.pending.retain(|_, call| !call.answer.is_closed());
                 if owner.send(&stream, next_id, call).await.is_err() { break }
                 next_id += 1;
@@ -86,11 +68,8 @@ pub(crate) async fn run(
             }
         }
     }
-    // Dropping the calls tells their callers; the queue tells the listener.
-    if let Ok(mut waiting) = owner.queue.waiting.lock() {
-        waiting.1 = true;
-    }
-    owner.queue.news.notify_one();
+    // Callers see the end by their dropped calls, the listener by the closed queue.
+    owner.queue.close();
 }
 
 impl Owner {
@@ -101,7 +80,7 @@ impl Owner {
             line["arguments"] = json!({});
         }
         if let Some(log) = &mut self.log {
-            let shown = if call.secret {
+            let shown = if call.is_secret {
                 json!({ "execute": call.name, "id": id }).to_string()
             } else {
                 line.to_string()
@@ -116,7 +95,7 @@ impl Owner {
         write(stream, &bytes, fd.as_ref()).await
     }
 
-    /// Takes what there is; false when the peer is gone or not to be followed any more.
+    /// Reads what has come; false when the connection has ended or is no longer usable.
     fn receive(&mut self, stream: &UnixStream, received: &mut Received) -> bool {
         let mut chunk = [0; 8192];
         match stream.try_read(&mut chunk) {
@@ -126,7 +105,7 @@ impl Owner {
         }
     }
 
-    /// Takes the lines that `chunk` ends; false when the peer is not to be followed any more.
+    /// Handles each line that `chunk` completes; false when the connection is no longer usable.
     fn add(&mut self, received: &mut Received, mut chunk: &[u8]) -> bool {
         if received.skips {
             let Some(end) = chunk.iter().position(|b| *b == b'\n') else {
@@ -138,7 +117,7 @@ impl Owner {
         let bytes = &mut received.bytes;
         let before = bytes.len();
         bytes.extend_from_slice(chunk);
-        // Only what is new can hold an end: a long line must not be searched again for each chunk.
+        // Only the new bytes can hold a line's end; searching all again would be quadratic.
         let mut searched = before;
         while let Some(end) = bytes.iter().skip(searched).position(|b| *b == b'\n') {
             let line: Vec<u8> = bytes.drain(..=searched + end).collect();
@@ -181,13 +160,7 @@ impl Owner {
         }
         if let Ok(event) = serde_json::from_value::<Event>(value.clone()) {
             self.note("<-", &value.to_string());
-            if let Ok(mut waiting) = self.queue.waiting.lock() {
-                if waiting.0.len() >= MOST_EVENTS {
-                    waiting.0.pop_front();
-                }
-                waiting.0.push_back(event);
-            }
-            self.queue.news.notify_one();
+            self.queue.push(event);
             return true;
         }
         let Some(call) = value
@@ -200,7 +173,7 @@ impl Owner {
         };
         self.note(
             "<-",
-            &if call.secret {
+            &if call.is_secret {
                 json!({ "id": value["id"] })
             } else {
                 value.clone()
@@ -261,14 +234,14 @@ mod tests {
 
     /// Whatever a peer sends, in whatever pieces: lines are taken or dropped, and what is kept is bounded.
     fn hear(bytes: &[u8], is_qmp: bool) -> String {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(EventQueue::default());
         let (greeted, _greeting) = oneshot::channel();
         let (answer, mut answered) = oneshot::channel();
         let call = Call {
             name: "x".to_owned(),
             arguments: Value::Null,
             fd: None,
-            secret: false,
+            is_secret: false,
             answer,
         };
         let mut owner = Owner {
@@ -284,10 +257,9 @@ mod tests {
             .chunks(size)
             .all(|chunk| owner.add(&mut received, chunk));
         assert!(received.bytes.len() <= LONGEST_LINE);
-        assert!(queue.waiting.lock().unwrap().0.len() <= MOST_EVENTS);
         format!(
             "{goes_on} {} {:?}",
-            queue.waiting.lock().unwrap().0.len(),
+            queue.len(),
             answered.try_recv().map(|o| matches!(o, Outcome::Return(_)))
         )
     }

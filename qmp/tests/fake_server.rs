@@ -228,7 +228,7 @@ async fn p18_a_line_of_a_hundred_megabytes_is_dropped_and_what_comes_after_it_is
     });
     let (client, _events) = Client::connect_qmp(&socket, Some(log), SOON).await.unwrap();
     let error = client.request("x", json!({}), SOON).await.unwrap_err();
-    assert_eq!(error.to_string(), "`x` got no answer for 400ms");
+    assert_eq!(error.to_string(), "`x` got no answer within 400ms");
     let later = Duration::from_secs(60);
     client.request("y", json!({}), later).await.unwrap();
     let logged = std::fs::read_to_string(&path).unwrap();
@@ -289,7 +289,7 @@ async fn p18_a_greeting_that_comes_late_costs_the_deadline_or_nothing() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} gave no greeting for 400ms; is another client connected?",
+            "{} sent no greeting within 400ms; another client may be connected",
             path.display()
         )
     );
@@ -310,7 +310,10 @@ async fn p18_half_a_greeting_and_a_negotiation_without_an_answer() {
     let error = Client::connect_qmp(&path, None, SOON).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{} ended before its greeting", path.display())
+        format!(
+            "{} ended the connection before its greeting",
+            path.display()
+        )
     );
     let (_dir, path) = peer(|mut stream| {
         say(&mut stream, GREETING);
@@ -320,7 +323,7 @@ async fn p18_half_a_greeting_and_a_negotiation_without_an_answer() {
     assert_eq!(
         format!("{error}: {}", std::error::Error::source(&error).unwrap()),
         format!(
-            "{} refused the negotiation: `qmp_capabilities` got no answer for 400ms",
+            "{} did not leave negotiation mode: `qmp_capabilities` got no answer within 400ms",
             path.display()
         )
     );

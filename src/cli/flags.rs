@@ -1,213 +1,278 @@
-//! The settings of `kvmc.toml` as flags.
+//! The settings of `kvmc.toml` as flags: made of the table of settings, so that no flag is listed twice.
 
-use clap::Args;
+use clap::builder::{Arg, ArgAction};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
-use crate::spec::{Key, Layer, Source};
+use crate::spec::{ALIASES, Flag, Key, Kind, Layer, SETTINGS, Setting, Source, unknown_setting};
 
-/// Settings as flags; all take what `kvmc.toml` takes.
-#[derive(Debug, Default, Args)]
-pub(crate) struct Flags {
-    /// How many masters [default: 3]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    masters: Option<String>,
-    /// How many workers [default: 3]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    workers: Option<String>,
-    /// How many load balancers [default: 1]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    load_balancers: Option<String>,
-    /// RAM of a master, such as 2G or 512M [default: 2G]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    master_ram: Option<String>,
-    /// RAM of a worker [default: 4G]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    worker_ram: Option<String>,
-    /// RAM of a load balancer [default: 2G]
-    #[arg(
-        long,
-        value_name = "SIZE",
-        allow_hyphen_values = true,
-        alias = "load-balancer-ram"
-    )]
-    lbl_ram: Option<String>,
-    /// When a master that ended by itself starts again: never, on-failure or always [default: never]
-    #[arg(long, value_name = "WHEN")]
-    master_restart: Option<String>,
-    /// The same for workers [default: never]
-    #[arg(long, value_name = "WHEN")]
-    worker_restart: Option<String>,
-    /// The same for load balancers [default: never]
-    #[arg(long, value_name = "WHEN", alias = "load-balancer-restart")]
-    lbl_restart: Option<String>,
-    /// The cluster's network, or auto for one that is free [default: 192.168.80.0/24]
-    #[arg(long, value_name = "CIDR")]
-    subnet: Option<String>,
-    /// The bridge [default: k80]
-    #[arg(long, value_name = "NAME")]
-    bridge: Option<String>,
-    /// Cut the nodes off from all but each other and the host
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    isolated: Option<String>,
-    /// IPv6 in the cluster's network: a prefix of its own, translated to the outside
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    ipv6: Option<String>,
-    /// A port of the host that the nodes may reach, such as 8080, 69/udp or 30000-32767/tcp; may be repeated
-    #[arg(long, value_name = "PORT")]
-    host_port: Vec<String>,
-    /// A network more, such as name=storage,subnet=10.81.0.0/24,ipv6; may be repeated
-    #[arg(long, value_name = "NETWORK")]
-    network: Vec<String>,
-    /// A port of the host that leads to a node, such as 8080:lbl0:80 or 53:lbl0:53/udp; may be repeated
-    #[arg(long, value_name = "FORWARD")]
-    forward: Vec<String>,
-    /// Domain of the cluster's names [default: CLUSTER.internal]
-    #[arg(long, value_name = "NAME")]
-    dns_domain: Option<String>,
-    /// A record for the cluster's name server, as in `www CNAME master0`; may be repeated
-    #[arg(long, value_name = "RECORD")]
-    dns_record: Vec<String>,
-    /// Image of the nodes: a name, a file or an address [default: a template built here]
-    #[arg(long, value_name = "NAME|PATH|URL")]
-    image: Option<String>,
-    /// Image of the masters, where it is another
-    #[arg(long, value_name = "NAME|PATH|URL")]
-    master_image: Option<String>,
-    /// Image of the workers
-    #[arg(long, value_name = "NAME|PATH|URL")]
-    worker_image: Option<String>,
-    /// Image of the load balancers
-    #[arg(long, value_name = "NAME|PATH|URL", alias = "load-balancer-image")]
-    lbl_image: Option<String>,
-    /// A file for cloud-init (cloud-config, script, …), for images that have it
-    #[arg(long, value_name = "FILE")]
-    user_data: Option<String>,
-    #[command(flatten)]
-    machine: MachineFlags,
-    /// The master is a machine to build in, whose RAM is `--ram`.
-    #[arg(skip)]
-    is_of_machine: bool,
-}
+/// Sets a setting that has no flag of its own.
+const SET: &str = "set";
 
-/// Settings of every machine, be it a node or one to build an image in.
-#[derive(Debug, Default, Args)]
-pub(crate) struct MachineFlags {
-    /// Virtual CPUs of each machine [default: 4]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    vcpus: Option<String>,
-    /// Disk of each machine; a bare number is GB [default: 4G]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    disk: Option<String>,
-    /// auto, kvm or tcg [default: auto]
-    #[arg(long, value_name = "WHICH")]
-    accel: Option<String>,
-    /// amd64 or arm64 [default: amd64]
-    #[arg(long, value_name = "ARCH", alias = "cpu-architecture")]
-    arch: Option<String>,
-    /// Debian's or Ubuntu's suite of the template, such as bookworm or noble [default: trixie]
-    #[arg(long, value_name = "NAME")]
-    suite: Option<String>,
-    /// Mirror for the template's packages [default: the host's]
-    #[arg(long, value_name = "URL")]
-    mirror: Option<String>,
-    /// A package more for the template; may be repeated
-    #[arg(long, value_name = "NAME")]
-    package: Vec<String>,
-}
+/// All settings as flags.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Flags(Layer);
+
+/// Settings that have a meaning for a machine that an image is built in.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct MachineFlags(Layer);
 
 impl Flags {
-    /// No flag but the architecture's.
-    pub(crate) fn of_architecture(arch: Option<String>) -> Self {
-        let machine = MachineFlags {
-            arch,
-            ..MachineFlags::default()
-        };
-        Self {
-            machine,
-            ..Self::default()
-        }
-    }
-
-    /// A cluster of one machine.
-    pub(crate) fn of_machine(ram: Option<String>, machine: MachineFlags) -> Self {
-        Self {
-            master_ram: ram,
-            machine,
-            is_of_machine: true,
-            ..Self::default()
-        }
-    }
-
-    /// How a setting's flag was typed.
-    fn name(&self, key: Key) -> &'static str {
-        match key {
-            Key::MasterRam if self.is_of_machine => "--ram",
-            key => key.flag(),
-        }
-    }
-
     /// The flags given, as the uppermost layer of settings.
     pub(crate) fn layer(&self) -> Layer {
-        let join = |all: &[String], by: &str| (!all.is_empty()).then(|| all.join(by));
-        let packages = join(&self.machine.package, " ");
-        let networks = join(&self.network, "; ");
-        let host_ports = join(&self.host_port, " ");
-        let forwards = join(&self.forward, " ");
-        let records = join(&self.dns_record, "\n");
-        [
-            (Key::Masters, &self.masters),
-            (Key::Workers, &self.workers),
-            (Key::LoadBalancers, &self.load_balancers),
-            (Key::Vcpus, &self.machine.vcpus),
-            (Key::MasterRam, &self.master_ram),
-            (Key::WorkerRam, &self.worker_ram),
-            (Key::LblRam, &self.lbl_ram),
-            (Key::Disk, &self.machine.disk),
-            (Key::MasterRestart, &self.master_restart),
-            (Key::WorkerRestart, &self.worker_restart),
-            (Key::LblRestart, &self.lbl_restart),
-            (Key::Subnet, &self.subnet),
-            (Key::Bridge, &self.bridge),
-            (Key::Isolated, &self.isolated),
-            (Key::Ipv6, &self.ipv6),
-            (Key::HostPorts, &host_ports),
-            (Key::Networks, &networks),
-            (Key::Forward, &forwards),
-            (Key::Domain, &self.dns_domain),
-            (Key::Records, &records),
-            (Key::Accel, &self.machine.accel),
-            (Key::Architecture, &self.machine.arch),
-            (Key::Image, &self.image),
-            (Key::MasterImage, &self.master_image),
-            (Key::WorkerImage, &self.worker_image),
-            (Key::LblImage, &self.lbl_image),
-            (Key::UserData, &self.user_data),
-            (Key::Suite, &self.machine.suite),
-            (Key::Mirror, &self.machine.mirror),
-            (Key::Packages, &packages),
-        ]
+        self.0.clone()
+    }
+}
+
+impl MachineFlags {
+    /// As [`Flags::layer`].
+    pub(crate) fn layer(&self) -> Layer {
+        self.0.clone()
+    }
+}
+
+/// A flag with the setting that it is of.
+struct Row {
+    key: Key,
+    kind: Kind,
+    flag: Flag,
+    help: String,
+}
+
+/// The flags of all settings, those of the default roles behind the setting that they are of.
+fn rows(wanted: impl Fn(&Setting) -> bool, with_aliases: bool) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for row in SETTINGS.iter().filter(|s| wanted(s)) {
+        if let Some(flag) = row.flag {
+            rows.push(Row {
+                key: Key::cluster(row.key),
+                kind: row.kind,
+                flag,
+                help: help(row.help, row.shown_default()),
+            });
+        }
+        for alias in ALIASES.iter().filter(|_| with_aliases) {
+            if Some(alias.field) == row.role_key {
+                rows.push(Row {
+                    key: Key::role(alias.role, alias.field),
+                    kind: row.kind,
+                    flag: alias.flag,
+                    help: help(alias.help, alias.default),
+                });
+            }
+        }
+    }
+    rows
+}
+
+/// `cluster` is a flag of every verb, so it stands with those.
+fn all_rows() -> Vec<Row> {
+    rows(|s| s.kind != Kind::Cluster, true)
+}
+
+/// Of a machine that an image is built in, whose RAM was once a master's.
+fn machine_rows() -> Vec<Row> {
+    let mut rows = rows(|s| s.builds, false);
+    for row in rows.iter_mut().filter(|r| r.kind == Kind::Ram) {
+        row.flag.also = ALIASES
+            .iter()
+            .find(|a| {
+                a.role == "masters" && Some(a.field) == row.key.row().and_then(|r| r.role_key)
+            })
+            .map(|a| a.flag.name.trim_start_matches('-'));
+    }
+    rows
+}
+
+fn help(text: &str, default: &str) -> String {
+    if default.is_empty() {
+        text.to_owned()
+    } else {
+        format!("{text} [default: {default}]")
+    }
+}
+
+fn arg(row: &Row) -> Arg {
+    let name = row.flag.name.trim_start_matches('-');
+    let mut arg = Arg::new(name)
+        .long(name)
+        .value_name(row.flag.value)
+        .help(row.help.clone())
+        .allow_hyphen_values(matches!(
+            row.kind,
+            Kind::Count | Kind::Vcpus | Kind::Ram | Kind::Disk
+        ));
+    if let Some(also) = row.flag.also {
+        arg = arg.alias(also);
+    }
+    if is_repeated(row.kind) {
+        arg = arg.action(ArgAction::Append);
+    }
+    if row.kind == Kind::Switch {
+        arg = arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true");
+    }
+    arg
+}
+
+const fn is_repeated(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Counts
+            | Kind::Forwards
+            | Kind::HostPorts
+            | Kind::Networks
+            | Kind::Records
+            | Kind::Words
+    )
+}
+
+fn set_arg() -> Arg {
+    Arg::new(SET)
+        .long(SET)
+        .value_name("KEY=VALUE")
+        .action(ArgAction::Append)
+        .help("Any setting by its key, such as roles.etcd.ram=1G; may be repeated")
+}
+
+fn read(rows: &[Row], matches: &ArgMatches) -> Result<Layer, Error> {
+    let mut layer = Layer::default();
+    for row in rows {
+        let id = row.flag.name.trim_start_matches('-');
+        let given: Vec<String> = match matches.try_get_many::<String>(id) {
+            Ok(Some(values)) => values.cloned().collect(),
+            _ => continue,
+        };
+        let (key, source) = (row.key.clone(), Source::Flag(row.flag.name.to_owned()));
+        match row.kind {
+            Kind::Records => layer.set_items(key, given, source),
+            Kind::Networks => layer.set_text(key, &given.join("; "), source),
+            _ => layer.set_text(key, &given.join(" "), source),
+        }
+    }
+    for text in matches
+        .try_get_many::<String>(SET)
+        .ok()
+        .flatten()
         .into_iter()
-        .filter_map(|(key, value)| Some((key, (value.clone()?, Source::Flag(self.name(key))))))
-        .collect()
+        .flatten()
+    {
+        let fault = |what: String| Error::raw(ErrorKind::InvalidValue, format!("--set: {what}\n"));
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| fault(format!("`{text}` is not KEY=VALUE")))?;
+        let key = Key::parse(name).ok_or_else(|| fault(unknown_setting(name)))?;
+        layer.set_text(key, value, Source::Flag(format!("--set {name}")));
+    }
+    Ok(layer)
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        let args = all_rows();
+        command.args(args.iter().map(arg)).arg(set_arg())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        read(&all_rows(), matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for MachineFlags {
+    fn augment_args(command: Command) -> Command {
+        let args = machine_rows();
+        command.args(args.iter().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for MachineFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        read(&machine_rows(), matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+    use crate::cli::{Cli, Command as Verb};
+    use crate::spec::{Settings, check};
+
+    fn flags(words: &[&str]) -> Result<Settings, String> {
+        let words = ["kvmc", "up"].iter().chain(words);
+        let cli = Cli::try_parse_from(words).map_err(|e| e.to_string())?;
+        match cli.command {
+            Verb::Up { flags, .. } => Ok(Settings::resolve([flags.layer()])),
+            other => Err(format!("{other:?}")),
+        }
+    }
 
     #[test]
-    fn a_flag_is_named_as_it_was_typed() {
-        let ram = Some("x".to_owned());
-        let of_machine = Flags::of_machine(ram.clone(), MachineFlags::default());
-        let of_cluster = Flags {
-            master_ram: ram,
-            ..Flags::default()
-        };
-        for (flags, name) in [(of_machine, "--ram"), (of_cluster, "--master-ram")] {
-            let layer = flags.layer();
-            assert!(
-                matches!(layer.get(&Key::MasterRam), Some((value, Source::Flag(flag))) if value == "x" && *flag == name)
-            );
+    fn every_setting_can_be_given_by_its_flag_and_by_set() {
+        let settings = flags(&[
+            "--masters=1",
+            "--role",
+            "etcd=3",
+            "--set",
+            "roles.etcd.ram=1G",
+            "--ipv6",
+            "--package",
+            "vim",
+            "--package",
+            "curl",
+            "--dns-record",
+            "a A 192.0.2.1",
+            "--dns-record",
+            "b TXT \"c d\"",
+            "--network",
+            "name=s,subnet=10.8.0.0/24",
+            "--load-balancer-ram",
+            "512M",
+        ])
+        .unwrap();
+        let spec = check(&settings).unwrap();
+        let etcd = spec.role("etcd").unwrap();
+        assert_eq!((etcd.count, etcd.ram.to_string()), (3, "1G".to_owned()));
+        assert_eq!(spec.role("load_balancers").unwrap().ram.to_string(), "512M");
+        assert!(spec.ipv6 && spec.networks.len() == 1);
+        assert_eq!(spec.template.packages, ["vim", "curl"]);
+        assert_eq!(spec.dns.records.len(), 2);
+        let source = settings.source(&Key::role("etcd", "ram"));
+        assert_eq!(source.to_string(), "flag --set roles.etcd.ram");
+    }
+
+    #[test]
+    fn a_key_that_there_is_not_is_wrong_usage() {
+        for (set, expected) in [
+            ("vcpu=1", "did you mean `vcpus`"),
+            ("roles.a.cout=1", "did you mean `roles.NAME.count`"),
+            ("vcpus", "`vcpus` is not KEY=VALUE"),
+        ] {
+            let error = flags(&["--set", set]).unwrap_err();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -1,29 +1,16 @@
 //! `config`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 
-use super::Scene;
+use super::Session;
 use crate::cli::Flags;
+use crate::model::Exit;
 use crate::output;
-use crate::spec::{Key, check};
+use crate::spec::check;
 
-pub(super) fn run(scene: &Scene, flags: &Flags) -> Result<ExitCode> {
-    let settings = scene.settings(flags)?;
+pub(super) fn run(session: &Session, flags: &Flags) -> Result<Exit> {
+    let settings = session.settings(&session.engine()?, flags.layer())?;
     check(&settings)?;
-    let rows: Vec<_> = Key::ALL
-        .into_iter()
-        .map(|k| {
-            let value = settings.value(k);
-            let shown = if value.is_empty() { "-" } else { value };
-            vec![
-                k.name().to_owned(),
-                shown.to_owned(),
-                settings.source(k).to_string(),
-            ]
-        })
-        .collect();
-    output::data(&output::table(&["SETTING", "VALUE", "FROM"], &rows));
-    Ok(ExitCode::SUCCESS)
+    output::settings(&settings);
+    Ok(Exit::Done)
 }

@@ -17,6 +17,9 @@ use crate::model::Accelerator;
 use crate::spec::AccelChoice;
 use crate::state::{State, private_dir, read_json, replace_json};
 
+/// MiB of translated code that an emulated node may keep; the default would be up to 1 GB.
+pub(crate) const TB_SIZE: u32 = 256;
+
 /// The host's cores that this process may use.
 pub(crate) fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))

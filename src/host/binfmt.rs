@@ -7,8 +7,9 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::{Architecture, runs_programs_of};
 use nix::mount::{MsFlags, mount};
 
-use super::checks::{Check, Finding, has_program};
+use super::check::{Check, Finding, has_program};
 use super::find_program;
+use crate::hint::host_command;
 
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
@@ -37,7 +38,10 @@ pub(super) fn checks(guest: Architecture) -> Vec<Check> {
 
 fn cannot(guest: Architecture) -> Finding {
     let what = format!("{guest} programs do not run on this host");
-    let cure = "`kvmc doctor --fix` sets up QEMU's user-mode emulation".to_owned();
+    let cure = format!(
+        "{} sets up QEMU's user-mode emulation",
+        host_command("doctor --fix")
+    );
     let is_fallen_back_on = ["debootstrap", "dpkg-deb", "depmod"]
         .iter()
         .all(|program| find_program(program).is_some());

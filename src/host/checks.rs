@@ -5,30 +5,9 @@ use std::path::Path;
 use anyhow::Result;
 use kvmc_images::Architecture;
 
-use super::{Memory, binfmt, find_program, memory};
+use super::check::{Check, Finding, has_program};
+use super::{Memory, binfmt, memory};
 use crate::spec::approximate;
-
-/// What one check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Finding {
-    /// In order; what was seen.
-    Fine(String),
-    /// Not as it should be, but nothing that stops.
-    Warning { what: String, cure: String },
-    /// In the way.
-    Missing {
-        what: String,
-        cure: String,
-        package: Option<&'static str>,
-    },
-}
-
-/// A named check with its finding.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Check {
-    pub(crate) name: &'static str,
-    pub(crate) finding: Finding,
-}
 
 /// What a run is going to need.
 #[derive(Debug, Clone)]
@@ -86,18 +65,6 @@ pub(crate) fn run(needs: &Needs, room: Room, state_root: &Path) -> Result<Vec<Ch
         checks.push(disk(room.disk, free, state_root));
     }
     Ok(checks)
-}
-
-pub(super) fn has_program(name: &'static str, program: &str, package: &'static str) -> Check {
-    let finding = match find_program(program) {
-        Some(path) => Finding::Fine(path.display().to_string()),
-        None => Finding::Missing {
-            what: format!("the program `{program}` is not installed"),
-            cure: "`kvmc doctor --fix` installs it".to_owned(),
-            package: Some(package),
-        },
-    };
-    Check { name, finding }
 }
 
 fn device(name: &'static str, path: &str, cure: &str) -> Check {

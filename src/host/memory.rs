@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::TB_SIZE;
 use super::cgroup::{Place, ROOT, Version, places};
-use super::checks::{Check, Finding};
-use crate::node::TB_SIZE;
+use super::check::{Check, Finding};
 use crate::spec::approximate;
 
 /// Memory that a run is going to need.

@@ -3,21 +3,25 @@
 mod accel;
 mod binfmt;
 mod cgroup;
+mod check;
 mod checks;
 mod memory;
 mod memory_kill;
 mod packages;
+mod unit;
 
 use std::path::PathBuf;
 
-pub(crate) use accel::{choose, cores, kvm_group};
+pub(crate) use accel::{TB_SIZE, choose, cores, kvm_group};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
-pub(crate) use checks::{Check, Finding, Needs, Room, basics, build_tools, run as run_checks};
+pub(crate) use check::{Check, Finding};
+pub(crate) use checks::{Needs, Room, basics, build_tools, run as run_checks};
 pub(crate) use memory::Memory;
 #[cfg(test)]
 pub(crate) use memory_kill::killed;
 pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};
 pub(crate) use packages::install;
+pub(crate) use unit::{install_unit, remove_unit};
 
 /// Looks a program up in PATH, and in the folders that root's PATH may lack.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {

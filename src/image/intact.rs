@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Error, Result};
 use kvmc_images::Store;
 
+use crate::hint::advise;
 use crate::state::{ClusterRecord, State};
 use crate::warm;
 
@@ -19,20 +20,21 @@ pub(crate) fn check_intact<'a>(
 ) -> Result<()> {
     let (store, frozen) = (Store::open(state.root()), warm::Store::open(state.root()));
     for id in images.collect::<BTreeSet<_>>() {
-        let lies_on =
-            |r: &ClusterRecord, n: usize| r.nodes.get(n).is_some_and(|node| r.image_of(node) == id);
+        let lies_on = |r: &ClusterRecord, n: usize| {
+            r.nodes.get(n).is_some_and(|node| node.base.image() == id)
+        };
         store
             .check_intact(id)
             .map_err(|e| with_dependents(e.into(), state, lies_on))?;
     }
     let nodes = record.iter().flat_map(|r| &r.nodes);
     for id in nodes
-        .filter_map(|n| n.frozen.as_deref())
+        .filter_map(|n| n.base.frozen())
         .collect::<BTreeSet<_>>()
     {
         let lies_on = |r: &ClusterRecord, n: usize| {
             let node = r.nodes.get(n);
-            node.is_some_and(|node| node.frozen.as_deref() == Some(id))
+            node.is_some_and(|node| node.base.frozen() == Some(id))
         };
         frozen
             .check_disk(id)
@@ -46,7 +48,7 @@ pub(crate) fn check_intact<'a>(
 /// # Errors
 /// As [`check_intact`].
 pub(crate) fn check_cluster_intact(state: &State, record: &ClusterRecord) -> Result<()> {
-    let images = record.nodes.iter().map(|n| record.image_of(n));
+    let images = record.nodes.iter().map(|n| n.base.image());
     check_intact(state, images, Some(record))
 }
 
@@ -72,7 +74,8 @@ fn with_dependents(
         return error;
     }
     let dependents = dependents.join("; ");
-    anyhow::anyhow!(
-        "{error:#}\n       on it lie {dependents}: put the file back as it was, or `kvmc down` and `kvmc up` for new nodes"
+    advise(
+        anyhow::anyhow!("{error:#}\n       on it lie {dependents}"),
+        "put the file back as it was; new nodes need `down` and `up` of these clusters".to_owned(),
     )
 }

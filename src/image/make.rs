@@ -1,25 +1,47 @@
 //! Making an image that is not there, with what is said meanwhile.
 
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kvmc_images::download::{self, Event, Pull};
-use kvmc_images::{Image, Recipe, Store};
+use kvmc_images::{Architecture, Image, Recipe, Store};
 
-use super::Make;
 use super::source::{firmware, is_outdated, line, name_of};
-use crate::output::{self, Transfer, seconds};
+use crate::hint::host_command;
+use crate::model::Progress;
+
+/// What is to be made first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Make {
+    Build(Recipe),
+    Pull(Pull),
+    Import {
+        path: PathBuf,
+        architecture: Architecture,
+    },
+}
+
+impl std::fmt::Display for Make {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Build(recipe) => write!(f, "build the template {}", recipe.name()),
+            Self::Pull(pull) => write!(f, "download the image {} from {}", pull.name, pull.url),
+            Self::Import { path, .. } => write!(f, "copy the image {}", path.display()),
+        }
+    }
+}
 
 /// Makes it.
 ///
 /// # Errors
 /// Why it cannot be had.
-pub(crate) async fn make(store: &Store, make: &Make) -> Result<Image> {
+pub(crate) async fn make(store: &Store, make: &Make, progress: &dyn Progress) -> Result<Image> {
     match make {
-        Make::Build(recipe) => build(store, recipe),
-        Make::Pull(pull) => self::pull(store, pull).await,
+        Make::Build(recipe) => build(store, recipe, progress),
+        Make::Pull(pull) => self::pull(store, pull, progress).await,
         Make::Import { path, architecture } => {
-            output::talk(&format!("copying {} into the store", path.display()));
+            progress.say(&format!("copying {} into the store", path.display()));
             let name = name_of(&path.display().to_string());
             let boot = firmware(*architecture);
             download::import(store, path, &name, *architecture, boot)
@@ -32,16 +54,16 @@ pub(crate) async fn make(store: &Store, make: &Make) -> Result<Image> {
 ///
 /// # Errors
 /// The program that failed.
-pub(crate) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
+pub(crate) fn build(store: &Store, recipe: &Recipe, progress: &dyn Progress) -> Result<Image> {
     let began = Instant::now();
-    output::talk(&format!(
+    progress.say(&format!(
         "building the template {} (once; it stays for the next clusters)",
         recipe.name()
     ));
     let image = store
-        .build(recipe, &mut |what| output::talk(&format!("  {what}")))
+        .build(recipe, &mut |what| progress.say(&format!("  {what}")))
         .context("failed to build the template")?;
-    output::talk(&format!(
+    progress.say(&format!(
         "template {} built in {}",
         image.name,
         seconds(began.elapsed())
@@ -51,9 +73,10 @@ pub(crate) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
     };
     // A damaged image of something else is no reason to stop who has a template now.
     if store.list().is_ok_and(|all| all.iter().any(is_before)) {
-        output::talk(
-            "  the one that another version of kvmc built is outdated: `kvmc image prune` removes it",
-        );
+        progress.say(&format!(
+            "  the one that another version of kvmc built is outdated: {} removes it",
+            host_command("image prune")
+        ));
     }
     Ok(image)
 }
@@ -62,21 +85,23 @@ pub(crate) fn build(store: &Store, recipe: &Recipe) -> Result<Image> {
 ///
 /// # Errors
 /// The address with what went wrong.
-pub(crate) async fn pull(store: &Store, pull: &Pull) -> Result<Image> {
+pub(crate) async fn pull(store: &Store, pull: &Pull, progress: &dyn Progress) -> Result<Image> {
     let began = Instant::now();
-    output::talk(&format!("downloading {} from {}", pull.name, pull.url));
+    progress.say(&format!("downloading {} from {}", pull.name, pull.url));
     if pull.verification == download::Verification::Insecure {
-        output::talk("  --insecure: nothing tells whether it is what its publisher made");
+        progress.say("  --insecure: nothing tells whether it is what its publisher made");
     }
-    let mut transfer = Transfer::new(&pull.name);
     let image = pull
         .run(store, &mut |event| match event {
-            Event::Say(text) => transfer.say(&format!("  {text}")),
-            Event::Bytes { done, total } => transfer.bytes(done, total),
+            Event::Say(text) => progress.say(&format!("  {text}")),
+            Event::Bytes { done, total } => progress.transfer(&pull.name, done, total),
         })
         .await
         .context("failed to download an image")?;
-    drop(transfer);
-    output::talk(&format!("{} in {}", line(&image), seconds(began.elapsed())));
+    progress.say(&format!("{} in {}", line(&image), seconds(began.elapsed())));
     Ok(image)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }

@@ -8,17 +8,16 @@ mod wanted;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use kvmc_images::{Guest, Held, Image, Store};
+use kvmc_images::{Guest, Image, ImageHold, Store};
 
-use crate::spec::Role;
-use crate::state::{ClusterRecord, NodeRecord};
+use crate::state::NodeRecord;
 
 pub(crate) use intact::{check_cluster_intact, check_intact};
-pub(crate) use make::{build, make, pull};
+pub(crate) use make::{build, pull};
 pub(crate) use source::{
-    Asked, at, catalogue, firmware, in_store, is_outdated, line, name_of, named, names,
+    Asked, at, catalogue, firmware, in_store, is_outdated, line, name_of, named,
 };
-pub(crate) use wanted::{Make, Wanted, recipe};
+pub(crate) use wanted::{Wanted, recipe};
 
 /// What a new node has to know of its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,23 +30,25 @@ pub(crate) struct Pick {
 /// The images of one cluster.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Images {
-    by_role: BTreeMap<Role, Image>,
+    by_role: BTreeMap<String, Image>,
     by_id: BTreeMap<String, Image>,
 }
 
 impl Images {
-    fn insert(&mut self, role: Role, image: Image) {
-        self.by_role.insert(role, image.clone());
+    fn insert(&mut self, role: &str, image: Image) {
+        self.by_role.insert(role.to_owned(), image.clone());
         self.by_id.insert(image.id.clone(), image);
     }
 
     /// The image of each role's new nodes.
-    pub(crate) fn by_role(&self) -> impl Iterator<Item = (Role, &Image)> {
-        self.by_role.iter().map(|(role, image)| (*role, image))
+    pub(crate) fn by_role(&self) -> impl Iterator<Item = (&str, &Image)> {
+        self.by_role
+            .iter()
+            .map(|(role, image)| (role.as_str(), image))
     }
 
     /// Gives a role's new nodes another image.
-    pub(crate) fn replace(&mut self, role: Role, image: Image) {
+    pub(crate) fn replace(&mut self, role: &str, image: Image) {
         self.insert(role, image);
     }
 
@@ -59,8 +60,8 @@ impl Images {
     ///
     /// # Errors
     /// That it is not among those of this run.
-    pub(crate) fn of(&self, record: &ClusterRecord, node: &NodeRecord) -> Result<&Image> {
-        let id = record.image_of(node);
+    pub(crate) fn of(&self, node: &NodeRecord) -> Result<&Image> {
+        let id = node.base.image();
         self.by_id
             .get(id)
             .with_context(|| format!("the image {id} of {} was not looked up", node.name))
@@ -70,7 +71,7 @@ impl Images {
     ///
     /// # Errors
     /// One that is gone.
-    pub(crate) fn hold(&self, store: &Store) -> Result<Vec<Held>> {
+    pub(crate) fn hold(&self, store: &Store) -> Result<Vec<ImageHold>> {
         self.ids().map(|id| Ok(store.hold(id)?)).collect()
     }
 
@@ -80,11 +81,14 @@ impl Images {
     }
 
     /// What new nodes of each role are to know.
-    pub(crate) fn picks(&self) -> BTreeMap<Role, Pick> {
+    pub(crate) fn picks(&self) -> BTreeMap<String, Pick> {
         let pick = |image: &Image| Pick {
             id: image.id.clone(),
             guest: image.guest,
         };
-        self.by_role.iter().map(|(r, i)| (*r, pick(i))).collect()
+        self.by_role
+            .iter()
+            .map(|(r, i)| (r.clone(), pick(i)))
+            .collect()
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::download::{Catalogue, Pull, Source, Verification};
 use kvmc_images::{Architecture, Boot, Image, Origin, Store};
 
+use crate::hint::{advise, host_command};
 use crate::spec::approximate;
 
 /// How images are asked for.
@@ -100,7 +101,7 @@ pub(crate) fn at(text: &str, architecture: Architecture, asked: Asked) -> Result
         ),
         None if asked.insecure => Verification::Insecure,
         None => bail!(
-            "image: {url} has no checksum to verify it by; write it as {url}#sha256:DIGITS, name the publisher's list with `kvmc image pull --sums`, or pass --insecure"
+            "image: {url} has no checksum to verify it by; write it as {url}#sha256:DIGITS, name the publisher's list with `image pull --sums`, or pass --insecure"
         ),
     };
     Ok(Pull {
@@ -226,11 +227,15 @@ pub(crate) fn for_cluster(store: &Store, name: &str, architecture: Architecture)
     let hint = match nearest {
         Some((_, nearest)) => format!("did you mean `{nearest}`?"),
         None => format!(
-            "`kvmc image ls` shows those that there are; the catalogue has {}",
+            "{} shows those that there are; the catalogue has {}",
+            host_command("image ls"),
             known.join(", ")
         ),
     };
-    bail!("image: there is no image `{name}` for {architecture}; {hint}")
+    Err(advise(
+        anyhow::anyhow!("image: there is no image `{name}` for {architecture}"),
+        hint,
+    ))
 }
 
 /// One line about an image, for people.

@@ -1,16 +1,16 @@
 //! From what a spec asks for to images: what is there already, and what is to be made first.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kvmc_images::download::{self, Pull};
-use kvmc_images::{Architecture, Guest, Image, Recipe, Store};
+use kvmc_images::download;
+use kvmc_images::{Guest, Image, Recipe, Store};
 
+use super::make::{self, Make};
 use super::source::{self, Asked};
 use super::{Images, Pick};
-use crate::spec::Reference;
-use crate::spec::{ClusterSpec, Role};
+use crate::model::Progress;
+use crate::spec::{ClusterSpec, Reference, RoleSpec};
 use crate::state::ClusterRecord;
 
 /// One role's image.
@@ -20,31 +20,10 @@ enum Want {
     Make(Make),
 }
 
-/// What is to be made first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Make {
-    Build(Recipe),
-    Pull(Pull),
-    Import {
-        path: PathBuf,
-        architecture: Architecture,
-    },
-}
-
-impl std::fmt::Display for Make {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Build(recipe) => write!(f, "build the template {}", recipe.name()),
-            Self::Pull(pull) => write!(f, "download the image {} from {}", pull.name, pull.url),
-            Self::Import { path, .. } => write!(f, "copy the image {}", path.display()),
-        }
-    }
-}
-
 /// The images that a cluster's nodes want.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
-    by_role: BTreeMap<Role, Want>,
+    by_role: BTreeMap<String, Want>,
     /// Those that nodes of the cluster lie on already.
     in_use: Images,
 }
@@ -63,20 +42,17 @@ impl Wanted {
         let mut in_use = Images::default();
         let mut by_role = BTreeMap::new();
         for node in existing.iter().flat_map(|r| &r.nodes) {
-            let record = existing.context("a node without a record")?;
-            let id = record.image_of(node);
+            let id = node.base.image();
             let image = store.get(id).with_context(|| {
-                format!(
-                    "the template {id} of {} is gone or damaged; `kvmc down`, then `kvmc up`",
-                    node.name
-                )
+                format!("the template {id} of {} is gone or damaged", node.name)
             })?;
             in_use.keep(image.clone());
-            by_role.insert(node.role, Want::There(Box::new(image)));
+            by_role.insert(node.role.clone(), Want::There(Box::new(image)));
         }
-        for role in Role::ALL {
-            if spec.role(role).count > 0 && !by_role.contains_key(&role) {
-                by_role.insert(role, want(spec, role, store, asked)?);
+        for role in spec.roles.iter().filter(|r| r.count > 0) {
+            if !by_role.contains_key(&role.name) {
+                let wanted = want(spec, role, store, asked)?;
+                by_role.insert(role.name.clone(), wanted);
             }
         }
         Ok(Self { by_role, in_use })
@@ -95,8 +71,14 @@ impl Wanted {
         all
     }
 
+    /// Whether a template is to be built.
+    pub(crate) fn must_build(&self) -> bool {
+        let to_make = self.to_make();
+        to_make.iter().any(|m| matches!(m, Make::Build(_)))
+    }
+
     /// What is known of them before any is made.
-    pub(crate) fn picks(&self) -> BTreeMap<Role, Pick> {
+    pub(crate) fn picks(&self) -> BTreeMap<String, Pick> {
         let pick = |want: &Want| match want {
             Want::There(image) => Pick {
                 id: image.id.clone(),
@@ -107,7 +89,10 @@ impl Wanted {
                 guest: Guest::Agent,
             },
         };
-        self.by_role.iter().map(|(r, w)| (*r, pick(w))).collect()
+        self.by_role
+            .iter()
+            .map(|(r, w)| (r.clone(), pick(w)))
+            .collect()
     }
 
     /// Those that are there.
@@ -115,7 +100,7 @@ impl Wanted {
         let mut images = self.in_use.clone();
         for (role, want) in &self.by_role {
             if let Want::There(image) = want {
-                images.insert(*role, (**image).clone());
+                images.insert(role, (**image).clone());
             }
         }
         images
@@ -125,19 +110,19 @@ impl Wanted {
     ///
     /// # Errors
     /// The one that cannot be made.
-    pub(crate) async fn obtain(self, store: &Store) -> Result<Images> {
+    pub(crate) async fn obtain(self, store: &Store, progress: &dyn Progress) -> Result<Images> {
         let mut images = self.found();
         for (role, want) in &self.by_role {
             if let Want::Make(make) = want {
-                images.insert(*role, super::make(store, make).await?);
+                images.insert(role, make::make(store, make, progress).await?);
             }
         }
         Ok(images)
     }
 }
 
-fn want(spec: &ClusterSpec, role: Role, store: &Store, asked: Asked) -> Result<Want> {
-    let reference = spec.image.reference(role);
+fn want(spec: &ClusterSpec, role: &RoleSpec, store: &Store, asked: Asked) -> Result<Want> {
+    let reference = role.reference();
     let found = |image: Option<Image>, make: Make| match image {
         Some(image) => Want::There(Box::new(image)),
         None => Want::Make(make),
@@ -184,11 +169,11 @@ fn want(spec: &ClusterSpec, role: Role, store: &Store, asked: Asked) -> Result<W
 /// # Errors
 /// A word that is not fit.
 pub(crate) fn recipe(spec: &ClusterSpec) -> Result<Recipe> {
-    let image = &spec.image;
+    let template = &spec.template;
     Ok(Recipe::new(
-        &image.suite,
+        &template.suite,
         spec.architecture,
-        image.mirror.as_deref(),
-        &image.packages,
+        template.mirror.as_deref(),
+        &template.packages,
     )?)
 }

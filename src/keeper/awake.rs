@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use kvmc_images::agent::{AllReady, Request};
 use kvmc_qmp::Client;
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::model::Accelerator;
@@ -47,8 +47,9 @@ impl Chore {
 /// from nodes on their way to ready, so it hears when there are none. It does without that word where it takes long.
 pub(super) async fn tell_all_ready(board: watch::Receiver<Board>, agent: Client, rest: Duration) {
     if all_ready(board).await {
-        let arguments = json!({ "rest": rest.as_secs_f64() });
-        let _gone_or_too_old = agent.request("all-ready", arguments, ANSWER).await;
+        let rest = rest.as_secs_f64();
+        let arguments = AllReady { rest }.arguments();
+        let _gone_or_too_old = agent.request(AllReady::NAME, arguments, ANSWER).await;
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::protocol::{Answer, Request};
+use super::protocol::{Answer, Line, PROTOCOL, Request};
 use crate::failpoint::failpoint;
 use crate::model::Board;
 use crate::node::{Identity, scan};
@@ -64,9 +65,10 @@ impl Keeper {
         self.process().is_some()
     }
 
-    /// Whether it runs and can be asked: one whose socket is gone, or that hangs, is as good as none.
+    /// Whether it runs and can be asked: one whose socket is gone, that hangs, or that is of another version is as good
+    /// as none.
     pub(crate) async fn answers(&self) -> bool {
-        self.is_running() && self.ask(&Request::Board).await.is_ok()
+        self.is_running() && matches!(self.exchange(&Request::Board).await, Ok(Answer::Board(_)))
     }
 
     /// Starts the keeper if it does not run, and waits until it answers; true when it was started.
@@ -101,7 +103,7 @@ impl Keeper {
         let until = Instant::now() + START;
         let mut last = String::new();
         while Instant::now() < until {
-            match self.ask(&Request::Board).await {
+            match self.exchange(&Request::Board).await {
                 Ok(_) => return Ok(true),
                 Err(e) => last = format!("{e:#}"),
             }
@@ -149,21 +151,56 @@ impl Keeper {
         remove_file(&self.dir.keeper_process())
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks for something to be done, and waits until it is.
     ///
     /// # Errors
     /// No keeper, no answer in time, or the keeper's own.
-    pub(crate) async fn ask(&self, request: &Request) -> Result<Board> {
+    pub(crate) async fn ask(&self, request: &Request) -> Result<()> {
+        match self.exchange(request).await? {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// All nodes as the keeper sees them.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) async fn board(&self) -> Result<Board> {
+        match self.exchange(&Request::Board).await? {
+            Answer::Board(board) => Ok(board),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// As [`Self::board`], also of a keeper of before, which a verb that changes something replaces; true where it is one.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) async fn board_of_any_version(&self) -> Result<(Board, bool)> {
+        match self.board().await.map_err(|e| e.downcast::<OtherVersion>()) {
+            Ok(board) => Ok((board, false)),
+            Err(Ok(OtherVersion { board: Some(board) })) => Ok((board, true)),
+            Err(Ok(other)) => Err(other.into()),
+            Err(Err(error)) => Err(error),
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer> {
         let exchange = async {
-            let mut lines = self.send(request).await?;
-            lines
-                .answer()
+            let mut answers = self.send(request).await?;
+            answers
+                .next()
                 .await?
-                .context("the keeper ended without an answer")?
+                .context("the keeper ended without an answer")
         };
-        tokio::time::timeout(ANSWER, exchange)
+        let answer = tokio::time::timeout(ANSWER, exchange)
             .await
-            .with_context(|| format!("the keeper gave no answer for {} s", ANSWER.as_secs()))?
+            .with_context(|| format!("the keeper gave no answer for {} s", ANSWER.as_secs()))??;
+        match answer {
+            Answer::Failed(why) => Err(anyhow!(why)),
+            answer => Ok(answer),
+        }
     }
 
     /// The board, kept up to date until the keeper ends; then the sender is dropped.
@@ -171,14 +208,15 @@ impl Keeper {
     /// # Errors
     /// No keeper.
     pub(crate) async fn watch(&self) -> Result<watch::Receiver<Board>> {
-        let mut lines = self.send(&Request::Watch).await?;
-        let first = lines
-            .answer()
-            .await?
-            .context("the keeper ended without an answer")??;
+        let mut answers = self.send(&Request::Watch).await?;
+        let first = match answers.next().await? {
+            Some(Answer::Board(board)) => board,
+            Some(other) => return Err(unexpected(&other)),
+            None => bail!("the keeper ended without an answer"),
+        };
         let (sender, receiver) = watch::channel(first);
         tokio::spawn(async move {
-            while let Ok(Some(Ok(board))) = lines.answer().await {
+            while let Ok(Some(Answer::Board(board))) = answers.next().await {
                 if sender.send(board).is_err() {
                     return;
                 }
@@ -187,43 +225,60 @@ impl Keeper {
         Ok(receiver)
     }
 
-    async fn send(&self, request: &Request) -> Result<Lines> {
+    async fn send(&self, request: &Request) -> Result<Answers> {
         let path = self.dir.keeper_socket();
         let mut stream = UnixStream::connect(&path)
             .await
             .with_context(|| format!("failed to reach the keeper at {}", path.display()))?;
-        let mut line = serde_json::to_vec(request).context("failed to write a request")?;
+        let mut line =
+            serde_json::to_vec(&Line::new(request)).context("failed to write a request")?;
         line.push(b'\n');
         stream
             .write_all(&line)
             .await
             .context("failed to ask the keeper")?;
-        Ok(Lines(BufReader::new(stream)))
+        Ok(Answers(BufReader::new(stream)))
     }
 }
 
-struct Lines(BufReader<UnixStream>);
+/// What a keeper says, line by line.
+struct Answers(BufReader<UnixStream>);
 
-impl Lines {
-    /// The next answer: outside what the transport has to say, inside what the keeper has.
-    async fn answer(&mut self) -> Result<Option<Result<Board>>> {
+impl Answers {
+    /// The next answer; none when the keeper is gone.
+    async fn next(&mut self) -> Result<Option<Answer>> {
         let mut line = String::new();
-        if self
-            .0
-            .read_line(&mut line)
-            .await
-            .context("failed to hear the keeper")?
-            == 0
-        {
+        let read = self.0.read_line(&mut line).await;
+        if read.context("failed to hear the keeper")? == 0 {
             return Ok(None);
         }
-        let answer = serde_json::from_str(&line).context("the keeper said what is no answer")?;
-        Ok(Some(match answer {
-            Answer::Done => Ok(Board::new()),
-            Answer::Board(board) => Ok(board),
-            Answer::Failed(why) => Err(anyhow::anyhow!(why)),
-        }))
+        read_answer(&line).map(Some)
     }
+}
+
+fn read_answer(line: &str) -> Result<Answer> {
+    let value: Value = serde_json::from_str(line).context("the keeper sent an invalid answer")?;
+    let version = value.get("protocol").and_then(Value::as_u64);
+    if version != Some(PROTOCOL.into()) {
+        // Version 1 has no number, and its board the same fields.
+        let board = value.get("board").cloned();
+        let board = board.and_then(|b| serde_json::from_value(b).ok());
+        return Err(OtherVersion { board }.into());
+    }
+    let line: Line<Answer> =
+        serde_json::from_value(value).context("the keeper sent an invalid answer")?;
+    Ok(line.body)
+}
+
+/// The keeper is of another version of kvmc; the board, if that is what it said.
+#[derive(Debug, thiserror::Error)]
+#[error("the keeper is of another version of kvmc")]
+struct OtherVersion {
+    board: Option<Board>,
+}
+
+fn unexpected(answer: &Answer) -> anyhow::Error {
+    anyhow!("the keeper sent an answer to another question: {answer:?}")
 }
 
 /// This program's own file, also when it was replaced on disk since it started.
@@ -231,4 +286,23 @@ fn own_program() -> Result<PathBuf> {
     let link = PathBuf::from("/proc/self/exe");
     let path = std::env::current_exe().context("failed to find this program")?;
     Ok(if path.exists() { path } else { link })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_board_of_a_keeper_of_before_is_read_and_its_version_known() {
+        let error = read_answer(r#"{"board":{"master0":{"stage":"ready"}}}"#).unwrap_err();
+        let other = error.downcast::<OtherVersion>().unwrap();
+        assert!(other.board.unwrap().contains_key("master0"));
+        let error = read_answer("\"done\"").unwrap_err();
+        assert!(error.downcast::<OtherVersion>().unwrap().board.is_none());
+        let line = serde_json::to_string(&Line::new(Answer::Done)).unwrap();
+        assert_eq!(line, r#"{"protocol":2,"answer":"done"}"#);
+        assert_eq!(read_answer(&line).unwrap(), Answer::Done);
+        let error = read_answer("nothing").unwrap_err().to_string();
+        assert_eq!(error, "the keeper sent an invalid answer");
+    }
 }

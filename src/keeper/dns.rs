@@ -6,14 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 use kvmc_netns::dns::{
-    Core, HostResolvers, Resolvers, Server, Service, Zone, ZoneSpec, parse_domain,
+    HostResolvers, Resolvers, Responder, Server, Service, Zone, ZoneSpec, parse_domain,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::status::Status;
-use crate::spec::Role;
-use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
+use crate::model::EventKind;
+use crate::spec::{BALANCERS, ClusterSpec};
+use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, NodeRecord};
 
 /// The name server of a cluster; clones are of one.
 #[derive(Debug, Clone)]
@@ -40,13 +41,13 @@ impl Names {
                 servers.push(Server::bind(&network.bridge, range, !network.isolated)?);
             }
         }
-        let core = Core::new(zone(record)?, ranges(record));
+        let responder = Responder::new(zone(record)?, ranges(record));
         let (told, heard) = mpsc::channel(8);
         let host = HostResolvers::of_this_host({
             let dir = dir.clone();
             move || gateways(&dir)
         });
-        let service = Arc::new(Service::new(core, host, told));
+        let service = Arc::new(Service::new(responder, host, told));
         tokio::spawn(note_resolvers(heard, status));
         Ok((Self { service }, servers))
     }
@@ -93,7 +94,7 @@ async fn note_resolvers(mut heard: mpsc::Receiver<Arc<Resolvers>>, status: Statu
         if !loops.is_empty() {
             note += &format!("; {loops} in the host's resolv.conf is kvmc's own and would loop");
         }
-        status.event("-", "resolvers", &note);
+        status.event("", EventKind::Resolvers, &note);
     }
 }
 
@@ -123,7 +124,7 @@ fn ranges(record: &ClusterRecord) -> Vec<IpNetwork> {
 fn zone(record: &ClusterRecord) -> Result<Zone> {
     let domain = parse_domain(&record.spec.domain())?;
     let records = record.spec.records(&domain).map_err(anyhow::Error::msg)?;
-    let main = &record.network;
+    let main = record.main();
     let mut hosts = Vec::new();
     let mut balancers = Vec::new();
     for node in &record.nodes {
@@ -131,7 +132,7 @@ fn zone(record: &ClusterRecord) -> Result<Zone> {
             let mut addresses = vec![IpAddr::from(nic.address)];
             addresses.extend(network.address6(nic.mac).map(IpAddr::from));
             let name = if network.is_main() {
-                if node.role == Role::LoadBalancer {
+                if is_balancer(&record.spec, node) {
                     balancers.extend(addresses.clone());
                 }
                 node.name.clone()
@@ -154,13 +155,19 @@ fn zone(record: &ClusterRecord) -> Result<Zone> {
     Ok(Zone::new(&spec)?)
 }
 
+/// Whether a node stands for the cluster's balancers: by its inventory group.
+fn is_balancer(spec: &ClusterSpec, node: &NodeRecord) -> bool {
+    let role = spec.role(&node.role);
+    role.is_some_and(|role| role.groups.iter().any(|g| g == BALANCERS))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_record_makes_a_zone() {
-        let mut record = crate::cluster::tests::record();
+        let mut record = crate::samples::record();
         assert!(zone(&record).is_ok());
         record.spec.dns = crate::spec::DnsSpec::for_test("api A 192.168.80.200");
         let text = format!("{:?}", zone(&record).unwrap());

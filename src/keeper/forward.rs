@@ -77,7 +77,7 @@ fn addresses(forward: &Forward) -> Vec<IpAddr> {
 
 fn serve(forward: &Forward, record: &ClusterRecord) -> Result<Vec<AbortHandle>> {
     let node = record.node(&forward.node)?;
-    let to = SocketAddr::from((node.address, forward.node_port));
+    let to = SocketAddr::from((node.address(), forward.node_port));
     let mut tasks = Vec::new();
     for address in addresses(forward) {
         let at = SocketAddr::from((address, forward.port));

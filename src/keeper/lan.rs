@@ -1,7 +1,6 @@
 //! The services of one of the cluster's networks, on its bridge.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,6 +8,7 @@ use kvmc_netns::{dhcp, ra};
 use tokio::sync::mpsc;
 
 use super::leases;
+use super::reservations::{Reservations, reserved};
 use super::status::Status;
 use super::uplink;
 use crate::output;
@@ -20,7 +20,7 @@ const LEASE_TIME: Duration = Duration::from_secs(3600);
 /// One network, served.
 #[derive(Debug)]
 pub(super) struct Lan {
-    /// Its place among the networks, and that of a node's card in it.
+    /// Its place among the networks, and that of a node's NIC in it.
     number: usize,
     bridge: String,
     /// The bridge's MTU.
@@ -29,13 +29,6 @@ pub(super) struct Lan {
     leases: Option<dhcp::LeaseFile>,
     router: Option<ra::Server>,
     pub(super) reservations: Reservations,
-}
-
-/// Who has which address in a network; all clones are of one table.
-#[derive(Debug, Clone)]
-pub(super) struct Reservations {
-    number: usize,
-    table: Arc<Mutex<dhcp::Table>>,
 }
 
 impl Lan {
@@ -54,7 +47,7 @@ impl Lan {
             .transpose()?;
         let mut table = dhcp::Table::new(
             config(network, &record.spec.domain()),
-            reservations(record, number),
+            reserved(record, number),
         );
         let (leases, problem) = dhcp::LeaseFile::load(lease_file(dir, network), &mut table);
         if let Some(problem) = problem {
@@ -68,10 +61,7 @@ impl Lan {
             server,
             leases: Some(leases),
             router,
-            reservations: Reservations {
-                number,
-                table: Arc::new(Mutex::new(table)),
-            },
+            reservations: Reservations::new(number, table),
         })
     }
 
@@ -82,7 +72,7 @@ impl Lan {
     pub(super) async fn run(self, status: Status) -> Result<()> {
         let (events, heard) = mpsc::channel(64);
         let uplink = uplink::follow(self.mtu, self.reservations.clone());
-        let table = self.reservations.table;
+        let table = self.reservations.table();
         let follow = leases::follow(heard, status, self.number == 0);
         let advertise = async {
             match self.router {
@@ -100,22 +90,6 @@ impl Lan {
     }
 }
 
-impl Reservations {
-    /// Takes over who is in the record.
-    pub(super) fn follow(&self, record: &ClusterRecord) {
-        if let Ok(mut table) = self.table.lock() {
-            table.set_reservations(reservations(record, self.number));
-        }
-    }
-
-    /// Has nodes told another MTU.
-    pub(super) fn set_mtu(&self, mtu: Option<u16>) {
-        if let Ok(mut table) = self.table.lock() {
-            table.set_mtu(mtu);
-        }
-    }
-}
-
 /// Each network has a file of its own: an address is leased in one of them.
 fn lease_file(dir: &ClusterDir, network: &NetworkRecord) -> PathBuf {
     if network.is_main() {
@@ -127,7 +101,7 @@ fn lease_file(dir: &ClusterDir, network: &NetworkRecord) -> PathBuf {
 }
 
 /// Only the main network leads anywhere: with a second default route a node would answer by the wrong
-/// card.
+/// NIC.
 fn config(network: &NetworkRecord, domain: &str) -> dhcp::Config {
     let is_main = network.is_main();
     dhcp::Config {
@@ -157,16 +131,4 @@ fn advertisement(network: &NetworkRecord) -> Option<ra::Advertisement> {
             .into_iter()
             .collect(),
     })
-}
-
-fn reservations(record: &ClusterRecord, number: usize) -> Vec<dhcp::Reservation> {
-    let nodes = record.nodes.iter();
-    nodes
-        .filter_map(|n| Some((n, n.nics().nth(number)?)))
-        .map(|(node, nic)| dhcp::Reservation {
-            mac: nic.mac,
-            address: nic.address,
-            hostname: node.name.clone(),
-        })
-        .collect()
 }

@@ -7,7 +7,7 @@ use kvmc_netns::dhcp::{Event, Notice, NoticeKind};
 use tokio::sync::mpsc;
 
 use super::status::Status;
-use crate::model::Stage;
+use crate::model::{EventKind, Stage};
 
 /// Lines that strangers can cause in each span of time; more are counted only.
 const MOST: u32 = 20;
@@ -22,11 +22,11 @@ pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is
             Event::Client(notice) => notice,
             Event::Unsaved { reason } => {
                 let note = format!("leases are served, but cannot be kept: {reason}");
-                status.event("dhcp", "unsaved", &note);
+                status.event("dhcp", EventKind::Unsaved, &note);
                 continue;
             }
             Event::Saved => {
-                status.event("dhcp", "saved", "leases are kept again");
+                status.event("dhcp", EventKind::Saved, "leases are kept again");
                 continue;
             }
         };
@@ -46,7 +46,7 @@ pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is
         }
         match &notice.hostname {
             // On the board: nothing else explains a node that cannot be reached.
-            Some(name) if event == "conflict" => status.note(name, event, &note),
+            Some(name) if event == EventKind::Conflict => status.note(name, event, &note),
             Some(name) => status.event(name, event, &note),
             None => status.event(&notice.mac.to_string(), event, &note),
         }
@@ -54,7 +54,7 @@ pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is
 }
 
 /// The event's name and what is to be known of it; none for what is as it should be.
-fn words(notice: &Notice) -> Option<(&'static str, String)> {
+fn words(notice: &Notice) -> Option<(EventKind, String)> {
     let address = notice
         .address
         .map_or_else(|| "no address".to_owned(), |a| a.to_string());
@@ -63,24 +63,24 @@ fn words(notice: &Notice) -> Option<(&'static str, String)> {
         .map_or_else(|| "another machine".to_owned(), |m| m.to_string());
     Some(match notice.kind {
         NoticeKind::Nak => (
-            "refused",
+            EventKind::Refused,
             format!("asked for {address}, which it cannot have"),
         ),
         NoticeKind::Declined => (
-            "declined",
+            EventKind::Declined,
             format!("found {address} in use by another machine"),
         ),
         NoticeKind::InUse => (
-            "conflict",
+            EventKind::Conflict,
             format!("{address} is used by {other} too; give that machine another address"),
         ),
         NoticeKind::SharedIdentifier => (
-            "shared",
+            EventKind::Shared,
             format!(
                 "calls itself by the same DHCP client identifier as {other}; each has its own address nevertheless"
             ),
         ),
-        NoticeKind::RangeFull => ("full", "gets no address: all are taken".to_owned()),
+        NoticeKind::RangeFull => (EventKind::Full, "gets no address: all are taken".to_owned()),
         NoticeKind::Offered | NoticeKind::Acked | NoticeKind::Released | NoticeKind::Informed => {
             return None;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvmc_qmp::Client;
 use serde_json::{Value, json};
 
-use super::attend::Attended;
+use super::attended::Attended;
 
 /// How often the free space is looked at.
 const LOOK: Duration = Duration::from_secs(1);

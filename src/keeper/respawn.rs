@@ -54,9 +54,9 @@ pub(super) async fn respawn(
     let state = State::at(root);
     check_cluster_intact(&state, &record)?;
     let image = Store::open(root)
-        .get(record.image_of(node))
+        .get(node.base.image())
         .context("its template is gone")?;
-    let cards = connect(&record, node, &Links::open()?).await?;
+    let nics = connect(&record, node, &Links::open()?).await?;
     let mut running = launch(Launch {
         cluster: &record.spec.name,
         node,
@@ -64,7 +64,7 @@ pub(super) async fn respawn(
         image: &image,
         backing: &warm::Store::open(root).backing(node, &image),
         accelerator: &record.accelerator,
-        cards,
+        nics,
         memory: None,
     })?;
     // It is a child of ours, and somebody must hear of its end.

@@ -8,6 +8,7 @@ use kvmc_netns::firewall::Changes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
+use crate::model::EventKind;
 use crate::network::{self, NetworkState};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
@@ -36,7 +37,7 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
                 "changes are not heard, only seen every {} s: {e}",
                 GLANCE.as_secs()
             );
-            status.event("", "firewall", &note);
+            status.event("", EventKind::Firewall, &note);
             None
         }
     };
@@ -61,7 +62,7 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
                 if !restored.is_empty() {
                     let note =
                         format!("lost to another program, put back: {}", restored.join(", "));
-                    status.event("", "firewall", &note);
+                    status.event("", EventKind::Firewall, &note);
                 }
                 last.tell(
                     &status,
@@ -156,7 +157,7 @@ impl Last {
     /// Into the event log, once for as long as it stays.
     fn tell(&mut self, status: &Status, now: Vec<String>) {
         for news in now.iter().filter(|n| !self.told.contains(n)) {
-            status.event("", "firewall", news);
+            status.event("", EventKind::Firewall, news);
         }
         self.told = now;
     }

@@ -1,27 +1,19 @@
 //! The board that the keeper's tasks write on and its clients watch, and the event log.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use serde_json::json;
 use tokio::sync::watch;
 
-use crate::ids::now;
-use crate::model::Vitals;
-use crate::model::{Board, NodeView, Stage};
-
-/// The event log starts anew beyond this; the one before is kept beside it.
-const LONGEST_LOG: u64 = 1 << 20;
+use super::events::EventLog;
+use crate::model::{Board, Event, EventKind, NodeView, Stage, Vitals};
 
 /// Cheap to clone; all clones are of one board.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     board: watch::Sender<Board>,
-    events: Arc<Mutex<Events>>,
+    events: Arc<Mutex<EventLog>>,
 }
 
 impl Status {
@@ -29,7 +21,7 @@ impl Status {
         let (board, _) = watch::channel(Board::new());
         Self {
             board,
-            events: Arc::new(Mutex::new(Events { path: events })),
+            events: Arc::new(Mutex::new(EventLog::open(events))),
         }
     }
 
@@ -102,7 +94,7 @@ impl Status {
 
     /// A guest has gone back to its boot.
     pub(super) fn restart(&self, node: &str) {
-        self.event(node, "rebooted", "");
+        self.event(node, EventKind::Rebooted, "");
         let process = self.board().get(node).and_then(|v| v.process);
         self.begin(node, process);
     }
@@ -119,7 +111,10 @@ impl Status {
                 _ => false,
             });
         if news {
-            let event = if why.is_some() { "paused" } else { "resumed" };
+            let event = match why {
+                Some(_) => EventKind::Paused,
+                None => EventKind::Resumed,
+            };
             self.event(node, event, &why.unwrap_or_default());
         }
     }
@@ -128,12 +123,12 @@ impl Status {
     pub(super) fn regained(&self, node: &str) {
         let was_lost = self.board().get(node).is_some_and(|v| !v.note.is_empty());
         if was_lost {
-            self.note(node, "regained", "");
+            self.note(node, EventKind::Regained, "");
         }
     }
 
     /// Says on the board what is to be known of a node, at whatever stage it is.
-    pub(super) fn note(&self, node: &str, event: &str, note: &str) {
+    pub(super) fn note(&self, node: &str, event: EventKind, note: &str) {
         self.board.send_if_modified(|board| {
             let view = board.get_mut(node);
             view.is_some_and(|view| {
@@ -146,37 +141,30 @@ impl Status {
     }
 
     pub(super) fn log(&self, node: &str, stage: Stage, note: &str) {
-        self.event(node, stage.name(), note);
+        self.event(node, stage.into(), note);
     }
 
-    pub(super) fn event(&self, node: &str, event: &str, note: &str) {
+    /// The number of the last event, changed by each that comes.
+    pub(super) fn watch_events(&self) -> watch::Receiver<u64> {
+        match self.events.lock() {
+            Ok(events) => events.watch(),
+            // A task has panicked: nothing is to come.
+            Err(_) => watch::channel(0).1,
+        }
+    }
+
+    /// The events behind a number, as far as they are kept.
+    pub(super) fn events_since(&self, number: u64) -> Vec<Event> {
+        let events = self.events.lock();
+        events
+            .map(|events| events.since(number))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn event(&self, node: &str, event: EventKind, note: &str) {
         if let Ok(mut events) = self.events.lock() {
             events.write(node, event, note);
         }
-    }
-}
-
-#[derive(Debug)]
-struct Events {
-    path: PathBuf,
-}
-
-impl Events {
-    fn write(&mut self, node: &str, event: &str, note: &str) {
-        let time = now();
-        let mut line =
-            json!({ "time": time, "node": node, "event": event, "note": note }).to_string();
-        line.push('\n');
-        if std::fs::metadata(&self.path).is_ok_and(|m| m.len() > LONGEST_LOG) {
-            // A log: losing the one before the last costs nobody anything.
-            let _kept = std::fs::rename(&self.path, self.path.with_extension("jsonl.old"));
-        }
-        let _full_disk = File::options()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&self.path)
-            .and_then(|mut file| file.write_all(line.as_bytes()));
     }
 }
 

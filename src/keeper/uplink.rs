@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kvmc_netns::Links;
 
-use super::lan::Reservations;
+use super::reservations::Reservations;
 
 /// A look is two questions to the kernel; a node renews every half an hour.
 const LOOK: Duration = Duration::from_secs(10);

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kvmc_images::agent::{Adjust, Info, InfoAnswer, Request};
 use kvmc_qmp::{Client, ExecuteError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::status::Status;
 use crate::model::{Board, Stage, Vitals};
@@ -79,8 +80,8 @@ pub(super) async fn correct_clock(agent: Client) {
         if let Some(vitals) = one(agent.clone()).await {
             match correction(&vitals) {
                 Some(seconds) => {
-                    let arguments = json!({ "seconds": seconds });
-                    let adjusted = agent.request("adjust", arguments, ANSWER).await;
+                    let arguments = Adjust { seconds }.arguments();
+                    let adjusted = agent.request(Adjust::NAME, arguments, ANSWER).await;
                     // An agent of before cannot do it. One that is late does it before it answers
                     // the next question.
                     if let Err(ExecuteError::Refused { .. }) = adjusted {
@@ -101,18 +102,20 @@ fn correction(vitals: &Vitals) -> Option<f64> {
 
 async fn one(agent: Client) -> Option<Vitals> {
     let asked = host_time();
-    let answer = agent.request("info", json!({}), ANSWER).await.ok()?;
-    judge(&answer, asked, host_time())
+    let answer = agent
+        .request(Info::NAME, Info {}.arguments(), ANSWER)
+        .await
+        .ok()?;
+    judge(answer, asked, host_time())
 }
 
 /// The guest read its clock at some time between the question and the answer.
-fn judge(answer: &Value, asked: f64, answered: f64) -> Option<Vitals> {
-    let guest = answer.get("time")?.as_f64()?;
-    let load = answer.get("load").and_then(|l| l.get(0)?.as_f64());
+fn judge(answer: Value, asked: f64, answered: f64) -> Option<Vitals> {
+    let InfoAnswer { time, load } = serde_json::from_value(answer).ok()?;
     Some(Vitals {
-        drift: guest - f64::midpoint(asked, answered),
+        drift: time - f64::midpoint(asked, answered),
         error: (answered - asked) / 2.0,
-        load: load.unwrap_or_default(),
+        load: load.first().copied().unwrap_or_default(),
     })
 }
 
@@ -124,6 +127,8 @@ fn host_time() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -142,12 +147,12 @@ mod tests {
     #[test]
     fn the_drift_is_from_the_middle_of_the_asking() {
         let answer = json!({ "time": 1010.5, "load": [0.25, 0.1, 0.0], "disk": 1 });
-        let vitals = judge(&answer, 1000.0, 1001.0).unwrap();
+        let vitals = judge(answer, 1000.0, 1001.0).unwrap();
         assert!((vitals.drift - 10.0).abs() < 1e-9);
         assert!((vitals.error - 0.5).abs() < 1e-9);
         assert!((vitals.load - 0.25).abs() < 1e-9);
-        assert_eq!(judge(&json!({ "load": [] }), 0.0, 1.0), None);
-        assert_eq!(judge(&json!({ "time": "x" }), 0.0, 1.0), None);
+        assert_eq!(judge(json!({ "load": [] }), 0.0, 1.0), None);
+        assert_eq!(judge(json!({ "time": "x" }), 0.0, 1.0), None);
     }
 
     /// A guest that was taken over answers what it likes.
@@ -157,7 +162,7 @@ mod tests {
             let Ok(answer) = serde_json::from_slice::<Value>(bytes) else {
                 return "no JSON".to_owned();
             };
-            let vitals = judge(&answer, 1000.0, 1001.0);
+            let vitals = judge(answer, 1000.0, 1001.0);
             let step = vitals.as_ref().and_then(correction).map(f64::is_finite);
             assert_ne!(step, Some(false), "{vitals:?}");
             format!("{} {step:?}", vitals.is_some())

@@ -54,9 +54,9 @@ pub(crate) fn make(record: &ClusterRecord, dir: &ClusterDir, accept: &Accept) ->
 
 /// Takes all back that was added to others' rules; what is gone already is done. Goes on past errors and
 /// returns them.
-pub(crate) fn remove(record: &ClusterRecord, dir: &ClusterDir) -> Vec<anyhow::Error> {
+pub(crate) fn remove(dir: &ClusterDir) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
-    let mark = firewall::mark(&record.spec.name);
+    let mark = firewall::mark(&dir.name());
     if let Err(e) = firewall::withdraw(&mark) {
         errors.push(anyhow::Error::from(e).context("failed to take rules out of iptables"));
     }

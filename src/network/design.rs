@@ -3,9 +3,7 @@
 use anyhow::Result;
 use kvmc_netns::Links;
 
-use super::namespace::namespace;
 use super::naming::{bridge_mac, bridge_name, gateway, prefix6, table};
-use crate::ids::boot_id;
 use crate::spec::{ClusterSpec, MAIN, NetworkSpec};
 use crate::state::{ClusterDir, NetworkRecord};
 
@@ -33,10 +31,6 @@ pub(crate) async fn design(
         prefix6: spec.ipv6.then(|| prefix6(&spec.name, 0)),
         table: table(&spec.bridge),
         dns: vec![gateway(spec.subnet)],
-        forwarding_was_off: false,
-        namespace: namespace()?,
-        resolved: false,
-        boot_id: boot_id()?,
     };
     Ok(beside(main, spec, dir))
 }
@@ -73,10 +67,6 @@ fn one(
         prefix6: network.ipv6.then(|| prefix6(&spec.name, number)),
         table: table(&bridge),
         dns: Vec::new(),
-        forwarding_was_off: false,
-        namespace: main.namespace,
-        resolved: false,
-        boot_id: main.boot_id.clone(),
         bridge,
     }
 }

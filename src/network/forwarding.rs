@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kvmc_netns::firewall::{self, Own};
+use kvmc_netns::firewall::{self, OwnNames};
 use kvmc_netns::sysctl;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -177,7 +177,7 @@ fn restore6(links: &Links6) -> Result<()> {
 
 /// Who else lives by forwarding in this namespace, clusters of another state folder included.
 fn forwarders(state: &State) -> Result<BTreeSet<String>> {
-    let mut own = Own::default();
+    let mut own = OwnNames::default();
     for name in state.cluster_names() {
         let Some(record) = Found::look(&state.cluster(&name)).record() else {
             continue;
@@ -206,8 +206,8 @@ fn others(state: &State, cluster: &str) -> Result<Vec<ClusterRecord>> {
         // Of one that cannot be read there may be a copy; that is its own verbs' to tell of.
         .filter_map(|name| Found::look(&state.cluster(name)).record())
         .filter(|r| !matches!(r.phase, Phase::Stopped | Phase::Removing))
-        .filter(|r| r.network.namespace == namespace)
-        .filter(|r| r.network.boot_id.is_empty() || r.network.boot_id == boot_id)
+        .filter(|r| r.host.namespace == namespace)
+        .filter(|r| r.host.boot_id.is_empty() || r.host.boot_id == boot_id)
         .collect())
 }
 

@@ -17,8 +17,8 @@ pub(crate) fn are_known(record: &ClusterRecord) -> bool {
         return true;
     }
     // One that cannot be asked cannot be told either.
-    link_exists(&record.network)
-        && of(&record.network, &record.spec.domain())
+    link_exists(record.main())
+        && of(record.main(), &record.spec.domain())
             .present()
             .unwrap_or(true)
 }
@@ -32,7 +32,7 @@ fn link_exists(network: &NetworkRecord) -> bool {
 /// # Errors
 /// resolvectl's, with its words.
 pub(crate) fn make(record: &ClusterRecord) -> Result<()> {
-    of(&record.network, &record.spec.domain()).apply().context(
+    of(record.main(), &record.spec.domain()).apply().context(
         "systemd-resolved does not take the cluster's names, so the host does not know them",
     )
 }
@@ -41,8 +41,9 @@ pub(crate) fn make(record: &ClusterRecord) -> Result<()> {
 ///
 /// # Errors
 /// resolvectl's, with its words.
-pub(crate) fn remove(network: &NetworkRecord) -> Result<()> {
-    if !network.resolved || !link_exists(network) || !HostNames::resolver_is_here() {
+pub(crate) fn remove(record: &ClusterRecord) -> Result<()> {
+    let network = record.main();
+    if !record.host.resolved || !link_exists(network) || !HostNames::resolver_is_here() {
         return Ok(());
     }
     of(network, "")

@@ -16,7 +16,7 @@ pub(crate) fn namespace() -> Result<u64> {
 /// # Errors
 /// That it is so.
 pub(crate) fn check_namespace(record: &ClusterRecord) -> Result<()> {
-    if record.phase == Phase::Stopped || record.network.namespace == namespace()? {
+    if record.phase == Phase::Stopped || record.host.namespace == namespace()? {
         return Ok(());
     }
     // After a host reboot nothing of it is anywhere, and the number means nothing any more.

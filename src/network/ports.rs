@@ -30,7 +30,7 @@ pub(crate) fn check_free(
     // A record that cannot be read is told of by the verbs that work on its cluster.
     let others = others
         .filter_map(|other| ClusterRecord::load(&other).ok().flatten())
-        .filter(|r| r.phase != Phase::Stopped && r.network.namespace == here);
+        .filter(|r| r.phase != Phase::Stopped && r.host.namespace == here);
     for other in others {
         for forward in &wanted {
             if let Some(theirs) = other.forwards.iter().find(|f| f.collides(forward)) {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
-use kvmc_netns::{Asked, Links, range};
+use kvmc_netns::{Links, PendingProbe, range};
 
 use super::namespace::namespace;
 use crate::spec::ClusterSpec;
@@ -32,7 +32,7 @@ fn others(dir: &ClusterDir) -> Vec<Other> {
     let mut all = Vec::new();
     for record in records {
         let stopped = record.phase == Phase::Stopped;
-        if !stopped && Some(record.network.namespace) != here {
+        if !stopped && Some(record.host.namespace) != here {
             continue;
         }
         all.extend(record.networks().map(|network| Other {
@@ -125,7 +125,7 @@ pub(crate) async fn check_free(
 #[derive(Debug)]
 pub(crate) struct Probe {
     networks: Vec<NetworkRecord>,
-    asked: Asked,
+    asked: PendingProbe,
 }
 
 impl Probe {
@@ -145,7 +145,7 @@ impl Probe {
     /// # Errors
     /// The machine's Ethernet address and link, with a free range.
     pub(crate) async fn refuse_taken(self, dir: &ClusterDir, links: &Links) -> Result<()> {
-        let heard = self.asked.heard();
+        let heard = self.asked.answers();
         for network in &self.networks {
             let is_proxy = |mac| {
                 heard

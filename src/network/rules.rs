@@ -35,8 +35,11 @@ fn forward(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forwar
         protocol: forward.protocol,
         address: forward.address,
         port: forward.port,
-        to: node.address,
-        to6: record.network.address6(node.mac),
+        to: node.address(),
+        to6: node
+            .nics
+            .first()
+            .and_then(|nic| record.main().address6(nic.mac)),
         to_port: forward.node_port,
     })
 }

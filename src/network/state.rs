@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
-use kvmc_netns::firewall::{self, Accept, Obstacle, Rulesets, Site};
+use kvmc_netns::firewall::{self, Accept, HostNetwork, Obstacle, Rulesets};
 use kvmc_netns::{Links, sysctl};
 
 use super::forwarding::{self, Family};
@@ -51,8 +51,8 @@ impl NetworkState {
 ///
 /// # Errors
 /// When the links cannot be read.
-pub(crate) async fn site(links: &Links) -> Result<Site> {
-    Ok(Site {
+pub(crate) async fn site(links: &Links) -> Result<HostNetwork> {
+    Ok(HostNetwork {
         uplink: links.uplink().await?.map(|link| link.name),
         uplink6: links.uplink6().await?.map(|link| link.name),
         bridged: sysctl::read(BRIDGED)?.as_deref() == Some("1"),
@@ -63,7 +63,7 @@ pub(crate) async fn site(links: &Links) -> Result<Site> {
 /// What changes without a word, and costs little to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Glance {
-    site: Site,
+    site: HostNetwork,
     forwarding: [bool; 2],
     legacy: u64,
 }
@@ -103,7 +103,7 @@ pub(crate) async fn look(record: &ClusterRecord, links: &Links) -> Result<Networ
     Ok(state)
 }
 
-fn look_at_rules(record: &ClusterRecord, site: &Site) -> Result<NetworkState> {
+fn look_at_rules(record: &ClusterRecord, site: &HostNetwork) -> Result<NetworkState> {
     let rulesets = Rulesets::read().context("failed to read the host's firewall rules")?;
     let mut seen = NetworkState {
         forwarding: forwarding::is_on(Family::V4)?,

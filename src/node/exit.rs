@@ -79,6 +79,13 @@ fn of_zombie(stat: &str) -> Option<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::super::process::pidfd_open;
     use super::*;
 
     #[test]
@@ -89,5 +96,57 @@ mod tests {
         assert_eq!(of_zombie(&stat('R')), None);
         assert_eq!(of_zombie("7 (a) Z 1"), None);
         assert_eq!(of_zombie(""), None);
+    }
+
+    fn has_ended(fd: &std::os::fd::OwnedFd) -> bool {
+        let mut polled = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::from(5000_u16)).unwrap() == 1
+    }
+
+    #[test]
+    fn p20_the_parent_knows_how_its_child_ended() {
+        for (script, code, signal) in [("exit 7", Some(7), None), ("kill -9 $$", None, Some(9))] {
+            #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let fd = pidfd_open(i32::try_from(child.id()).unwrap()).unwrap();
+            assert!(has_ended(&fd));
+            let status = exit_status(fd.as_fd()).unwrap();
+            assert!(child.wait().is_err(), "it was reaped");
+            assert_eq!((status.code(), status.signal()), (code, signal));
+        }
+    }
+
+    /// Who is not the parent asks the kernel, which tells since Linux 6.15.
+    #[test]
+    fn p20_a_stranger_knows_how_a_process_ended_where_the_kernel_tells() {
+        #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+        let mut parent = Command::new("sh")
+            .args(["-c", "sleep 60 & echo $!; wait; exec sleep 60"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(parent.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let fd = pidfd_open(line.trim().parse().unwrap()).unwrap();
+        assert_eq!(exit_status(fd.as_fd()), None, "it has not ended");
+        rustix::process::pidfd_send_signal(&fd, rustix::process::Signal::KILL).unwrap();
+        assert!(has_ended(&fd));
+        let until = Instant::now() + Duration::from_secs(2);
+        let mut status = None;
+        while status.is_none() && Instant::now() < until {
+            status = exit_status(fd.as_fd());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if version >= (6, 15) {
+            assert_eq!(status.unwrap().signal(), Some(9));
+        } else {
+            assert_eq!(status, None, "Linux {release} does not tell");
+        }
     }
 }

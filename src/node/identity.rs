@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
+use kvmc_images::agent;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use super::cards::CardKind;
 use super::keys::{KeyPair, KeyPool, ed25519};
+use super::nics::NicKind;
 use crate::ids::{now, random_id, uuid};
 use crate::state::{NetworkRecord, NodeRecord};
 
@@ -154,19 +154,32 @@ fn hash(password: &str) -> Result<String> {
 ///
 /// # Errors
 /// As [`Secrets::generate`].
-pub(crate) fn template(disk: u64, cards: &[CardKind]) -> Result<Value> {
+pub(crate) fn template(disk: u64, nics: &[NicKind]) -> Result<agent::Identity> {
     let keys = ed25519("template")?;
-    Ok(json!({
-        "template": true,
-        "hostname": "t",
-        "machine_id": random_id(),
-        "host_keys": { "ed25519": { "private": keys.private, "public": keys.public } },
-        "authorized_keys": [],
-        "password_hash": "!",
-        "time": now(),
-        "disk": disk,
-        "nics": cards,
-    }))
+    Ok(agent::Identity {
+        template: true,
+        hostname: "t".to_owned(),
+        machine_id: random_id(),
+        host_keys: BTreeMap::from([("ed25519".to_owned(), key_pair(&keys))]),
+        password_hash: "!".to_owned(),
+        time: now(),
+        disk,
+        nics: nics
+            .iter()
+            .map(|nic| agent::Nic {
+                ipv6: nic.ipv6,
+                ..agent::Nic::default()
+            })
+            .collect(),
+        ..agent::Identity::default()
+    })
+}
+
+fn key_pair(keys: &KeyPair) -> agent::KeyPair {
+    agent::KeyPair {
+        private: keys.private.clone(),
+        public: keys.public.clone(),
+    }
 }
 
 /// The arguments of the agent's `identity`; with `woken` also what a guest that boots makes itself.
@@ -179,57 +192,47 @@ pub(crate) fn push(
     networks: &[NetworkRecord],
     secrets: &Secrets,
     woken: bool,
-) -> Result<Value> {
+) -> Result<agent::Identity> {
     let keys = secrets
         .hosts
         .get(&node.name)
         .with_context(|| format!("there are no host keys for `{}`", node.name))?;
     let seed: [u8; 64] = rand::rng().random();
-    let nics: Vec<_> = networks
+    let nics = networks
         .iter()
-        .zip(node.nics())
-        .map(|(network, nic)| {
-            json!({
-                "mac": nic.mac,
-                "ipv6": network.prefix6.is_some(),
-                // What it gets by DHCP as well.
-                "address": nic.address,
-                "prefix": network.subnet.prefix(),
-                "router": network.is_main().then_some(network.gateway),
-                "mtu": network.mtu,
-            })
+        .filter_map(|network| Some((network, node.nic(&network.name)?)))
+        .map(|(network, nic)| agent::Nic {
+            mac: Some(nic.mac.to_string()),
+            ipv6: network.prefix6.is_some(),
+            // What it gets by DHCP as well.
+            address: Some(nic.address),
+            prefix: Some(network.subnet.prefix()),
+            router: network.is_main().then_some(network.gateway),
+            mtu: Some(network.mtu),
         })
         .collect();
     let dns = networks.first().map_or(&[][..], |n| &n.dns);
-    let mut arguments = json!({
-        "hostname": node.name,
-        "machine_id": node.machine_id,
-        "host_keys": {
-            "ed25519": { "private": keys.ed25519.private, "public": keys.ed25519.public },
-            "rsa": { "private": keys.rsa.private, "public": keys.rsa.public },
-        },
-        "authorized_keys": [secrets.admin.public.trim_end()],
-        "password_hash": secrets.password_hash,
-        "dns": resolvers(dns),
-        "search": domain,
-        "time": now(),
-        "seed": base64(&seed),
-        // For agents of before there were more cards.
-        "mac": node.mac.to_string(),
-        "nics": nics,
-        "disk": node.disk.0,
-    });
-    if super::unsafe_no_reseed()
-        && let Value::Object(arguments) = &mut arguments
-    {
-        arguments.remove("seed");
-    }
-    if woken && let Value::Object(arguments) = &mut arguments {
-        arguments.insert("woken".to_owned(), json!(true));
-        arguments.insert("uuid".to_owned(), json!(node.uuid));
-        arguments.insert("boot_id".to_owned(), json!(uuid(&random_id())));
-    }
-    Ok(arguments)
+    Ok(agent::Identity {
+        hostname: node.name.clone(),
+        machine_id: node.machine_id.clone(),
+        host_keys: BTreeMap::from([
+            ("ed25519".to_owned(), key_pair(&keys.ed25519)),
+            ("rsa".to_owned(), key_pair(&keys.rsa)),
+        ]),
+        authorized_keys: vec![secrets.admin.public.trim_end().to_owned()],
+        password_hash: secrets.password_hash.clone(),
+        dns: resolvers(dns),
+        search: Some(domain.to_owned()),
+        time: now(),
+        seed: (!super::unsafe_no_reseed()).then(|| base64(&seed)),
+        mac: node.nics.first().map(|nic| nic.mac.to_string()),
+        nics,
+        disk: node.disk.0,
+        woken,
+        uuid: woken.then(|| node.uuid.clone()),
+        boot_id: woken.then(|| uuid(&random_id())),
+        ..agent::Identity::default()
+    })
 }
 
 fn resolvers(dns: &[Ipv4Addr]) -> Vec<String> {

@@ -7,32 +7,28 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kvmc_images::{Boot, Image, kernel_command_line, qcow2};
+use kvmc_images::{Boot, Image, agent, kernel_command_line, qcow2};
 use kvmc_netns::MacAddr;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::cards::Card;
 use super::cmdline::{
     Accel, CommandLine, Cpu, Device, Global, Kernel, Machine, Memory, NetBackend, Smp,
 };
 use super::firmware::uefi;
 use super::holder::check_unused;
+use super::nics::ConnectedNic;
 use super::process::{Credentials, Passed, Running, spawn};
 use super::scan::qemu_name;
 use crate::failpoint::failpoint;
-use crate::host::{cores, kvm_group};
+use crate::host::{TB_SIZE, cores, kvm_group};
 use crate::model::Accelerator;
 use crate::spec::Bytes;
 use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
 
-/// MiB of translated code that an emulated node may keep; the default would be up to 1 GB.
-pub(crate) const TB_SIZE: u32 = 256;
-/// The port that the guest agent answers on.
-const AGENT_PORT: &str = "org.kvmc.agent.0";
 /// Of a kernel that is never started, only its header is read (Linux's boot protocols of x86 and
 /// arm64), so long as it is not packed as a whole; of its initrd nothing.
 const HEAD: u64 = 64 << 10;
-/// A card of a machine that is to be frozen; nothing is ever sent from it.
+/// A NIC of a machine that is to be frozen; nothing is ever sent from it.
 pub(crate) fn template_mac(number: usize) -> MacAddr {
     let last = u8::try_from(number).unwrap_or(u8::MAX);
     MacAddr([0x52, 0x54, 0, 0, 1, last])
@@ -97,12 +93,29 @@ pub(crate) enum Source {
     Wake(File),
 }
 
-/// The cards' other ends.
+/// The NICs' other ends.
 #[derive(Debug)]
 pub(crate) enum Nics {
-    Taps(Vec<Card>),
+    Taps(Vec<ConnectedNic>),
     /// As many as this, connected to nothing.
     Nowhere(usize),
+}
+
+impl Nics {
+    fn add_to(self, line: &mut CommandLine, passed: &mut Passed) {
+        match self {
+            Self::Taps(nics) => {
+                for (number, ConnectedNic { tap, mac }) in nics.into_iter().enumerate() {
+                    line.add_nic(number, NetBackend::Tap(passed.pass(tap)), mac);
+                }
+            }
+            Self::Nowhere(count) => {
+                for number in 0..count {
+                    line.add_nic(number, NetBackend::Hub(number), template_mac(number));
+                }
+            }
+        }
+    }
 }
 
 /// What a QEMU of ours is made of. The same parts give the same devices at the same places, which is
@@ -188,21 +201,10 @@ impl Parts<'_> {
         }
         line.add_monitor(passed.pass(self.qmp));
         line.add_console(passed.pass(self.console));
-        line.add_port(AGENT_PORT, passed.pass(self.agent));
+        line.add_port(agent::PORT, passed.pass(self.agent));
         let disks: Vec<_> = self.disks.into_iter().map(|d| passed.pass(d)).collect();
         line.add_disk(&disks, !is_direct);
-        match self.nics {
-            Nics::Taps(cards) => {
-                for (number, Card { tap, mac }) in cards.into_iter().enumerate() {
-                    line.add_nic(number, NetBackend::Tap(passed.pass(tap)), mac);
-                }
-            }
-            Nics::Nowhere(count) => {
-                for number in 0..count {
-                    line.add_nic(number, NetBackend::Hub(number), template_mac(number));
-                }
-            }
-        }
+        self.nics.add_to(&mut line, &mut passed);
         if let Some(seed) = self.seed {
             line.add_seed(passed.pass(seed));
         }
@@ -234,7 +236,7 @@ pub(crate) struct Launch<'a> {
     /// What the node's disk lies on, the nearest first.
     pub(crate) backing: &'a [PathBuf],
     pub(crate) accelerator: &'a Accelerator,
-    pub(crate) cards: Vec<Card>,
+    pub(crate) nics: Vec<ConnectedNic>,
     /// The memory of the frozen machine to wake from; else the node boots.
     pub(crate) memory: Option<File>,
 }
@@ -251,7 +253,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         image,
         backing,
         accelerator,
-        cards,
+        nics,
         memory,
     } = launch;
     let disks = disks(&dir.disk(), backing)?;
@@ -272,7 +274,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         ram: node.ram,
         source: memory.map_or(Source::Boot, Source::Wake),
         disks,
-        nics: Nics::Taps(cards),
+        nics: Nics::Taps(nics),
         seed: node.seeded.then(|| read_only(&dir.seed())).transpose()?,
         pflash: pflash(image, &dir.uefi_variables())?,
         qmp: listen(&dir.qmp_socket())?,

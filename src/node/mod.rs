@@ -1,6 +1,5 @@
 //! One VM: its command line, its process, what makes it itself. Knows no other node.
 
-mod cards;
 pub(crate) mod cmdline;
 mod death;
 mod ended;
@@ -10,12 +9,14 @@ mod holder;
 pub(crate) mod identity;
 mod keys;
 mod launch;
+mod nics;
 mod process;
+pub(crate) mod savestate;
 mod scan;
 mod seed;
+mod session;
 mod turns;
 
-pub(crate) use cards::{CardKind, check_connected, connect};
 pub(crate) use death::Evidence;
 pub(crate) use ended::{Ended, last_words};
 pub(crate) use firmware::uefi;
@@ -24,10 +25,12 @@ pub(crate) use identity::{Secrets, fill as fill_keys};
 pub(crate) use keys::KeyPair;
 pub(crate) use keys::{Filling, KeyPool};
 pub(crate) use launch::{
-    Launch, Nics, Parts, Source, TB_SIZE, clone_disk, create_log, credentials, disks, launch,
-    listen, pflash, template_mac, unsafe_no_reseed, vcpus,
+    Launch, Nics, Parts, Source, clone_disk, create_log, credentials, disks, launch, listen,
+    pflash, template_mac, unsafe_no_reseed, vcpus,
 };
+pub(crate) use nics::{NicKind, check_connected, connect};
 pub(crate) use process::{Credentials, Handle, Identity, Running, spawn};
 pub(crate) use scan::{find_qemu, qemu_of, scan};
 pub(crate) use seed::{for_agent, read_user_data, user_data_of as seed_user_data, write_seed};
+pub(crate) use session::{Session, Sockets, hello};
 pub(crate) use turns::Turns;

@@ -6,7 +6,7 @@
 )]
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -219,18 +219,10 @@ impl Handle {
     /// # Errors
     /// The system's.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        // SAFETY: pidfd_send_signal(2) with a descriptor we own and no siginfo.
-        let sent = unsafe {
-            nix::libc::syscall(
-                nix::libc::SYS_pidfd_send_signal,
-                self.fd.as_raw_fd(),
-                signal as nix::libc::c_int,
-                std::ptr::null::<nix::libc::siginfo_t>(),
-                0,
-            )
-        };
-        match Errno::result(sent) {
-            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        let signal = rustix::process::Signal::from_named_raw(signal as i32)
+            .context("the signal has no name")?;
+        match rustix::process::pidfd_send_signal(&self.fd, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
             Err(e) => bail!("failed to signal a process: {e}"),
         }
     }
@@ -274,13 +266,12 @@ impl Handle {
     }
 }
 
-fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
-    // SAFETY: pidfd_open(2) takes integers; a result of 0 or more is a new descriptor that is ours.
-    unsafe {
-        let fd = Errno::result(nix::libc::syscall(nix::libc::SYS_pidfd_open, pid, 0))?;
-        let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-        Ok(std::os::fd::FromRawFd::from_raw_fd(fd))
-    }
+pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(pid).context("a pid of 0 is nobody's")?;
+    Ok(rustix::process::pidfd_open(
+        pid,
+        rustix::process::PidfdFlags::empty(),
+    )?)
 }
 
 /// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so the count starts after
@@ -345,56 +336,5 @@ mod tests {
         child.wait().unwrap();
         assert!(true_one.open().is_none());
         handle.signal(Signal::SIGKILL).unwrap();
-    }
-
-    #[test]
-    fn p20_the_parent_knows_how_its_child_ended() {
-        use std::os::unix::process::ExitStatusExt;
-        for (script, code, signal) in [("exit 7", Some(7), None), ("kill -9 $$", None, Some(9))] {
-            #[expect(clippy::disallowed_methods, reason = "a process to look at")]
-            let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
-            let fd = pidfd_open(i32::try_from(child.id()).unwrap()).unwrap();
-            let handle = Handle { fd };
-            assert!(handle.has_ended(Duration::from_secs(5)));
-            let status = handle.exit_status().unwrap();
-            assert!(child.wait().is_err(), "it was reaped");
-            assert_eq!((status.code(), status.signal()), (code, signal));
-        }
-    }
-
-    /// Who is not the parent asks the kernel, which tells since Linux 6.15.
-    #[test]
-    fn p20_a_stranger_knows_how_a_process_ended_where_the_kernel_tells() {
-        use std::os::unix::process::ExitStatusExt;
-        #[expect(clippy::disallowed_methods, reason = "a process to look at")]
-        let mut parent = Command::new("sh")
-            .args(["-c", "sleep 60 & echo $!; wait; exec sleep 60"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = std::io::BufReader::new(parent.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-        let fd = pidfd_open(line.trim().parse().unwrap()).unwrap();
-        let handle = Handle { fd };
-        assert_eq!(handle.exit_status(), None, "it has not ended");
-        handle.signal(Signal::SIGKILL).unwrap();
-        assert!(handle.has_ended(Duration::from_secs(5)));
-        let until = Instant::now() + Duration::from_secs(2);
-        let mut status = None;
-        while status.is_none() && Instant::now() < until {
-            status = handle.exit_status();
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        parent.kill().unwrap();
-        parent.wait().unwrap();
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        let mut numbers = release.split(['.', '-']).map(|n| n.parse().unwrap_or(0));
-        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        if version >= (6, 15) {
-            assert_eq!(status.unwrap().signal(), Some(9));
-        } else {
-            assert_eq!(status, None, "Linux {release} does not tell");
-        }
     }
 }

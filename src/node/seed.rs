@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::seed;
+use kvmc_images::{agent, seed};
 use saphyr_parser::{Event, Parser};
 use serde_json::{Value, json};
 
@@ -19,13 +19,13 @@ const MERGE: &str = "list(append)+dict(no_replace,recurse_list)+str()";
 /// last stage has written its result. In the background, since nobody may hear it.
 const REPORT: &str = r#"say() {
   for p in /sys/class/virtio-ports/*; do
-    [ "$(cat "$p/name")" != org.kvmc.agent.0 ] || echo "$1" > "/dev/${p##*/}"
+    [ "$(cat "$p/name")" != @port@ ] || echo "$1" > "/dev/${p##*/}"
   done
 }
 (
-  say '{"event":"stage","data":{"stage":"identity"}}'
+  say '@began@'
   until [ -e /run/cloud-init/result.json ]; do sleep 1; done
-  say '{"event":"ready","data":{}}'
+  say '@done@'
 ) </dev/null >/dev/null 2>&1 &"#;
 /// First lines that cloud-init knows, and the types they stand for.
 const TYPES: [(&str, &str); 7] = [
@@ -51,7 +51,7 @@ pub(crate) fn write_seed(
 ) -> Result<()> {
     let mut config = config(domain, node, secrets)?;
     if let Value::Object(config) = &mut config {
-        config.insert("bootcmd".to_owned(), json!([["sh", "-c", REPORT]]));
+        config.insert("bootcmd".to_owned(), json!([["sh", "-c", report()]]));
     }
     let user = user_data_of(&config, user_data);
     let meta = meta_data(node);
@@ -68,6 +68,16 @@ pub(crate) fn write_seed(
     .with_context(|| format!("failed to make the seed of {}", node.name))
 }
 
+/// The script of [`REPORT`], with the agent's port and events.
+fn report() -> String {
+    let began = agent::Event::Stage(agent::BootStage::Identity).message();
+    let done = agent::Event::Ready.message();
+    REPORT
+        .replace("@port@", agent::PORT)
+        .replace("@began@", &began.to_string())
+        .replace("@done@", &done.to_string())
+}
+
 /// What the agent of a node gives to its cloud-init: as a seed has it, but that the agent watches itself.
 ///
 /// # Errors
@@ -77,13 +87,13 @@ pub(crate) fn for_agent(
     node: &NodeRecord,
     secrets: &Secrets,
     user_data: &str,
-) -> Result<Value> {
+) -> Result<agent::Cloud> {
     let config = config(domain, node, secrets)?;
-    Ok(json!({
-        "instance": node.machine_id,
-        "user-data": user_data_of(&config, Some(user_data)),
-        "meta-data": meta_data(node).to_string(),
-    }))
+    Ok(agent::Cloud {
+        instance: node.machine_id.clone(),
+        user_data: user_data_of(&config, Some(user_data)),
+        meta_data: meta_data(node).to_string(),
+    })
 }
 
 /// A machine is new to cloud-init when its instance-id is.
@@ -129,22 +139,22 @@ fn line(key: &str) -> String {
     format!("{}\n", key.trim_end())
 }
 
-/// Network configuration of version 2: by the card's address, since names differ between images.
+/// Network configuration of version 2: by the NIC's address, since names differ between images.
 fn network(node: &NodeRecord) -> Value {
-    let macs = std::iter::once(node.mac).chain(node.more_nics.iter().map(|n| n.mac));
-    let cards: serde_json::Map<_, _> = macs
+    let macs = node.nics.iter().map(|nic| nic.mac);
+    let nics: serde_json::Map<_, _> = macs
         .enumerate()
         .map(|(number, mac)| {
-            let card = json!({
+            let nic = json!({
                 "match": { "macaddress": mac.to_string() },
                 "set-name": format!("eth{number}"),
                 "dhcp4": true,
                 "dhcp-identifier": "mac",
             });
-            (format!("eth{number}"), card)
+            (format!("eth{number}"), nic)
         })
         .collect();
-    json!({ "version": 2, "ethernets": cards })
+    json!({ "version": 2, "ethernets": nics })
 }
 
 /// Our configuration and the user's, as one message of several parts.
@@ -244,7 +254,7 @@ fn check_yaml(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::tests::{record, secrets};
+    use crate::samples::{record, secrets};
 
     #[test]
     fn the_seed_says_who_the_node_is_and_keeps_the_users_part_whole() {
@@ -258,7 +268,18 @@ mod tests {
         assert!(text.contains("text/x-shellscript") && text.contains("Merge-Type: list(append)"));
         assert!(text.contains(&base64(b"#!/bin/sh\necho hello\n")));
         let macs = network(&record.nodes[0]).to_string();
-        assert!(macs.contains(&record.nodes[0].mac.to_string()), "{macs}");
+        assert!(
+            macs.contains(&record.nodes[0].nics[0].mac.to_string()),
+            "{macs}"
+        );
+    }
+
+    #[test]
+    fn a_guest_without_the_agent_reports_by_the_agents_events() {
+        let script = report();
+        assert!(script.contains("!= org.kvmc.agent.0 ]") && !script.contains('@'));
+        assert!(script.contains(r#"say '{"data":{"stage":"identity"},"event":"stage"}'"#));
+        assert!(script.contains(r#"say '{"data":{},"event":"ready"}'"#));
     }
 
     #[test]

@@ -1,21 +1,52 @@
 //! The only place that prints: data to stdout, talk to stderr.
 
-mod transfer;
+mod doctor;
+mod down;
+mod forward;
+mod image;
+mod progress;
+mod settings;
+#[cfg(test)]
+mod shape_tests;
+mod status;
+mod stop;
+mod up;
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::Write;
+use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use anyhow::{Context, Result};
 
-use crate::model::{Progress, Stage};
+pub(crate) use self::doctor::doctor;
+pub(crate) use self::down::down;
+pub(crate) use self::forward::{forwards, leads};
+pub(crate) use self::image::{catalogue, image, images};
+pub(crate) use self::progress::Live;
+pub(crate) use self::settings::settings;
+pub(crate) use self::status::status;
+pub(crate) use self::stop::stop;
+pub(crate) use self::up::{plan, up};
+use crate::hint::{find, hints};
+use crate::model::Interrupted;
 
-pub(crate) use transfer::Transfer;
-
-/// Writes data to stdout; a reader that went away is no error.
+/// Writes data to stdout. A reader that went away or a full disk ends no verb.
 pub(crate) fn data(text: &str) {
-    let _reader_gone = std::io::stdout().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    let _closed_or_full = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a value to stdout as JSON.
+///
+/// # Errors
+/// A value that JSON has no form for.
+pub(crate) fn json(value: &impl serde::Serialize) -> Result<()> {
+    data(&json_text(value)?);
+    Ok(())
+}
+
+fn json_text(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value).context("failed to write JSON")?;
+    Ok(format!("{text}\n"))
 }
 
 /// Writes one line of talk to stderr.
@@ -23,13 +54,24 @@ pub(crate) fn talk(text: &str) {
     let _reader_gone = writeln!(std::io::stderr(), "{text}");
 }
 
-/// An error, with all its causes in one line.
+/// An error, with all its causes in one line, and the advice that it carries below.
 pub(crate) fn error(error: &anyhow::Error) {
-    talk(&format!("error: {error:#}"));
+    talk(&error_text(error));
+}
+
+fn error_text(error: &anyhow::Error) -> String {
+    let hints = hints(error);
+    let hints = hints.iter().map(|hint| format!("\n  hint: {hint}"));
+    // That the user stopped a verb is no error.
+    let prefix = match find::<Interrupted>(error) {
+        Some(_) => "",
+        None => "error: ",
+    };
+    format!("{prefix}{error:#}{}", hints.collect::<String>())
 }
 
 /// A table without borders.
-pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header.to_vec());
@@ -46,78 +88,22 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Seconds to one decimal.
-pub(crate) fn seconds(time: Duration) -> String {
+fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
-/// Progress of many nodes: a live line each on a terminal, else a line for each step of each.
-#[derive(Debug)]
-pub(crate) struct Nodes {
-    began: Instant,
-    live: Option<MultiProgress>,
-    bars: RefCell<BTreeMap<String, (ProgressBar, Vec<&'static str>)>>,
-}
-
-impl Nodes {
-    pub(crate) fn new() -> Self {
-        let live = std::io::stderr().is_terminal().then(MultiProgress::new);
-        Self {
-            began: Instant::now(),
-            live,
-            bars: RefCell::default(),
-        }
-    }
-
-    /// Leaves the live lines as they are.
-    pub(crate) fn end(&self) {
-        for (bar, _) in self.bars.borrow().values() {
-            bar.abandon();
-        }
-    }
-}
-
-impl Progress for Nodes {
-    fn say(&self, text: &str) {
-        match &self.live {
-            Some(live) => live.suspend(|| talk(text)),
-            None => talk(text),
-        }
-    }
-
-    fn stage(&self, node: &str, stage: Stage, note: &str) {
-        let after = self.began.elapsed().as_secs_f64();
-        let note = if note.is_empty() {
-            String::new()
-        } else {
-            format!("  {note}")
-        };
-        let Some(live) = &self.live else {
-            talk(&format!("{after:6.1} s  {node:<10} {}{note}", stage.name()));
-            return;
-        };
-        let mut bars = self.bars.borrow_mut();
-        let (bar, passed) = bars.entry(node.to_owned()).or_insert_with(|| {
-            let bar = live.add(ProgressBar::new_spinner());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix:10} {msg}") {
-                bar.set_style(style);
-            }
-            bar.set_prefix(node.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(120));
-            (bar, Vec::new())
-        });
-        passed.push(stage.name());
-        let message = format!("{}  {after:.1} s{note}", passed.join(" > "));
-        if matches!(stage, Stage::Ready | Stage::Ended) {
-            bar.finish_with_message(message);
-        } else {
-            bar.set_message(message);
-        }
-    }
+/// A number of things, in words: `1 node`, `3 nodes`.
+fn count(number: usize, thing: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{s}")
 }
 
 #[cfg(test)]
 mod tests {
+    use anyhow::{Context, anyhow};
+
     use super::*;
+    use crate::hint::WithHint;
 
     #[test]
     fn a_row_that_belongs_to_another_stands_below_it_in_columns() {
@@ -127,5 +113,27 @@ mod tests {
             table(&["NAME", "SIZE"], &rows),
             "NAME      SIZE\nimage     1G\n  frozen  2M\n"
         );
+    }
+
+    #[test]
+    fn advice_stands_below_its_error() {
+        let error: Result<()> = Err(anyhow!("cause")).context("outer");
+        let error = error.hint(|| "do it".to_owned()).unwrap_err();
+        assert_eq!(error_text(&error), "error: outer: cause\n  hint: do it");
+    }
+
+    #[test]
+    fn an_interruption_is_no_error() {
+        let told = anyhow::Error::from(Interrupted("nothing is left".to_owned()));
+        assert_eq!(
+            error_text(&told.context("outer")),
+            "outer: interrupted; nothing is left"
+        );
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(count(1, "node"), "1 node");
+        assert_eq!(count(0, "node"), "0 nodes");
     }
 }

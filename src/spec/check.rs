@@ -1,174 +1,150 @@
 //! From settings to a [`ClusterSpec`]: every error names the setting, the value, the limit and the
 //! layer it came from.
 
-use std::collections::BTreeMap;
-
-use anyhow::{Result, anyhow, bail};
 use ipnetwork::Ipv4Network;
-use kvmc_images::Architecture;
-use kvmc_netns::firewall::HostPortError;
-use kvmc_netns::range;
 
-use super::settings::{Key, Settings};
-use super::{AccelChoice, Bytes, ClusterSpec, DnsSpec, ImageSpec, Restart, Role, RoleSpec};
+use super::cluster::{ClusterSpec, TemplateSpec};
+use super::dns::DnsSpec;
+use super::error::SpecError;
+use super::key::Key;
+use super::reader::Reader;
+use super::role::{RoleSpec, is_default_role};
+use super::settings::Settings;
+use super::value::Value;
 use super::{forward, networks};
-use crate::spec::Reference;
 
-/// Any subnet that is free.
-pub(crate) const AUTO: &str = "auto";
-/// The least RAM on which the template boots.
-const LEAST_RAM: Bytes = Bytes::mib(256);
-/// More than any machine QEMU is run on today; catches slips such as `100T`.
-const MOST_RAM: Bytes = Bytes::gib(12 * 1024);
-/// QEMU's q35 and virt take more, but no host of ours has them.
-const MOST_VCPUS: u32 = 255;
-const LEAST_DISK: Bytes = Bytes::gib(1);
-const MOST_DISK: Bytes = Bytes::gib(64 * 1024);
+/// `BR_MAX_PORTS` of the kernel's net/bridge/br_private.h, less port 0, which is never used.
+const MOST_NODES: u64 = 1023;
 
 /// Checks settings without looking at the host.
 ///
 /// # Errors
 /// The first setting that is wrong, with its value, where it came from, and what would be right.
-pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec> {
-    let at = |key: Key, why: String| match settings.source(key).is_asked() {
-        true => anyhow!("{}: {why} (from {})", key.name(), settings.source(key)),
-        false => anyhow!("{}: {why}", key.name()),
-    };
-    let name = settings.value(Key::Cluster).to_owned();
-    validate_cluster_name(&name).map_err(|e| at(Key::Cluster, e))?;
-    let architecture = settings
-        .value(Key::Architecture)
-        .parse::<Architecture>()
-        .map_err(|e| at(Key::Architecture, e.to_string()))?;
-    let accel = match settings.value(Key::Accel) {
-        "auto" => AccelChoice::Auto,
-        "kvm" => AccelChoice::Kvm,
-        "tcg" => AccelChoice::Tcg,
-        other => {
-            return Err(at(
-                Key::Accel,
-                format!("`{other}` is none of auto, kvm, tcg"),
-            ));
-        }
-    };
-    let count = |key: Key| number(settings.value(key)).map_err(|e| at(key, e));
-    let ram = |key: Key| ram(settings.value(key)).map_err(|e| at(key, e));
-    let restart = |key: Key| Restart::parse(settings.value(key)).map_err(|e| at(key, e));
-    let switch = |key: Key| networks::boolean(settings.value(key)).map_err(|e| at(key, e));
-    let mut spec = ClusterSpec {
-        name,
-        architecture,
-        accel,
-        masters: RoleSpec {
-            count: count(Key::Masters)?,
-            ram: ram(Key::MasterRam)?,
-            restart: restart(Key::MasterRestart)?,
+pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
+    let of = Reader(settings);
+    settings.cluster("roles")?;
+    let spec = ClusterSpec {
+        name: of.text("cluster")?,
+        architecture: of.architecture()?,
+        accel: of.accel()?,
+        roles: of.roles()?,
+        subnet: of.subnet()?,
+        bridge: of.text("network.bridge")?,
+        isolated: of.switch("network.isolated")?,
+        ipv6: of.switch("network.ipv6")?,
+        host_ports: match settings.cluster("network.host_ports")? {
+            Value::HostPorts(ports) => ports.clone(),
+            _ => Vec::new(),
         },
-        workers: RoleSpec {
-            count: count(Key::Workers)?,
-            ram: ram(Key::WorkerRam)?,
-            restart: restart(Key::WorkerRestart)?,
+        networks: match settings.cluster("networks")? {
+            Value::Networks(networks) => networks.clone(),
+            _ => Vec::new(),
         },
-        load_balancers: RoleSpec {
-            count: count(Key::LoadBalancers)?,
-            ram: ram(Key::LblRam)?,
-            restart: restart(Key::LblRestart)?,
+        forwards: match settings.cluster("forward")? {
+            Value::Forwards(forwards) => forwards.clone(),
+            _ => Vec::new(),
         },
-        vcpus: vcpus(settings.value(Key::Vcpus)).map_err(|e| at(Key::Vcpus, e))?,
-        disk: disk(settings.value(Key::Disk)).map_err(|e| at(Key::Disk, e))?,
-        subnet: subnet(settings.value(Key::Subnet)).map_err(|e| at(Key::Subnet, e.to_string()))?,
-        bridge: settings.value(Key::Bridge).to_owned(),
-        isolated: switch(Key::Isolated)?,
-        ipv6: switch(Key::Ipv6)?,
-        host_ports: settings
-            .words(Key::HostPorts)
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map_err(|e: HostPortError| at(Key::HostPorts, e.to_string()))?,
-        networks: Vec::new(),
-        forwards: Vec::new(),
-        dns: DnsSpec::new(settings.value(Key::Domain), settings.value(Key::Records)),
-        image: ImageSpec {
-            name: image_name(settings.value(Key::Image)).map_err(|e| at(Key::Image, e))?,
-            roles: image_roles(settings, &at)?,
-            user_data: match settings.value(Key::UserData) {
-                "" => None,
-                path => {
-                    Some(std::path::absolute(path).map_err(|e| at(Key::UserData, e.to_string()))?)
-                }
-            },
-            suite: settings.value(Key::Suite).to_owned(),
-            mirror: Some(settings.value(Key::Mirror).to_owned()).filter(|m| !m.is_empty()),
-            packages: settings.packages(),
+        dns: DnsSpec::new(of.text("dns.domain")?, of.list("dns.records")?),
+        template: TemplateSpec {
+            suite: of.text("image.suite")?,
+            mirror: Some(of.text("image.mirror")?).filter(|m| !m.is_empty()),
+            packages: of.list("image.packages")?,
         },
     };
-    range::validate_link_name(&spec.bridge).map_err(|e| at(Key::Bridge, e.to_string()))?;
-    if spec.masters.count == 0 {
-        return Err(at(
-            Key::Masters,
-            "0 masters; a cluster needs at least 1".to_owned(),
-        ));
+    check_together(&spec, settings)?;
+    Ok(spec)
+}
+
+/// What no setting can be wrong in by itself.
+fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError> {
+    let at = |key: Key| move |why: String| settings.error(&key, why);
+    // First of all: what follows goes through the nodes, and there may be billions.
+    fits(spec, spec.subnet, "--subnet").map_err(|why| SpecError::of("network.subnet", why))?;
+    if nodes(spec) > MOST_NODES {
+        let why = format!(
+            "{} nodes; a Linux bridge has at most {MOST_NODES} ports",
+            nodes(spec)
+        );
+        return Err(SpecError::of("roles", why));
     }
-    check_room(&spec)?;
-    spec.networks = networks::parse(settings.value(Key::Networks), spec.subnet, &spec.bridge)
-        .map_err(|e| at(Key::Networks, e))?;
+    check_roles(spec, settings)?;
+    networks::check(&spec.networks, spec.subnet, &spec.bridge)
+        .map_err(at(Key::cluster("networks")))?;
     for network in &spec.networks {
-        fits(&spec, network.subnet, "the network's subnet")?;
+        fits(spec, network.subnet, "the network's subnet").map_err(at(Key::cluster("networks")))?;
     }
-    let nodes: Vec<_> = spec.node_names().into_iter().map(|(n, _)| n).collect();
-    spec.forwards =
-        forward::parse(settings.value(Key::Forward), &nodes).map_err(|e| at(Key::Forward, e))?;
-    let domain = spec.check_domain().map_err(|e| at(Key::Domain, e))?;
+    let nodes: Vec<_> = spec.node_names().map(|(name, _)| name).collect();
+    let forwards = Key::cluster("forward");
+    forward::check_nodes(&spec.forwards, &nodes).map_err(at(forwards.clone()))?;
+    let domain = spec
+        .check_domain()
+        .map_err(at(Key::cluster("dns.domain")))?;
     spec.check_records(domain)
-        .map_err(|e| at(Key::Records, e))?;
+        .map_err(at(Key::cluster("dns.records")))?;
     let open = spec.forwards.iter().find(|f| !f.is_on_loopback());
     if let (true, Some(open)) = (spec.isolated, open) {
         let why = format!(
             "`{open}`: the network is isolated, and nothing outside may reach its nodes; forward it on 127.0.0.1 alone"
         );
-        return Err(at(Key::Forward, why));
+        return Err(settings.error(&forwards, why));
     }
-    Ok(spec)
+    Ok(())
 }
 
-/// Role images that are asked for.
-fn image_roles(
-    settings: &Settings,
-    at: &impl Fn(Key, String) -> anyhow::Error,
-) -> Result<BTreeMap<Role, String>> {
-    let mut roles = BTreeMap::new();
-    for (role, key) in [
-        (Role::Master, Key::MasterImage),
-        (Role::Worker, Key::WorkerImage),
-        (Role::LoadBalancer, Key::LblImage),
-    ] {
-        let name = image_name(settings.value(key)).map_err(|e| at(key, e))?;
-        if !name.is_empty() {
-            roles.insert(role, name);
+/// Refuses a cluster without nodes, nodes of one name, and networks that there are not.
+fn check_roles(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError> {
+    if let Some(key) = settings.stray() {
+        let role = key.role_name().unwrap_or_default();
+        let names: Vec<_> = spec.roles.iter().map(|r| r.name.as_str()).collect();
+        let why = format!(
+            "there is no role `{role}`; there are {}; --role {role}=1 adds it",
+            names.join(", ")
+        );
+        return Err(settings.error(key, why));
+    }
+    let is_default = |role: &RoleSpec| is_default_role(&role.name);
+    let masters = spec.roles.iter().find(|r| r.name == "masters");
+    if let Some(masters) = masters
+        && masters.count == 0
+        && spec.roles.iter().all(is_default)
+    {
+        let key = Key::role("masters", "count");
+        return Err(settings.error(&key, "0 masters; a cluster needs at least 1"));
+    }
+    if spec.roles.iter().all(|r| r.count == 0) {
+        let names: Vec<_> = spec.roles.iter().map(|r| r.name.as_str()).collect();
+        return Err(SpecError::of(
+            "roles",
+            format!(
+                "no role has a node ({}); a cluster needs one",
+                names.join(", ")
+            ),
+        ));
+    }
+    let mut seen = std::collections::HashMap::new();
+    for (name, role) in spec.node_names() {
+        if let Some(other) = seen.insert(name.clone(), &role.name) {
+            let key = Key::role(&role.name, "prefix");
+            let why = format!(
+                "`{name}` is a node of the role {other} too; give one of them another prefix"
+            );
+            return Err(settings.error(&key, why));
         }
     }
-    Ok(roles)
-}
-
-/// An image as it was asked for; a path holds from any folder.
-fn image_name(text: &str) -> Result<String, String> {
-    if text.starts_with('-') || text.chars().any(char::is_control) {
-        return Err(format!("`{}` is no image", text.escape_debug()));
+    for role in &spec.roles {
+        let known = |name: &&String| spec.networks.iter().all(|n| n.name != **name);
+        let unknown = role.networks.iter().flatten().find(known);
+        if let Some(unknown) = unknown {
+            let names: Vec<_> = spec.networks.iter().map(|n| n.name.as_str()).collect();
+            let there = match names.is_empty() {
+                true => "there is none beside the main one".to_owned(),
+                false => format!("there are {}", names.join(", ")),
+            };
+            let key = Key::role(&role.name, "networks");
+            return Err(settings.error(&key, format!("there is no network `{unknown}`; {there}")));
+        }
     }
-    match Reference::parse(text) {
-        Reference::File(path) => std::path::absolute(&path)
-            .map(|p| p.display().to_string())
-            .map_err(|e| format!("`{text}`: {e}")),
-        _ => Ok(text.to_owned()),
-    }
-}
-
-/// A subnet as asked for; the one that `auto` comes to is found by `up`, which looks at the host.
-fn subnet(text: &str) -> Result<Ipv4Network, range::SubnetError> {
-    match text {
-        AUTO => range::validate_subnet(Key::Subnet.default()),
-        text => range::validate_subnet(text),
-    }
+    Ok(())
 }
 
 /// The addresses nodes can have in a subnet: all but network, broadcast and the host's own.
@@ -176,151 +152,202 @@ pub(crate) fn room(subnet: Ipv4Network) -> u64 {
     u64::from(subnet.size()).saturating_sub(3)
 }
 
-fn check_room(spec: &ClusterSpec) -> Result<()> {
-    fits(spec, spec.subnet, "--subnet")
+fn nodes(spec: &ClusterSpec) -> u64 {
+    spec.roles.iter().map(|r| u64::from(r.count)).sum()
 }
 
-fn fits(spec: &ClusterSpec, subnet: Ipv4Network, cure: &str) -> Result<()> {
-    let nodes = u64::from(spec.masters.count)
-        + u64::from(spec.workers.count)
-        + u64::from(spec.load_balancers.count);
+fn fits(spec: &ClusterSpec, subnet: Ipv4Network, cure: &str) -> Result<(), String> {
+    let nodes = nodes(spec);
     let room = room(subnet);
     if nodes > room {
-        bail!(
+        return Err(format!(
             "{nodes} nodes do not fit in /{}: {subnet} has {room} addresses for nodes; ask for fewer or pass a larger {cure}",
             subnet.prefix(),
-        );
+        ));
     }
     Ok(())
 }
 
-fn number(text: &str) -> Result<u32, String> {
-    text.trim()
-        .parse::<u32>()
-        .map_err(|_| format!("`{text}` is not a whole number of nodes (0 or more)"))
-}
-
-fn vcpus(text: &str) -> Result<u32, String> {
-    match text.trim().parse::<u32>() {
-        Ok(n) if (1..=MOST_VCPUS).contains(&n) => Ok(n),
-        _ => Err(format!("`{text}` vcpus; a node can have 1 to {MOST_VCPUS}")),
-    }
-}
-
-fn ram(text: &str) -> Result<Bytes, String> {
-    let ram = Bytes::parse_ram(text)?;
-    if ram < LEAST_RAM {
-        return Err(format!("`{text}` of RAM; a node needs {LEAST_RAM} or more"));
-    }
-    if ram > MOST_RAM {
-        return Err(format!(
-            "`{text}` of RAM; a node can have {MOST_RAM} at most"
-        ));
-    }
-    Ok(ram)
-}
-
-fn disk(text: &str) -> Result<Bytes, String> {
-    let disk = Bytes::parse_disk(text)?;
-    if disk < LEAST_DISK {
-        return Err(format!(
-            "disk of `{text}` is smaller than the template; {LEAST_DISK} or more"
-        ));
-    }
-    if disk > MOST_DISK {
-        return Err(format!("disk of `{text}`; {MOST_DISK} at most"));
-    }
-    Ok(disk)
-}
-
-/// A cluster's name is a folder's name and part of QEMU's `-name`.
-///
-/// # Errors
-/// The rule that is broken, in words.
-pub(crate) fn validate_cluster_name(name: &str) -> Result<(), String> {
-    let fine = !name.is_empty()
-        && name.len() <= 32
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if fine {
-        Ok(())
-    } else {
-        Err(format!(
-            "`{name}` is not a cluster name: 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit"
-        ))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::settings::{Layer, Source};
+    use kvmc_images::Architecture;
+
+    use super::super::settings::Layer;
+    use super::super::size::Bytes;
+    use super::super::{Source, parse_file};
     use super::*;
 
-    fn with(key: Key, value: &str) -> Result<ClusterSpec, String> {
-        let layer = Layer::from([(key, (value.to_owned(), Source::Flag(key.flag())))]);
+    fn with(key: &str, value: &str) -> Result<ClusterSpec, String> {
+        let mut layer = Layer::default();
+        let source = Source::Flag("--x".to_owned());
+        layer.set_text(Key::parse(key).unwrap(), value, source);
         check(&Settings::resolve([layer])).map_err(|e| e.to_string())
+    }
+
+    fn of_file(text: &str) -> Result<ClusterSpec, String> {
+        let layer = parse_file("kvmc.toml".as_ref(), text).map_err(|e| e.to_string())?;
+        check(&Settings::resolve([layer])).map_err(|e| e.to_string())
+    }
+
+    fn names(spec: &ClusterSpec) -> Vec<String> {
+        spec.node_names().map(|(name, _)| name).collect()
     }
 
     #[test]
     fn defaults_are_the_scripts_cluster() {
         let spec = check(&Settings::resolve([])).unwrap();
-        let names: Vec<_> = spec.node_names().into_iter().map(|(n, _)| n).collect();
         assert_eq!(
-            names,
+            names(&spec),
             [
                 "master0", "master1", "master2", "worker0", "worker1", "worker2", "lbl0"
             ]
         );
-        assert_eq!(spec.disk, Bytes::gib(4));
+        assert!(spec.roles.iter().all(|r| r.disk == Bytes::gib(4)));
+        let ram: Vec<_> = spec.roles.iter().map(|r| r.ram.to_string()).collect();
+        assert_eq!(ram, ["2G", "4G", "2G"]);
         assert_eq!(spec.bridge, "k80");
+    }
+
+    #[test]
+    fn roles_of_any_name_have_their_own_machines_and_groups() {
+        let spec = of_file(
+            "ram = \"1G\"\n[roles.kube_control_plane]\ncount = 2\ngroups = [\"kube_control_plane\", \"etcd\"]\nvars = { a = 1 }\n[roles.none]\ncount = 0\n[roles.big]\nram = \"8G\"\nvcpus = 2\nprefix = \"b\"\n",
+        )
+        .unwrap();
+        assert_eq!(
+            names(&spec),
+            ["kube-control-plane0", "kube-control-plane1", "b0"]
+        );
+        let [plane, none, big] = &spec.roles[..] else {
+            panic!("{:?}", spec.roles)
+        };
+        assert_eq!(plane.groups, ["kube_control_plane", "etcd"]);
+        assert_eq!(
+            (plane.ram, plane.vars["a"].clone()),
+            (Bytes::gib(1), 1.into())
+        );
+        assert_eq!(
+            (none.count, &none.groups[..]),
+            (0, &["none".to_owned()][..])
+        );
+        assert_eq!((big.ram, big.vcpus), (Bytes::gib(8), 2));
+    }
+
+    #[test]
+    fn default_roles_stay_beside_ones_own_only_where_they_are_named() {
+        let all = of_file("masters = 1\n[roles.etcd]\n[roles.workers]\n").unwrap();
+        assert_eq!(
+            names(&all),
+            ["master0", "etcd0", "worker0", "worker1", "worker2"]
+        );
+        let tuned = of_file("[roles.workers]\ndisk = 8\n").unwrap();
+        assert_eq!(names(&tuned).len(), 7);
+        let added = with("roles", "etcd=3").unwrap();
+        assert_eq!(names(&added).len(), 10);
+        assert!(
+            of_file("[roles.a]\ncount = 0\n")
+                .unwrap_err()
+                .contains("no role has a node (a)")
+        );
+    }
+
+    #[test]
+    fn nodes_of_one_name_and_networks_that_are_not_there_are_refused() {
+        for (text, expected) in [
+            (
+                "[roles.a]\nprefix = \"n\"\n[roles.b]\nprefix = \"n\"\n",
+                "`n0` is a node of the role a too",
+            ),
+            (
+                "[roles.n]\ncount = 11\n[roles.m]\nprefix = \"n1\"\n",
+                "`n10` is a node of the role n too",
+            ),
+            (
+                "[roles.a]\nnetworks = [\"b\"]\n",
+                "there is no network `b`; there is none beside the main one",
+            ),
+            (
+                "[roles.a]\ngroups = [\"all\"]\n",
+                "roles.a.groups: `all` is not an inventory group",
+            ),
+        ] {
+            let error = of_file(text).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_nodes_that_no_bridge_has_room_for_are_refused_at_once() {
+        let text = "[network]\nsubnet = \"10.0.0.0/16\"\n[roles.a]\ncount = ";
+        for (count, expected) in [
+            (
+                "1024",
+                "roles: 1024 nodes; a Linux bridge has at most 1023 ports",
+            ),
+            ("4294967295", "4294967295 nodes do not fit in /16"),
+        ] {
+            let error = of_file(&format!("{text}{count}\n")).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(of_file(&format!("{text}1023\n")).is_ok());
     }
 
     #[test]
     fn the_documented_misspelling_is_taken() {
         assert_eq!(
-            with(Key::Architecture, "adm64").unwrap().architecture,
+            with("architecture", "adm64").unwrap().architecture,
             Architecture::Amd64
         );
-        assert!(with(Key::Architecture, "sparc").is_err());
+        assert!(with("architecture", "sparc").is_err());
     }
 
     #[test]
     fn bad_values_are_named() {
         for (key, bad, expected) in [
-            (Key::Masters, "0", "at least 1"),
-            (Key::Workers, "-1", "`-1` is not a whole number"),
-            (Key::Workers, "300", "304 nodes do not fit in /24"),
-            (Key::MasterRam, "2gb", "`2gb` is not a size"),
-            (Key::MasterRam, "0", "has no unit"),
-            (Key::MasterRam, "0G", "needs 256M or more"),
-            (Key::WorkerRam, "100T", "12T at most"),
-            (Key::Disk, "0", "smaller than the template"),
-            (Key::Vcpus, "0", "1 to 255"),
-            (Key::Subnet, "192.168.80.5/24", "192.168.80.0/24"),
-            (Key::Subnet, "fd00::/64", "IPv6"),
-            (Key::Subnet, "10.0.0.0/31", "/31"),
-            (Key::Bridge, "kvmc-cluster-br1", "15"),
-            (Key::Accel, "xen", "none of auto, kvm, tcg"),
+            ("masters", "0", "at least 1"),
+            ("workers", "-1", "`-1` is not a whole number"),
+            ("workers", "300", "304 nodes do not fit in /24"),
+            ("master_ram", "2gb", "`2gb` is not a size"),
+            ("master_ram", "0", "has no unit"),
+            ("master_ram", "0G", "needs 256M or more"),
+            ("worker_ram", "100T", "12T at most"),
+            ("disk", "0", "smaller than the template"),
+            ("vcpus", "0", "1 to 255"),
+            ("network.subnet", "192.168.80.5/24", "192.168.80.0/24"),
+            ("network.subnet", "fd00::/64", "IPv6"),
+            ("network.subnet", "10.0.0.0/31", "/31"),
+            ("network.bridge", "kvmc-cluster-br1", "15"),
             (
-                Key::WorkerRestart,
-                "sometimes",
-                "none of never, on-failure, always",
+                "accel",
+                "xen",
+                "unknown accelerator `xen`; expected auto, kvm or tcg",
             ),
-            (Key::Cluster, "../x", "not a cluster name"),
-            (Key::HostPorts, "80 http", "`http` is no port"),
-            (Key::Ipv6, "perhaps", "neither true nor false"),
             (
-                Key::Networks,
+                "worker_restart",
+                "sometimes",
+                "unknown restart policy `sometimes`; expected never, on-failure or always",
+            ),
+            ("cluster", "../x", "not a cluster name"),
+            ("network.host_ports", "80 http", "`http`"),
+            ("network.ipv6", "perhaps", "neither true nor false"),
+            (
+                "networks",
                 "name=a,subnet=10.9.0.0/30",
                 "7 nodes do not fit in /30",
             ),
-            (Key::Networks, "name=a", "no subnet"),
-            (Key::Forward, "80:lbl1:80", "no node `lbl1`"),
+            ("networks", "name=a", "no subnet"),
+            ("forward", "80:lbl1:80", "no node `lbl1`"),
+            ("roles", "etcd", "not a role with its number"),
+            ("roles", "Etcd=1", "not a role's name"),
+            ("roles.masters.vars", "[1]", "not a JSON object"),
+            (
+                "roles.etcd.ram",
+                "1G",
+                "there is no role `etcd`; there are masters, workers, load_balancers",
+            ),
         ] {
             let error = with(key, bad).unwrap_err();
-            assert!(error.contains(expected), "{}={bad}: {error}", key.name());
+            assert!(error.contains(expected), "{key}={bad}: {error}");
         }
     }
 }

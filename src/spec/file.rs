@@ -7,8 +7,15 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::networks::NetworkSpec;
-use super::settings::{Key, Layer, Source};
+use super::alias::ALIASES;
+use super::key::Key;
+use super::kind::Kind;
+use super::names::validate_name;
+use super::nearest::unknown;
+use super::role::is_default_role;
+use super::settings::Layer;
+use super::source::Source;
+use super::table::SETTINGS;
 
 /// What is wrong with a `kvmc.toml`, as `FILE:LINE: what`.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -19,167 +26,172 @@ pub(crate) struct Diagnosis {
     what: String,
 }
 
+/// A place in the text, in bytes, and what is wrong there.
+type Fault = (usize, String);
+
 /// Reads the text of a settings file into a layer.
 ///
 /// # Errors
 /// The first thing wrong: syntax, an unknown key (with the nearest known one), a value of a wrong type.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let shown = path.display().to_string();
-    let fail = |at: usize, what: String| Diagnosis {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let fail = |(at, what): Fault| Diagnosis {
         path: shown.clone(),
         line: line_of(text, at),
         what,
     };
-    let text_without_mark = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let table = DeTable::parse(text_without_mark).map_err(|e| {
-        fail(
-            e.span().map_or(0, |s| s.start),
-            e.message().trim().replace('\n', ", "),
-        )
+    let table = DeTable::parse(text).map_err(|e| {
+        let at = e.span().map_or(0, |s| s.start);
+        fail((at, e.message().trim().replace('\n', ", ")))
     })?;
-    let mut layer = Layer::new();
-    let mut walk = |prefix: &str, table: &DeTable<'_>| -> Result<(), Diagnosis> {
-        for (name, value) in table {
-            let full = format!("{prefix}{}", name.get_ref());
-            if matches!(full.as_str(), "network" | "image" | "networks" | "dns")
-                && prefix.is_empty()
-            {
-                continue;
-            }
-            let Some(key) = Key::ALL.into_iter().find(|k| k.name() == full) else {
-                return Err(fail(name.span().start, unknown(&full)));
-            };
-            let text =
-                value_text(key, value).ok_or_else(|| fail(value.span().start, wrong_type(key)))?;
-            let source = Source::File {
-                path: shown.clone(),
-                line: line_of(text_without_mark, name.span().start),
-            };
-            layer.insert(key, (text, source));
-        }
-        Ok(())
+    let mut reader = Reader {
+        path: &shown,
+        text,
+        layer: Layer::default(),
     };
-    walk("", table.get_ref())?;
-    for section in ["network", "image", "dns"] {
-        let Some((name, value)) = table.get_ref().iter().find(|(n, _)| n.get_ref() == section)
-        else {
-            continue;
-        };
-        match value.get_ref() {
-            DeValue::Table(inner) => walk(&format!("{section}."), inner)?,
-            _ => {
-                return Err(fail(
-                    name.span().start,
-                    format!("`{section}` is a table; write [{section}]"),
-                ));
-            }
-        }
-    }
-    if let Some((name, value)) = table
+    reader.cluster("", table.get_ref()).map_err(fail)?;
+    Ok(reader.layer)
+}
+
+/// The cluster that a settings file is of, whatever else is wrong in it: verbs that go by the name alone need no more.
+///
+/// # Errors
+/// A file that is no TOML.
+pub(crate) fn cluster_named(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let table = DeTable::parse(text).map_err(|e| Diagnosis {
+        path: path.display().to_string(),
+        line: line_of(text, e.span().map_or(0, |s| s.start)),
+        what: e.message().trim().replace('\n', ", "),
+    })?;
+    let mut layer = Layer::default();
+    let named = table
         .get_ref()
         .iter()
-        .find(|(n, _)| n.get_ref() == "networks")
+        .find(|(n, _)| n.get_ref() == "cluster");
+    if let Some((name, value)) = named
+        && let DeValue::String(cluster) = value.get_ref()
     {
-        let text = networks(value).map_err(|(at, what)| fail(at, what))?;
         let source = Source::File {
-            path: shown.clone(),
-            line: line_of(text_without_mark, name.span().start),
+            path: path.display().to_string(),
+            line: line_of(text, name.span().start),
         };
-        layer.insert(Key::Networks, (text, source));
+        layer.set_text(Key::cluster("cluster"), cluster, source);
     }
     Ok(layer)
 }
 
-/// The tables of `[[networks]]` as the setting has them, or what is wrong and where.
-fn networks(value: &Spanned<DeValue<'_>>) -> Result<String, (usize, String)> {
-    let form = || "`networks` is a list of tables; write [[networks]]".to_owned();
-    let DeValue::Array(tables) = value.get_ref() else {
-        return Err((value.span().start, form()));
-    };
-    let mut all = Vec::new();
-    for item in tables {
-        let DeValue::Table(table) = item.get_ref() else {
-            return Err((item.span().start, form()));
-        };
-        let mut parts = Vec::new();
-        for (name, value) in table {
-            let key = name.get_ref();
-            if !NetworkSpec::KEYS.contains(&key.as_ref()) {
-                let keys = NetworkSpec::KEYS;
-                return Err((name.span().start, unknown_of(key, &keys)));
+struct Reader<'a> {
+    path: &'a str,
+    text: &'a str,
+    layer: Layer,
+}
+
+impl Reader<'_> {
+    /// Reads a table of the whole cluster's keys, the names of which begin with `prefix`.
+    fn cluster(&mut self, prefix: &str, table: &DeTable<'_>) -> Result<(), Fault> {
+        for (name, value) in in_order(table) {
+            let full = format!("{prefix}{}", name.get_ref());
+            if full == "roles" {
+                self.roles(inner(&full, name, value)?)?;
+            } else if is_table(&full) {
+                self.cluster(&format!("{full}."), inner(&full, name, value)?)?;
+            } else {
+                let key = Key::parse(&full).filter(|_| !full.starts_with("roles."));
+                let key = key.ok_or_else(|| (name.span().start, unknown(&full, &keys())))?;
+                self.set(key, &full, name, value)?;
             }
-            let is_switch = matches!(key.as_ref(), "isolated" | "ipv6");
-            let text = match value.get_ref() {
-                DeValue::String(s) if !is_switch && !s.contains([',', ';', '=']) => s.to_string(),
-                DeValue::Boolean(b) if is_switch => b.to_string(),
-                _ => {
-                    let wanted = if is_switch {
-                        "true or false"
-                    } else {
-                        "a string"
-                    };
-                    return Err((value.span().start, format!("`{key}` wants {wanted}")));
-                }
-            };
-            parts.push(format!("{key}={text}"));
         }
-        all.push(parts.join(","));
+        Ok(())
     }
-    Ok(all.join("; "))
-}
 
-fn value_text(key: Key, value: &Spanned<DeValue<'_>>) -> Option<String> {
-    let is_number = matches!(
-        key,
-        Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus | Key::Disk
-    );
-    let is_list = matches!(
-        key,
-        Key::Packages | Key::Forward | Key::HostPorts | Key::Records
-    );
-    let is_switch = matches!(key, Key::Isolated | Key::Ipv6);
-    match value.get_ref() {
-        DeValue::String(s) if !is_list && !is_switch => Some(s.to_string()),
-        DeValue::Boolean(b) if is_switch => Some(b.to_string()),
-        DeValue::Integer(n) if is_number => Some(n.to_string()),
-        DeValue::Array(items) if is_list => items
-            .iter()
-            .map(|item| match item.get_ref() {
-                DeValue::String(s) => Some(s.to_string()),
-                _ => None,
-            })
-            .collect::<Option<Vec<_>>>()
-            .map(|items| items.join(if key == Key::Records { "\n" } else { " " })),
-        _ => None,
+    /// Reads `[roles]`. A role of a name of the user's own makes the list of roles the user's.
+    fn roles(&mut self, table: &DeTable<'_>) -> Result<(), Fault> {
+        for (name, value) in in_order(table) {
+            let role = name.get_ref().as_ref();
+            validate_name(role).map_err(|why| (name.span().start, why))?;
+            let full = format!("roles.{role}");
+            let fields = inner(&full, name, value)?;
+            self.layer.add_role(role);
+            if !is_default_role(role) {
+                self.layer.replace_roles();
+            }
+            for (name, value) in in_order(fields) {
+                let full = format!("{full}.{}", name.get_ref());
+                let key = Key::parse(&full).filter(|k| k.role_name() == Some(role));
+                let key = key.ok_or_else(|| {
+                    let known: Vec<_> = SETTINGS.iter().filter_map(|s| s.role_key).collect();
+                    (name.span().start, unknown(name.get_ref(), &known))
+                })?;
+                self.set(key, &full, name, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        key: Key,
+        full: &str,
+        name: &Spanned<impl AsRef<str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<(), Fault> {
+        let kind = key.row().map_or(Kind::Text, |row| row.kind);
+        let at = value.span().start;
+        let read = kind
+            .read(value)?
+            .ok_or_else(|| (at, format!("`{full}` must be {}", kind.expected())))?;
+        let source = Source::File {
+            path: self.path.to_owned(),
+            line: line_of(self.text, name.span().start),
+        };
+        let text = self.text.get(value.span()).unwrap_or_default();
+        self.layer
+            .set_read(key, text.trim_matches('"'), read, source);
+        Ok(())
     }
 }
 
-fn wrong_type(key: Key) -> String {
-    let wanted = match key {
-        Key::Masters | Key::Workers | Key::LoadBalancers | Key::Vcpus => "a whole number",
-        Key::Disk => "a size such as \"4G\", or a number of GB",
-        Key::MasterRam | Key::WorkerRam | Key::LblRam => "a size such as \"2G\"",
-        Key::Packages | Key::Forward | Key::HostPorts | Key::Records => "a list of strings",
-        Key::Isolated | Key::Ipv6 => "true or false",
-        _ => "a string",
-    };
-    format!("`{}` wants {wanted}", key.name())
+/// As they stand in the file: the tree is sorted by name.
+fn in_order<'t, 'i>(
+    table: &'t DeTable<'i>,
+) -> Vec<(
+    &'t Spanned<std::borrow::Cow<'i, str>>,
+    &'t Spanned<DeValue<'i>>,
+)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
 }
 
-fn unknown(name: &str) -> String {
-    unknown_of(name, &Key::ALL.map(Key::name))
-}
-
-fn unknown_of(name: &str, keys: &[&str]) -> String {
-    let nearest = keys
+/// Whether keys of the table begin with this name and a dot.
+fn is_table(name: &str) -> bool {
+    SETTINGS
         .iter()
-        .map(|known| (strsim::damerau_levenshtein(name, known), known))
-        .min()
-        .filter(|(distance, known)| *distance <= 3.max(known.len() / 3));
-    match nearest {
-        Some((_, known)) => format!("unknown key `{name}`; did you mean `{known}`?"),
-        None => format!("unknown key `{name}`; the keys are {}", keys.join(", ")),
+        .any(|s| s.key.strip_prefix(name).is_some_and(|r| r.starts_with('.')))
+}
+
+fn inner<'t, 'i>(
+    full: &str,
+    name: &Spanned<impl AsRef<str>>,
+    value: &'t Spanned<DeValue<'i>>,
+) -> Result<&'t DeTable<'i>, Fault> {
+    match value.get_ref() {
+        DeValue::Table(table) => Ok(table),
+        _ => Err((
+            name.span().start,
+            format!("`{full}` is a table; write [{full}]"),
+        )),
     }
+}
+
+/// All keys that the file may have but those of roles.
+fn keys() -> Vec<&'static str> {
+    let own = SETTINGS.iter().map(|s| s.key);
+    own.filter(|k| !k.is_empty())
+        .chain(ALIASES.iter().map(|a| a.key))
+        .collect()
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -194,33 +206,73 @@ mod tests {
         parse(Path::new("kvmc.toml"), text).map_err(|e| e.to_string())
     }
 
+    fn value(layer: &Layer, key: &str) -> String {
+        layer.get(key).unwrap_or_else(|| panic!("no {key}")).0
+    }
+
     #[test]
     fn reads_every_kind_of_value() {
         let layer = read("masters = 1\nmaster_ram = \"1G\"\ndisk = 8\n[network]\nsubnet = \"10.1.0.0/24\"\n[image]\npackages = [\"vim\", \"curl\"]\n[dns]\nrecords = [\"a A 192.0.2.1\", 'b TXT \"c d\"']\n").unwrap();
-        assert_eq!(layer[&Key::Masters].0, "1");
-        assert_eq!(layer[&Key::Disk].0, "8");
-        assert_eq!(layer[&Key::Subnet].0, "10.1.0.0/24");
-        assert_eq!(layer[&Key::Packages].0, "vim curl");
-        assert_eq!(layer[&Key::Records].0, "a A 192.0.2.1\nb TXT \"c d\"");
+        assert_eq!(value(&layer, "masters"), "1");
+        assert_eq!(value(&layer, "disk"), "8G");
+        assert_eq!(value(&layer, "network.subnet"), "10.1.0.0/24");
+        assert_eq!(value(&layer, "image.packages"), "vim curl");
+        assert_eq!(value(&layer, "dns.records"), "a A 192.0.2.1 b TXT \"c d\"");
+        let path = "kvmc.toml".to_owned();
         assert_eq!(
-            layer[&Key::Subnet].1,
-            Source::File {
-                path: "kvmc.toml".to_owned(),
-                line: 5
-            }
+            layer.get("network.subnet").unwrap().1,
+            Source::File { path, line: 5 }
         );
     }
 
     #[test]
+    fn reads_roles_with_all_that_a_machine_can_have() {
+        let layer = read(
+            "[roles.web]\ncount = 2\nvcpus = 1\nram = \"512M\"\ndisk = 6\nimage = \"debian-13\"\nrestart = \"always\"\ngroups = [\"web\", \"all_of_them\"]\nvars = { port = 8080, name = \"1.10\", on = true, list = [1, 0x10] }\nnetworks = []\nprefix = \"w\"\n[roles.empty]\ncount = 0\n",
+        )
+        .unwrap();
+        for (field, expected) in [
+            ("count", "2"),
+            ("vcpus", "1"),
+            ("ram", "512M"),
+            ("disk", "6G"),
+            ("image", "debian-13"),
+            ("restart", "always"),
+            ("groups", "web all_of_them"),
+            ("networks", ""),
+            ("prefix", "w"),
+            (
+                "vars",
+                "{\"list\":[1,16],\"name\":\"1.10\",\"on\":true,\"port\":8080}",
+            ),
+        ] {
+            assert_eq!(value(&layer, &format!("roles.web.{field}")), expected);
+        }
+        assert_eq!(value(&layer, "roles.empty.count"), "0");
+    }
+
+    #[test]
     fn names_file_line_and_nearest_key() {
-        assert_eq!(
-            read("masters = 3\nwrokers = 2\n").unwrap_err(),
-            "kvmc.toml:2: unknown key `wrokers`; did you mean `workers`?"
-        );
-        assert_eq!(
-            read("[network]\n\nsubnit = \"x\"\n").unwrap_err(),
-            "kvmc.toml:3: unknown key `network.subnit`; did you mean `network.subnet`?"
-        );
+        for (text, expected) in [
+            (
+                "masters = 3\nwrokers = 2\n",
+                "kvmc.toml:2: unknown key `wrokers`; did you mean `workers`?",
+            ),
+            (
+                "[network]\n\nsubnit = \"x\"\n",
+                "kvmc.toml:3: unknown key `network.subnit`; did you mean `network.subnet`?",
+            ),
+            (
+                "[roles.a]\ncuont = 1\n",
+                "kvmc.toml:2: unknown key `cuont`; did you mean `count`?",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), expected);
+        }
+        for far in ["user = 1", "bogus = 1", "[roles.a]\nzzz = 1", "x = 1"] {
+            let error = read(far).unwrap_err();
+            assert!(error.contains("; the keys are "), "{error}");
+        }
     }
 
     #[test]
@@ -229,16 +281,12 @@ mod tests {
             "forward = [\"8080:lbl0:80\", \"53:lbl0:53/udp\"]\n[network]\nipv6 = true\n\n[[networks]]\nname = \"storage\"\nsubnet = \"10.9.0.0/24\"\nipv6 = true\n[[networks]]\nname = \"b\"\nsubnet = \"10.8.0.0/24\"\n",
         )
         .unwrap();
-        assert_eq!(layer[&Key::Forward].0, "8080:lbl0:80 53:lbl0:53/udp");
-        assert_eq!(layer[&Key::Ipv6].0, "true");
-        let networks = super::super::networks::parse(
-            &layer[&Key::Networks].0,
-            "192.168.80.0/24".parse().unwrap(),
-            "k80",
-        )
-        .unwrap();
-        assert_eq!(networks.len(), 2);
-        assert!(networks[0].ipv6 && !networks[1].ipv6);
+        assert_eq!(value(&layer, "forward"), "8080:lbl0:80 53:lbl0:53/udp");
+        assert_eq!(value(&layer, "network.ipv6"), "true");
+        assert_eq!(
+            value(&layer, "networks"),
+            "name=storage,subnet=10.9.0.0/24,ipv6=true; name=b,subnet=10.8.0.0/24"
+        );
         for (text, expected) in [
             (
                 "[[networks]]\nname = \"a\"\nsubnt = \"x\"\n",
@@ -246,15 +294,19 @@ mod tests {
             ),
             (
                 "[[networks]]\nipv6 = \"true\"\n",
-                "kvmc.toml:2: `ipv6` wants true or false",
+                "kvmc.toml:2: `ipv6` must be true or false",
             ),
             (
                 "[networks]\nname = \"a\"\n",
                 "kvmc.toml:1: `networks` is a list of tables; write [[networks]]",
             ),
             (
+                "[[networks]]\nsubnet = \"10.8.0.0/24\"\n",
+                "kvmc.toml:1: a network without a name; add name = \"storage\" or the like",
+            ),
+            (
                 "[network]\nipv6 = \"true\"\n",
-                "kvmc.toml:2: `network.ipv6` wants true or false",
+                "kvmc.toml:2: `network.ipv6` must be true or false",
             ),
         ] {
             assert_eq!(read(text).unwrap_err(), expected);
@@ -271,15 +323,42 @@ mod tests {
             Some("2"),
             "a duplicate key is an error at its own line"
         );
-        assert_eq!(
-            read("master_ram = 2").unwrap_err(),
-            "kvmc.toml:1: `master_ram` wants a size such as \"2G\""
-        );
-        assert_eq!(
-            read("network = 3").unwrap_err(),
-            "kvmc.toml:1: `network` is a table; write [network]"
-        );
+        for (text, expected) in [
+            (
+                "master_ram = 2",
+                "kvmc.toml:1: `master_ram` must be a size such as \"2G\"",
+            ),
+            (
+                "network = 3",
+                "kvmc.toml:1: `network` is a table; write [network]",
+            ),
+            (
+                "roles = 3",
+                "kvmc.toml:1: `roles` is a table; write [roles]",
+            ),
+            (
+                "roles.a = 3",
+                "kvmc.toml:1: `roles.a` is a table; write [roles.a]",
+            ),
+            (
+                "[roles.a]\nvars = 3",
+                "kvmc.toml:2: `roles.a.vars` must be a table",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err(), expected);
+        }
+        let error = read("[roles.\"A b\"]\n").unwrap_err();
+        assert!(error.contains("`A b` is not a role's name"), "{error}");
         assert!(read("= =").is_err());
-        assert!(read("").unwrap().is_empty());
+        assert_eq!(read("").unwrap(), Layer::default());
+    }
+
+    #[test]
+    fn the_clusters_name_is_read_whatever_else_is_wrong() {
+        let named = |text| cluster_named(Path::new("kvmc.toml"), text).map(|l| l.get("cluster"));
+        let text = "wrokers = 2\ncluster = \"lab\"\n";
+        assert_eq!(named(text).unwrap().unwrap().0, "lab");
+        assert_eq!(named("wrokers = 2\n"), Ok(None));
+        assert!(named("= =").is_err());
     }
 }

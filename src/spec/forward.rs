@@ -115,21 +115,14 @@ impl FromStr for Forward {
     }
 }
 
-/// Reads the forwards of one setting, separated by blanks or commas, for nodes of these names.
+/// Reads forwards.
 ///
 /// # Errors
-/// The first that is wrong by itself, names no node, or wants another's port.
-pub(super) fn parse(text: &str, nodes: &[String]) -> Result<Vec<Forward>, String> {
+/// The first that is wrong by itself, or that wants the port of one before it.
+pub(super) fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Forward>, String> {
     let mut forwards: Vec<Forward> = Vec::new();
-    for text in text.split([' ', ',', '\n', '\t']).filter(|t| !t.is_empty()) {
+    for text in texts {
         let forward: Forward = text.parse()?;
-        if !nodes.contains(&forward.node) {
-            return Err(format!(
-                "`{text}`: there is no node `{}`; there are {}",
-                forward.node,
-                nodes.join(", ")
-            ));
-        }
         if let Some(other) = forwards.iter().find(|f| f.collides(&forward)) {
             return Err(format!(
                 "`{other}` and `{forward}` want one port of the host"
@@ -140,10 +133,19 @@ pub(super) fn parse(text: &str, nodes: &[String]) -> Result<Vec<Forward>, String
     Ok(forwards)
 }
 
-/// As one setting holds them, [`parse`]'s other way.
-pub(crate) fn join(forwards: &[Forward]) -> String {
-    let texts: Vec<_> = forwards.iter().map(ToString::to_string).collect();
-    texts.join(" ")
+/// Refuses forwards to nodes that there are not.
+///
+/// # Errors
+/// The first of them, with the nodes that there are.
+pub(super) fn check_nodes(forwards: &[Forward], nodes: &[String]) -> Result<(), String> {
+    match forwards.iter().find(|f| !nodes.contains(&f.node)) {
+        None => Ok(()),
+        Some(forward) => Err(format!(
+            "`{forward}`: there is no node `{}`; there are {}",
+            forward.node,
+            nodes.join(", ")
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +153,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Forward>, String> {
-        parse(text, &["master0".to_owned(), "lbl0".to_owned()])
+        let forwards = parse(text.split([' ', ',']).filter(|t| !t.is_empty()))?;
+        check_nodes(&forwards, &["master0".to_owned(), "lbl0".to_owned()])?;
+        Ok(forwards)
     }
 
     #[test]

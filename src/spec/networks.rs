@@ -1,5 +1,5 @@
 //! The networks beside a cluster's main one: `[[networks]]` in `kvmc.toml`, `--network` on the command
-//! line, each with a card in every node.
+//! line, each with a NIC in every node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,14 @@ use std::str::FromStr;
 use ipnetwork::Ipv4Network;
 use kvmc_netns::range;
 use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::unknown;
 
 /// The name of the network that gives nodes their default route and DNS.
 pub(crate) const MAIN: &str = "main";
-/// Each is a card in every node, and q35 has few slots to spare for more.
+/// Each is a NIC in every node, and q35 has few slots to spare for more.
 const MOST: usize = 8;
 
 /// A network beside the main one.
@@ -38,40 +42,61 @@ impl FromStr for NetworkSpec {
 
     /// `name=storage,subnet=10.9.0.0/24`; a key without a value is switched on.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (mut name, mut subnet, mut bridge) = (None, None, None);
-        let (mut isolated, mut ipv6) = (false, false);
+        let mut draft = Draft::default();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, "true"));
-            let value = value.trim();
-            match key.trim() {
-                "name" => name = Some(network_name(value)?),
-                "subnet" => {
-                    subnet = Some(range::validate_subnet(value).map_err(|e| e.to_string())?);
-                }
-                "bridge" => {
-                    range::validate_link_name(value).map_err(|e| e.to_string())?;
-                    bridge = Some(value.to_owned());
-                }
-                "isolated" => isolated = boolean(value)?,
-                "ipv6" => ipv6 = boolean(value)?,
-                other => {
-                    return Err(format!(
-                        "`{other}` is no key of a network; the keys are {}",
-                        Self::KEYS.join(", ")
-                    ));
-                }
+            draft.set(key.trim(), value.trim())?;
+        }
+        draft.finish()
+    }
+}
+
+/// A network of which not all is known yet.
+#[derive(Default)]
+struct Draft {
+    name: Option<String>,
+    subnet: Option<Ipv4Network>,
+    bridge: Option<String>,
+    isolated: bool,
+    ipv6: bool,
+}
+
+impl Draft {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "name" => self.name = Some(network_name(value)?),
+            "subnet" => {
+                self.subnet = Some(range::validate_subnet(value).map_err(|e| e.to_string())?);
+            }
+            "bridge" => {
+                range::validate_link_name(value).map_err(|e| e.to_string())?;
+                self.bridge = Some(value.to_owned());
+            }
+            "isolated" => self.isolated = boolean(value)?,
+            "ipv6" => self.ipv6 = boolean(value)?,
+            other => {
+                return Err(format!(
+                    "`{other}` is no key of a network; the keys are {}",
+                    NetworkSpec::KEYS.join(", ")
+                ));
             }
         }
-        let name = name.ok_or_else(|| format!("a network without a name (`{text}`)"))?;
-        let subnet = subnet.ok_or_else(|| {
+        Ok(())
+    }
+
+    fn finish(self) -> Result<NetworkSpec, String> {
+        let name = self
+            .name
+            .ok_or("a network without a name; add name = \"storage\" or the like")?;
+        let subnet = self.subnet.ok_or_else(|| {
             format!("network {name} has no subnet; one looks like subnet = \"10.81.0.0/24\"")
         })?;
-        Ok(Self {
+        Ok(NetworkSpec {
             name,
             subnet,
-            bridge,
-            isolated,
-            ipv6,
+            bridge: self.bridge,
+            isolated: self.isolated,
+            ipv6: self.ipv6,
         })
     }
 }
@@ -123,23 +148,66 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads the networks of one setting, separated by `;`.
+/// Reads the networks of a variable, separated by `;`.
 ///
 /// # Errors
-/// The first that is wrong by itself, or beside the others and the main subnet and bridge.
-pub(super) fn parse(
-    text: &str,
-    subnet: Ipv4Network,
-    bridge: &str,
-) -> Result<Vec<NetworkSpec>, String> {
-    let networks: Vec<NetworkSpec> = text
-        .split(';')
+/// The first that is wrong by itself.
+pub(super) fn parse(text: &str) -> Result<Vec<NetworkSpec>, String> {
+    text.split(';')
         .filter(|t| !t.trim().is_empty())
         .map(str::parse)
-        .collect::<Result<_, _>>()?;
+        .collect()
+}
+
+/// Reads `[[networks]]`.
+///
+/// # Errors
+/// Where in the file, in bytes, and what is wrong there.
+pub(super) fn read(value: &Spanned<DeValue<'_>>) -> Result<Vec<NetworkSpec>, (usize, String)> {
+    let form = || "`networks` is a list of tables; write [[networks]]".to_owned();
+    let DeValue::Array(tables) = value.get_ref() else {
+        return Err((value.span().start, form()));
+    };
+    tables
+        .iter()
+        .map(|item| match item.get_ref() {
+            DeValue::Table(table) => read_one(table, item.span().start),
+            _ => Err((item.span().start, form())),
+        })
+        .collect()
+}
+
+fn read_one(table: &DeTable<'_>, start: usize) -> Result<NetworkSpec, (usize, String)> {
+    let mut draft = Draft::default();
+    for (name, value) in table {
+        let (key, at) = (name.get_ref().as_ref(), value.span().start);
+        if !NetworkSpec::KEYS.contains(&key) {
+            return Err((name.span().start, unknown(key, &NetworkSpec::KEYS)));
+        }
+        let is_switch = matches!(key, "isolated" | "ipv6");
+        let text = match value.get_ref() {
+            DeValue::String(text) if !is_switch => text.to_string(),
+            DeValue::Boolean(on) if is_switch => on.to_string(),
+            _ if is_switch => return Err((at, format!("`{key}` must be true or false"))),
+            _ => return Err((at, format!("`{key}` must be a string"))),
+        };
+        draft.set(key, &text).map_err(|why| (at, why))?;
+    }
+    draft.finish().map_err(|why| (start, why))
+}
+
+/// Refuses networks that cannot be beside each other and the main one.
+///
+/// # Errors
+/// The first of them, with the one that is in its way.
+pub(super) fn check(
+    networks: &[NetworkSpec],
+    subnet: Ipv4Network,
+    bridge: &str,
+) -> Result<(), String> {
     if networks.len() > MOST {
         return Err(format!(
-            "{} networks beside the main one; a node has room for {MOST} more cards",
+            "{} networks beside the main one; a node has room for {MOST} more NICs",
             networks.len()
         ));
     }
@@ -167,13 +235,7 @@ pub(super) fn parse(
             }
         }
     }
-    Ok(networks)
-}
-
-/// As one setting holds them, [`parse`]'s other way.
-pub(crate) fn join(networks: &[NetworkSpec]) -> String {
-    let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
-    texts.join("; ")
+    Ok(())
 }
 
 #[cfg(test)]
@@ -181,7 +243,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<NetworkSpec>, String> {
-        parse(text, "192.168.80.0/24".parse().unwrap(), "k80")
+        let networks = parse(text)?;
+        check(&networks, "192.168.80.0/24".parse().unwrap(), "k80")?;
+        Ok(networks)
     }
 
     #[test]
@@ -190,7 +254,8 @@ mod tests {
             "name=storage,subnet=10.9.0.0/24,bridge=st0,ipv6; name=b,subnet=10.8.0.0/24,isolated";
         let networks = read(text).unwrap();
         assert!(networks[0].ipv6 && !networks[0].isolated && networks[1].isolated);
-        assert_eq!(read(&join(&networks)).unwrap(), networks);
+        let texts: Vec<_> = networks.iter().map(ToString::to_string).collect();
+        assert_eq!(read(&texts.join("; ")).unwrap(), networks);
         assert!(read("").unwrap().is_empty());
     }
 

@@ -29,7 +29,9 @@ impl Restart {
         Self::ALL
             .into_iter()
             .find(|r| r.name() == text.trim())
-            .ok_or_else(|| format!("`{text}` is none of never, on-failure, always"))
+            .ok_or_else(|| {
+                format!("unknown restart policy `{text}`; expected never, on-failure or always")
+            })
     }
 
     /// Whether the keeper starts a node again that has ended for this cause.

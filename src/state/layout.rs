@@ -180,9 +180,16 @@ impl ClusterDir {
     pub(crate) fn leases(&self) -> PathBuf {
         self.dir.join("leases")
     }
-    /// The user's `user_data`, as it was when the cluster was made.
-    pub(crate) fn user_data(&self) -> PathBuf {
-        self.dir.join("user-data")
+    /// The user's `user_data` for the nodes of a role, as it was when the cluster was made.
+    pub(crate) fn user_data(&self, role: &str) -> PathBuf {
+        self.dir.join(format!("user-data.{role}"))
+    }
+    /// What [`Self::user_data`] holds; before format 2 all roles had one file.
+    pub(crate) fn stored_user_data(&self, role: &str) -> Option<String> {
+        let paths = [self.user_data(role), self.dir.join("user-data")];
+        paths
+            .iter()
+            .find_map(|path| std::fs::read_to_string(path).ok())
     }
     pub(crate) fn artifact(&self, name: &str) -> PathBuf {
         self.dir.join(name)

@@ -79,18 +79,12 @@ impl Lock {
         }
     }
 
-    /// Who holds the lock of a cluster, for which verb and since when. Looks at what the kernel lists: to
-    /// try the lock would be in the way of who takes it.
+    /// Who holds the lock of a cluster, for which verb and since when. Reads what the kernel shows of the process that
+    /// signed the lock: to try the lock would be in the way of who takes it.
     pub(crate) fn holder(dir: &ClusterDir) -> Option<String> {
-        let inode = fs_err::metadata(dir.lock()).ok()?.ino();
-        let locks = std::fs::read_to_string("/proc/locks").ok()?;
-        let end = format!(":{inode}");
-        let is_held = locks.lines().any(|line| {
-            let mut words = line.split_whitespace().skip(1);
-            words.next() == Some("FLOCK") && words.nth(3).is_some_and(|file| file.ends_with(&end))
-        });
-        let text = std::fs::read_to_string(dir.lock()).ok()?;
-        is_held.then(|| text.trim().to_owned())
+        let text = fs_err::read_to_string(dir.lock()).ok()?;
+        let pid: u32 = text.strip_prefix("pid ")?.split(' ').next()?.parse().ok()?;
+        has_locked(pid, &dir.lock())?.then(|| text.trim().to_owned())
     }
 
     /// Gives the lock back, and removes the cluster's folder if there is nothing else in it: then it was
@@ -120,6 +114,22 @@ impl Lock {
 fn taken() -> Result<()> {
     failpoint!("up.lock");
     Ok(())
+}
+
+/// Whether a process has a flock(2) on a file, by proc_pid_fdinfo(5). Its descriptor leads to the file itself, where
+/// /proc/locks has the numbers of a file system, which stat(2) of btrfs and overlayfs does not give.
+fn has_locked(pid: u32, path: &Path) -> Option<bool> {
+    let process = Path::new("/proc").join(pid.to_string());
+    let wanted = fs_err::metadata(path).ok()?;
+    let has = |entry: std::fs::DirEntry| {
+        let there = std::fs::metadata(entry.path()).ok()?;
+        let is_same = (there.dev(), there.ino()) == (wanted.dev(), wanted.ino());
+        let info = process.join("fdinfo").join(entry.file_name());
+        let lists_lock = || Some(std::fs::read_to_string(info).ok()?.contains(" FLOCK "));
+        Some(is_same && lists_lock()?)
+    };
+    let mut open = std::fs::read_dir(process.join("fd")).ok()?.flatten();
+    Some(open.any(|entry| has(entry) == Some(true)))
 }
 
 fn dir_is_gone(dir: &ClusterDir) -> bool {
@@ -168,6 +178,9 @@ mod tests {
         let holder = Lock::holder(&cluster).unwrap();
         assert!(holder.contains("(kvmc up, since "), "{holder}");
         drop(held);
+        assert_eq!(Lock::holder(&cluster), None);
+        // It is signed by this process, which has the file open and no lock on it.
+        let _open = File::open(cluster.lock()).unwrap();
         assert_eq!(Lock::holder(&cluster), None);
         Lock::take(&cluster, "down", Duration::ZERO).await.unwrap();
     }

@@ -1,17 +1,21 @@
 //! Every file name; the atomic store; the lock; the record.
 
+mod format1;
+mod found;
 mod layout;
 mod lock;
 mod mark;
+mod migrate;
+mod network;
 mod record;
 mod store;
 mod written;
 
+pub(crate) use found::Found;
 pub(crate) use layout::{ClusterDir, NodeDir, State};
 pub(crate) use lock::Lock;
-pub(crate) use record::{
-    ClusterRecord, FORMAT, Found, NetworkRecord, NicRecord, NodeRecord, Phase,
-};
+pub(crate) use network::{NetworkRecord, Networks};
+pub(crate) use record::{Base, ClusterRecord, FORMAT, HostRecord, NicRecord, NodeRecord, Phase};
 pub(crate) use store::{
     private_dir, read_json, remove_file, replace, replace_json, replace_json_unsynced,
     replace_unsynced,

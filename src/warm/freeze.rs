@@ -1,14 +1,13 @@
 //! Freezing: boot, wait for quiet, stop, write the device state down.
 
-use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kvmc_images::agent::{self, Request, Settle};
 use kvmc_images::{Image, qcow2};
-use kvmc_qmp::{Client, Events, ExchangeLog};
-use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
 
 use super::memory::Memory;
 use super::shape::Shape;
@@ -16,23 +15,18 @@ use super::store::{Frozen, Store};
 use crate::failpoint::failpoint;
 use crate::ids;
 use crate::model::Accelerator;
-use crate::node::cmdline::netdev;
 use crate::node::{
-    CardKind, Credentials, Nics, Parts, Running, Source, create_log, credentials, disks, identity,
-    listen, pflash, spawn,
+    Credentials, NicKind, Nics, Parts, Running, Sockets, Source, create_log, credentials, disks,
+    hello, identity, listen, pflash, savestate, spawn,
 };
 use crate::spec::Bytes;
 
-/// From QEMU's start to its greeting.
-const GREETING: Duration = Duration::from_secs(30);
 /// From the kernel's start to the agent's hello, emulated and beside others.
 const BOOT: Duration = Duration::from_secs(300);
 /// From there to the end of the boot.
 const SETTLE: Duration = Duration::from_secs(300);
 /// From the agent's answer to the freeze.
 const QUIET: Duration = Duration::from_millis(100);
-/// To write half a megabyte of device state.
-const STATE: Duration = Duration::from_secs(60);
 /// Free bytes below which nothing is frozen: memory of a fresh guest, and its disk.
 const ROOM: u64 = 1 << 30;
 
@@ -87,8 +81,10 @@ pub(crate) async fn freeze(
             .context("failed to make the disk of a machine to freeze")?;
         failpoint!("freeze.disk");
         let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
-        let settle = json!({ "one_processor": wakes_on_one(accelerator) });
-        let frozen = match drive(draft.path(), &state, disk_size, &shape.cards, settle).await {
+        let settle = Settle {
+            one_processor: wakes_on_one(accelerator),
+        };
+        let frozen = match drive(draft.path(), &state, disk_size, &shape.nics, settle).await {
             Ok(()) => ended(&mut machine).await,
             Err(e) => Err(e),
         };
@@ -141,7 +137,7 @@ fn start(
         ram: shape.ram,
         source: Source::Freeze(memory.share()?),
         disks: disks(&disk, &image.layers)?,
-        nics: Nics::Nowhere(shape.cards.len()),
+        nics: Nics::Nowhere(shape.nics.len()),
         seed: None,
         pflash: pflash(image, &dir.join("uefi-vars.fd"))?,
         qmp: listen(&dir.join("qmp.sock"))?,
@@ -162,46 +158,33 @@ async fn drive(
     dir: &Path,
     state: &Path,
     disk_size: Bytes,
-    cards: &[CardKind],
-    settle: Value,
+    nics: &[NicKind],
+    settle: Settle,
 ) -> Result<()> {
-    let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
     failpoint!("freeze.qemu");
-    let (qmp, _events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
-    let (agent, mut said) = Client::connect_agent(&dir.join("agent.sock"), None, GREETING).await?;
-    let console = tokio::spawn(copy(dir.join("console.sock"), dir.join("console.log")));
+    let mut session = Sockets::in_folder(dir).open().await?;
+    let (qmp, agent) = (&session.qmp, &session.agent);
+    let console = tokio::spawn(copy(session.console, dir.join("console.log")));
     // It stays so in the clones until they are themselves.
-    for number in 0..cards.len() {
-        let arguments = json!({ "name": netdev(number), "up": false });
-        request(&qmp, "set_link", arguments).await?;
-    }
+    savestate::set_links(qmp, nics.len(), false).await?;
     qmp.execute(qapi_qmp::cont {}).await?;
-    tokio::time::timeout(BOOT, hello(&mut said))
+    tokio::time::timeout(BOOT, hello(&mut session.said))
         .await
         .context("its agent does not say hello")??;
+    let template = identity::template(disk_size.0, nics)?;
     agent
-        .request_secret("identity", identity::template(disk_size.0, cards)?, SETTLE)
+        .request_secret(agent::Identity::NAME, template.arguments(), SETTLE)
         .await
         .context("its agent does not take an identity")?;
     agent
-        .request("settle", settle, SETTLE)
+        .request(Settle::NAME, settle.arguments(), SETTLE)
         .await
         .context("its boot does not come to rest")?;
     // For the agent to be done with its answer, and its kernel with that.
     tokio::time::sleep(QUIET).await;
     qmp.execute(qapi_qmp::stop {}).await?;
-    request(&qmp, "migrate-set-capabilities", ignore_shared()).await?;
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .open(state)
-        .with_context(|| format!("failed to make {}", state.display()))?;
     failpoint!("freeze.state");
-    qmp.pass_fd("state", file.into()).await?;
-    request(&qmp, "migrate", json!({ "uri": "fd:state" })).await?;
-    tokio::time::timeout(STATE, migrated(&qmp))
-        .await
-        .context("its state takes too long to write")??;
+    savestate::save(qmp, state).await?;
     qmp.quit().await?;
     console.abort();
     Ok(())
@@ -218,56 +201,9 @@ pub(super) async fn ended(machine: &mut Machine) -> Result<()> {
     bail!("QEMU does not quit")
 }
 
-async fn hello(said: &mut Events) -> Result<()> {
-    while let Some(event) = said.next().await {
-        if event.name == "hello" {
-            return Ok(());
-        }
-    }
-    bail!("it ended while it booted");
-}
-
-/// Arguments of `migrate-set-capabilities`: memory that is shared is not in the stream.
-pub(crate) fn ignore_shared() -> Value {
-    json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] })
-}
-
-pub(crate) async fn request(qmp: &Client, name: &str, arguments: Value) -> Result<Value> {
-    const DEADLINE: Duration = Duration::from_secs(30);
-    qmp.request(name, arguments, DEADLINE)
-        .await
-        .with_context(|| format!("QEMU refused {name}"))
-}
-
-/// Waits for the end of a migration, in or out.
-///
-/// # Errors
-/// That it failed, in QEMU's words.
-pub(crate) async fn migrated(qmp: &Client) -> Result<()> {
-    loop {
-        let answer = request(qmp, "query-migrate", json!({})).await?;
-        let status = answer
-            .get("status")
-            .and_then(Value::as_str)
-            .unwrap_or("none");
-        match status {
-            "completed" => return Ok(()),
-            "failed" | "cancelled" => bail!(
-                "the state is {status}: {}",
-                answer
-                    .get("error-desc")
-                    .and_then(Value::as_str)
-                    .unwrap_or("no reason given")
-            ),
-            _ => tokio::time::sleep(Duration::from_millis(3)).await,
-        }
-    }
-}
-
 /// Keeps the console, for when the boot fails.
-pub(super) async fn copy(socket: std::path::PathBuf, to: std::path::PathBuf) -> Result<()> {
+pub(super) async fn copy(mut stream: UnixStream, to: PathBuf) -> Result<()> {
     const LONGEST: usize = 64 << 10;
-    let mut stream = tokio::net::UnixStream::connect(socket).await?;
     let mut all = Vec::new();
     let mut part = [0; 4096];
     loop {

@@ -13,6 +13,7 @@
 //!     frozen.json               what it depends on, and digests
 //! ```
 
+mod at_hand;
 mod freeze;
 mod memory;
 mod prepare;
@@ -20,9 +21,10 @@ mod shape;
 mod store;
 mod wake;
 
+pub(crate) use at_hand::AtHand;
 pub(crate) use freeze::freeze;
 pub(crate) use memory::Memory;
 pub(crate) use prepare::prepare;
 pub(crate) use shape::Shape;
 pub(crate) use store::{Frozen, Store};
-pub(crate) use wake::{connect, resize, wake};
+pub(crate) use wake::wake;

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::{Image, qcow2, seed};
-use kvmc_qmp::{Client, Events, ExchangeLog};
-use serde_json::{Value, json};
+use kvmc_images::{Image, agent, qcow2, seed};
+use kvmc_qmp::Events;
+use serde_json::json;
 
 use super::freeze::{Machine, check_room, copy, ended, failed};
 use super::store::Store;
@@ -14,13 +14,13 @@ use crate::host::cores;
 use crate::ids;
 use crate::model::Accelerator;
 use crate::node::identity::ADMIN;
-use crate::node::{Nics, Parts, Source, disks, listen, pflash, seed_user_data, template_mac};
+use crate::node::{
+    Nics, Parts, Sockets, Source, disks, listen, pflash, seed_user_data, template_mac,
+};
 use crate::spec::Bytes;
 
 /// What a first start takes, in bytes.
 const RAM: Bytes = Bytes::mib(1024);
-/// From QEMU's start to its greeting.
-const GREETING: Duration = Duration::from_secs(30);
 /// A whole first start, cloud-init's last stage included, emulated and beside others.
 const FIRST_START: Duration = Duration::from_secs(600);
 
@@ -79,7 +79,7 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
 fn write_seed(path: &Path) -> Result<()> {
     let user = seed_user_data(&kvmc_images::prepare::user_data(ADMIN), None);
     let meta = json!({ "instance-id": ids::random_id(), "local-hostname": "template" });
-    // Nobody waits for a card that nothing comes over.
+    // Nobody waits for a NIC that nothing comes over.
     let network = json!({
         "version": 2,
         "ethernets": { "eth0": {
@@ -102,16 +102,14 @@ fn write_seed(path: &Path) -> Result<()> {
 
 /// From a paused QEMU to a guest that has said that it is prepared.
 async fn drive(dir: &Path) -> Result<()> {
-    let log = ExchangeLog::open(&dir.join("qmp.log"), 64 << 10).ok();
-    let (qmp, mut events) = Client::connect_qmp(&dir.join("qmp.sock"), log, GREETING).await?;
-    let (_agent, mut said) = Client::connect_agent(&dir.join("agent.sock"), None, GREETING).await?;
-    let console = tokio::spawn(copy(dir.join("console.sock"), dir.join("console.log")));
-    qmp.execute(qapi_qmp::cont {}).await?;
-    tokio::time::timeout(FIRST_START, verdict(&mut said, &mut events))
+    let mut session = Sockets::in_folder(dir).open().await?;
+    let console = tokio::spawn(copy(session.console, dir.join("console.log")));
+    session.qmp.execute(qapi_qmp::cont {}).await?;
+    tokio::time::timeout(FIRST_START, verdict(&mut session.said, &mut session.events))
         .await
         .context("its first start does not come to its end")??;
     // It powers itself off, and all of its disk is written then.
-    let off = async { while events.next().await.is_some() {} };
+    let off = async { while session.events.next().await.is_some() {} };
     tokio::time::timeout(FIRST_START, off)
         .await
         .context("it does not power off")?;
@@ -124,12 +122,13 @@ async fn verdict(said: &mut Events, events: &mut Events) -> Result<()> {
     loop {
         tokio::select! {
             event = said.next() => match event {
-                Some(event) if event.name == "prepared" => return Ok(()),
-                Some(event) if event.name == "unfit" => {
-                    let why = event.data.get("why").and_then(Value::as_str);
-                    bail!("{}", why.unwrap_or("it says that it is not fit"));
-                }
-                Some(_) => {}
+                Some(event) => match agent::Event::parse(&event.name, &event.data) {
+                    Some(agent::Event::Prepared) => return Ok(()),
+                    Some(agent::Event::Unfit(why)) => {
+                        bail!("{}", why.as_deref().unwrap_or("it says that it is not fit"));
+                    }
+                    _ => {}
+                },
                 None => bail!("it ended before it was prepared"),
             },
             event = events.next() => if event.is_none() {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ids::hex;
 use crate::model::Accelerator;
-use crate::node::CardKind;
+use crate::node::NicKind;
 use crate::spec::Bytes;
 
 /// Goes up when the devices of a node or the way of freezing change: states of before fit no more.
@@ -33,14 +33,18 @@ pub(crate) struct Shape {
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     kernel_line: String,
-    /// One for each network; shapes of before had one card.
-    #[serde(default = "CardKind::one", skip_serializing_if = "is_one")]
-    pub(crate) cards: Vec<CardKind>,
+    /// One for each network; shapes of before had one NIC.
+    #[serde(
+        default = "NicKind::one",
+        rename = "cards",
+        skip_serializing_if = "is_one"
+    )]
+    pub(crate) nics: Vec<NicKind>,
 }
 
-/// So that the machines frozen before there were more cards keep their names.
-fn is_one(cards: &[CardKind]) -> bool {
-    cards == CardKind::one()
+/// So that the machines frozen before there were more NICs keep their names.
+fn is_one(nics: &[NicKind]) -> bool {
+    nics == NicKind::one()
 }
 
 impl Shape {
@@ -53,7 +57,7 @@ impl Shape {
         accelerator: &Accelerator,
         vcpus: u32,
         ram: Bytes,
-        cards: Vec<CardKind>,
+        nics: Vec<NicKind>,
     ) -> Result<Self> {
         let architecture = image.architecture;
         let platform = &architecture.platform().qemu;
@@ -69,7 +73,7 @@ impl Shape {
             vcpus,
             ram,
             kernel_line: kernel_command_line(architecture, !accelerator.is_kvm()),
-            cards,
+            nics,
         })
     }
 
@@ -83,7 +87,7 @@ impl Shape {
             },
         ];
         accelerators.iter().any(|accelerator| {
-            Self::new(image, accelerator, self.vcpus, self.ram, self.cards.clone())
+            Self::new(image, accelerator, self.vcpus, self.ram, self.nics.clone())
                 .is_ok_and(|shape| shape == *self)
         })
     }
@@ -99,9 +103,9 @@ impl std::fmt::Display for Shape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let vcpus = if self.vcpus == 1 { "vcpu" } else { "vcpus" };
         write!(f, "{}, {} {vcpus}", self.ram, self.vcpus)?;
-        match self.cards.len() {
+        match self.nics.len() {
             1 => Ok(()),
-            more => write!(f, ", {more} cards"),
+            more => write!(f, ", {more} NICs"),
         }
     }
 }

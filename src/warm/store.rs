@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::{Image, Looks};
+use kvmc_images::{FileChecks, Image};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -114,15 +114,15 @@ impl Store {
         };
         let disk = self.disk(id);
         let meta = meta.with_context(|| format!("{} is gone", disk.display()))?;
-        let mut looks = Looks::open(&dir.join(LOOKS));
-        looks.check(&disk, &meta.disk, digest)?;
-        looks.keep();
+        let mut checks = FileChecks::open(&dir.join(LOOKS));
+        checks.check(&disk, &meta.disk, digest)?;
+        checks.save();
         Ok(())
     }
 
     /// What a node's disk lies on, the nearest first.
     pub(crate) fn backing(&self, node: &NodeRecord, image: &Image) -> Vec<PathBuf> {
-        let frozen = node.frozen.as_deref().map(|id| self.disk(id));
+        let frozen = node.base.frozen().map(|id| self.disk(id));
         frozen.into_iter().chain(image.layers.clone()).collect()
     }
 

@@ -1,5 +1,4 @@
 # One cell of the matrix: POINT is reached in VERB and HOW happens there; then NEXT has to bring all in order.
-# After tests/it/common.sh.
 uplink
 left() { find "$KVMC_STATE_DIR" ../project -name '.build-*' -o -name '.freeze-*' -o -name '.making-*' -o -name '*.kvmc-new-*' 2>/dev/null || true; }
 everything() { host; left; }
@@ -86,6 +85,7 @@ case $VERB.$POINT in
   *.stop.*) kvmc up --cold $NODES; kept; fault stop ;;
   *.down.*) kvmc up --cold $NODES; : > ../life; fault down ;;
   *.net.*) kvmc up --cold $NODES; kept; fault $VERB; [ $VERB = stop ] || : > ../life ;;
+  *) fail "no verb is known that reaches $POINT" ;;
 esac
 # Readers say what there is, or that there is none.
 kvmc status > ../status 2>&1 || grep -q 'no cluster' ../status || fail "status: $(cat ../status)"

@@ -42,13 +42,11 @@ struct Cell {
 /// The points that `start` comes by after `stop`: of those of `up`, not all.
 fn of_start() -> Vec<String> {
     let bench = fake::bench();
-    let common = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/common.sh");
-    let output = bench.shell(&format!(
-        ". {}; uplink
+    let output = bench.run(
+        "uplink
          kvmc up --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0 --cold; kvmc stop
          KVMC_FAILPOINTS_REACHED=$(cd ..; pwd)/reached kvmc start --cold; kvmc down; sort -u ../reached",
-        common.display()
-    ));
+    );
     assert!(output.status.success(), "{output:?}");
     let reached = String::from_utf8(output.stdout).unwrap();
     let points: Vec<_> = reached.lines().map(str::to_owned).collect();
@@ -97,16 +95,15 @@ fn run(cell: &Cell) -> Option<String> {
     std::fs::create_dir_all(bench.state()).unwrap();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let script = format!(
-        "POINT={} VERB={} HOW={} NEXT={}\n. {tests}/it/common.sh\n. {tests}/failpoints/cell.sh",
+        "POINT={} VERB={} HOW={} NEXT={}\n. {tests}/failpoints/cell.sh",
         cell.point,
         if cell.verb.is_empty() { "-" } else { cell.verb },
         cell.how,
         cell.next,
         tests = tests.display()
     );
-    let output = bench.shell(&script);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
+    let output = bench.run(&script);
+    let said = support::said(&output);
     (!output.status.success()).then(|| format!("{cell:?} ended with {}:\n{said}", output.status))
 }
 

@@ -1,10 +1,15 @@
-//! The guest agent of images/guest/agent.py, and the console beside it.
+//! The guest agent, by the table of its messages (images/guest/messages.json), and the console beside it.
+//!
+//! A command, an argument, an answer or an event that the table does not have is refused.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kvmc_images::agent::{
+    Adjust, AllReady, Event, Identity, Info, Ping, PowerMode, Request, Settle, Shutdown, Table,
+};
 use serde_json::{Value, json};
 
 use crate::args::{mac, unsafe_fd};
@@ -44,11 +49,8 @@ fn hear(guest: &Arc<Guest>, line: &str) {
         return;
     }
     let id = &request["id"];
-    match execute(
-        guest,
-        request["execute"].as_str().unwrap_or_default(),
-        &request["arguments"],
-    ) {
+    let name = request["execute"].as_str().unwrap_or_default();
+    match answer(guest, name, &request["arguments"]) {
         Ok(value) => guest.say(&json!({ "id": id, "return": value })),
         Err(desc) => {
             guest.say(&json!({ "id": id, "error": { "class": "ValueError", "desc": desc } }));
@@ -56,10 +58,43 @@ fn hear(guest: &Arc<Guest>, line: &str) {
     }
 }
 
-fn execute(guest: &Arc<Guest>, name: &str, arguments: &Value) -> Result<Value, String> {
+fn answer(guest: &Arc<Guest>, name: &str, arguments: &Value) -> Result<Value, String> {
+    let table = Table::built_in();
+    table
+        .check_command(name, arguments)
+        .map_err(|e| e.to_string())?;
+    let answer = execute(guest, &table, name, arguments)?;
+    table.check_answer(name, &answer).unwrap();
+    Ok(answer)
+}
+
+/// An event with its data, as the agent sends it.
+///
+/// # Panics
+/// The table has no such event.
+pub(crate) fn event_message(event: &Event, more: &Value) -> Value {
+    let mut message = event.message();
+    for (key, value) in more.as_object().into_iter().flatten() {
+        message["data"][key] = value.clone();
+    }
+    Table::built_in()
+        .check_event(event.name(), &message["data"])
+        .unwrap();
+    message
+}
+
+fn execute(
+    guest: &Arc<Guest>,
+    table: &Table,
+    name: &str,
+    arguments: &Value,
+) -> Result<Value, String> {
     match name {
-        "ping" => Ok(json!({ "version": "1", "configured": guest.look(|i| i.identified) })),
-        "identity" => {
+        Ping::NAME => {
+            let configured = guest.look(|i| i.identified);
+            Ok(json!({ "version": table.version, "configured": configured }))
+        }
+        Identity::NAME => {
             // A keeper that is new introduces itself to a guest that was ready for the one before.
             let address = guest.look(|i| i.address.clone());
             guest.change(|i| {
@@ -71,22 +106,23 @@ fn execute(guest: &Arc<Guest>, name: &str, arguments: &Value) -> Result<Value, S
             let is_ready = address.is_some() && arguments["woken"] != true;
             Ok(json!({ "ready": is_ready, "address": address, "random": "00".repeat(32) }))
         }
-        "settle" => {
+        Settle::NAME => {
             guest.change(|i| i.identified = false);
             Ok(json!({}))
         }
-        "info" => {
+        Info::NAME => {
             let now = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default();
             Ok(json!({ "time": now.as_secs_f64(), "load": [0, 0, 0], "disk": 0 }))
         }
-        "adjust" => Ok(json!({})),
-        "shutdown" => {
+        AllReady::NAME | Adjust::NAME => Ok(json!({})),
+        Shutdown::NAME => {
             if guest.script.is("deaf") {
                 return Ok(json!({}));
             }
-            let (guest, reboot) = (Arc::clone(guest), arguments["mode"] == "reboot");
+            let reboot = json!(PowerMode::Reboot);
+            let (guest, reboot) = (Arc::clone(guest), arguments["mode"] == reboot);
             std::thread::spawn(move || {
                 std::thread::sleep(Duration::from_millis(20));
                 if reboot {

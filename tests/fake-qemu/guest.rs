@@ -6,9 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use kvmc_images::agent::{Event, Table};
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Value, json};
 
+use crate::agent::event_message;
 use crate::args::Args;
 use crate::script::Script;
 
@@ -146,12 +148,12 @@ impl Guest {
             guest.change(|i| i.agent |= i.boot == boot);
             if guest.args.node == "prepare" {
                 // As images/guest/prepare does, of an image that the test calls fit.
-                let (event, data) = if guest.script.is("fit") {
-                    ("prepared", json!({}))
+                let verdict = if guest.script.is("fit") {
+                    Event::Prepared
                 } else {
-                    ("unfit", json!({ "why": "there is no system in it" }))
+                    Event::Unfit(Some("there is no system in it".to_owned()))
                 };
-                guest.say(&json!({ "event": event, "data": data }));
+                guest.say(&event_message(&verdict, &json!({})));
                 std::thread::sleep(Duration::from_millis(50));
                 guest.end("guest-shutdown", true, 0);
             } else if guest.args.has_seed {
@@ -165,9 +167,9 @@ impl Guest {
                     tries -= 1;
                     std::thread::sleep(Duration::from_millis(20));
                 }
-                guest.say(
-                    &json!({ "event": "hello", "data": { "version": "1", "configured": false } }),
-                );
+                let version = Table::built_in().version;
+                let data = json!({ "version": version, "configured": false });
+                guest.say(&event_message(&Event::Hello, &data));
             }
         });
     }

@@ -3,7 +3,7 @@
 //!
 //! What is true of it: the three sockets are those passed; QMP's greeting, negotiation, run states and
 //! events; descriptors by `getfd`; a lock on the disk, so that it has one QEMU; a guest agent with the
-//! protocol of images/guest/agent.py; a guest that leases its address by DHCP over its tap and sends an
+//! protocol of images/guest/agent; a guest that leases its address by DHCP over its tap and sends an
 //! ssh banner; a state and memory that are written by a freeze and checked by a waking.
 //!
 //! What it cannot show: anything that a kernel or QEMU's devices do. There is no Debian in it, so no

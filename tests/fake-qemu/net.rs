@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use kvmc_images::agent::{BootStage, Event};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde_json::json;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -13,6 +14,7 @@ use smoltcp::socket::{dhcpv4, tcp};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
 
+use crate::agent::event_message;
 use crate::args::unsafe_fd;
 use crate::guest::Guest;
 
@@ -136,9 +138,9 @@ fn follow(guest: &Arc<Guest>, interface: &mut Interface, event: dhcpv4::Event<'_
             let is_new = guest.look(|i| i.address.as_deref() != Some(&address));
             guest.change(|i| i.address = Some(address.clone()));
             if is_new {
-                let data = json!({ "stage": "lease", "address": address });
-                guest.say(&json!({ "event": "stage", "data": data }));
-                guest.say(&json!({ "event": "ready", "data": { "address": address } }));
+                let data = json!({ "address": address });
+                guest.say(&event_message(&Event::Stage(BootStage::Lease), &data));
+                guest.say(&event_message(&Event::Ready, &data));
             }
         }
         dhcpv4::Event::Deconfigured => set_address(interface, None),

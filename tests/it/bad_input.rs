@@ -129,7 +129,7 @@ fn not_enough_privilege_says_which_is_missing() {
 fn other_words() {
     refuses(
         "CPU_ARCHITECTURE=sparc kvmc up",
-        &["neither amd64 nor arm64"],
+        &["expected amd64 or arm64"],
     );
     refuses("kvmc up --cluster ../x", &["not a cluster name"]);
     refuses("kvmc up --package --oops=1", &["error"]);

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::support::Bench;
+use super::support::{Bench, script};
 
 #[test]
 #[ignore = "needs KVMC_FOREIGN_STATE, a state folder with a template of the other architecture"]
@@ -12,17 +12,6 @@ fn an_emulated_cluster_boots_wakes_keeps_time_and_shares_nothing() {
     let images = Path::new(&state).join("images");
     assert!(images.is_dir(), "{} is no folder", images.display());
     let bench = Bench::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/emulated.sh");
-    let output = bench.shell(&format!(
-        "mkdir -p ../state; ln -s {} ../state/images; exec sh -eu {}",
-        images.display(),
-        script.display()
-    ));
-    let text = format!(
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    println!("{text}");
-    assert!(output.status.success(), "ended with {}", output.status);
+    bench.take_images(&images);
+    bench.runs(&script("guests/emulated.sh", &[]));
 }

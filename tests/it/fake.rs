@@ -31,9 +31,7 @@ exec /usr/bin/ssh-keygen -q -t rsa -b 1024 -N '' -f "$file"
 /// A bench whose PATH has the fakes before the real ones, with a template in its store.
 pub(crate) fn bench() -> Bench {
     let bench = bare();
-    std::fs::create_dir_all(bench.state()).unwrap();
-    let images = template();
-    std::os::unix::fs::symlink(images, bench.state().join("images")).unwrap();
+    bench.take_images(template());
     bench
 }
 
@@ -120,20 +118,7 @@ fn template() -> &'static Path {
     })
 }
 
-/// Runs `script` after tests/it/common.sh in a namespace with an uplink; shows all it said, and panics
-/// when it fails.
+/// Runs `script` in a namespace with an uplink; see [`Bench::runs`].
 pub(crate) fn runs(bench: &Bench, script: &str) -> String {
-    let common = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/common.sh");
-    let output = bench.shell(&format!(". {}; uplink\n{script}", common.display()));
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        output.status.success(),
-        "ended with {}:\n{text}",
-        output.status
-    );
-    text
+    bench.runs(&format!("uplink\n{script}"))
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::support::Bench;
+use super::support::{Bench, script};
 
 /// What apt says of a mirror that it does not reach.
 const OUT_OF_REACH: [&str; 4] = [
@@ -13,21 +13,18 @@ const OUT_OF_REACH: [&str; 4] = [
     "timed out",
 ];
 
-/// Runs a script of this folder in a namespace of its own, and shows all it said when it fails.
-fn runs(script: &str) {
-    runs_with(script, &[]);
+/// Runs a script of `scripts/guests` in a namespace of its own, and shows all it said when it fails.
+fn runs(name: &str) {
+    runs_with(name, &[]);
 }
 
-fn runs_with(script: &str, arguments: &[&str]) {
-    runs_on("trixie", script, arguments);
+fn runs_with(name: &str, arguments: &[&str]) {
+    runs_on("trixie", name, arguments);
 }
 
 /// The same beside a template of a suite.
-fn runs_on(suite: &str, script: &str, arguments: &[&str]) {
+fn runs_on(suite: &str, name: &str, arguments: &[&str]) {
     let bench = Bench::new();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/it")
-        .join(script);
     let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build");
     let built = template(suite, &state);
     // Debian's mirror is needed for all of this; another publisher's may be out of reach.
@@ -39,24 +36,8 @@ fn runs_on(suite: &str, script: &str, arguments: &[&str]) {
         return;
     }
     built.unwrap();
-    let prepare = format!(
-        "mkdir -p ../state; ln -s {}/images ../state/images; exec sh -eu {} {}",
-        state.display(),
-        path.display(),
-        arguments.join(" ")
-    );
-    let output = bench.shell(&prepare);
-    let text = format!(
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    println!("{text}");
-    assert!(
-        output.status.success(),
-        "{script} ended with {}",
-        output.status
-    );
+    bench.take_images(&state.join("images"));
+    bench.runs(&script(&format!("guests/{name}"), arguments));
 }
 
 /// Builds a template in the host's own namespace, which alone reaches mirrors.
@@ -80,6 +61,11 @@ fn a_cluster_lives_through_all_the_verbs() {
 #[test]
 fn p15_woken_nodes_are_different_machines_and_stay_so() {
     runs("warm.sh");
+}
+
+#[test]
+fn roles_of_any_name_come_up_with_their_own_image_size_groups_and_variables() {
+    runs("roles.sh");
 }
 
 #[test]

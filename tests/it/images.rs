@@ -1,26 +1,11 @@
 //! Images from outside: downloads from a server with faults, and what is refused. No guest runs.
 
-use std::path::Path;
-
 use super::fake;
-use super::support::Bench;
+use super::support::{Bench, script};
 
 /// Runs a case of downloads.sh in a namespace of its own.
 fn case(name: &str) {
-    let bench = Bench::new();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/downloads.sh");
-    let output = bench.shell(&format!("exec sh -eu {} {name}", path.display()));
-    let text = format!(
-        "{}\n{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    println!("{text}");
-    assert!(
-        output.status.success(),
-        "{name} ended with {}",
-        output.status
-    );
+    Bench::new().runs(&script("downloads.sh", &[name]));
 }
 
 #[test]

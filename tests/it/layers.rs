@@ -35,7 +35,7 @@ fn a_node_becomes_an_image_that_goes_elsewhere_and_comes_back_the_same() {
         refuse 'is not stopped' kvmc image commit master0 -t mine
         kvmc stop
         refuse 'the catalogue has the name' kvmc image commit master0 -t debian-13
-        refuse "not an image's name" kvmc image commit master0 -t a/b
+        refuse 'invalid image name' kvmc image commit master0 -t a/b
         refuse 'master7' kvmc image commit master7 -t mine
         id=$(kvmc image commit master0 -t mine)
         test "$(of mine id)" = $id && test "$(of mine parent)" = "$(of base id)" || fail 'its parent'
@@ -107,7 +107,7 @@ def lead(member, data):
 rewrite("flipped", flip); rewrite("climbing", climb); rewrite("newer", format); rewrite("leading", lead)
 PYTHON
         refuse 'is not what was exported' kvmc image import flipped; empty flipped
-        refuse 'is no file of `kvmc image export`' kvmc image import climbing; empty climbing
+        refuse 'is not an exported image' kvmc image import climbing; empty climbing
         refuse 'is of format 9' kvmc image import newer; empty newer
         # What it lies on came whole, and stays; the layer that leads elsewhere does not.
         refuse 'lies on `/etc/shadow' kvmc image import leading
@@ -128,7 +128,7 @@ fn a_cloud_image_is_prepared_once_and_its_nodes_wake() {
         $UP --masters 2 --image base --user-data user.yaml 2>../said || fail "$(cat ../said)"
         grep -q 'preparing mine (once' ../said && test $(grep -c woken ../said) = 2 || fail "$(cat ../said)"
         test ! -e $KVMC_STATE_DIR/clusters/k80/nodes/master0/seed.img || fail 'a node with the agent has a seed'
-        id=$(sed -n 's/^  "image": "\(.*\)",/\1/p' $KVMC_STATE_DIR/clusters/k80/cluster.json)
+        id=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["nodes"][0]["base"]["image"])' $KVMC_STATE_DIR/clusters/k80/cluster.json)
         test "$(of $id parent)" = "$(of base id)" && test "$(of $id guest)" = agent || fail "$(kvmc image inspect $id)"
         refuse 'used by image' kvmc image rm base
         refuse 'used by cluster k80' kvmc image rm $id

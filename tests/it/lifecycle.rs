@@ -1,6 +1,7 @@
 //! Ring 2: how nodes die, stop, and come back, on the tests' fake QEMU.
 
 use super::fake;
+use super::support::{Bench, script};
 
 /// Words that the scripts below share.
 const WORDS: &str = r#"
@@ -26,7 +27,7 @@ fn runs(script: &str) -> String {
     runs_in(&fake::bench(), script)
 }
 
-fn runs_in(bench: &super::support::Bench, script: &str) -> String {
+fn runs_in(bench: &Bench, script: &str) -> String {
     fake::runs(bench, &format!("{WORDS}\n{script}"))
 }
 
@@ -109,7 +110,7 @@ fn up_goes_on_with_a_node_whose_guest_reboots_before_it_is_ready() {
         : > ../said; $UP --masters 1 --workers 0 2> ../said & pid=$!
         until_said 'master0 *identity'
         act master0 poweroff; code=0; wait $pid || code=$?
-        cat ../said; test $code = 1 || fail "ended with $code"
+        cat ../said; test $code = 3 || fail "ended with $code"
         grep -q 'master0: QEMU ended: the guest powered off' ../said || fail 'the cause'"#,
     );
 }
@@ -121,7 +122,7 @@ fn p19_stop_is_gentle_bounded_and_honest() {
         $UP --masters 4 --workers 0
         # Paused by somebody who is gone, while no keeper was there.
         keeper=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/keeper.json)
-        kill -9 $keeper; while kill -0 $keeper 2>/dev/null; do sleep 0.05; done
+        kill -9 $keeper; until_gone $keeper
         python3 - $K/nodes/master2/qmp.sock <<'PY'
 import json, socket, sys
 s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1]); f = s.makefile("rw")
@@ -285,7 +286,7 @@ time.sleep(60)' $K/nodes/master1/disk.qcow2 &
         sleep 0.5
         code=0; kvmc start 2> ../said || code=$?
         kill $holder; cat ../said
-        test $code = 1 || fail "it ends with $code"
+        test $code = 3 || fail "it ends with $code"
         grep -q "master1: .*nodes/master1/disk.qcow2 is in use by pid $holder" ../said || fail 'the holder'
         until_is 1 master0 ready; until_is 1 master2 ready; until_is 1 master1 stopped
         kvmc start; until_is 1 master1 ready"#,
@@ -315,5 +316,5 @@ fn p18_a_qemu_that_falls_silent_costs_its_deadline() {
 /// `KVMC_SOAK_ROUNDS=100 cargo test --test it soak -- --nocapture` is the long one.
 #[test]
 fn soak_rounds_with_a_random_kill_leave_nothing_and_the_keeper_does_not_grow() {
-    println!("{}", runs(include_str!("soak.sh")));
+    runs(&script("soak.sh", &[]));
 }

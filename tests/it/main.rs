@@ -20,6 +20,7 @@ mod lifecycle;
 mod memory;
 mod names;
 mod networks;
+mod promises;
 mod reliability;
 mod support;
 mod templates;

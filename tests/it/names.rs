@@ -62,7 +62,7 @@ grep -q '"event":"resolvers".*203.0.113.1' "$KVMC_STATE_DIR/clusters/k80/events.
 
 # A name cannot be taken: what a guest calls itself is not its name.
 node udhcpc -i node0 -n -q -x hostname:thief -F thief -s ../said.sh >/dev/null 2>&1 || true
-test -z "$(ask thief.k80.internal)" || fail "p30: a guest took a name"
+test -z "$(ask thief.k80.internal)" || fail "P58: a guest took a name"
 
 pid=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/nodes/master0/process.json" | head -n 1)
 sed -i 's/192.168.80.200/192.168.80.201/' kvmc.toml
@@ -82,7 +82,7 @@ host > ../after; same ../before ../after "the host after down""#
 }
 
 #[test]
-fn p29_who_has_port_53_or_67_is_named_before_anything_is_made() {
+fn p29_p57_who_has_port_53_or_67_is_named_before_anything_is_made() {
     let bench = fake::bench();
     let said = fake::runs(
         &bench,
@@ -118,7 +118,7 @@ kill $taker; wait $taker || true"#
     for words in [
         "UDP port 53 of 192.168.80.1 is taken by python3 (pid ",
         "UDP port 67 on k80 is taken by python3 (pid ",
-        "let it serve DHCP on links of its own alone, or end it",
+        "end it, or have it serve DHCP only on its own links",
     ] {
         assert!(said.contains(words), "no `{words}` in: {said}");
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::fake;
+use super::support::script;
 
 /// What a test of this file begins with: a look at a port, from here and from outside.
 const LOOK: &str = r#"
@@ -98,7 +99,7 @@ fn a_forward_that_cannot_be_is_refused_before_anything_is_made() {
         "192.0.2.77 is no address of this host",
         "there is no node `master7`",
         "forward it on 127.0.0.1 alone",
-        "there is 2223:master0:22; `kvmc forward rm 2223` first",
+        "the port leads elsewhere: 2223:master0:22\n  hint: `kvmc forward rm 2223` first",
         "no forward `2225`; there are: 2223",
         "cluster `k80` forwards that port (2223:master0:22)",
     ] {
@@ -287,9 +288,9 @@ fn p35_a_port_that_is_lost_before_its_qemu_starts_fails_its_node() {
         "#,
     );
     for words in [
-        "it is not started, for it would have no network: `k80-lbl0` was set up but reads back wrong: it is no port of `k80`",
-        "reads back wrong: it is down",
-        "reads back wrong: it is gone",
+        "it is not started, for it would have no network: `k80-lbl0` is not as it was set up: it is not a port of `k80`",
+        "is not as it was set up: it is down",
+        "is not as it was set up: it is gone",
     ] {
         assert!(said.contains(words), "no `{words}` in: {said}");
     }
@@ -308,10 +309,5 @@ fn p34_network_managers_and_udev_leave_bridge_and_taps_alone() {
         unpacked.success(),
         "network-manager and udev cannot be unpacked"
     );
-    let script = format!(
-        "ROOT={}; . {}/tests/it/managers.sh",
-        folder.display(),
-        env!("CARGO_MANIFEST_DIR")
-    );
-    println!("{}", runs(&script));
+    runs(&script("managers.sh", &[&folder.display().to_string()]));
 }

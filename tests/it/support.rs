@@ -3,6 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// The folder of the shell scripts.
+pub(crate) fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/scripts")
+}
+
+/// What a script says to run one of that folder with these arguments.
+pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
+    let path = scripts().join(name);
+    format!("set -- {}\n. {}", arguments.join(" "), path.display())
+}
+
+/// All that a program said.
+pub(crate) fn said(output: &Output) -> String {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    format!("{printed}{}", String::from_utf8_lossy(&output.stderr))
+}
+
 /// A namespace with an uplink, a project folder and a state folder; all gone with it.
 pub(crate) struct Bench {
     dir: tempfile::TempDir,
@@ -25,6 +42,12 @@ impl Bench {
 
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
+    }
+
+    /// Gives it the images of another state folder.
+    pub(crate) fn take_images(&self, images: &Path) {
+        std::fs::create_dir_all(self.state()).unwrap();
+        std::os::unix::fs::symlink(images, self.state().join("images")).unwrap();
     }
 
     /// The folder that holds all of it.
@@ -50,6 +73,24 @@ impl Bench {
             .current_dir(self.project())
             .output()
             .unwrap()
+    }
+
+    /// The same after scripts/common.sh.
+    pub(crate) fn run(&self, script: &str) -> Output {
+        let scripts = scripts();
+        let scripts = scripts.display();
+        self.shell(&format!(
+            "SCRIPTS={scripts}; . {scripts}/common.sh\n{script}"
+        ))
+    }
+
+    /// The same; shows all it said, and panics when it fails.
+    pub(crate) fn runs(&self, script: &str) -> String {
+        let output = self.run(script);
+        let text = said(&output);
+        println!("{text}");
+        assert!(output.status.success(), "ended with {}", output.status);
+        text
     }
 
     /// Runs `script` after `setup`, which must fail and leave all as `setup` made it; returns what it said.

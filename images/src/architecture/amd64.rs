@@ -1,6 +1,6 @@
-//! x86-64.
+//! The table of amd64.
 
-use super::{Platform, Probe, Qemu, Uefi};
+use super::platform::{Platform, Probe, Qemu, Uefi};
 
 /// isa-debug-exit ends QEMU with `(value << 1) | 1`; its documentation in hw/misc/debugexit.c.
 const VALUE: u8 = 0x31;

@@ -1,6 +1,6 @@
-//! AArch64.
+//! The table of arm64.
 
-use super::{Platform, Probe, Qemu, Uefi};
+use super::platform::{Platform, Probe, Qemu, Uefi};
 
 pub(super) const PLATFORM: Platform = Platform {
     name: "arm64",

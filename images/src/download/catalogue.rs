@@ -1,12 +1,14 @@
-//! Names of images, and where they live: ours, compiled in, and the user's own file over it.
+//! The catalogue: names of images and their addresses, built in or from the user's file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::Checksum;
-use crate::{Architecture, Boot, ImageError};
+use super::checksum::Checksum;
+use crate::architecture::Architecture;
+use crate::error::ImageError;
+use crate::image::Boot;
 
 const OURS: &str = include_str!("catalogue.toml");
 
@@ -16,11 +18,11 @@ pub struct Catalogue {
     images: BTreeMap<String, Entry>,
 }
 
-/// One name.
+/// An image of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// What it is, for people.
+    /// A line about it.
     #[serde(default)]
     pub about: String,
     /// For amd64.
@@ -29,40 +31,40 @@ pub struct Entry {
     pub arm64: Option<Source>,
 }
 
-/// Where an image is.
+/// Where an image is downloaded from, for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The image.
+    /// The image's address.
     pub url: String,
-    /// The publisher's list of checksums.
+    /// The address of the publisher's checksums.
     pub sums: Option<String>,
-    /// The list's detached signature; a list that is signed in itself needs none.
+    /// The address of their detached signature; none for a clear-signed list.
     pub signature: Option<String>,
-    /// Where the publisher's keys may be on this host.
+    /// Files of this host that may have the publisher's keys.
     #[serde(default)]
     pub keyrings: Vec<String>,
-    /// The checksum itself, where there is no list.
+    /// The checksum, where there is no list.
     pub checksum: Option<String>,
-    /// `bios` or `uefi`; by default what the architecture has.
+    /// `bios` or `uefi`; the architecture's default where it is `None`.
     pub firmware: Option<Boot>,
 }
 
-/// How a download is known to be what its publisher made.
+/// How a download is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verification {
-    /// By a checksum at hand.
+    /// By this checksum.
     Given(Checksum),
     /// By the publisher's list.
     Listed {
-        /// The list.
+        /// The list's address.
         sums: String,
-        /// Its detached signature.
+        /// The address of its detached signature.
         signature: Option<String>,
-        /// Where the publisher's keys may be.
+        /// Files that may have the publisher's keys.
         keyrings: Vec<String>,
     },
-    /// By nothing, as the user wants it.
+    /// Not at all: `--insecure`.
     Insecure,
 }
 
@@ -73,18 +75,18 @@ struct File {
 }
 
 impl Catalogue {
-    /// Ours.
+    /// The built-in catalogue.
     ///
     /// # Errors
-    /// None that a test would not have found.
+    /// It is not valid; a test reads it.
     pub fn built_in() -> Result<Self, ImageError> {
         Self::default().with(Path::new("catalogue.toml"), OURS)
     }
 
-    /// With the names of another file, which win.
+    /// Adds the images of another file, which replace those of the same name.
     ///
     /// # Errors
-    /// The file, the line and what is wrong in it.
+    /// The file is not valid; the error has its path and line.
     pub fn with(mut self, path: &Path, text: &str) -> Result<Self, ImageError> {
         let file: File = toml::from_str(text).map_err(|e| {
             let at = e.span().map_or(0, |s| s.start);
@@ -109,20 +111,20 @@ impl Catalogue {
         Ok(self)
     }
 
-    /// All names, sorted.
+    /// All images, sorted by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.images
             .iter()
             .map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// Where an image is.
+    /// Where an image is downloaded from.
     #[must_use]
     pub fn get(&self, name: &str, architecture: Architecture) -> Option<&Source> {
         self.images.get(name)?.of(architecture)
     }
 
-    /// True where the name is known, if only for the other architecture.
+    /// True where the name is known for any architecture.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.images.contains_key(name)
@@ -130,7 +132,7 @@ impl Catalogue {
 }
 
 impl Entry {
-    /// Where it is for an architecture.
+    /// Where it is downloaded from for an architecture.
     #[must_use]
     pub const fn of(&self, architecture: Architecture) -> Option<&Source> {
         match architecture {
@@ -141,7 +143,7 @@ impl Entry {
 }
 
 impl Source {
-    /// How it is verified; `None` where the catalogue names nothing to verify it by.
+    /// How it is verified; `None` where it has neither list nor checksum.
     #[must_use]
     pub fn verification(&self) -> Option<Verification> {
         if let Some(checksum) = &self.checksum {

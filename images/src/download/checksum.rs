@@ -1,16 +1,15 @@
-//! Checksums, and the files that publishers list them in.
+//! Checksums, and publishers' lists of them.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Sha256, Sha512};
 
-use crate::ImageError;
-use crate::store::hex;
+use crate::digest;
+use crate::error::ImageError;
 
-/// A hash that publishers use.
+/// A hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// SHA-256
@@ -36,11 +35,11 @@ impl Algorithm {
         }
     }
 
-    /// The digest of a file, in hex.
+    /// A file's checksum.
     pub(crate) fn of_file(self, path: &Path) -> Result<Checksum, ImageError> {
         let digits = match self {
-            Self::Sha256 => digest::<Sha256>(path)?,
-            Self::Sha512 => digest::<Sha512>(path)?,
+            Self::Sha256 => digest::of_file::<Sha256>(path)?,
+            Self::Sha512 => digest::of_file::<Sha512>(path)?,
         };
         Ok(Checksum {
             algorithm: self,
@@ -49,19 +48,7 @@ impl Algorithm {
     }
 }
 
-fn digest<D: Digest>(path: &Path) -> Result<String, ImageError> {
-    let mut file = fs_err::File::open(path)?;
-    let mut hash = D::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize())),
-            n => hash.update(buffer.get(..n).unwrap_or_default()),
-        }
-    }
-}
-
-/// A digest with the hash that gives it, `sha512:0123…`.
+/// A digest with its hash, `sha512:0123…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
     pub(crate) algorithm: Algorithm,
@@ -78,7 +65,7 @@ impl fmt::Display for Checksum {
 impl FromStr for Checksum {
     type Err = ImageError;
 
-    /// Takes `sha256:…`, `sha512:…`, and bare digits of the length of either.
+    /// Reads `sha256:…`, `sha512:…`, and bare digits of either length.
     fn from_str(text: &str) -> Result<Self, ImageError> {
         let wrong = |what: String| ImageError::Checksum { what };
         let (named, digits) = match text.split_once(':') {
@@ -126,13 +113,11 @@ impl FromStr for Checksum {
     }
 }
 
-/// Finds a file's checksum in a publisher's list: lines of `sha256sum` and its like, BSD's
-/// `SHA256 (name) = digits`, or digits alone where the list is of one file.
-///
-/// A list may be of several hashes; the longest is taken.
+/// Finds a file's checksum in a publisher's list: lines of sha256sum(1), BSD's `SHA256 (name) = digits`, or digits alone
+/// where the list is of one file. Of several hashes the longest is taken.
 ///
 /// # Errors
-/// That the file is not listed, with how many others are.
+/// The file is not listed.
 pub(crate) fn find(list: &str, file: &str) -> Result<Checksum, ImageError> {
     let mut others = 0;
     let mut found: Option<Checksum> = None;
@@ -154,7 +139,7 @@ pub(crate) fn find(list: &str, file: &str) -> Result<Checksum, ImageError> {
     })
 }
 
-/// One line: the file it is of, if it says so, and the checksum.
+/// Reads a line: the file's name, where it has one, and the checksum.
 fn entry(line: &str) -> Option<(Option<&str>, Checksum)> {
     if let Some((head, digits)) = line.rsplit_once(" = ")
         && let Some((algorithm, name)) = head.split_once(" (")

@@ -1,47 +1,23 @@
-//! One file over HTTP: streamed to disk, resumed where a run before was cut.
+//! Downloads one file by HTTP to the disk, and resumes a transfer that was cut.
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
-use serde::{Deserialize, Serialize};
+use reqwest::{Client, Response, StatusCode, Url};
 
-use super::Event;
-use crate::ImageError;
+use super::event::Event;
+use super::http::{self, failed, refused, words};
+use super::part::{Mark, check_room, length, write_failed};
+use crate::error::ImageError;
 use crate::failpoint::failpoint;
 
-/// To connect, and between two pieces of an answer.
-const CONNECT: Duration = Duration::from_secs(20);
-const SILENCE: Duration = Duration::from_secs(60);
-/// Redirects followed.
-const REDIRECTS: usize = 10;
-/// Tries of one transfer, each going on where the one before was cut.
+/// Attempts of one transfer, each resuming the one before.
 const TRIES: u32 = 4;
-/// Longest list of checksums, or signature, in bytes.
+/// Longest list of checksums or signature, in bytes.
 const LONGEST_LIST: usize = 4 << 20;
-/// The variables that name a proxy, curl's.
-const PROXIES: [&str; 6] = [
-    "https_proxy",
-    "HTTPS_PROXY",
-    "http_proxy",
-    "HTTP_PROXY",
-    "all_proxy",
-    "ALL_PROXY",
-];
-
-/// A file under way; what the server said of it, so that a later run can go on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    url: String,
-    /// The checksum that it is to have; another one is of another file.
-    expected: Option<String>,
-    /// `ETag` or `Last-Modified`, RFC 9110's validators.
-    validator: Option<String>,
-}
-
 /// Downloads by HTTP.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
@@ -49,58 +25,20 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// A client that heeds the proxies of the environment.
+    /// A client that uses the proxies of the environment.
     ///
     /// # Errors
-    /// A proxy's address that is none; no certificates.
+    /// A proxy's address is invalid, or TLS cannot be set up.
     pub(crate) fn new() -> Result<Self, ImageError> {
-        for name in PROXIES {
-            if let Ok(proxy) = std::env::var(name)
-                && !proxy.is_empty()
-                && reqwest::Proxy::all(&proxy).is_err()
-            {
-                return Err(ImageError::Recipe {
-                    what: format!(
-                        "the proxy in {name} is no address: `{}`",
-                        proxy.escape_debug()
-                    ),
-                });
-            }
-        }
-        // Fails when one was set before; that one serves as well.
-        let _already = rustls::crypto::ring::default_provider().install_default();
-        let policy = redirect::Policy::custom(|attempt| {
-            let was_secure = attempt
-                .previous()
-                .last()
-                .is_some_and(|u| u.scheme() == "https");
-            if attempt.previous().len() > REDIRECTS {
-                attempt.error(format!(
-                    "more than {REDIRECTS} redirects, the server leads in circles"
-                ))
-            } else if was_secure && attempt.url().scheme() != "https" {
-                let to = attempt.url().clone();
-                attempt.error(format!("the server leads from https to {to}"))
-            } else {
-                attempt.follow()
-            }
-        });
-        let client = Client::builder()
-            .user_agent(concat!("kvmc/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .redirect(policy)
-            .build()
-            .map_err(|e| ImageError::Recipe {
-                what: format!("cannot download: {}", words(&e)),
-            })?;
-        Ok(Self { client })
+        Ok(Self {
+            client: http::client()?,
+        })
     }
 
-    /// A small text.
+    /// Downloads a small text.
     ///
     /// # Errors
-    /// The address with what the server or the network said.
+    /// The server's or the network's error, with the address.
     pub(crate) async fn text(&self, url: &str) -> Result<Vec<u8>, ImageError> {
         let mut response = self.get(url, None).await?;
         let mut all = Vec::new();
@@ -113,10 +51,10 @@ impl Fetcher {
         Ok(all)
     }
 
-    /// Downloads to `part`, going on with what is there if it is of the same file.
+    /// Downloads to `part`, and resumes where `part` is of the same file.
     ///
     /// # Errors
-    /// The address with what went wrong; what came stays for the next time, unless the disk is full.
+    /// The server's or the network's error, with the address. `part` stays for the next run, unless the disk is full.
     pub(crate) async fn file(
         &self,
         url: &str,
@@ -129,7 +67,7 @@ impl Fetcher {
             let before = length(part);
             match self.once(url, expected, part, say).await {
                 Err(ImageError::Cut { .. }) if tried < TRIES => {
-                    // A transfer that comes on is not given up.
+                    // A transfer that made progress gets all its attempts again.
                     tried = if length(part) > before + (16 << 20) {
                         1
                     } else {
@@ -158,17 +96,14 @@ impl Fetcher {
         let have = mark.as_ref().map_or(0, |_| length(part));
         let from = mark.filter(|_| have > 0).map(|m| (have, m.validator));
         let response = match self.get(url, from.as_ref()).await {
-            // What we have is all, or of another file: the whole anew tells.
+            // The part is the whole file, or of another one; a new download shows which.
             Err(ImageError::Http { status: 416, .. }) => self.get(url, None).await?,
             other => other?,
         };
         let (start, total) = position(&response);
         let goes_on = start > 0 && start == have;
         if start > 0 && !goes_on {
-            return Err(refused(
-                url,
-                "the server sends another part than it was asked for",
-            ));
+            return Err(refused(url, "sends another part than it was asked for"));
         }
         Mark {
             url: url.to_owned(),
@@ -204,7 +139,7 @@ impl Fetcher {
                 ));
             }
         }
-        // Packed on the way, neither lengths nor ranges would be of the file.
+        // With a content coding, lengths and ranges would not be the file's.
         let mut request = self.client.get(address).header(ACCEPT_ENCODING, "identity");
         if let Some((have, validator)) = from {
             request = request.header(RANGE, format!("bytes={have}-"));
@@ -242,7 +177,7 @@ async fn receive(
         match response.chunk().await {
             Ok(Some(chunk)) => {
                 if let Err(source) = file.write_all(&chunk) {
-                    return Err(full(part, source));
+                    return Err(write_failed(part, source));
                 }
                 done += chunk.len() as u64;
                 say(Event::Bytes { done, total });
@@ -264,36 +199,10 @@ async fn receive(
             why: format!("it ended {} bytes early", total.saturating_sub(done)),
         });
     }
-    file.sync_all().map_err(|source| full(part, source))
+    file.sync_all().map_err(|source| write_failed(part, source))
 }
 
-/// A write that failed; on a full disk what came is taken away, for it is in the way.
-fn full(part: &Path, source: std::io::Error) -> ImageError {
-    if source.kind() == std::io::ErrorKind::StorageFull {
-        forget(part);
-    }
-    ImageError::io(format!("write {}", part.display()))(source)
-}
-
-/// Refuses what cannot fit, before the most of it is there.
-fn check_room(part: &Path, start: u64, total: Option<u64>) -> Result<(), ImageError> {
-    let needed = total.unwrap_or(0).saturating_sub(start);
-    let Ok(stat) = nix::sys::statvfs::statvfs(part) else {
-        return Ok(());
-    };
-    let free = stat.blocks_available() * stat.fragment_size();
-    if needed <= free {
-        return Ok(());
-    }
-    forget(part);
-    Err(ImageError::Room {
-        at: part.parent().unwrap_or(part).to_owned(),
-        needed,
-        free,
-    })
-}
-
-/// Where an answer begins in the file, and how long the file is.
+/// An answer's offset in the file, and the file's length where the server says it.
 fn position(response: &Response) -> (u64, Option<u64>) {
     let length = response.content_length();
     if response.status() != StatusCode::PARTIAL_CONTENT {
@@ -308,7 +217,7 @@ fn position(response: &Response) -> (u64, Option<u64>) {
         let start = range.split_once('-')?.0.parse().ok()?;
         Some((start, total.parse().ok()))
     });
-    // A part from nobody knows where fits nowhere.
+    // An offset that no part has.
     parsed.unwrap_or((u64::MAX, None))
 }
 
@@ -321,88 +230,8 @@ fn validator(response: &Response) -> Option<String> {
             .ok()
             .map(str::to_owned)
     };
-    // A weak one does not say that bytes are the same.
+    // A weak validator does not promise equal bytes.
     header(ETAG)
         .filter(|e| !e.starts_with("W/"))
         .or_else(|| header(LAST_MODIFIED))
-}
-
-fn length(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |m| m.len())
-}
-
-/// Takes a part away, with its mark.
-pub(crate) fn forget(part: &Path) {
-    let _none_there = std::fs::remove_file(part);
-    let _none_there = std::fs::remove_file(Mark::path(part));
-}
-
-impl Mark {
-    fn path(part: &Path) -> PathBuf {
-        part.with_extension("mark")
-    }
-
-    fn load(part: &Path) -> Option<Self> {
-        serde_json::from_slice(&std::fs::read(Self::path(part)).ok()?).ok()
-    }
-
-    fn save(&self, part: &Path) -> Result<(), ImageError> {
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        Ok(fs_err::write(Self::path(part), text)?)
-    }
-}
-
-fn refused(url: &str, why: &str) -> ImageError {
-    ImageError::Address {
-        url: url.to_owned(),
-        why: why.to_owned(),
-    }
-}
-
-fn failed(url: &str, error: &reqwest::Error) -> ImageError {
-    let mut why = words(error);
-    if error.is_connect() || error.is_timeout() {
-        let proxy = PROXIES
-            .iter()
-            .find(|p| std::env::var(p).is_ok_and(|v| !v.is_empty()));
-        if let Some(proxy) = proxy {
-            why = format!("{why} (through the proxy of {proxy})");
-        }
-    }
-    refused(url, &format!("cannot be had: {why}"))
-}
-
-/// An error with its causes, of which the last says most, without the address that the caller names.
-fn words(error: &reqwest::Error) -> String {
-    let mut all: Vec<String> = Vec::new();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    while let Some(e) = cause {
-        let text = e.to_string();
-        if all.last().is_none_or(|l| !l.contains(&text)) {
-            all.push(text);
-        }
-        cause = e.source();
-    }
-    if all.is_empty() {
-        all.push(error.to_string());
-    }
-    all.join(": ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fuzz_mark() {
-        let dir = tempfile::tempdir().unwrap();
-        let part = dir.path().join("x.part");
-        kvmc_fuzz::run("part-mark", |bytes| {
-            std::fs::write(Mark::path(&part), bytes).unwrap();
-            match Mark::load(&part) {
-                Some(mark) => format!("{} {}", mark.expected.is_some(), mark.validator.is_some()),
-                None => "none".to_owned(),
-            }
-        });
-    }
 }

@@ -1,18 +1,23 @@
-//! One image from a file of the user's into the store.
+//! Imports one image from a file of the user's into the store.
 
 use std::path::Path;
 
-use super::form::{self, Form};
-use super::pull::{check_name, make_disk, pointer};
+use super::disk::make_disk;
+use super::disk_format::{self, DiskFormat};
+use super::name::check_name;
+use super::pull::pointer;
+use crate::architecture::Architecture;
+use crate::error::ImageError;
 use crate::exec::stop_if_told;
 use crate::failpoint::failpoint;
+use crate::image::{Boot, Guest, Image, Origin};
 use crate::image::{FORMAT, Meta, now};
-use crate::{Architecture, Boot, Guest, Image, ImageError, Origin, Store};
+use crate::store::Store;
 
 /// Copies a file of the user's into the store.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// The file is not a usable disk, or cannot be copied.
 pub fn import(
     store: &Store,
     path: &Path,
@@ -26,9 +31,9 @@ pub fn import(
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     check_name(&file, architecture)?;
     let stamp = stamp(path)?;
-    // Looked at before it is copied, for what is refused is refused soonest so.
-    if form::probe(path)? == Form::Qcow2 {
-        form::judge_qcow2(path)?;
+    // Judged before it is copied: a large file is refused at once.
+    if disk_format::probe(path)? == DiskFormat::Qcow2 {
+        disk_format::judge_qcow2(path)?;
     }
     let (disk, _lock) = store.workplace()?;
     let copy = disk.path().join("copy");
@@ -54,14 +59,14 @@ pub fn import(
         created: now(),
         digests: std::collections::BTreeMap::new(),
     };
-    // The same bytes may have come by another name.
+    // The same bytes may be in the store already, imported by another name.
     let image = as_wanted(store.admit(disk, meta)?, path, architecture, boot)?;
     store.point(&pointer(&stamp), &image)?;
     failpoint!("import.pointer");
     Ok(image)
 }
 
-/// An image that is there: its content does not say for which machine it is.
+/// Refuses an image in the store that has this content but is for another architecture or firmware.
 fn as_wanted(
     image: Image,
     path: &Path,
@@ -74,18 +79,18 @@ fn as_wanted(
     Err(ImageError::Unfit {
         path: path.to_owned(),
         why: format!(
-            "is in the store already, for {} and to be started by {}; `kvmc image rm {}` first",
+            "is in the store already as the image {}, for {} and to be started by {}; remove that image first",
+            image.id,
             image.architecture,
-            image.boot.name(),
-            image.id
+            image.boot.name()
         ),
     })
 }
 
-/// The image that was made of a file, if the file is as it was then.
+/// The image that was imported from a file, where the file did not change since.
 ///
 /// # Errors
-/// No such file.
+/// There is no such file.
 pub fn imported(
     store: &Store,
     path: &Path,
@@ -94,7 +99,7 @@ pub fn imported(
     store.pointed(&pointer(&stamp(path)?), architecture)
 }
 
-/// By what a file is known again without reading all of it.
+/// What identifies a file without reading it: path, size, inode and time of change.
 fn stamp(path: &Path) -> Result<String, ImageError> {
     use std::os::unix::fs::MetadataExt;
     let meta = fs_err::metadata(path)?;

@@ -1,30 +1,23 @@
-//! Images from publishers: fetched once however many ask, compared with the publisher's checksum, and in
-//! the store only after that.
+//! Images from publishers: each is downloaded once, and stored after it was compared with its publisher's checksum.
 
 mod catalogue;
 mod checksum;
+mod disk;
+mod disk_format;
+mod event;
 mod fetch;
-pub(crate) mod form;
+mod http;
 mod import;
+mod lock;
+mod name;
+mod part;
 mod pull;
 mod signature;
 
 pub use catalogue::{Catalogue, Entry, Source, Verification};
 pub use checksum::{Algorithm, Checksum};
-pub(crate) use form::judge_qcow2;
+pub(crate) use disk_format::judge_qcow2;
+pub use event::Event;
 pub use import::{import, imported};
-pub use pull::{Pull, check_name};
-
-/// What is heard of a download.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A line.
-    Say(String),
-    /// Bytes of the file that are there, of how many.
-    Bytes {
-        /// Those that are there.
-        done: u64,
-        /// All, where the server says it.
-        total: Option<u64>,
-    },
-}
+pub use name::check_name;
+pub use pull::Pull;

@@ -1,29 +1,30 @@
-//! One image from its publisher into the store.
+//! Downloads one image from its publisher into the store.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
+use super::catalogue::Verification;
 use super::checksum::{Checksum, find};
-use super::fetch::{Fetcher, forget};
-use super::form::{self, Form};
-use super::{Event, Verification, signature};
+use super::disk::make_disk;
+use super::event::Event;
+use super::fetch::Fetcher;
+use super::lock::DownloadLock;
+use super::name::{check_name, file_name};
+use super::part::forget;
+use super::signature;
+use crate::architecture::Architecture;
+use crate::digest::hex;
+use crate::error::ImageError;
 use crate::failpoint::failpoint;
-use crate::image::{DISK, FORMAT, Meta, now};
-use crate::store::hex;
-use crate::{Architecture, Boot, Guest, Image, ImageError, Origin, Store};
+use crate::image::{Boot, Guest, Image, Origin};
+use crate::image::{FORMAT, Meta, now};
+use crate::store::Store;
 
-/// How often the one that waits looks whether the other is done.
-const WAIT: Duration = Duration::from_millis(100);
-
-/// What to download.
+/// A download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pull {
-    /// The image.
+    /// Its address.
     pub url: String,
     /// Its name, for people.
     pub name: String,
@@ -31,34 +32,36 @@ pub struct Pull {
     pub architecture: Architecture,
     /// How a machine starts from it.
     pub boot: Boot,
-    /// How it is known to be what its publisher made.
+    /// How it is verified.
     pub verification: Verification,
-    /// Look whether the publisher has a newer one, though one is there.
+    /// Ask the publisher for a newer one, though one is in the store.
     pub refresh: bool,
 }
 
-/// A checksum that was asked for, and the keyring that its list's signature was good for.
+/// What the download is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Expected {
+    /// None with `--insecure`.
     checksum: Option<Checksum>,
+    /// The keyring that verified the signature of the checksums' list.
     keyring: Option<String>,
 }
 
 impl Pull {
-    /// The image of this address that is in the store.
+    /// The image that was downloaded from this address before.
     ///
     /// # Errors
-    /// One that cannot be read.
+    /// It cannot be read.
     pub fn find(&self, store: &Store) -> Result<Option<Image>, ImageError> {
         store.pointed(&pointer(&self.url), self.architecture)
     }
 
-    /// The image, downloaded if it is not there. Of those that ask at once one downloads, and the others
-    /// wait and take what it got.
+    /// The image, downloaded where it is not in the store. Of several kvmc that ask at once one downloads; the others
+    /// wait and take its image.
     ///
     /// # Errors
-    /// The address with what went wrong. Nothing that was not verified is in the store then; what came
-    /// is kept outside it, and the next run goes on from there.
+    /// What went wrong, with the address. Nothing unverified is in the store then. What came lies outside of it, and
+    /// the next run resumes there.
     pub async fn run(
         &self,
         store: &Store,
@@ -68,10 +71,10 @@ impl Pull {
         let work = store.pulls()?;
         let stem = hex(&Sha256::digest(self.url.as_bytes()));
         let stem = stem.get(..16).unwrap_or(&stem);
-        let waited = Waited::lock(&work.join(format!("{stem}.lock")), say).await?;
+        let lock = DownloadLock::take(&work.join(format!("{stem}.lock")), say).await?;
         let there = self.find(store)?;
         if let Some(image) = &there
-            && (!self.refresh || waited.for_another)
+            && (!self.refresh || lock.has_waited)
         {
             return Ok(image.clone());
         }
@@ -116,7 +119,7 @@ impl Pull {
         Ok(image)
     }
 
-    /// The checksum that the image is to have.
+    /// Finds out which checksum the image is to have.
     async fn expected(
         &self,
         fetcher: &Fetcher,
@@ -160,14 +163,13 @@ impl Pull {
             keyring = Some(found.clone());
         } else if !keyrings.is_empty() {
             say(Event::Say(format!(
-                "the publisher's signature is not checked: no {} here",
+                "the publisher's signature is not checked: this host has no {}",
                 keyrings.join(" or ")
             )));
         }
         if keyring.is_none() && sums.starts_with("http://") {
             say(Event::Say(
-                "the checksums come over plain http: they tell damage, but not a forgery"
-                    .to_owned(),
+                "the checksums come by plain http: they show damage, not forgery".to_owned(),
             ));
         }
         let list = String::from_utf8_lossy(&list);
@@ -182,7 +184,8 @@ impl Pull {
         })
     }
 
-    /// Compares what came with its checksum; the publisher may have put a newer one there meanwhile.
+    /// Compares what came with its checksum. Where they differ, the list is read again: the publisher may have
+    /// replaced the image meanwhile.
     async fn verify(
         &self,
         part: &Path,
@@ -204,7 +207,6 @@ impl Pull {
                 return Ok(now);
             }
         }
-        // Whatever it is, it is not to be gone on with.
         forget(part);
         Err(ImageError::Mismatch {
             url: self.url.clone(),
@@ -214,77 +216,13 @@ impl Pull {
     }
 }
 
-/// Makes the disk that a file of any form holds, in `folder`.
-pub(super) fn make_disk(folder: &Path, from: &Path) -> Result<(), ImageError> {
-    let unpacked = folder.join("unpacked");
-    let disk = folder.join(DISK);
-    let mut plain: PathBuf = from.to_owned();
-    let mut form = form::probe(&plain)?;
-    if !matches!(form, Form::Qcow2 | Form::Raw) {
-        form::unpack(form, &plain, &unpacked)?;
-        plain.clone_from(&unpacked);
-        form = form::probe(&plain)?;
-        if !matches!(form, Form::Qcow2 | Form::Raw) {
-            return Err(ImageError::Unfit {
-                path: from.to_owned(),
-                why: "is packed twice; unpack it first".to_owned(),
-            });
-        }
-    }
-    form::settle(form, &plain, &disk)?;
-    let _moved_or_used_up = std::fs::remove_file(&unpacked);
-    Ok(())
-}
-
-/// Refuses by its name what is made for another machine or another purpose.
-///
-/// # Errors
-/// Which, and what to take instead.
-pub fn check_name(file: &str, architecture: Architecture) -> Result<(), ImageError> {
-    const OTHERS: [&str; 8] = [
-        "ppc64le", "ppc64el", "s390x", "riscv64", "loong64", "armhf", "armv7", "i386",
-    ];
-    let file = file.to_ascii_lowercase();
-    let is =
-        |a: Architecture| file.contains(a.platform().name) || file.contains(a.platform().machine);
-    let known = Architecture::ALL.into_iter().find(|a| is(*a));
-    let other = OTHERS.into_iter().find(|o| file.contains(o));
-    let refuse = |what: String| Err(ImageError::Recipe { what });
-    match (known, other) {
-        (Some(_), _) if is(architecture) => {}
-        (Some(known), _) => {
-            return refuse(format!(
-                "image: `{file}` is {known} by its name, and {architecture} is asked for; say --arch {known}, or take another"
-            ));
-        }
-        (None, Some(other)) => {
-            return refuse(format!(
-                "image: `{file}` is {other} by its name, and {architecture} is asked for"
-            ));
-        }
-        (None, None) => {}
-    }
-    if file.contains("debian") && file.contains("-nocloud-") {
-        return refuse(format!(
-            "image: `{file}` has no cloud-init and lets root in without a password; use genericcloud"
-        ));
-    }
-    Ok(())
-}
-
-/// The last part of an address, without its query.
-fn file_name(url: &str) -> &str {
-    let path = url.split(['?', '#']).next().unwrap_or(url);
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// The name under which the store points from a source to its image.
+/// The store's pointer from a source to its image.
 pub(super) fn pointer(source: &str) -> String {
     let digest = hex(&Sha256::digest(source.as_bytes()));
     format!("of:{}", digest.get(..32).unwrap_or(&digest))
 }
 
-/// The image was made of what is expected now.
+/// Whether the image in the store has the checksum that is expected now.
 fn is_of(image: &Image, expected: &Expected) -> bool {
     let Origin::Pulled { checksum, .. } = &image.origin else {
         return false;
@@ -302,84 +240,12 @@ fn in_list(sums: &str, error: ImageError) -> ImageError {
     }
 }
 
-/// A lock, held.
-struct Waited {
-    _lock: Flock<File>,
-    for_another: bool,
-}
-
-impl Waited {
-    async fn lock(path: &Path, say: &mut dyn FnMut(Event)) -> Result<Self, ImageError> {
-        let mut for_another = false;
-        loop {
-            let file = File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(ImageError::io(format!("open {}", path.display())))?;
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => {
-                    return Ok(Self {
-                        _lock: lock,
-                        for_another,
-                    });
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    if !for_another {
-                        for_another = true;
-                        say(Event::Say("another kvmc downloads it; waiting".to_owned()));
-                    }
-                    tokio::time::sleep(WAIT).await;
-                }
-                Err((_, e)) => {
-                    return Err(ImageError::io(format!("lock {}", path.display()))(e.into()));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn say(file: &str) -> String {
-        check_name(file, Architecture::Amd64)
-            .unwrap_err()
-            .to_string()
-    }
-
     #[test]
-    fn bad_input_21_another_architecture_is_seen_by_the_name() {
-        let error = say("debian-13-genericcloud-arm64.qcow2");
-        assert!(
-            error.contains("is arm64") && error.contains("--arch arm64"),
-            "{error}"
-        );
-        assert!(say("x.s390x.qcow2").contains("s390x"));
-        for fine in ["a.x86_64.qcow2", "a-amd64.img", "mine.qcow2"] {
-            check_name(fine, Architecture::Amd64).unwrap();
-        }
-        check_name("a.aarch64.img", Architecture::Arm64).unwrap();
-    }
-
-    #[test]
-    fn bad_input_22_debians_nocloud_is_refused_and_alpines_is_not() {
-        let error = say("debian-13-nocloud-amd64.qcow2");
-        assert!(
-            error.contains("no cloud-init") && error.contains("use genericcloud"),
-            "{error}"
-        );
-        check_name(
-            "nocloud_alpine-3.23.4-x86_64-bios-cloudinit-r0.qcow2",
-            Architecture::Amd64,
-        )
-        .unwrap();
-    }
-
-    #[test]
-    fn the_file_is_the_last_part_of_the_address() {
-        assert_eq!(file_name("https://h/a/b.img?x=/y"), "b.img");
+    fn a_pointer_is_as_long_as_a_digest_with_its_prefix() {
         assert_eq!(pointer("a").len(), 35);
     }
 }

@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
-use crate::{ImageError, exec};
+use crate::error::ImageError;
+use crate::exec;
 
-/// The keyring of several that is there.
+/// The first keyring that exists.
 pub(crate) fn keyring(paths: &[String]) -> Option<&String> {
     paths.iter().find(|p| Path::new(p).is_file())
 }
 
-/// Checks a list against its signature; with no signature of its own, the list is signed in itself.
+/// Verifies a list's signature, which is in the list itself where `signature` is `None`.
 ///
 /// # Errors
-/// A signature that is not good, in gpgv's words.
+/// The signature is not good; the error has gpgv's output.
 pub(crate) fn verify(
     list: &Path,
     signature: Option<&Path>,
@@ -29,14 +30,14 @@ pub(crate) fn verify(
     })
 }
 
-/// The text that a clear-signed message covers; of another text, all of it.
+/// The signed part of a clear-signed message; all of another text.
 pub(crate) fn covered(text: &str) -> String {
     const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
     const END: &str = "-----BEGIN PGP SIGNATURE-----";
     let Some((_, signed)) = text.split_once(BEGIN) else {
         return text.to_owned();
     };
-    // What stands around the signed part is anybody's.
+    // Anybody could have added what stands around it.
     let signed = signed.split_once(END).map_or("", |(signed, _)| signed);
     let mut lines = signed.lines().skip_while(|l| !l.trim().is_empty());
     lines.next();

@@ -1,4 +1,4 @@
-//! Writes the qcow2 that makes one disk of another: the clusters that differ, and nothing else.
+//! Writes the difference of two disks as a qcow2: the clusters that differ, and no others.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,25 +10,25 @@ use nix::errno::Errno;
 use nix::unistd::{Whence, lseek64};
 
 use super::free::Free;
-use crate::ImageError;
+use crate::error::ImageError;
 use crate::qcow2::{CLUSTER, PER_L1_ENTRY, header};
 
-/// The entry's cluster is counted once, so that it may be written in place.
+/// In an entry: the cluster's refcount is 1.
 const COPIED: u64 = 1 << 63;
-/// An L2 entry that reads as zeros, whatever lies below.
+/// In an L2 entry: the cluster reads as zeros.
 const ZEROS: u64 = 1;
-/// Clusters that one block of 16-bit counts speaks of.
+/// Clusters that one block of 16-bit refcounts is of.
 const PER_COUNTS: u64 = CLUSTER / 2;
-/// Where the second block of counts would begin, if not at the end.
+/// Cluster of the first block of refcounts; others are at the end.
 const FIRST_COUNTS: u64 = 2;
 const L1: u64 = 3;
 
-/// Writes `path`: what of the raw disk `new` differs from the raw disk `old`, which it names `backing`.
+/// Writes to `path` what of the raw disk `new` differs from the raw disk `old`; `backing` is its backing file's name.
 ///
-/// Blocks that are free count for nothing: what was deleted is in no layer.
+/// Free blocks are left out, so no layer has what was deleted.
 ///
 /// # Errors
-/// The system's, or a disk too large.
+/// A file cannot be read or written, or the disk is too large.
 pub(super) fn write(
     path: &Path,
     backing: &Path,
@@ -103,7 +103,7 @@ fn big_endian(table: &[u64]) -> Vec<u8> {
     table.iter().flat_map(|e| e.to_be_bytes()).collect()
 }
 
-/// A cluster, with zeros for what is beyond the end.
+/// Reads a cluster, with zeros beyond the file's end.
 fn read(file: &File, at: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; CLUSTER as usize];
     let mut filled = 0;
@@ -116,7 +116,7 @@ fn read(file: &File, at: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where from `at` on, and before `size`, either file has data.
+/// The first offset from `at` on, and before `size`, where either file has data.
 fn next_data(files: [&File; 2], at: u64, size: u64) -> std::io::Result<Option<u64>> {
     let mut nearest = None;
     for file in files {

@@ -1,5 +1,5 @@
-//! An ext2, ext3 or ext4 in a raw disk, changed without being mounted, by e2fsprogs: a disk that others wrote
-//! is not for the host's kernel to mount.
+//! An ext2, ext3 or ext4 in a raw disk, read and changed by e2fsprogs. It is never mounted: a guest wrote it, and a crafted
+//! file system can attack the host's kernel.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 
 use super::free::Free;
 use super::partition::file_systems;
-use crate::{ImageError, exec};
+use crate::error::ImageError;
+use crate::exec;
 
-/// In the superblock, ext4's `s_feature_incompat`: the journal holds what is not in its place yet.
+/// In ext4's `s_feature_incompat`: the journal is not replayed yet.
 const NEEDS_RECOVERY: u32 = 4;
 const FEATURE_INCOMPAT: u64 = 1024 + 0x60;
+
+/// Longest line of debugfs's script, in bytes: it reads 8191 at a time, and would take the rest for another command.
+const LONGEST_LINE: usize = 8000;
 
 /// The file system.
 #[derive(Debug)]
@@ -22,11 +26,12 @@ pub(super) struct Ext {
     offset: u64,
 }
 
-/// What a folder has.
+/// An entry of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
+    pub(super) inode: u32,
     pub(super) name: String,
-    /// As stat(2) has it, with the kind.
+    /// stat(2)'s `st_mode`, with the file's type.
     pub(super) mode: u32,
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -42,7 +47,7 @@ impl Entry {
     }
 }
 
-/// What is done to it, in debugfs(8)'s words.
+/// Changes, as debugfs(8)'s commands.
 #[derive(Debug, Default)]
 pub(super) struct Edits(String);
 
@@ -55,12 +60,12 @@ impl Edits {
         let _infallible = writeln!(self.0, "rmdir \"{path}\"");
     }
 
-    /// Copies the file `from` of the host to where there is none.
+    /// Copies the host's file `from` to a path that does not exist yet.
     pub(super) fn create(&mut self, path: &str, from: &Path) {
         let _infallible = writeln!(self.0, "write \"{}\" \"{path}\"", from.display());
     }
 
-    /// Puts the file `from` of the host in the place of one that is there, whose owner and mode stay.
+    /// Replaces a file by the host's file `from`, keeping its owner and mode.
     pub(super) fn replace(&mut self, path: &str, from: &Path, was: &Entry) {
         self.remove_file(path);
         self.create(path, from);
@@ -78,7 +83,7 @@ impl Ext {
     /// The root file system of a raw disk.
     ///
     /// # Errors
-    /// That it has none of this kind, or that it was not unmounted.
+    /// It has none of this kind, or one that was not unmounted.
     pub(super) fn root_of(disk: &Path) -> Result<Self, ImageError> {
         let file = fs_err::File::open(disk)?.into_parts().0;
         let found = file_systems(&file);
@@ -94,12 +99,12 @@ impl Ext {
         }
         let kinds: Vec<_> = found.iter().map(|f| f.kind).collect();
         let seen = if kinds.is_empty() {
-            "none is known of those on it".to_owned()
+            "none that kvmc knows".to_owned()
         } else {
-            format!("on it are {}", kinds.join(", "))
+            format!("it has {}", kinds.join(", "))
         };
         Err(unfit(format!(
-            "has no ext2, ext3 or ext4 with /etc in it ({seen}): kvmc takes an identity out of these alone"
+            "has no ext2, ext3 or ext4 with /etc/passwd ({seen}); kvmc removes an identity from these alone"
         )))
     }
 
@@ -110,24 +115,24 @@ impl Ext {
             return Ok(());
         }
         Err(unfit(
-            "was not unmounted: the machine was cut off; start it, and stop it by `kvmc stop`"
+            "was not unmounted: its machine was cut off; start the machine, and stop it again"
                 .to_owned(),
         ))
     }
 
-    /// What a folder has, without itself and its parent; nothing where it is not there.
+    /// A folder's entries without `.` and `..`; none where there is no such folder.
     ///
     /// # Errors
-    /// debugfs's.
+    /// debugfs cannot read the file system.
     pub(super) fn list(&self, folder: &str) -> Result<Vec<Entry>, ImageError> {
         let said = self.debugfs(&["-R", &format!("ls -p \"{folder}\"")])?;
         Ok(said.lines().filter_map(entry).collect())
     }
 
-    /// What there is at a path.
+    /// The entry at a path.
     ///
     /// # Errors
-    /// debugfs's.
+    /// debugfs cannot read the file system.
     pub(super) fn look(&self, path: &str) -> Result<Option<Entry>, ImageError> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let folder = if folder.is_empty() { "/" } else { folder };
@@ -135,25 +140,32 @@ impl Ext {
         Ok(entries.into_iter().find(|e| e.name == name))
     }
 
-    /// Copies a file to the host.
+    /// Copies a file to the host, and reads it.
     ///
     /// # Errors
-    /// debugfs's, or the system's.
+    /// debugfs cannot read it, or it cannot be written.
     pub(super) fn read(&self, path: &str, to: &Path) -> Result<Vec<u8>, ImageError> {
         self.debugfs(&["-R", &format!("dump \"{path}\" \"{}\"", to.display())])?;
         Ok(fs_err::read(to)?)
     }
 
-    /// Carries out the edits; `folder` is to write them down in.
+    /// Makes the changes; their script lies in `folder`.
     ///
     /// # Errors
-    /// A file system that is not whole afterwards.
+    /// The file system is damaged afterwards.
     pub(super) fn apply(&self, edits: &Edits, folder: &Path) -> Result<(), ImageError> {
+        if let Some(long) = edits.0.lines().find(|l| l.len() > LONGEST_LINE) {
+            let word = long.split(' ').next().unwrap_or_default();
+            return Err(unfit(format!(
+                "would need an edit (`{word}`) of {} bytes",
+                long.len()
+            )));
+        }
         let script = folder.join("edits");
         fs_err::write(&script, &edits.0)?;
         self.debugfs(&["-w", "-f", &script.display().to_string()])?;
         fs_err::remove_file(&script)?;
-        // debugfs leaves a folder's free space and the counts as they come.
+        // debugfs does not keep the counts of links and free blocks.
         exec::run("e2fsck", &["-f".to_owned(), "-p".to_owned(), self.place()]).or_else(
             |e| match e {
                 ImageError::Program { status, .. } if status == "exit status: 1" => Ok(()),
@@ -165,12 +177,28 @@ impl Ext {
     /// Its free blocks.
     ///
     /// # Errors
-    /// dumpe2fs's.
+    /// dumpe2fs failed, or printed something else.
     pub(super) fn free(&self) -> Result<Free, ImageError> {
-        let said = exec::output("dumpe2fs", &[self.place()])?;
+        let said = self.dumpe2fs()?;
         Free::parse(&said, self.offset).ok_or_else(|| {
-            unfit("has free blocks that dumpe2fs tells of in unknown words".to_owned())
+            unfit("has free blocks that dumpe2fs lists in an unknown form".to_owned())
         })
+    }
+
+    /// dumpe2fs of e2fsprogs 1.47.2 takes a name with `=` in it for a tag as in `UUID=…`, and so knows no offset. In a
+    /// partition it reads a copy of the metadata instead.
+    fn dumpe2fs(&self) -> Result<String, ImageError> {
+        if self.offset == 0 {
+            return exec::output("dumpe2fs", &[self.place()]);
+        }
+        let copy = self.disk.with_extension("metadata");
+        let [from, to] = [&self.disk, &copy].map(|path| path.display().to_string());
+        let offset = self.offset.to_string();
+        let raw = ["-r".to_owned(), "-o".to_owned(), offset, from, to.clone()];
+        exec::run("e2image", &raw)?;
+        let said = exec::output("dumpe2fs", &[to]);
+        fs_err::remove_file(&copy)?;
+        said
     }
 
     fn debugfs(&self, arguments: &[&str]) -> Result<String, ImageError> {
@@ -181,7 +209,7 @@ impl Ext {
         )
     }
 
-    /// As libext2fs has it: a file, and where in it.
+    /// The file and the offset in it, as libext2fs reads them.
     fn place(&self) -> String {
         match self.offset {
             0 => self.disk.display().to_string(),
@@ -197,16 +225,16 @@ fn unfit(why: String) -> ImageError {
     }
 }
 
-/// A line of `ls -p`: `/inode/mode/uid/gid/name/size/`. Names that debugfs could not be told are none that
-/// anything here looks for.
+/// A line of `ls -p`: `/inode/mode/uid/gid/name/size/`. Names that debugfs's quotes cannot hold are left out.
 fn entry(line: &str) -> Option<Entry> {
     let mut fields = line.strip_prefix('/')?.split('/');
-    fields.next().filter(|inode| *inode != "0")?;
+    let inode = fields.next()?.parse().ok().filter(|inode| *inode != 0)?;
     let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
     let [uid, gid] = [fields.next()?, fields.next()?].map(|f| f.parse().ok());
     let name = fields.next()?;
-    let is_speakable = !name.is_empty() && !name.contains(|c: char| c == '"' || c.is_control());
-    (is_speakable && name != "." && name != "..").then_some(Entry {
+    let is_quotable = !name.is_empty() && !name.contains(|c: char| c == '"' || c.is_control());
+    (is_quotable && name != "." && name != "..").then_some(Entry {
+        inode,
         name: name.to_owned(),
         mode,
         uid: uid?,

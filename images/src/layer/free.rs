@@ -1,13 +1,13 @@
-//! The blocks of a file system that hold nothing: what was deleted is still in them.
+//! The free blocks of a file system, which still hold what was deleted.
 
 use std::ops::Range;
 
-/// Ranges of a disk, in bytes, sorted.
+/// Free ranges of a disk, in bytes, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Free(Vec<Range<u64>>);
 
 impl Free {
-    /// Reads dumpe2fs(8)'s lists, of a file system that begins at `offset`.
+    /// Reads dumpe2fs(8)'s output, for a file system that begins at `offset`.
     pub(super) fn parse(text: &str, offset: u64) -> Option<Self> {
         let after = |key: &str| {
             text.lines()
@@ -20,7 +20,7 @@ impl Free {
             let Some(list) = line.trim_start().strip_prefix("Free blocks: ") else {
                 continue;
             };
-            // The number of all of them has the same name, and stands further left.
+            // The line with their number has the same name, and is not indented.
             if !line.starts_with(' ') {
                 continue;
             }
@@ -39,7 +39,7 @@ impl Free {
         Some(Self(ranges))
     }
 
-    /// Zeros what is free of the bytes that lie at `at`.
+    /// Zeros the free ranges in the bytes at offset `at`.
     pub(super) fn clear(&self, at: u64, bytes: &mut [u8]) {
         let end = at + bytes.len() as u64;
         let from = self.0.partition_point(|r| r.end <= at);

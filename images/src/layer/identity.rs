@@ -1,20 +1,28 @@
-//! What in a root file system is one machine's own, and no image's.
+//! Removes from a root file system what is one machine's own: its identity, keys, logs and leases.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use super::ext::{Edits, Ext};
-use crate::ImageError;
+use super::ext::{Edits, Entry, Ext};
+use crate::error::ImageError;
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const SHADOW: &str = "/etc/shadow";
-/// Where the agent says who the machine is, cloud-init runs when the agent has user-data for it: without
-/// any it would take the machine for a new one, and make it other host keys.
-const CLOUD_AGENT: (&str, &str) = ("/usr/lib/kvmc", "cloud.py");
+/// Files of the agent in prepared cloud images, the second as kvmc had it before. There cloud-init must run only when
+/// the agent has user-data: it would take the machine for a new one, and make other host keys.
+const CLOUD_AGENTS: [(&str, &str); 2] = [
+    ("/usr/lib/kvmc/agent", "cloud.py"),
+    ("/usr/lib/kvmc", "cloud.py"),
+];
 const CLOUD_INIT: (&str, &str) = ("/etc/cloud", "cloud-init.disabled");
 /// The user that kvmc makes on every node.
 const ADMIN: &str = "admin";
+/// Bounds of what is below one of [`FOLDERS`]: levels of folders, files and folders, bytes of a path (PATH_MAX).
+const DEEPEST: usize = 32;
+const MOST_ENTRIES: usize = 20_000;
+const LONGEST_PATH: usize = 4095;
 
-/// Files: a folder, and how the names of those in it begin.
+/// Files that are removed: their folder, and how their names begin.
 const FILES: [(&str, &str); 12] = [
     ("/etc/ssh", "ssh_host_"),
     ("/var/lib/dbus", "machine-id"),
@@ -22,7 +30,7 @@ const FILES: [(&str, &str); 12] = [
     ("/var/lib/systemd", "credential.secret"),
     ("/var/lib/urandom", "random-seed"),
     ("/var/lib/seedrng", "seed."),
-    // The agent's mark that the machine has an identity.
+    // The agent's marks: the machine has an identity, and its user-data was applied.
     ("/var/lib/kvmc", "configured"),
     ("/var/lib/kvmc", "user-data"),
     ("/home/admin/.ssh", "authorized_keys"),
@@ -31,10 +39,10 @@ const FILES: [(&str, &str); 12] = [
     ("/var/log", "cloud-init"),
 ];
 
-/// Folders that stay, and all in them that goes.
+/// Folders that are emptied.
 const FOLDERS: [&str; 8] = [
     "/var/log/journal",
-    // Who the machine was, with its host keys and the hash of its password.
+    // cloud-init's copies of the seed, with host keys and the password's hash.
     "/var/lib/cloud/instances",
     "/var/lib/cloud/data",
     "/var/lib/cloud/sem",
@@ -44,25 +52,25 @@ const FOLDERS: [&str; 8] = [
     "/var/lib/systemd/network",
 ];
 
-/// Takes it out; `folder` is to work in.
+/// Removes the identity; temporary files lie in `folder`.
 ///
 /// # Errors
-/// A file system that cannot be changed, or that is damaged by it.
-pub(super) fn take_out(root: &Ext, folder: &Path) -> Result<(), ImageError> {
+/// The file system cannot be changed, is damaged by the change, or exceeds a bound.
+pub(super) fn remove(root: &Ext, folder: &Path) -> Result<(), ImageError> {
     let mut edits = Edits::default();
-    for path in own(root)? {
+    for path in own_paths(root)? {
         match path {
-            Own::File(path) => edits.remove_file(&path),
-            Own::Folder(path) => edits.remove_folder(&path),
+            OwnPath::File(path) => edits.remove_file(&path),
+            OwnPath::Folder(path) => edits.remove_folder(&path),
         }
     }
-    if let Some(was) = root.look(MACHINE_ID)?.filter(super::ext::Entry::is_file) {
-        // Empty, it is made at the next start; without the file some systems think it their first.
+    if let Some(was) = root.look(MACHINE_ID)?.filter(Entry::is_file) {
+        // systemd fills an empty file at the next boot; without a file it would take that for the first boot.
         let empty = folder.join("machine-id");
         fs_err::write(&empty, "")?;
         edits.replace(MACHINE_ID, &empty, &was);
     }
-    if let Some(was) = root.look(SHADOW)?.filter(super::ext::Entry::is_file) {
+    if let Some(was) = root.look(SHADOW)?.filter(Entry::is_file) {
         let path = folder.join("shadow");
         let text = root.read(SHADOW, &path)?;
         fs_err::write(&path, locked(&String::from_utf8_lossy(&text)))?;
@@ -71,7 +79,7 @@ pub(super) fn take_out(root: &Ext, folder: &Path) -> Result<(), ImageError> {
     let has = |(folder, name): (&str, &str)| -> Result<bool, ImageError> {
         Ok(root.list(folder)?.iter().any(|e| e.name == name))
     };
-    if has(CLOUD_AGENT)? && !has(CLOUD_INIT)? {
+    if (has(CLOUD_AGENTS[0])? || has(CLOUD_AGENTS[1])?) && !has(CLOUD_INIT)? {
         let empty = folder.join("disabled");
         fs_err::write(&empty, "")?;
         edits.create(&format!("{}/{}", CLOUD_INIT.0, CLOUD_INIT.1), &empty);
@@ -80,50 +88,93 @@ pub(super) fn take_out(root: &Ext, folder: &Path) -> Result<(), ImageError> {
     for name in ["machine-id", "shadow", "disabled"] {
         let _none_there = std::fs::remove_file(folder.join(name));
     }
-    // debugfs says what it cannot do, and ends as if it could.
-    match own(root)?.into_iter().next() {
+    // debugfs exits with 0 where an edit failed.
+    match own_paths(root)?.into_iter().next() {
         None => Ok(()),
-        Some(Own::File(left) | Own::Folder(left)) => Err(ImageError::Unfit {
+        Some(OwnPath::File(left) | OwnPath::Folder(left)) => Err(ImageError::Unfit {
             path: left.into(),
-            why: "cannot be taken out of the disk".to_owned(),
+            why: "could not be removed from the disk".to_owned(),
         }),
     }
 }
 
-enum Own {
+/// A path that is the machine's own.
+enum OwnPath {
     File(String),
     Folder(String),
 }
 
-/// All that there is of it, what is in a folder before the folder.
-fn own(root: &Ext) -> Result<Vec<Own>, ImageError> {
+/// All such paths that there are, what is in a folder before the folder.
+fn own_paths(root: &Ext) -> Result<Vec<OwnPath>, ImageError> {
     let mut all = Vec::new();
     for (folder, beginning) in FILES {
         for entry in root.list(folder)? {
-            // A link leads to what is taken out in its own place.
+            // A link's target is removed where it lies.
             let goes = entry.is_file() || entry.name == "instance";
             if goes && entry.name.starts_with(beginning) {
-                all.push(Own::File(format!("{folder}/{}", entry.name)));
+                all.push(OwnPath::File(format!("{folder}/{}", entry.name)));
             }
         }
     }
     for folder in FOLDERS {
-        below(root, folder, &mut all)?;
+        all.extend(below(root, folder)?);
     }
     Ok(all)
 }
 
-fn below(root: &Ext, folder: &str, all: &mut Vec<Own>) -> Result<(), ImageError> {
-    for entry in root.list(folder)? {
-        let path = format!("{folder}/{}", entry.name);
-        if entry.is_folder() {
-            below(root, &path, all)?;
-            all.push(Own::Folder(path));
-        } else {
-            all.push(Own::File(path));
+/// All that is below a folder, what is in a folder before the folder. Links are not followed.
+///
+/// Whoever was in the machine wrote these folders, so their depth, number and length of path are bounded, and a folder
+/// that lies in itself, which only a damaged file system has, is refused.
+fn below(root: &Ext, top: &str) -> Result<Vec<OwnPath>, ImageError> {
+    let unfit = |what: &str, path: &str| ImageError::Unfit {
+        path: "the disk".into(),
+        why: format!(
+            "has {what} below {top}: {}; remove it in the machine",
+            shown(path)
+        ),
+    };
+    let mut found = Vec::new();
+    let mut folders = HashSet::new();
+    let mut waiting = vec![(top.to_owned(), 0)];
+    while let Some((folder, depth)) = waiting.pop() {
+        for entry in root.list(&folder)? {
+            let path = format!("{folder}/{}", entry.name);
+            if found.len() >= MOST_ENTRIES {
+                return Err(unfit(&format!("more than {MOST_ENTRIES} files"), &path));
+            }
+            if path.len() > LONGEST_PATH {
+                return Err(unfit(
+                    &format!("a path of more than {LONGEST_PATH} bytes"),
+                    &path,
+                ));
+            }
+            if !entry.is_folder() {
+                found.push(OwnPath::File(path));
+                continue;
+            }
+            if depth == DEEPEST {
+                return Err(unfit(&format!("folders more than {DEEPEST} deep"), &path));
+            }
+            if !folders.insert(entry.inode) {
+                return Err(unfit("a folder that has two names", &path));
+            }
+            waiting.push((path.clone(), depth + 1));
+            found.push(OwnPath::Folder(path));
         }
     }
-    Ok(())
+    // A folder was found before what is in it.
+    found.reverse();
+    Ok(found)
+}
+
+/// The beginning of a path, for an error.
+fn shown(path: &str) -> String {
+    const LONGEST: usize = 120;
+    match path.char_indices().nth(LONGEST) {
+        None => format!("`{path}`"),
+        Some((end, _)) => format!("`{}…`", path.get(..end).unwrap_or_default()),
+    }
 }
 
 /// The text of /etc/shadow with the user's password locked, shadow(5).

@@ -1,4 +1,4 @@
-//! Images that lie on another: made of a node's disk, without what was the node's own.
+//! Layers: images made of a node's disk, on a parent, without the node's identity.
 
 mod difference;
 mod ext;
@@ -9,36 +9,37 @@ mod partition;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::error::ImageError;
+use crate::exec;
 use crate::image::{DISK, FORMAT, Meta, now};
-use crate::{Guest, Image, ImageError, Origin, Store, exec};
+use crate::image::{Guest, Image, Origin};
+use crate::store::Store;
 
-/// What a layer is made of.
+/// A layer to be made.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    /// The disk of a machine that does not run, then all that it lies on, the nearest first; qcow2.
+    /// The disk of a machine that does not run, then its backing files, the nearest first; qcow2.
     pub disks: Vec<PathBuf>,
-    /// The image that it was cloned from.
+    /// The image that the machine was cloned from.
     pub parent: &'a Image,
     /// The new image's name, for people.
     pub name: String,
     /// Where it is from.
     pub origin: Origin,
-    /// What takes an identity in it.
+    /// What takes the identity in it.
     pub guest: Guest,
 }
 
-/// The name that a layer's disk has for its parent's: one that holds in every store.
+/// The backing file's name in a layer's disk. It is relative, so that it holds in every store.
 pub(crate) fn backing_name(parent: &str) -> PathBuf {
     Path::new("..").join(parent).join(DISK)
 }
 
 impl Store {
-    /// Makes an image of a disk: its identity removed, its free blocks left out, and of the rest what
-    /// its parent does not have.
+    /// Makes an image of a disk: without its identity and its free blocks, and of the rest what its parent does not have.
     ///
     /// # Errors
-    /// A file system that was not unmounted, or that is none that an identity can be taken out of; a
-    /// program's words, or the system's. Nothing is left then.
+    /// The file system was not unmounted, is of an unsupported kind, or cannot be changed. Nothing stays then.
     pub fn commit(
         &self,
         commit: &Commit<'_>,
@@ -49,9 +50,9 @@ impl Store {
         say("reading the disk");
         flatten(&commit.disks, &new)?;
         flatten(&commit.parent.layers, &old)?;
-        say("taking the identity out of it");
+        say("removing its identity");
         let root = ext::Ext::root_of(&new)?;
-        identity::take_out(&root, folder.path())?;
+        identity::remove(&root, folder.path())?;
         say("writing what differs from its parent");
         let free = root.free()?;
         difference::write(
@@ -85,8 +86,8 @@ impl Store {
     }
 }
 
-/// A chain of qcow2 as one raw file with holes. Which file lies on which is said here: their heads are
-/// written by whoever was in the machine.
+/// Reads a chain of qcow2 into one raw file with holes. The backing files are given here: whoever was in the machine may
+/// have written the headers.
 fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
     let chain = disks
         .iter()

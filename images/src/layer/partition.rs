@@ -1,30 +1,30 @@
-//! Where file systems begin on a disk, and which they are.
+//! Finds the file systems of a disk, and their kinds.
 //!
-//! References: UEFI's specification for GPT; the kernel's `include/uapi/linux/magic.h` and the file systems'
-//! own documents for where their magic words are.
+//! References: UEFI's specification for GPT; the kernel's `include/uapi/linux/magic.h` and the file systems' own
+//! documents for their magic numbers.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 const SECTOR: u64 = 512;
-/// More entries than any disk of ours has.
+/// Most entries of a GPT that are read.
 const MOST: u64 = 256;
 
-/// What begins somewhere on a disk.
+/// A file system on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
-    /// In bytes.
+pub(super) struct FileSystem {
+    /// Its offset in bytes.
     pub(super) offset: u64,
-    /// As mount(8) has it.
+    /// Its kind; `ext` for ext2, ext3 and ext4.
     pub(super) kind: &'static str,
 }
 
-/// The file systems that are known, of the whole disk or of its partitions.
-pub(super) fn file_systems(disk: &File) -> Vec<Found> {
+/// The known file systems of the whole disk and of its partitions.
+pub(super) fn file_systems(disk: &File) -> Vec<FileSystem> {
     let mut starts = vec![0];
     starts.extend(gpt(disk).unwrap_or_else(|| mbr(disk).unwrap_or_default()));
     let known = |offset: u64| {
-        Some(Found {
+        Some(FileSystem {
             offset,
             kind: kind(disk, offset)?,
         })
@@ -33,7 +33,7 @@ pub(super) fn file_systems(disk: &File) -> Vec<Found> {
 }
 
 fn kind(disk: &File, offset: u64) -> Option<&'static str> {
-    /// Name, place in bytes, and bytes there.
+    /// Kind, offset of its magic number, and that number.
     const KNOWN: [(&str, u64, &[u8]); 5] = [
         ("ext", 1024 + 56, b"\x53\xef"),
         ("xfs", 0, b"XFSB"),
@@ -125,7 +125,7 @@ mod tests {
             ((512 << 10) + 1080, b"\x53\xef"),
             (1 << 20, b"XFSB"),
         ]);
-        let found = |offset, kind| Found { offset, kind };
+        let found = |offset, kind| FileSystem { offset, kind };
         assert_eq!(
             file_systems(&gpt),
             [found(512 << 10, "ext"), found(1 << 20, "xfs")]

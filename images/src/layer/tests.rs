@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::{Architecture, Boot};
+use crate::architecture::Architecture;
+use crate::image::Boot;
 
 const SECRET: &str = "a host key that no image is to have";
 
@@ -80,7 +81,7 @@ fn change(raw: &Path, start: u64, files: &[(&str, &str)]) {
     );
 }
 
-struct Scene {
+struct Committed {
     _dir: tempfile::TempDir,
     store: Store,
     parent: Image,
@@ -88,7 +89,7 @@ struct Scene {
     node: PathBuf,
 }
 
-fn scene(start: u64) -> Scene {
+fn committed(start: u64) -> Committed {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path());
     let tree = dir.path().join("tree");
@@ -131,12 +132,12 @@ fn scene(start: u64) -> Scene {
             ("/var/lib/cloud/instances/i-1/user-data.txt", SECRET),
             ("/var/log/journal/0123/system.journal", "words"),
             ("/srv/kept", "what the script made"),
-            ("/usr/lib/kvmc/cloud.py", ""),
+            ("/usr/lib/kvmc/agent/cloud.py", ""),
             ("/etc/cloud/cloud.cfg", ""),
         ],
     );
     as_qcow2(&raw, &node);
-    Scene {
+    Committed {
         store,
         parent,
         node,
@@ -144,7 +145,7 @@ fn scene(start: u64) -> Scene {
     }
 }
 
-impl Scene {
+impl Committed {
     fn commit(&self) -> Result<Image, ImageError> {
         let commit = Commit {
             disks: vec![self.node.clone()],
@@ -162,12 +163,12 @@ impl Scene {
 #[test]
 fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
     for start in [0, 1 << 20] {
-        let scene = scene(start);
-        let child = scene.commit().unwrap();
-        assert_eq!(child.parent.as_ref(), Some(&scene.parent.id));
+        let case = committed(start);
+        let child = case.commit().unwrap();
+        assert_eq!(child.parent.as_ref(), Some(&case.parent.id));
         assert_eq!(child.layers.len(), 2);
         let header = crate::qcow2::inspect(&child.disk()).unwrap();
-        assert_eq!(header.backing_file, Some(backing_name(&scene.parent.id)));
+        assert_eq!(header.backing_file, Some(backing_name(&case.parent.id)));
         run(
             "qemu-img",
             &[
@@ -179,7 +180,7 @@ fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
             ],
         );
 
-        let raw = scene.node.with_extension("again");
+        let raw = case.node.with_extension("again");
         flatten(&child.layers, &raw).unwrap();
         let bytes = fs_err::read(&raw).unwrap();
         assert!(
@@ -221,27 +222,27 @@ fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
         // The parent's data is not in it a second time.
         let layer = fs_err::metadata(child.disk()).unwrap().blocks() * 512;
         assert!(layer < 1 << 20, "{layer}");
-        assert_eq!(scene.store.children(&scene.parent.id).unwrap(), [child.id]);
+        assert_eq!(case.store.children(&case.parent.id).unwrap(), [child.id]);
     }
 }
 
 #[test]
 fn a_disk_that_was_not_unmounted_is_not_taken() {
-    let scene = scene(0);
-    let raw = scene.node.with_extension("raw");
+    let case = committed(0);
+    let raw = case.node.with_extension("raw");
     let place = raw.display().to_string();
     run("debugfs", &["-w", "-R", "feature needs_recovery", &place]);
-    as_qcow2(&raw, &scene.node);
-    let error = scene.commit().unwrap_err().to_string();
+    as_qcow2(&raw, &case.node);
+    let error = case.commit().unwrap_err().to_string();
     assert!(error.contains("was not unmounted"), "{error}");
-    assert_eq!(scene.store.list().unwrap().len(), 1);
+    assert_eq!(case.store.list().unwrap().len(), 1);
 }
 
 #[test]
 fn p43_a_disk_that_a_guest_led_to_another_file_is_read_on_what_it_lies_on() {
-    let scene = scene(0);
+    let case = committed(0);
     let text = |p: &Path| p.display().to_string();
-    let evil = scene.node.with_extension("evil");
+    let evil = case.node.with_extension("evil");
     fs_err::write(&evil, "a file of the host's").unwrap();
     run(
         "qemu-img",
@@ -254,10 +255,10 @@ fn p43_a_disk_that_a_guest_led_to_another_file_is_read_on_what_it_lies_on() {
             "raw",
             "-b",
             &text(&evil),
-            &text(&scene.node),
+            &text(&case.node),
         ],
     );
-    let child = scene.commit().unwrap();
+    let child = case.commit().unwrap();
     assert!(
         !fs_err::read(child.disk())
             .unwrap()
@@ -268,20 +269,20 @@ fn p43_a_disk_that_a_guest_led_to_another_file_is_read_on_what_it_lies_on() {
 
 #[test]
 fn other_file_systems_are_named() {
-    let scene = scene(0);
-    let raw = scene.node.with_extension("raw");
+    let case = committed(0);
+    let raw = case.node.with_extension("raw");
     let mut bytes = vec![0; 1 << 20];
     bytes[..4].copy_from_slice(b"XFSB");
     fs_err::write(&raw, bytes).unwrap();
-    as_qcow2(&raw, &scene.node);
-    let error = scene.commit().unwrap_err().to_string();
-    assert!(error.contains("on it are xfs"), "{error}");
+    as_qcow2(&raw, &case.node);
+    let error = case.commit().unwrap_err().to_string();
+    assert!(error.contains("it has xfs"), "{error}");
 }
 
 #[test]
 fn p6_an_image_that_is_held_is_not_removed() {
-    let scene = scene(0);
-    let (store, id) = (&scene.store, &scene.parent.id);
+    let case = committed(0);
+    let (store, id) = (&case.store, &case.parent.id);
     let held = store.hold(id).unwrap();
     let too = store.hold(id).unwrap();
     assert!(store.is_held(id));
@@ -292,4 +293,82 @@ fn p6_an_image_that_is_held_is_not_removed() {
     store.remove(id).unwrap();
     assert!(store.hold(id).is_err());
     store.remove(id).unwrap();
+}
+
+/// A raw ext4 after debugfs's `commands`.
+fn changed_by(dir: &Path, commands: &str) -> PathBuf {
+    let raw = dir.join("raw");
+    let script = dir.join("script");
+    let passwd = dir.join("passwd");
+    fs_err::write(&passwd, "root:x:0:0::/root:/bin/sh\n").unwrap();
+    fs_err::write(
+        &script,
+        format!(
+            "mkdir /etc\nwrite {} /etc/passwd\nmkdir /var\nmkdir /var/log\nmkdir /var/log/journal\ncd /var/log/journal\n{commands}",
+            passwd.display()
+        ),
+    )
+    .unwrap();
+    let [raw_s, script_s] = [&raw, &script].map(|p| p.display().to_string());
+    let make = [
+        "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "24000", &raw_s, "64M",
+    ];
+    run("mke2fs", &make);
+    run("debugfs", &["-w", "-f", &script_s, &raw_s]);
+    raw
+}
+
+fn removal_error(commands: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = changed_by(dir.path(), commands);
+    let root = ext::Ext::root_of(&raw).unwrap();
+    identity::remove(&root, dir.path()).unwrap_err().to_string()
+}
+
+#[test]
+fn folders_that_a_guest_nested_ten_thousand_deep_are_refused_by_their_path() {
+    let error = removal_error(&"mkdir d\ncd d\n".repeat(10_000));
+    assert!(
+        error.starts_with(
+            "the disk has folders more than 32 deep below /var/log/journal: `/var/log/journal/d/d"
+        ),
+        "{error}"
+    );
+    assert!(error.len() < 300, "{error}");
+}
+
+#[test]
+fn a_path_too_long_for_an_edit_is_refused() {
+    let name = "n".repeat(255);
+    let error = removal_error(&format!("mkdir {name}\ncd {name}\n").repeat(20));
+    assert!(error.contains("a path of more than 4095 bytes"), "{error}");
+}
+
+#[test]
+fn a_folder_that_lies_in_itself_is_refused() {
+    let error = removal_error("mkdir a\nln a a/again\n");
+    assert!(error.contains("a folder that has two names"), "{error}");
+    assert!(error.contains("/a/again"), "{error}");
+}
+
+#[test]
+fn links_that_lead_in_a_circle_are_removed_and_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let commands = "mkdir a\nsymlink a/up ../../journal\nsymlink one two\nsymlink two one\n";
+    let raw = changed_by(dir.path(), commands);
+    let root = ext::Ext::root_of(&raw).unwrap();
+    identity::remove(&root, dir.path()).unwrap();
+    assert!(root.list("/var/log/journal").unwrap().is_empty());
+    run("e2fsck", &["-f", "-n", &raw.display().to_string()]);
+}
+
+#[test]
+fn a_line_that_debugfs_would_read_as_two_is_no_edit() {
+    let dir = tempfile::tempdir().unwrap();
+    let raw = changed_by(dir.path(), "");
+    let root = ext::Ext::root_of(&raw).unwrap();
+    let mut edits = ext::Edits::default();
+    edits.remove_file(&"x".repeat(9000));
+    let error = root.apply(&edits, dir.path()).unwrap_err().to_string();
+    assert!(error.contains("an edit (`rm`) of 9005 bytes"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! How a folder of files becomes an image of the store, under its digest.
+//! A folder of files becomes an image of the store, under its digest.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,20 +7,22 @@ use std::path::PathBuf;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
-use super::{ID_LENGTH, Store, digest, hex};
+use super::folder::{ID_LENGTH, Store};
+use crate::digest::{self, hex};
+use crate::error::ImageError;
 use crate::failpoint::failpoint;
-use crate::image::Meta;
-use crate::{Image, ImageError};
+use crate::image::Image;
+use crate::image::{META, Meta};
 
 impl Store {
-    /// The folder of downloads under way, on the store's file system and outside of what is in it.
+    /// The folder of downloads under way, on the store's file system.
     pub(crate) fn pulls(&self) -> Result<PathBuf, ImageError> {
         let dir = self.images.join("pulls");
         fs_err::create_dir_all(&dir)?;
         Ok(dir)
     }
 
-    /// A folder to make an image in; while the lock is held nobody sweeps it away.
+    /// A folder to make an image in, with a lock that keeps it from being swept.
     pub(crate) fn workplace(&self) -> Result<(tempfile::TempDir, Flock<File>), ImageError> {
         let pulls = self.pulls()?;
         let path = pulls.join("make.lock");
@@ -41,16 +43,15 @@ impl Store {
         Ok((dir, lock))
     }
 
-    /// Makes a folder with an image's files an image of the store, under its digest; one that is there
-    /// already is taken instead.
+    /// Stores a folder of files as an image under its digest. An image with that digest is returned instead.
     pub(crate) fn admit(&self, work: tempfile::TempDir, meta: Meta) -> Result<Image, ImageError> {
         self.admit_as(work, meta, None)
     }
 
-    /// As [`Self::admit`], of an image whose digest and whose files' digests are known.
+    /// As [`Self::admit`], for an image whose digest, and whose files' digests, are known.
     ///
     /// # Errors
-    /// The file that has another.
+    /// [`ImageError::Changed`] with the first file that has another.
     pub(crate) fn admit_as(
         &self,
         work: tempfile::TempDir,
@@ -68,7 +69,7 @@ impl Store {
         let mut all = Vec::new();
         for name in files {
             let path = work.path().join(name);
-            let digest = digest(&path)?;
+            let digest = digest::sha256(&path)?;
             if let Some((_, digests)) = known
                 && digests.get(*name) != Some(&digest)
             {
@@ -86,11 +87,11 @@ impl Store {
         if let Some((expected, _)) = known
             && expected != id
         {
-            return differs("image.json", expected, &id);
+            return differs(META, expected, &id);
         }
         let text = serde_json::to_vec_pretty(&meta).unwrap_or_default();
-        fs_err::write(work.path().join("image.json"), text)?;
-        File::open(work.path().join("image.json"))?.sync_all()?;
+        fs_err::write(work.path().join(META), text)?;
+        File::open(work.path().join(META))?.sync_all()?;
         std::fs::set_permissions(
             work.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),

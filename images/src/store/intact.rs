@@ -1,21 +1,23 @@
-//! Whether images are still what came into the store.
+//! Checks that images are still what was stored.
 
-use super::{DEEPEST, Store, digest};
-use crate::intact::Looks;
-use crate::{Image, ImageError};
+use super::folder::{DEEPEST, Store};
+use crate::digest;
+use crate::error::ImageError;
+use crate::image::Image;
+use crate::intact::FileChecks;
 
-/// In an image's folder: what its files were when all of them were last read.
-const LOOKS: &str = ".looks.json";
+/// In an image's folder: the fingerprints that its files had when all of them were last read.
+const CHECKS: &str = ".looks.json";
 
 impl Store {
     /// Reads every byte of an image again.
     ///
     /// # Errors
-    /// The file that is not what was built.
+    /// [`ImageError::Changed`] with the first file that differs.
     pub fn verify(&self, image: &Image) -> Result<(), ImageError> {
         for (name, expected) in &image.digests {
             let path = image.directory.join(name);
-            let found = digest(&path)?;
+            let found = digest::sha256(&path)?;
             if &found != expected {
                 return Err(ImageError::Changed {
                     path,
@@ -27,22 +29,22 @@ impl Store {
         Ok(())
     }
 
-    /// Makes sure that an image and all that it lies on are what was stored. What nobody has touched
-    /// since it was last read is not read again.
+    /// Checks that an image and its parents are what was stored. A file that was not touched since it was last
+    /// read is not read again.
     ///
     /// # Errors
-    /// [`ImageError::Changed`] with the first file that is not.
+    /// [`ImageError::Changed`] with the first file that differs.
     pub fn check_intact(&self, id: &str) -> Result<(), ImageError> {
         let mut next = Some(id.to_owned());
         for _ in 0..DEEPEST {
             let Some(id) = next else { break };
             let meta = self.meta(&id)?;
             let directory = self.images.join(&id);
-            let mut looks = Looks::open(&directory.join(LOOKS));
+            let mut checks = FileChecks::open(&directory.join(CHECKS));
             for (name, expected) in &meta.digests {
-                looks.check(&directory.join(name), expected, digest)?;
+                checks.check(&directory.join(name), expected, digest::sha256)?;
             }
-            looks.keep();
+            checks.save();
             next = meta.parent;
         }
         Ok(())

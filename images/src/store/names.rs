@@ -1,17 +1,18 @@
-//! What images are called: tags, digests and the beginnings of them, and pointers that no user can give.
+//! Names of images: tags, digests and their first digits, and pointers, which users cannot give.
 
-use super::Store;
-use crate::{Architecture, Image, ImageError};
+use super::folder::Store;
+use crate::architecture::Architecture;
+use crate::error::ImageError;
+use crate::image::{Image, META};
 
 impl Store {
-    /// Digits of a digest that are enough to name an image.
+    /// Fewest digits of a digest that name an image.
     pub const SHORTEST_ID: usize = 6;
 
-    /// The image that `name` means: a tag, a digest or the beginning of one (6 digits or more), or the
-    /// name of one that was built.
+    /// The image of this name: a tag, a digest or its first 6 digits or more, or the name of a template.
     ///
     /// # Errors
-    /// More than one that it could mean, or one that cannot be read.
+    /// Several images have these first digits, or one cannot be read.
     pub fn named(
         &self,
         name: &str,
@@ -37,32 +38,32 @@ impl Store {
         let by_id = found.iter().filter(|(_, id)| id.starts_with(name)).count();
         if by_id > 1 {
             return Err(ImageError::Recipe {
-                what: format!("`{name}` is the beginning of {by_id} images; write more of it"),
+                what: format!("`{name}` begins the digests of {by_id} images; write more digits"),
             });
         }
-        // Built twice, by different kvmc: the later one.
+        // Different versions of kvmc built it: the latest one.
         found.sort();
         found.last().map(|(_, id)| self.get(id)).transpose()
     }
 
-    /// Whether a name can stand for an image.
+    /// Checks that a name can be a tag.
     ///
     /// # Errors
-    /// A name that is none.
+    /// It cannot; the error says what can.
     pub fn check_tag(&self, name: &str) -> Result<(), ImageError> {
         crate::tags::valid(name)
     }
 
-    /// Lets a name stand for an image.
+    /// Gives a tag to an image.
     ///
     /// # Errors
-    /// A name that is none, or the system's.
+    /// The name cannot be a tag, or the tag cannot be written.
     pub fn tag(&self, image: &Image, name: &str) -> Result<(), ImageError> {
         crate::tags::valid(name)?;
         self.tags.set(name, image.architecture, &image.id)
     }
 
-    /// The names that stand for an image.
+    /// The tags of an image.
     #[must_use]
     pub fn tags(&self, id: &str) -> Vec<String> {
         let all = self.tags.all().into_iter();
@@ -71,14 +72,14 @@ impl Store {
             .collect()
     }
 
-    /// The image that was made of a source, by a name that no user can give.
+    /// The image that a pointer leads to. Its name is none that a user can give.
     pub(crate) fn pointed(
         &self,
         pointer: &str,
         architecture: Architecture,
     ) -> Result<Option<Image>, ImageError> {
         let id = self.tags.get(pointer, architecture);
-        match id.filter(|id| self.images.join(id).join("image.json").exists()) {
+        match id.filter(|id| self.images.join(id).join(META).exists()) {
             Some(id) => self.get(&id).map(Some),
             None => Ok(None),
         }

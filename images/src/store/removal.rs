@@ -1,48 +1,48 @@
-//! What goes from the store and what is held back from it: images, and what others have left half-made.
+//! Removal: of images, unless they are held, and of what interrupted builds and downloads left.
 
 use std::fs::File;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{BUILD, Store, allocated};
-use crate::ImageError;
+use super::folder::{BUILD, Store, allocated};
+use crate::error::ImageError;
+use crate::image::META;
 
-/// An image that is not removed meanwhile, see [`Store::hold`].
+/// Keeps an image from being removed, see [`Store::hold`].
 #[derive(Debug)]
-pub struct Held {
+pub struct ImageHold {
     _folder: Flock<File>,
 }
 
 impl Store {
-    /// Keeps an image from being removed for as long as the answer lives: for who is about to write down
-    /// that it is used.
+    /// Keeps an image from being removed until the answer is dropped, by which time a record says that it is used.
     ///
     /// # Errors
-    /// That it is gone, or being removed.
-    pub fn hold(&self, id: &str) -> Result<Held, ImageError> {
+    /// It is gone, or being removed.
+    pub fn hold(&self, id: &str) -> Result<ImageHold, ImageError> {
         let path = self.images.join(id);
         let folder = fs_err::File::open(&path)?.into_parts().0;
         let held = Flock::lock(folder, FlockArg::LockSharedNonblock);
         match held {
-            Ok(held) if path.join("image.json").exists() => Ok(Held { _folder: held }),
+            Ok(held) if path.join(META).exists() => Ok(ImageHold { _folder: held }),
             _ => Err(ImageError::Unfit {
                 path,
-                why: "is being removed; run it again for a new one".to_owned(),
+                why: "is being removed by another kvmc; run the command again".to_owned(),
             }),
         }
     }
 
-    /// Whether somebody [holds](Self::hold) it.
+    /// Whether a process [holds](Self::hold) it.
     #[must_use]
     pub fn is_held(&self, id: &str) -> bool {
         let folder = File::open(self.images.join(id));
         folder.is_ok_and(|f| Flock::lock(f, FlockArg::LockExclusiveNonblock).is_err())
     }
 
-    /// Removes an image; one that is not there is done.
+    /// Removes an image, if it is there.
     ///
     /// # Errors
-    /// That somebody [holds](Self::hold) it, or the system's.
+    /// A process [holds](Self::hold) it, or its folder cannot be removed.
     pub fn remove(&self, id: &str) -> Result<(), ImageError> {
         let path = self.images.join(id);
         let Ok(folder) = File::open(&path) else {
@@ -52,11 +52,11 @@ impl Store {
         let _alone = Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|_| {
             ImageError::Unfit {
                 path,
-                why: "is used by another kvmc at this moment; try again when it is done".to_owned(),
+                why: "is being used by another kvmc; try again when that is done".to_owned(),
             }
         })?;
         self.tags.forget(id);
-        // Half removed it would be in the way of every look at the store.
+        // Renamed first: an image that is half removed would make every listing of the store fail.
         let going = self.images.join(format!("{BUILD}gone-{id}"));
         match fs_err::rename(self.images.join(id), &going) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -68,7 +68,7 @@ impl Store {
     /// Removes all images and the store's folder.
     ///
     /// # Errors
-    /// The system's.
+    /// The folder cannot be removed.
     pub fn remove_all(&self) -> Result<(), ImageError> {
         match fs_err::remove_dir_all(&self.images) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
@@ -76,7 +76,7 @@ impl Store {
         }
     }
 
-    /// Takes away what builders that are gone have left, unless one is at it.
+    /// Removes what interrupted builds have left, unless a build is under way.
     pub fn sweep(&self) {
         if self.images.exists()
             && let Ok(_held) = self.lock(false)
@@ -97,10 +97,10 @@ impl Store {
         }
     }
 
-    /// Takes away what downloads that were cut have left, and that nobody is at; returns the bytes.
+    /// Removes what interrupted downloads have left, unless a download is under way; returns the bytes freed.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// The folder cannot be read or removed.
     pub fn sweep_pulls(&self) -> Result<u64, ImageError> {
         let dir = self.images.join("pulls");
         let Ok(entries) = std::fs::read_dir(&dir) else {

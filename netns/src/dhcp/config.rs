@@ -1,146 +1,143 @@
-//! What the server says to everyone, and to whom it keeps addresses.
+//! The parameters that the server gives to clients, and its reservations.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use dhcproto::v4::{DhcpOption, OptionCode};
+use ipnet::Ipv4Net;
 use ipnetwork::Ipv4Network;
 
-use super::wire::code;
 use crate::MacAddr;
 
-/// What every answer says.
+/// The settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The server's own address: its identifier, RFC 2132 section 9.7.
+    /// The server's address, which is its identifier, RFC 2132 section 9.7.
     pub server: Ipv4Addr,
-    /// The range served.
+    /// The subnet of the clients.
     pub subnet: Ipv4Network,
     /// The default router.
     pub router: Option<Ipv4Addr>,
-    /// Other routes, RFC 3442: destination and router. Clients that take them ignore `router`, so the
-    /// default route is written beside them.
+    /// Other routes as destination and router, RFC 3442. Clients that use them ignore `router`, so the default route is
+    /// sent beside them.
     pub routes: Vec<(Ipv4Network, Ipv4Addr)>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
-    /// Domain of the clients.
+    /// The clients' domain.
     pub domain: Option<String>,
     /// The link's MTU in bytes, RFC 2132 section 5.1.
     pub mtu: Option<u16>,
-    /// How long a lease lasts. A client may ask for less, down to a minute.
+    /// The duration of a lease. A client may request less, down to a minute.
     pub lease_time: Duration,
-    /// Whether an address that is not reserved is asked for by ARP before it is offered, RFC 2131
-    /// section 3.1. [`super::Server`] does the asking.
+    /// Whether an address without a reservation is probed by ARP before it is offered, RFC 2131 section 3.1.
+    /// [`super::Server`] sends the probes.
     pub probe: bool,
 }
 
 /// An address kept for one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// The client's Ethernet address; its client identifier does not matter.
+    /// The client's Ethernet address; its client identifier has no effect.
     pub mac: MacAddr,
-    /// Its address for ever.
+    /// Its address.
     pub address: Ipv4Addr,
     /// Its name, option 12.
     pub hostname: String,
 }
 
-/// Shortest lease, in seconds, that a client gets by asking for a short one.
+/// Shortest lease that a client can request, in seconds.
 const SHORTEST_LEASE: u32 = 60;
 
-/// What a client gets that says nothing of what it wants, in this order.
-const USUAL: [u8; 10] = [
-    code::SUBNET_MASK,
-    code::ROUTER,
-    code::DOMAIN_NAME_SERVER,
-    code::HOST_NAME,
-    code::DOMAIN_NAME,
-    code::INTERFACE_MTU,
-    code::BROADCAST_ADDRESS,
-    code::RENEWAL_TIME,
-    code::REBINDING_TIME,
-    code::CLASSLESS_ROUTE,
+/// The parameters for a client without option 55, in this order.
+const DEFAULT_PARAMETERS: [OptionCode; 10] = [
+    OptionCode::SubnetMask,
+    OptionCode::Router,
+    OptionCode::DomainNameServer,
+    OptionCode::Hostname,
+    OptionCode::DomainName,
+    OptionCode::InterfaceMtu,
+    OptionCode::BroadcastAddr,
+    OptionCode::Renewal,
+    OptionCode::Rebinding,
+    OptionCode::ClasslessStaticRoute,
 ];
 
 impl Config {
-    /// The length in seconds of a lease for a client that asks for `wish`.
+    /// The duration of a lease in seconds, for a client that requests `wish`.
     pub(super) fn lease_seconds(&self, wish: Option<u32>) -> u32 {
         let longest = u32::try_from(self.lease_time.as_secs()).unwrap_or(u32::MAX);
         wish.map_or(longest, |wish| wish.max(SHORTEST_LEASE).min(longest))
     }
 
-    /// The options that a client wants and for which there is a value, in the client's order, RFC 2132
-    /// section 9.8; all of them when it does not say. `lease` is in seconds; without it there are no times.
+    /// The parameters that a client requests and that have a value, in the client's order, RFC 2132 section 9.8; without a
+    /// request all of them. `lease` is in seconds; without it there are no times.
     pub(super) fn parameters(
         &self,
-        wanted: Option<&[u8]>,
+        requested: Option<&[OptionCode]>,
         hostname: Option<&str>,
         lease: Option<u32>,
-    ) -> Vec<(u8, Vec<u8>)> {
-        let wanted = wanted.unwrap_or(&USUAL);
-        let mut options: Vec<(u8, Vec<u8>)> = Vec::with_capacity(wanted.len().min(USUAL.len()));
-        let mut add = |code: u8| {
-            let is_new = options.iter().all(|(known, _)| *known != code);
-            if let Some(value) = is_new
-                .then(|| self.parameter(code, hostname, lease))
-                .flatten()
-            {
-                options.push((code, value));
+    ) -> Vec<DhcpOption> {
+        let requested = requested.unwrap_or(&DEFAULT_PARAMETERS);
+        let most = requested.len().min(DEFAULT_PARAMETERS.len());
+        let mut options: Vec<DhcpOption> = Vec::with_capacity(most);
+        let mut add = |code: OptionCode| {
+            if options.iter().all(|known| OptionCode::from(known) != code) {
+                options.extend(self.parameter(code, hostname, lease));
             }
         };
-        for &code in wanted {
-            // Whatever the order asked for, the mask comes before the router, section 3.3.
-            if code == code::ROUTER && wanted.contains(&code::SUBNET_MASK) {
-                add(code::SUBNET_MASK);
+        for &code in requested {
+            // The mask comes before the router in any case, section 3.3.
+            if code == OptionCode::Router && requested.contains(&OptionCode::SubnetMask) {
+                add(OptionCode::SubnetMask);
             }
             add(code);
         }
         options
     }
 
-    fn parameter(&self, code: u8, hostname: Option<&str>, lease: Option<u32>) -> Option<Vec<u8>> {
-        let address = |address: Ipv4Addr| address.octets().to_vec();
-        let text = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
-        match code {
-            code::SUBNET_MASK => Some(address(self.subnet.mask())),
-            code::ROUTER => self.router.map(address),
-            code::DOMAIN_NAME_SERVER => {
-                let all: Vec<u8> = self.dns.iter().flat_map(Ipv4Addr::octets).collect();
-                (!all.is_empty()).then_some(all)
+    fn parameter(
+        &self,
+        code: OptionCode,
+        hostname: Option<&str>,
+        lease: Option<u32>,
+    ) -> Option<DhcpOption> {
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Some(match code {
+            OptionCode::SubnetMask => DhcpOption::SubnetMask(self.subnet.mask()),
+            OptionCode::Router => DhcpOption::Router(vec![self.router?]),
+            OptionCode::DomainNameServer if !self.dns.is_empty() => {
+                DhcpOption::DomainNameServer(self.dns.clone())
             }
-            code::HOST_NAME => hostname.and_then(text),
-            code::DOMAIN_NAME => self.domain.as_deref().and_then(text),
-            code::INTERFACE_MTU => self.mtu.map(|mtu| mtu.to_be_bytes().to_vec()),
-            code::BROADCAST_ADDRESS => Some(address(self.subnet.broadcast())),
-            // The same parts of a lease as RFC 2131 section 4.4.5 has for clients that are not told.
-            code::RENEWAL_TIME => lease.map(|s| (s / 2).to_be_bytes().to_vec()),
-            code::REBINDING_TIME => lease.map(|s| rebinding(s).to_be_bytes().to_vec()),
-            code::CLASSLESS_ROUTE => self.classless_routes(),
-            _ => None,
-        }
+            OptionCode::Hostname => DhcpOption::Hostname(hostname.and_then(text)?),
+            OptionCode::DomainName => {
+                DhcpOption::DomainName(self.domain.as_deref().and_then(text)?)
+            }
+            OptionCode::InterfaceMtu => DhcpOption::InterfaceMtu(self.mtu?),
+            OptionCode::BroadcastAddr => DhcpOption::BroadcastAddr(self.subnet.broadcast()),
+            // The same fractions that clients use by default, RFC 2131 section 4.4.5.
+            OptionCode::Renewal => DhcpOption::Renewal(lease? / 2),
+            OptionCode::Rebinding => DhcpOption::Rebinding(rebinding(lease?)),
+            OptionCode::ClasslessStaticRoute => {
+                DhcpOption::ClasslessStaticRoute(self.classless_routes()?)
+            }
+            _ => return None,
+        })
     }
 
-    fn classless_routes(&self) -> Option<Vec<u8>> {
+    fn classless_routes(&self) -> Option<Vec<(Ipv4Net, Ipv4Addr)>> {
         if self.routes.is_empty() {
             return None;
         }
-        let mut value = Vec::new();
-        let mut add = |prefix: u8, destination: Ipv4Addr, router: Ipv4Addr| {
-            value.push(prefix);
-            let significant = usize::from(prefix).div_ceil(8);
-            value.extend(destination.octets().iter().take(significant));
-            value.extend(router.octets());
-        };
-        if let Some(router) = self.router {
-            add(0, Ipv4Addr::UNSPECIFIED, router);
-        }
-        for (destination, router) in &self.routes {
-            add(destination.prefix(), destination.network(), *router);
-        }
-        Some(value)
+        let default = self.router.map(|router| (Ipv4Net::default(), router));
+        let others = self.routes.iter().filter_map(|(destination, router)| {
+            let network = Ipv4Net::new(destination.network(), destination.prefix());
+            Some((network.ok()?, *router))
+        });
+        Some(default.into_iter().chain(others).collect())
     }
 }
 
 /// Seven eighths, without overflow.
-fn rebinding(seconds: u32) -> u32 {
+pub(super) fn rebinding(seconds: u32) -> u32 {
     seconds - seconds.div_ceil(8)
 }

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::server::{CLIENT_PORT, SERVER_PORT};
+use dhcproto::v4::{CLIENT_PORT, SERVER_PORT};
+
 use crate::MacAddr;
 
 /// A frame from the server's port to a client's.
@@ -43,7 +44,7 @@ pub(super) fn frame(message: &[u8], from: (MacAddr, Ipv4Addr), to: (MacAddr, Ipv
     frame
 }
 
-/// RFC 1071.
+/// The checksum of RFC 1071.
 fn checksum(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)

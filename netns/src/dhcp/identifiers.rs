@@ -1,46 +1,46 @@
-//! Client identifiers that several clients share: clones of one machine send the same one.
+//! Client identifiers that several clients share, as clones of one machine do.
 
 use std::collections::HashMap;
 
 use crate::MacAddr;
 
-/// More than this are not remembered; then all are forgotten.
+/// Most identifiers that are remembered; with one more, all are forgotten.
 const MOST: usize = 512;
 
-/// Who came with which client identifier. Nothing is decided by it.
+/// Which client sent which identifier first; only for notices.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Identifiers {
-    seen: HashMap<Vec<u8>, Seen>,
+    first: HashMap<Vec<u8>, FirstUse>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    first: MacAddr,
-    is_told: bool,
+struct FirstUse {
+    mac: MacAddr,
+    is_reported: bool,
 }
 
 impl Identifiers {
-    /// Returns the client that came with this identifier before, once for each identifier.
+    /// Returns the client that sent this identifier first, if it is another one; once for each identifier.
     pub(super) fn shared(&mut self, id: &[u8], mac: MacAddr) -> Option<MacAddr> {
         // The Ethernet address as identifier, RFC 2132 section 9.14.
         if id.split_first() == Some((&1, &mac.0)) {
             return None;
         }
-        match self.seen.get_mut(id) {
-            Some(seen) if seen.first != mac && !seen.is_told => {
-                seen.is_told = true;
-                Some(seen.first)
+        match self.first.get_mut(id) {
+            Some(first) if first.mac != mac && !first.is_reported => {
+                first.is_reported = true;
+                Some(first.mac)
             }
             Some(_) => None,
             None => {
-                if self.seen.len() >= MOST {
-                    self.seen.clear();
+                if self.first.len() >= MOST {
+                    self.first.clear();
                 }
-                let first = Seen {
-                    first: mac,
-                    is_told: false,
+                let first = FirstUse {
+                    mac,
+                    is_reported: false,
                 };
-                self.seen.insert(id.to_vec(), first);
+                self.first.insert(id.to_vec(), first);
                 None
             }
         }
@@ -67,7 +67,7 @@ mod tests {
         let mut ids = Identifiers::default();
         for n in 0..10_000_u32 {
             ids.shared(&n.to_be_bytes(), MacAddr([2; 6]));
-            assert!(ids.seen.len() <= MOST);
+            assert!(ids.first.len() <= MOST);
         }
     }
 }

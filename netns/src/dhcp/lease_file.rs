@@ -1,9 +1,8 @@
-//! The leases on disk: they outlive the process that gave them.
+//! The leases on disk, which outlive the server's process.
 //!
-//! The file is a journal, a line of JSON for each change in the order in which they came. It is written and
-//! synced to the disk before the acknowledgements that promise the leases go out, once for all that came
-//! together. When more of it is history than leases, it is replaced by one that has only the leases, so that
-//! what a change costs does not grow with their number.
+//! The file is a journal: a line of JSON for each change, in order. It is written and synced before the ACKs that promise
+//! the leases are sent, once for all requests that came together. When most of its lines are history, it is replaced by a
+//! file with the leases alone, so that the cost of a change does not grow with their number.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -14,22 +13,23 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::table::{Change, Lease};
-use super::{Table, now};
+use super::clock::now;
+use super::lease::{Lease, LeaseChange};
+use super::table::Table;
 
-/// Lines that the file may have beyond twice the number of leases.
+/// How many lines the file may have beyond twice the number of leases.
 const SLACK: usize = 1000;
-/// After a failure, the disk is left alone for this long.
+/// How long after a failed write the next one is tried.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Leases of an earlier run were not all taken over.
+/// Not all leases of an earlier run could be taken over.
 #[derive(Debug, Error)]
-#[error("leases of an earlier run are not all taken over: {} {what}{aside}", path.display())]
+#[error("some leases of an earlier run are lost: {} {what}{aside}", path.display())]
 pub struct LeaseFileError {
     path: PathBuf,
-    /// What is wrong with the file, as the sentence goes on.
+    /// What is wrong with the file: a verb and its object.
     what: String,
-    /// What was done with the file, as the sentence goes on.
+    /// What was done with the file: the rest of the sentence.
     aside: String,
     #[source]
     source: Option<std::io::Error>,
@@ -43,38 +43,37 @@ enum Line {
     Ended(std::net::Ipv4Addr),
 }
 
-impl From<Change> for Line {
-    fn from(change: Change) -> Self {
+impl From<LeaseChange> for Line {
+    fn from(change: LeaseChange) -> Self {
         match change {
-            Change::Bound(lease) => Self::Lease(lease),
-            Change::Ended(address) => Self::Ended(address),
+            LeaseChange::Bound(lease) => Self::Lease(lease),
+            LeaseChange::Ended(address) => Self::Ended(address),
         }
     }
 }
 
-/// A file that follows the leases of one table.
+/// The file with the leases of one table.
 #[derive(Debug)]
 pub struct LeaseFile {
     path: PathBuf,
-    /// Open for appending once it is known to be whole.
+    /// Open for appending; none while the file is damaged or missing.
     journal: Option<File>,
     lines: usize,
     leases: usize,
     failed: Option<Instant>,
 }
 
-/// What is to be written next.
+/// What to write next.
 #[derive(Debug)]
 pub(super) enum Batch {
-    Changes(Vec<Change>),
-    /// All leases, into a new file.
+    Changes(Vec<LeaseChange>),
+    /// All leases, for a new file.
     All(Vec<Lease>),
 }
 
 impl LeaseFile {
-    /// Takes the file's leases over into `table`. A line that was cut off
-    /// at the end promised nobody anything. What else cannot be read is set aside under another name, the rest is
-    /// taken over, and serving can go on: hence both, the file and what is to be told.
+    /// Reads the leases of the file into `table`. A last line without an end was promised to no client, and is dropped. A
+    /// file with other damage is renamed, and its readable lines are used. Returns the file, and an error about the damage.
     pub fn load(path: PathBuf, table: &mut Table) -> (Self, Option<LeaseFileError>) {
         Self::load_at(path, table, now())
     }
@@ -92,18 +91,18 @@ impl LeaseFile {
             Err(e) if e.kind() == ErrorKind::NotFound => None,
             Err(e) => Some(file.set_aside("cannot be read".to_owned(), Some(e))),
         };
-        // They are on disk already.
+        // The leases are on disk already.
         let _known = table.take_changes();
         let leases: Vec<_> = table.on_file().copied().collect();
         if problem.is_some() && !leases.is_empty() {
-            // Whether it can be written shows with the next change, too.
+            // A failure shows again with the next change.
             let _tried = file.commit(Batch::All(leases));
         }
         (file, problem)
     }
 
     fn replay(&mut self, bytes: &[u8], table: &mut Table, now: u64) -> Option<LeaseFileError> {
-        // The form of the first version: one array.
+        // The first version wrote one array.
         if let Ok(leases) = serde_json::from_slice::<Vec<Lease>>(bytes) {
             for lease in leases {
                 table.load(lease, now);
@@ -134,7 +133,7 @@ impl LeaseFile {
             return Some(self.set_aside(what, None));
         }
         if cut_off.is_empty() {
-            // Without it, the next change writes the file anew.
+            // Without a journal the next change writes a new file.
             self.journal = File::options().append(true).open(&self.path).ok();
         }
         None
@@ -144,7 +143,7 @@ impl LeaseFile {
         let aside = self.path.with_extension("damaged");
         let aside = match std::fs::rename(&self.path, &aside) {
             Ok(()) => format!(" and is now {}", aside.display()),
-            Err(e) => format!(", nor set aside ({e})"),
+            Err(e) => format!(", and cannot be renamed ({e})"),
         };
         LeaseFileError {
             path: self.path.clone(),
@@ -154,7 +153,7 @@ impl LeaseFile {
         }
     }
 
-    /// What has changed since the last batch, or all leases when the file is to be written anew.
+    /// The changes since the last batch, or all leases when a new file is due.
     pub(super) fn batch(&self, table: &mut Table) -> Option<Batch> {
         let is_due = match self.failed {
             Some(at) => at.elapsed() >= PAUSE,
@@ -173,7 +172,7 @@ impl LeaseFile {
     /// Writes a batch and waits until it is on the disk.
     ///
     /// # Errors
-    /// The system's word. The next batch then has all leases, so that nothing is lost for good.
+    /// The write failed. The next batch has all leases.
     pub(super) fn commit(&mut self, batch: Batch) -> std::io::Result<()> {
         let written = match batch {
             Batch::Changes(changes) => self.append(changes),
@@ -186,7 +185,7 @@ impl LeaseFile {
         written
     }
 
-    fn append(&mut self, changes: Vec<Change>) -> std::io::Result<()> {
+    fn append(&mut self, changes: Vec<LeaseChange>) -> std::io::Result<()> {
         let Some(journal) = &mut self.journal else {
             return Err(ErrorKind::NotFound.into());
         };
@@ -214,7 +213,7 @@ impl LeaseFile {
         Ok(())
     }
 
-    /// The file's name, for what is told about it.
+    /// The file's path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

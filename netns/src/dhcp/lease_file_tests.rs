@@ -209,7 +209,10 @@ fn a_file_that_cannot_be_read_or_moved_is_told_of_too() {
     std::fs::write(path.with_extension("damaged"), "").unwrap();
     let (_, problem) = LeaseFile::load_at(path, &mut table(), NOW);
     let told = problem.unwrap().to_string();
-    assert!(told.contains("cannot be read, nor set aside"), "{told}");
+    assert!(
+        told.contains("cannot be read, and cannot be renamed"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -1,42 +1,54 @@
-//! A DHCP server: one pure function from a table and bytes to an answer, and the loop that feeds it.
+//! A DHCP server: one pure function from a table and a packet to a reply, and the loop that feeds it. dhcproto reads the
+//! requests and writes the replies.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `wire` | messages and options as bytes |
-//! | `config` | what every answer says, and in which order |
-//! | `table` | who has which address; `vacancy`: which ones nobody seems to use |
-//! | `handle` | RFC 2131: a request's answer; `query`: RFC 4388 |
-//! | `heard` | who is heard to use an address |
+//! | `options`, `request` | a packet's options put together, checked, and read by dhcproto |
+//! | `message`, `reply` | a reply in dhcproto's types, its bytes, and where it goes |
+//! | `config` | the parameters for clients, and reservations |
+//! | `table` | which client has which address |
+//! | `lease`, `pool`, `quarantine`, `probes` | leases, free addresses, those in use by others, those probed by ARP |
+//! | `handle`, `lease_query` | the reply to a packet, RFC 2131 and RFC 4388 |
+//! | `notice`, `conflict`, `identifiers` | what happened to a client, and conflicts of addresses and identifiers |
 //! | `lease_file` | the leases on disk |
-//! | `server`, `service` | sockets, and the loop over them |
+//! | `frame`, `sockets`, `service`, `server` | frames, sockets, and the loop over them |
 //!
-//! Guests send these bytes: nothing of them is trusted, and whatever they send, no more is kept than the range has
-//! addresses.
+//! Guests send the packets, and nothing in them is trusted. No packet makes the server keep more than one entry for each
+//! address of the subnet.
 
+mod clock;
 mod config;
+mod conflict;
 mod frame;
 mod handle;
-mod heard;
 mod identifiers;
+#[cfg(test)]
+#[path = "../../tests/judge/dhcp.rs"]
+mod judge;
+mod lease;
 mod lease_file;
-mod query;
+mod lease_query;
+mod message;
+mod notice;
+mod options;
+mod pool;
+mod probes;
+mod quarantine;
+mod reply;
+mod request;
 mod server;
 mod service;
+mod sockets;
 mod table;
-mod vacancy;
-mod wire;
 
 pub use config::{Config, Reservation};
-pub use handle::{Destination, Notice, NoticeKind, Outcome, Reply, handle};
-pub use heard::heard;
+pub use conflict::observe_arp;
+pub use handle::{Outcome, handle};
+pub use lease::Lease;
 pub use lease_file::{LeaseFile, LeaseFileError};
-pub use server::{Server, ServerError};
+pub use notice::{Notice, NoticeKind};
+pub use reply::{Destination, Reply};
+pub use server::Server;
 pub use service::Event;
-pub use table::{Lease, Table};
-
-/// Seconds after the epoch.
-fn now() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs())
-}
+pub use sockets::ServerError;
+pub use table::Table;

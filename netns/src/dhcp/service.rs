@@ -1,5 +1,5 @@
-//! The loop: requests in, replies out, leases on disk before they are promised, addresses asked for before
-//! they are offered. It never waits for the disk or for an answer while there is a request.
+//! The loop of a server: requests in, replies out, leases on disk before they are promised, addresses probed before they
+//! are offered. It never waits for the disk or for a probe while there is a request.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -10,51 +10,55 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::handle::{Notice, NoticeKind, Outcome, Reply, handle};
-use super::server::{Server, ServerError};
-use super::{LeaseFile, Table, heard, now};
+use super::clock::now;
+use super::conflict::observe_arp;
+use super::handle::{Outcome, handle};
+use super::lease_file::LeaseFile;
+use super::notice::{Notice, NoticeKind};
+use super::reply::Reply;
+use super::sockets::{ServerError, Sockets};
+use super::table::Table;
 use crate::arp;
 
-/// Requests handled between two looks at everything else.
+/// Most requests that are handled before the loop looks at its other work.
 const TURN: usize = 64;
-/// How long an answer by ARP may take. A guest that is emulated on a busy host needs milliseconds.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// Requests that wait for addresses to be asked for; more are met with silence and come again.
+/// How long the answer to a probe may take; an emulated guest on a busy host needs milliseconds.
+const PROBE_TIME: Duration = Duration::from_millis(200);
+/// Most requests that wait for probes; others get no reply, and the client asks again.
 const MOST_WAITING: usize = 4096;
-/// Replies that wait for the disk, a second or two of them; more are lost and asked for again.
+/// Most replies that wait for the disk, those of a second or two; others are lost, and the client asks again.
 const MOST_HELD: usize = 16_384;
-/// Frames sent at a time of those that nobody waits for in this moment, replies that were held up and questions ahead of
-/// clients, and the pause until the next ones: all at once would be more than a relay's socket holds, or any that hears them
-/// all.
+/// Most delayed replies and early probes that are sent at a time, and the pause until the next ones: all at once would
+/// overflow the socket of a relay, or of a station that receives them all.
 const BURST: usize = 32;
-const BREATH: Duration = Duration::from_millis(1);
-/// How many addresses that turn out to be in use a request is kept waiting for.
+const PAUSE: Duration = Duration::from_millis(1);
+/// For how many probes that find their address in use a request waits.
 const ROUNDS: u8 = 4;
 
-/// What is worth telling.
+/// What the server reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Something happened with a client.
+    /// Something happened to a client.
     Client(Notice),
-    /// The leases could not be written to disk; they are served nevertheless.
+    /// The leases cannot be written to disk; they are served nevertheless.
     Unsaved {
-        /// The file and the system's word.
+        /// The file and the system's error.
         reason: String,
     },
     /// The leases are on disk again.
     Saved,
 }
 
-/// Where the leases are written.
+/// The state of the lease file.
 #[derive(Debug)]
 enum Disk {
-    /// Nowhere.
+    /// There is none.
     None,
     Idle(LeaseFile),
     Busy(JoinHandle<(LeaseFile, std::io::Result<()>)>),
 }
 
-/// A request that waits until its address is asked for.
+/// A request that waits for the probe of its address.
 #[derive(Debug)]
 struct Waiting {
     packet: Vec<u8>,
@@ -63,35 +67,37 @@ struct Waiting {
 
 #[derive(Debug)]
 pub(super) struct Service {
-    server: Server,
+    sockets: Sockets,
     address: Ipv4Addr,
     table: Arc<Mutex<Table>>,
     events: mpsc::Sender<Event>,
     disk: Disk,
     is_unsaved: bool,
-    /// Replies that go out when the batch that is being written is on disk, and those of the one after.
+    /// Replies whose leases are being written.
     committing: Vec<Reply>,
+    /// Replies whose leases are in the next batch.
     held: Vec<Reply>,
-    /// Those that are on disk, or had to wait for their address, and addresses to be asked for: they go out by and by.
-    going: VecDeque<Reply>,
-    asking: VecDeque<Ipv4Addr>,
-    /// When the next ones may.
+    /// Delayed replies and early probes, which are sent a few at a time.
+    delayed: VecDeque<Reply>,
+    early: VecDeque<Ipv4Addr>,
+    /// When the next of them are sent.
     next: Instant,
-    asked: VecDeque<(Instant, Ipv4Addr)>,
+    /// Probes under way, each with the end of its time.
+    probes: VecDeque<(Instant, Ipv4Addr)>,
     in_flight: HashSet<Ipv4Addr>,
     waiting: HashMap<Ipv4Addr, Waiting>,
 }
 
 impl Service {
     pub(super) fn new(
-        server: Server,
+        sockets: Sockets,
         table: Arc<Mutex<Table>>,
         events: mpsc::Sender<Event>,
         lease_file: Option<LeaseFile>,
     ) -> Self {
         let address = lock(&table).config.server;
         Self {
-            server,
+            sockets,
             address,
             table,
             events,
@@ -99,10 +105,10 @@ impl Service {
             is_unsaved: false,
             committing: Vec::new(),
             held: Vec::new(),
-            going: VecDeque::new(),
-            asking: VecDeque::new(),
+            delayed: VecDeque::new(),
+            early: VecDeque::new(),
             next: Instant::now(),
-            asked: VecDeque::new(),
+            probes: VecDeque::new(),
             in_flight: HashSet::new(),
             waiting: HashMap::new(),
         }
@@ -111,29 +117,29 @@ impl Service {
     pub(super) async fn run(mut self) -> Result<(), ServerError> {
         let mut frame = [0; 64];
         loop {
-            self.asking.extend(lock(&self.table).due(now()));
+            self.early.extend(lock(&self.table).start_probes(now()));
             self.save();
-            let is_behind = !(self.going.is_empty() && self.asking.is_empty());
-            let over = self.asked.front().map(|(until, _)| *until);
+            let is_behind = !(self.delayed.is_empty() && self.early.is_empty());
+            let over = self.probes.front().map(|(until, _)| *until);
             tokio::select! {
-                ready = self.server.requested() => {
+                ready = self.sockets.wait_for_request() => {
                     ready?;
-                    self.requests()?;
+                    self.handle_requests()?;
                 }
-                length = self.server.spoken(&mut frame) => {
-                    self.listen(frame.get(..length).unwrap_or_default());
+                length = self.sockets.receive_arp(&mut frame) => {
+                    self.observe(frame.get(..length).unwrap_or_default());
                 }
                 done = committed(&mut self.disk) => self.saved(done),
-                () = sleep_until(over.unwrap_or_else(Instant::now)), if over.is_some() => self.silence(),
+                () = sleep_until(over.unwrap_or_else(Instant::now)), if over.is_some() => self.end_probes(),
                 () = sleep_until(self.next), if is_behind => self.send_some(),
             }
         }
     }
 
-    fn requests(&mut self) -> Result<(), ServerError> {
+    fn handle_requests(&mut self) -> Result<(), ServerError> {
         let mut packet = [0; 2048];
         for _ in 0..TURN {
-            let Some(length) = self.server.request(&mut packet)? else {
+            let Some(length) = self.sockets.receive_request(&mut packet)? else {
                 break;
             };
             self.handle(packet.get(..length).unwrap_or_default(), 0);
@@ -155,18 +161,19 @@ impl Service {
                 let packet = packet.to_vec();
                 self.waiting.insert(address, Waiting { packet, rounds });
             }
-            self.ask(address);
+            self.probe(address);
         }
         for notice in notices {
-            self.tell(notice);
+            self.report(notice);
         }
         if let Some(reply) = reply {
             self.reply(reply, rounds > 0);
         }
     }
 
-    /// Nobody is owed an event; the server must not wait. Strangers without number leave room for the nodes.
-    fn tell(&self, notice: Notice) {
+    /// Reports a notice unless the channel is full: the server does not wait. Notices about other clients than nodes leave
+    /// half of the channel free.
+    fn report(&self, notice: Notice) {
         use NoticeKind::{Declined, InUse, SharedIdentifier};
         let matters =
             notice.hostname.is_some() || matches!(notice.kind, Declined | InUse | SharedIdentifier);
@@ -175,7 +182,7 @@ impl Service {
         }
     }
 
-    /// Sends a reply, or keeps it until what it promises is on disk. One of many that come at once has its turn.
+    /// Sends a reply, or holds it until its lease is on disk. A late reply is sent with the delayed ones.
     fn reply(&mut self, reply: Reply, is_late: bool) {
         let must_wait = match self.disk {
             Disk::None => false,
@@ -187,13 +194,13 @@ impl Service {
                 self.held.push(reply);
             }
         } else if is_late {
-            self.going.push_back(reply);
+            self.delayed.push_back(reply);
         } else {
-            self.server.send(&reply, self.address);
+            self.sockets.send(&reply, self.address);
         }
     }
 
-    /// Writes what has changed, if nothing is being written.
+    /// Writes changed leases unless a write is under way.
     fn save(&mut self) {
         let mut file = match std::mem::replace(&mut self.disk, Disk::None) {
             Disk::Idle(file) => file,
@@ -210,32 +217,30 @@ impl Service {
                 (file, written)
             })),
             None => {
-                // The disk refused just now: that costs the file, not the service.
-                self.going.extend(self.committing.drain(..));
+                // A write failed a moment ago: the leases are served without it.
+                self.delayed.extend(self.committing.drain(..));
                 Disk::Idle(file)
             }
         };
     }
 
     fn send_some(&mut self) {
-        for reply in self.going.drain(..self.going.len().min(BURST)) {
-            self.server.send(&reply, self.address);
+        for reply in self.delayed.drain(..self.delayed.len().min(BURST)) {
+            self.sockets.send(&reply, self.address);
         }
-        for address in self
-            .asking
-            .drain(..self.asking.len().min(BURST))
-            .collect::<Vec<_>>()
-        {
-            // A client may have come for it in between, and have been answered.
-            if lock(&self.table).is_asked(address) {
-                self.ask(address);
+        let early: Vec<_> = self.early.drain(..self.early.len().min(BURST)).collect();
+        for address in early {
+            // In between a client may have got the address.
+            if lock(&self.table).is_probing(address) {
+                self.probe(address);
             }
         }
-        self.next = Instant::now() + BREATH;
+        self.next = Instant::now() + PAUSE;
     }
 
+    /// A write ended.
     fn saved(&mut self, done: Option<(LeaseFile, std::io::Result<()>)>) {
-        self.going.extend(self.committing.drain(..));
+        self.delayed.extend(self.committing.drain(..));
         if self.next <= Instant::now() {
             self.send_some();
         }
@@ -256,49 +261,50 @@ impl Service {
         self.disk = Disk::Idle(file);
     }
 
-    /// Asks who has an address, unless that is being asked.
-    fn ask(&mut self, address: Ipv4Addr) {
+    /// Probes an address unless a probe of it is under way.
+    fn probe(&mut self, address: Ipv4Addr) {
         if self.in_flight.insert(address) {
-            self.server.ask(address);
-            self.asked.push_back((Instant::now() + PATIENCE, address));
+            self.sockets.probe(address);
+            self.probes
+                .push_back((Instant::now() + PROBE_TIME, address));
         }
     }
 
-    /// The time for answers is over for the first ones asked for.
-    fn silence(&mut self) {
+    /// Ends the probes whose time is over: nobody answered.
+    fn end_probes(&mut self) {
         let until = Instant::now();
-        while let Some((over, address)) = self.asked.front().copied()
+        while let Some((over, address)) = self.probes.front().copied()
             && over <= until
         {
-            self.asked.pop_front();
+            self.probes.pop_front();
             self.in_flight.remove(&address);
-            lock(&self.table).silent(address, now());
-            self.again(address);
+            lock(&self.table).unanswered(address, now());
+            self.handle_again(address);
         }
     }
 
-    fn listen(&mut self, frame: &[u8]) {
-        let notice = heard(&mut lock(&self.table), now(), frame);
+    fn observe(&mut self, frame: &[u8]) {
+        let notice = observe_arp(&mut lock(&self.table), now(), frame);
         if let Some(notice) = notice {
-            self.tell(notice);
+            self.report(notice);
         }
         if let Some((_, address)) = arp::sender(frame)
-            && !lock(&self.table).is_asked(address)
+            && !lock(&self.table).is_probing(address)
         {
-            self.again(address);
+            self.handle_again(address);
         }
     }
 
-    /// Handles the request again that waited for an address.
-    fn again(&mut self, address: Ipv4Addr) {
+    /// Handles the request again that waited for the probe of an address.
+    fn handle_again(&mut self, address: Ipv4Addr) {
         if let Some(Waiting { packet, rounds }) = self.waiting.remove(&address) {
             self.handle(&packet, rounds + 1);
         }
     }
 }
 
-/// Waits for the disk; for ever when nothing is being written. None if the writing broke off, which it does only
-/// when the program ends.
+/// Waits for the end of a write; for ever when none is under way. `None` if the write was aborted, as when the program
+/// ends.
 async fn committed(disk: &mut Disk) -> Option<(LeaseFile, std::io::Result<()>)> {
     match disk {
         Disk::Busy(writing) => writing.await.ok(),
@@ -306,7 +312,7 @@ async fn committed(disk: &mut Disk) -> Option<(LeaseFile, std::io::Result<()>)> 
     }
 }
 
-/// Nothing panics while it holds the table.
+/// No task panics while it holds the table, so a poisoned lock holds valid data too.
 fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,45 +27,38 @@ fn table(probe: bool) -> Table {
 impl Table {
     /// That all indices agree, and that there is nothing beyond the range.
     fn check(&self) {
-        let all: usize = self.free.len() + self.leases.len() + self.shunned.len();
-        assert_eq!(
-            all + self.reserved.len(),
-            253,
-            "every address is in one place"
-        );
-        assert_eq!(self.holders.len(), self.leases.len());
-        assert_eq!(self.ranks.len(), self.leases.len());
-        assert_eq!(self.shunned_until.len(), self.shunned.len());
-        for (address, lease) in &self.leases {
-            assert_eq!(lease.address, *address);
-            assert_eq!(self.holders[&lease.mac], *address);
-            assert!(self.ranks.contains(&lease.rank()));
-            assert!(!self.free.contains(address) && !self.shunned.contains_key(address));
+        let all = self.pool.check() + self.leases.check() + self.reserved.len();
+        assert_eq!(all, 253, "every address is in one place");
+        for lease in self.leases.iter() {
+            assert!(!self.pool.is_available(lease.mac, lease.address));
         }
-        assert!(self.intruders.len() <= 253 && self.changed.len() <= 254);
+        assert!(self.conflicts.len() <= 253 && self.changed.len() <= 254);
     }
 }
 
 #[test]
 fn an_address_is_offered_when_nobody_answers_for_it() {
     let mut table = table(true);
-    let Offer::Unasked(first) = table.offer(mac(1), None, 1000) else {
-        panic!("offered unasked");
+    let Offer::Unprobed(first) = table.offer(mac(1), None, 1000) else {
+        panic!("offered without a probe");
     };
-    assert_eq!(table.offer(mac(1), None, 1000), Offer::Unasked(first));
-    table.silent(first, 1000);
+    assert_eq!(table.offer(mac(1), None, 1000), Offer::Unprobed(first));
+    table.unanswered(first, 1000);
     assert_eq!(table.offer(mac(1), None, 1000), Offer::Ready(first));
 }
 
 #[test]
 fn addresses_asked_for_ahead_are_offered_at_once() {
     let mut table = table(true);
-    let due = table.due(1000);
+    let due = table.start_probes(1000);
     assert_eq!(due.len(), 252);
     assert!(!due.contains(&NODE_ADDRESS));
-    assert!(table.due(1000).is_empty(), "they are being asked for");
+    assert!(
+        table.start_probes(1000).is_empty(),
+        "they are being asked for"
+    );
     for address in due {
-        table.silent(address, 1000);
+        table.unanswered(address, 1000);
     }
     let offers: HashSet<_> = (0..250)
         .map(|n| match table.offer(mac(n), None, 1001) {
@@ -90,8 +83,8 @@ fn crowd(each_millisecond: u32) -> (usize, bool) {
         },
         Vec::new(),
     );
-    for address in table.due(1000) {
-        table.silent(address, 1000);
+    for address in table.start_probes(1000) {
+        table.unanswered(address, 1000);
     }
     let mut asked = std::collections::VecDeque::new();
     let mut waiting = HashSet::new();
@@ -100,14 +93,14 @@ fn crowd(each_millisecond: u32) -> (usize, bool) {
         let now = 1000 + u64::from(millisecond) / 1000;
         while asked.front().is_some_and(|(over, _)| *over <= millisecond) {
             let (_, address) = asked.pop_front().unwrap();
-            table.silent(address, now);
+            table.unanswered(address, now);
             waiting.remove(&address);
         }
         for n in 0..each_millisecond {
             let [_, a, b, c] = (millisecond * each_millisecond + n).to_be_bytes();
             match table.offer(MacAddr([2, 0, 0, a, b, c]), None, now) {
                 Offer::Ready(_) => {}
-                Offer::Unasked(address) => {
+                Offer::Unprobed(address) => {
                     asked.push_back((millisecond + 200, address));
                     waiting.insert(address);
                     has_waited |= millisecond >= 1000;
@@ -115,7 +108,12 @@ fn crowd(each_millisecond: u32) -> (usize, bool) {
                 Offer::Full => panic!("the range is full"),
             }
         }
-        asked.extend(table.due(now).into_iter().map(|a| (millisecond + 200, a)));
+        asked.extend(
+            table
+                .start_probes(now)
+                .into_iter()
+                .map(|a| (millisecond + 200, a)),
+        );
         most = most.max(waiting.len());
     }
     (most, has_waited)
@@ -134,27 +132,30 @@ fn a_crowd_of_new_clients_finds_addresses_that_were_asked_for() {
 #[test]
 fn silence_counts_for_some_minutes_only() {
     let mut table = table(true);
-    for address in table.due(1000) {
-        table.silent(address, 1000);
+    for address in table.start_probes(1000) {
+        table.unanswered(address, 1000);
     }
     assert!(matches!(table.offer(mac(1), None, 1299), Offer::Ready(_)));
-    assert!(matches!(table.offer(mac(2), None, 1300), Offer::Unasked(_)));
+    assert!(matches!(
+        table.offer(mac(2), None, 1300),
+        Offer::Unprobed(_)
+    ));
 }
 
 #[test]
 fn an_address_that_a_stranger_uses_is_left_alone_until_it_is_long_gone() {
     let mut table = table(true);
-    let Offer::Unasked(first) = table.offer(mac(1), None, 1000) else {
-        panic!("offered unasked");
+    let Offer::Unprobed(first) = table.offer(mac(1), None, 1000) else {
+        panic!("offered without a probe");
     };
-    assert_eq!(table.heard(SQUATTER, first, 1000), None);
-    assert!(!table.is_asked(first));
+    assert_eq!(table.observe(SQUATTER, first, 1000), None);
+    assert!(!table.is_probing(first));
     let next = table.offer(mac(1), Some(first), 1000);
-    assert!(matches!(next, Offer::Unasked(a) if a != first), "{next:?}");
+    assert!(matches!(next, Offer::Unprobed(a) if a != first), "{next:?}");
     assert!(!table.bind(mac(2), first, 1000, 60));
     // The squatter itself may have it by right: since before this server knew.
     assert!(table.bind(SQUATTER, first, 1000, 60));
-    assert_eq!(table.heard(SQUATTER, FREE, 1000), None);
+    assert_eq!(table.observe(SQUATTER, FREE, 1000), None);
     assert!(!table.bind(mac(2), FREE, 1599, 60));
     assert!(table.bind(mac(2), FREE, 1600, 60));
     table.check();
@@ -163,12 +164,12 @@ fn an_address_that_a_stranger_uses_is_left_alone_until_it_is_long_gone() {
 #[test]
 fn p27_who_uses_a_nodes_address_is_told_of_once_in_a_while() {
     let mut table = table(true);
-    assert_eq!(table.heard(NODE, NODE_ADDRESS, 1000), None);
-    assert_eq!(table.heard(SQUATTER, NODE_ADDRESS, 1000), Some(NODE));
+    assert_eq!(table.observe(NODE, NODE_ADDRESS, 1000), None);
+    assert_eq!(table.observe(SQUATTER, NODE_ADDRESS, 1000), Some(NODE));
     for n in 0..100 {
-        assert_eq!(table.heard(mac(n), NODE_ADDRESS, 1001), None);
+        assert_eq!(table.observe(mac(n), NODE_ADDRESS, 1001), None);
     }
-    assert_eq!(table.heard(SQUATTER, NODE_ADDRESS, 1600), Some(NODE));
+    assert_eq!(table.observe(SQUATTER, NODE_ADDRESS, 1600), Some(NODE));
     assert!(
         table.bind(NODE, NODE_ADDRESS, 1600, 60),
         "it stays the node's"
@@ -180,9 +181,9 @@ fn a_client_answering_for_its_own_address_is_no_conflict() {
     let mut table = table(true);
     assert!(table.bind(mac(1), FREE, 1000, 60));
     // It ran out meanwhile, and is asked for again.
-    assert_eq!(table.offer(mac(1), None, 2000), Offer::Unasked(FREE));
-    assert_eq!(table.heard(mac(1), FREE, 2000), None);
-    table.silent(FREE, 2000);
+    assert_eq!(table.offer(mac(1), None, 2000), Offer::Unprobed(FREE));
+    assert_eq!(table.observe(mac(1), FREE, 2000), None);
+    table.unanswered(FREE, 2000);
     assert_eq!(table.offer(mac(1), None, 2000), Offer::Ready(FREE));
 }
 
@@ -212,8 +213,8 @@ enum Step {
     Bind(u8, u8),
     Release(u8, u8),
     Decline(u8, u8),
-    Heard(u8, u8),
-    Silent(u8),
+    Observe(u8, u8),
+    Unanswered(u8),
     Wait(u64),
 }
 
@@ -224,8 +225,8 @@ fn step() -> impl Strategy<Value = Step> {
         (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Bind(c, a % 16)),
         (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Release(c, a % 16)),
         (who.clone(), any::<u8>()).prop_map(|(c, a)| Step::Decline(c, a % 16)),
-        (who, any::<u8>()).prop_map(|(c, a)| Step::Heard(c, a % 16)),
-        any::<u8>().prop_map(Step::Silent),
+        (who, any::<u8>()).prop_map(|(c, a)| Step::Observe(c, a % 16)),
+        any::<u8>().prop_map(Step::Unanswered),
         (0_u64..700).prop_map(Step::Wait),
     ]
 }
@@ -243,19 +244,19 @@ proptest! {
                 Step::Bind(c, a) => { table.bind(mac(c), address(a), now, 300); }
                 Step::Release(c, a) => table.release(mac(c), address(a), now),
                 Step::Decline(c, a) => table.decline(mac(c), address(a), now),
-                Step::Heard(c, a) => { table.heard(mac(c), address(a), now); }
-                Step::Silent(a) => table.silent(address(a), now),
+                Step::Observe(c, a) => { table.observe(mac(c), address(a), now); }
+                Step::Unanswered(a) => table.unanswered(address(a), now),
                 Step::Wait(seconds) => now += seconds,
             }
             table.check();
             // What is told of changes is enough to follow the leases that last.
             for change in table.take_changes() {
                 match change {
-                    Change::Bound(lease) => {
+                    LeaseChange::Bound(lease) => {
                         copy.retain(|_, l| l.mac != lease.mac);
                         copy.insert(lease.address, lease);
                     }
-                    Change::Ended(address) => { copy.remove(&address); }
+                    LeaseChange::Ended(address) => { copy.remove(&address); }
                 }
             }
             for lease in table.leases(now) {

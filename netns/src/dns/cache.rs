@@ -1,23 +1,23 @@
-//! Answers of the host's resolvers, for as long as they say, within bounds.
+//! Answers of the host's resolvers, cached for their TTL within bounds.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::core::Settled;
+use super::resolution::Resolution;
 
-/// All that is kept, with what keeping it takes.
+/// Most bytes of all entries, with their overhead.
 const ROOM: usize = 512 << 10;
-/// What an entry takes beside its bytes.
+/// Overhead of an entry, in bytes.
 const OVERHEAD: usize = 160;
-/// No single answer may push all others out.
+/// Largest answer that is cached, in bytes: one alone must not push out all others.
 const LARGEST: usize = 16 << 10;
-/// An answer is asked for again after this, whatever it says: a VPN may have come meanwhile.
+/// Longest time of an answer, in seconds: the host's network may change, as by a VPN.
 const LONGEST: u32 = 3600;
-/// RFC 2308 section 5 has hours; a name that somebody just registered should not take those.
+/// Longest time of a negative answer, in seconds. RFC 2308 section 5 allows hours; a new name should be found sooner.
 const LONGEST_ABSENCE: u32 = 300;
 
-/// A question, in lower case, with what changes its answer.
+/// A question in lower case, with the flags that its answer depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) question: Box<[u8]>,
@@ -26,40 +26,40 @@ pub(super) struct Key {
 }
 
 #[derive(Debug)]
-struct Kept {
-    settled: Arc<Settled>,
+struct Entry {
+    resolution: Arc<Resolution>,
     since: Instant,
     until: Instant,
     number: u64,
 }
 
-/// Bounded; the oldest goes first.
+/// The cache; the oldest entry goes first.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    kept: HashMap<Key, Kept>,
+    entries: HashMap<Key, Entry>,
     order: VecDeque<(Key, u64)>,
     taken: usize,
     number: u64,
 }
 
 impl Cache {
-    /// The answer, and the seconds that it was kept.
-    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<(Arc<Settled>, u32)> {
-        let kept = self.kept.get(key).filter(|k| now < k.until)?;
-        let age = now.saturating_duration_since(kept.since).as_secs();
+    /// The answer, and for how many seconds it has been cached.
+    pub(super) fn get(&self, key: &Key, now: Instant) -> Option<(Arc<Resolution>, u32)> {
+        let entry = self.entries.get(key).filter(|e| now < e.until)?;
+        let age = now.saturating_duration_since(entry.since).as_secs();
         let age = u32::try_from(age).unwrap_or(u32::MAX);
-        Some((Arc::clone(&kept.settled), age))
+        Some((Arc::clone(&entry.resolution), age))
     }
 
-    /// Keeps an answer for as long as it says.
-    pub(super) fn put(&mut self, key: Key, settled: &Arc<Settled>, now: Instant) {
-        let longest = if settled.is_absence() {
+    /// Caches an answer for its TTL.
+    pub(super) fn put(&mut self, key: Key, resolution: &Arc<Resolution>, now: Instant) {
+        let longest = if resolution.is_absence() {
             LONGEST_ABSENCE
         } else {
             LONGEST
         };
-        let seconds = settled.ttl().min(longest);
-        let size = size(&key, settled);
+        let seconds = resolution.ttl().min(longest);
+        let size = size(&key, resolution);
         if seconds == 0 || size > LARGEST {
             return;
         }
@@ -68,42 +68,46 @@ impl Cache {
             let Some((oldest, number)) = self.order.pop_front() else {
                 break;
             };
-            if self.kept.get(&oldest).is_some_and(|k| k.number == number) {
+            if self
+                .entries
+                .get(&oldest)
+                .is_some_and(|e| e.number == number)
+            {
                 self.remove(&oldest);
             }
         }
         self.number += 1;
         self.taken += size;
         self.order.push_back((key.clone(), self.number));
-        let kept = Kept {
-            settled: Arc::clone(settled),
+        let entry = Entry {
+            resolution: Arc::clone(resolution),
             since: now,
             until: now + Duration::from_secs(u64::from(seconds)),
             number: self.number,
         };
-        self.kept.insert(key, kept);
-        // Those that were replaced stand in the order still.
-        if self.order.len() > 2 * self.kept.len() + 16 {
-            let kept = &self.kept;
-            let is_there = |k: &Key, n: u64| kept.get(k).is_some_and(|e| e.number == n);
+        self.entries.insert(key, entry);
+        // Replaced entries are still in the order.
+        if self.order.len() > 2 * self.entries.len() + 16 {
+            let entries = &self.entries;
+            let is_there = |k: &Key, n: u64| entries.get(k).is_some_and(|e| e.number == n);
             self.order.retain(|(key, number)| is_there(key, *number));
         }
     }
 
-    /// Forgets everything: the resolvers are others.
+    /// Removes all entries.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
     fn remove(&mut self, key: &Key) {
-        if let Some(kept) = self.kept.remove(key) {
-            self.taken = self.taken.saturating_sub(size(key, &kept.settled));
+        if let Some(entry) = self.entries.remove(key) {
+            self.taken = self.taken.saturating_sub(size(key, &entry.resolution));
         }
     }
 }
 
-fn size(key: &Key, settled: &Settled) -> usize {
-    2 * key.question.len() + settled.len() + OVERHEAD
+fn size(key: &Key, resolution: &Resolution) -> usize {
+    2 * key.question.len() + resolution.len() + OVERHEAD
 }
 
 #[cfg(test)]
@@ -119,26 +123,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_ends_with_its_time_and_stays_within_bounds() {
+    fn entries_end_with_their_ttl_and_stay_within_bounds() {
         let mut cache = Cache::default();
         let now = Instant::now();
-        let answer = Arc::new(Settled::for_test(1000, 60));
+        let answer = Arc::new(Resolution::for_test(1000, 60));
         for n in 0..5000 {
             cache.put(key(n), &answer, now);
             cache.put(key(4999), &answer, now);
         }
-        assert!(cache.taken <= ROOM && cache.order.len() <= 2 * cache.kept.len() + 16);
+        assert!(cache.taken <= ROOM && cache.order.len() <= 2 * cache.entries.len() + 16);
         assert!(cache.get(&key(0), now).is_none(), "the oldest went");
         let later = now + Duration::from_secs(59);
         assert_eq!(cache.get(&key(4998), later).unwrap().1, 59);
         let end = now + Duration::from_secs(60);
         assert!(cache.get(&key(4998), end).is_none());
-        cache.put(key(1), &Arc::new(Settled::for_test(1000, 0)), now);
-        cache.put(key(2), &Arc::new(Settled::for_test(LARGEST, 60)), now);
+        cache.put(key(1), &Arc::new(Resolution::for_test(1000, 0)), now);
+        cache.put(key(2), &Arc::new(Resolution::for_test(LARGEST, 60)), now);
         assert!(cache.get(&key(1), now).is_none() && cache.get(&key(2), now).is_none());
         cache.clear();
         assert_eq!(
-            (cache.taken, cache.kept.len(), cache.order.len()),
+            (cache.taken, cache.entries.len(), cache.order.len()),
             (0, 0, 0)
         );
     }

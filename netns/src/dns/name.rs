@@ -1,25 +1,25 @@
-//! Names as people write them, checked by RFC 1123 section 2.1.
+//! Domain names as people write them, checked by RFC 1123 section 2.1.
 
 use hickory_proto::rr::Name;
 use thiserror::Error;
 
-/// RFC 1035 section 2.3.4.
+/// Characters of a label, RFC 1035 section 2.3.4.
 const LONGEST_LABEL: usize = 63;
-/// In text, without the last dot: 255 bytes on the wire.
+/// Characters of a name without the last dot: 255 bytes on the wire.
 const LONGEST_NAME: usize = 253;
-/// What a domain leaves for the names in it.
+/// Characters of a domain, which leaves room for names in it.
 const LONGEST_DOMAIN: usize = 180;
-/// Names that belong to somebody else, each with whom.
-const TAKEN: [(&str, &str); 6] = [
-    ("localhost", "always this very machine (RFC 6761)"),
+/// Special-use domains, and what each is for.
+const SPECIAL_USE: [(&str, &str); 6] = [
+    ("localhost", "always the machine itself (RFC 6761)"),
     ("invalid", "never a name (RFC 6761)"),
-    ("local", "of multicast DNS (RFC 6762)"),
-    ("onion", "of Tor (RFC 7686)"),
-    ("alt", "of other systems than DNS (RFC 9476)"),
-    ("arpa", "of the Internet's own infrastructure (RFC 3172)"),
+    ("local", "for multicast DNS (RFC 6762)"),
+    ("onion", "for Tor (RFC 7686)"),
+    ("alt", "for systems other than DNS (RFC 9476)"),
+    ("arpa", "for the Internet's infrastructure (RFC 3172)"),
 ];
 
-/// What is wrong with a name, in words.
+/// A name that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{name}` {why}")]
 pub struct NameError {
@@ -27,21 +27,21 @@ pub struct NameError {
     why: String,
 }
 
-/// What a name may hold beside letters, digits and inner hyphens.
+/// What a name is for: it decides which characters it may have beside letters, digits and inner hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allow {
-    /// Nothing: a host's name.
+pub(super) enum NameKind {
+    /// A host; no others.
     Host,
-    /// Underscores, as in `_http._tcp`.
+    /// A service, as `_http._tcp`; underscores.
     Service,
-    /// Those, and a first label of `*`.
+    /// Any record; underscores, and `*` as the first label.
     Wildcard,
 }
 
-/// The domain of a network: one or more labels, nobody else's.
+/// Reads the domain of a network.
 ///
 /// # Errors
-/// The rule that is broken, in words.
+/// The text is no name, or in a special-use domain.
 pub fn parse_domain(text: &str) -> Result<Name, NameError> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let fail = |why: String| NameError {
@@ -50,19 +50,19 @@ pub fn parse_domain(text: &str) -> Result<Name, NameError> {
     };
     if text.len() > LONGEST_DOMAIN {
         return Err(fail(format!(
-            "has {} characters, a domain {LONGEST_DOMAIN} at most",
+            "has {} characters; a domain has at most {LONGEST_DOMAIN}",
             text.len()
         )));
     }
-    let name = parse(text, None, Allow::Host)?;
-    match taken(&name) {
-        Some(whose) => Err(fail(format!("cannot be the domain: it is {whose}"))),
+    let name = parse(text, None, NameKind::Host)?;
+    match special_use(&name) {
+        Some(purpose) => Err(fail(format!("cannot be the domain: {purpose}"))),
         None => Ok(name),
     }
 }
 
-/// Whose a name is that can be nobody's here; RFC 8375 leaves `home.arpa` to everybody.
-pub(super) fn taken(name: &Name) -> Option<String> {
+/// The special-use domain of a name, for an error; `home.arpa` is free for use, RFC 8375.
+pub(super) fn special_use(name: &Name) -> Option<String> {
     let text = name.to_ascii();
     let text = text.trim_end_matches('.');
     let below = |domain: &str| {
@@ -72,14 +72,14 @@ pub(super) fn taken(name: &Name) -> Option<String> {
     if below("home.arpa") {
         return None;
     }
-    TAKEN
+    SPECIAL_USE
         .iter()
         .find(|(domain, _)| below(domain))
-        .map(|(domain, whose)| format!("`{domain}`, {whose}"))
+        .map(|(domain, purpose)| format!("`{domain}` is {purpose}"))
 }
 
-/// A name in lower case; without a last dot it is below `origin`, if there is one, and `@` is `origin`.
-pub(super) fn parse(text: &str, origin: Option<&Name>, allow: Allow) -> Result<Name, NameError> {
+/// Reads a name and turns it into lower case. Without a last dot it is below `origin`, if there is one; `@` is `origin`.
+pub(super) fn parse(text: &str, origin: Option<&Name>, kind: NameKind) -> Result<Name, NameError> {
     let fail = |why: String| NameError {
         name: text.to_owned(),
         why,
@@ -89,16 +89,16 @@ pub(super) fn parse(text: &str, origin: Option<&Name>, allow: Allow) -> Result<N
     }
     if !text.is_ascii() {
         return Err(fail(
-            "has letters beyond ASCII; write such a name in its `xn--` form".to_owned(),
+            "has letters beyond ASCII; expected its `xn--` form".to_owned(),
         ));
     }
     let absolute = text.strip_suffix('.');
     let mut labels: Vec<_> = absolute.unwrap_or(text).split('.').collect();
     for (i, label) in labels.iter().enumerate() {
-        if *label == "*" && i == 0 && allow == Allow::Wildcard {
+        if *label == "*" && i == 0 && kind == NameKind::Wildcard {
             continue;
         }
-        check_label(label, allow).map_err(&fail)?;
+        check_label(label, kind).map_err(&fail)?;
     }
     let below = origin.filter(|_| absolute.is_none()).map(Name::to_ascii);
     if let Some(below) = &below {
@@ -107,7 +107,7 @@ pub(super) fn parse(text: &str, origin: Option<&Name>, allow: Allow) -> Result<N
     let whole = labels.join(".").to_ascii_lowercase();
     if whole.len() > LONGEST_NAME {
         return Err(fail(format!(
-            "has {} characters with its domain, a name {LONGEST_NAME} at most",
+            "has {} characters with its domain; a name has at most {LONGEST_NAME}",
             whole.len()
         )));
     }
@@ -116,21 +116,21 @@ pub(super) fn parse(text: &str, origin: Option<&Name>, allow: Allow) -> Result<N
     Ok(name)
 }
 
-fn check_label(label: &str, allow: Allow) -> Result<(), String> {
+fn check_label(label: &str, kind: NameKind) -> Result<(), String> {
     if label.is_empty() {
         return Err("has an empty label".to_owned());
     }
     if label.len() > LONGEST_LABEL {
         return Err(format!(
-            "has a label of {} characters, {LONGEST_LABEL} at most",
+            "has a label of {} characters; a label has at most {LONGEST_LABEL}",
             label.len()
         ));
     }
     let fits =
-        |c: char| c.is_ascii_alphanumeric() || c == '-' || (c == '_' && allow != Allow::Host);
+        |c: char| c.is_ascii_alphanumeric() || c == '-' || (c == '_' && kind != NameKind::Host);
     if let Some(c) = label.chars().find(|c| !fits(*c)) {
         return Err(format!(
-            "has `{c}`; letters, digits and hyphens make a name (RFC 1123)"
+            "has `{c}`; a name has letters, digits and hyphens (RFC 1123)"
         ));
     }
     if label.starts_with('-') || label.ends_with('-') {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_domain_is_one_that_can_be_ours() {
+    fn a_domain_in_use_by_others_is_refused() {
         let text = |t: &str| parse_domain(t).map(|n| n.to_ascii());
         assert_eq!(text("K80.internal").unwrap(), "k80.internal.");
         assert_eq!(text("lab.home.arpa.").unwrap(), "lab.home.arpa.");
@@ -152,15 +152,15 @@ mod tests {
             ("", "empty label"),
             (".", "empty label"),
             ("a..b", "empty label"),
-            ("local", "multicast DNS"),
+            ("local", "`local` is for multicast DNS"),
             ("x.localhost", "RFC 6761"),
             ("80.168.192.in-addr.arpa", "infrastructure"),
             ("a_b.internal", "`_`"),
             ("-a.internal", "hyphen"),
             ("b\u{fc}ro.internal", "xn--"),
             ("a b", "` `"),
-            (&"a".repeat(64), "64 characters, 63"),
-            (&"a.".repeat(91), "180 at most"),
+            (&"a".repeat(64), "64 characters; a label has at most 63"),
+            (&"a.".repeat(91), "at most 180"),
         ] {
             let error = parse_domain(bad).unwrap_err().to_string();
             assert!(error.contains(why), "{bad}: {error}");
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_name_without_a_last_dot_is_below_the_domain() {
         let domain = parse_domain("k80.internal").unwrap();
-        let read = |t: &str| parse(t, Some(&domain), Allow::Wildcard).map(|n| n.to_ascii());
+        let read = |t: &str| parse(t, Some(&domain), NameKind::Wildcard).map(|n| n.to_ascii());
         assert_eq!(read("API").unwrap(), "api.k80.internal.");
         assert_eq!(read("@").unwrap(), "k80.internal.");
         assert_eq!(read("example.com.").unwrap(), "example.com.");

@@ -1,4 +1,4 @@
-//! Records as people write them: `NAME [TTL] TYPE VALUE`, a line of a zone file (RFC 1035 section 5.1).
+//! DNS records as people write them: `NAME [TTL] TYPE VALUE`, a line of a zone file (RFC 1035 section 5.1).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -8,14 +8,14 @@ use hickory_proto::rr::{
 };
 use thiserror::Error;
 
-use super::name::{self, Allow};
+use super::name::{self, NameKind};
 
-/// Seconds that a record is kept by those who asked: a change of kvmc.toml is felt within a minute.
+/// Default TTL, in seconds: clients see a change of kvmc.toml within a minute.
 pub(super) const TTL: u32 = 60;
-/// A week, as RFC 2181 section 8 allows more than anybody wants here.
+/// Longest TTL, in seconds: a week; RFC 2181 section 8 allows more.
 const LONGEST_TTL: u32 = 7 * 24 * 3600;
 
-/// What is wrong with a record, with the record.
+/// A record that cannot be served, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{line}`: {why}")]
 pub struct RecordError {
@@ -23,7 +23,7 @@ pub struct RecordError {
     why: String,
 }
 
-/// One record that a person asked for.
+/// A record from the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub(super) name: Name,
@@ -36,7 +36,7 @@ impl Record {
     /// Reads `NAME [TTL] TYPE VALUE`. Names without a last dot are below `domain`; `@` is `domain`.
     ///
     /// # Errors
-    /// What is wrong, in words, with what would be right.
+    /// The line is no such record; the error says what is expected.
     pub fn parse(line: &str, domain: &Name) -> Result<Self, RecordError> {
         let fail = |why: String| RecordError {
             line: line.trim().to_owned(),
@@ -59,12 +59,16 @@ impl Record {
                 .parse()
                 .ok()
                 .filter(|t| *t <= LONGEST_TTL)
-                .ok_or_else(|| fail(format!("TTL {text}; 0 to {LONGEST_TTL} seconds")))?,
+                .ok_or_else(|| {
+                    fail(format!(
+                        "invalid TTL {text}; expected 0 to {LONGEST_TTL} seconds"
+                    ))
+                })?,
         };
-        let name =
-            name::parse(owner, Some(domain), Allow::Wildcard).map_err(|e| fail(e.to_string()))?;
-        if let Some(whose) = name::taken(&name) {
-            return Err(fail(format!("`{owner}` cannot be served: it is {whose}")));
+        let name = name::parse(owner, Some(domain), NameKind::Wildcard)
+            .map_err(|e| fail(e.to_string()))?;
+        if let Some(purpose) = name::special_use(&name) {
+            return Err(fail(format!("`{owner}` cannot be served: {purpose}")));
         }
         let data = data(kind, value, domain).map_err(fail)?;
         Ok(Self {
@@ -79,7 +83,7 @@ impl Record {
         self.data.record_type()
     }
 
-    /// An error of this record.
+    /// An error about this record.
     pub(super) fn wrong(&self, why: String) -> RecordError {
         RecordError {
             line: self.line.clone(),
@@ -91,10 +95,10 @@ impl Record {
 fn data(kind: &str, value: &[String], domain: &Name) -> Result<RData, String> {
     let kind = kind.to_ascii_uppercase();
     let target =
-        |text: &str| name::parse(text, Some(domain), Allow::Service).map_err(|e| e.to_string());
+        |text: &str| name::parse(text, Some(domain), NameKind::Service).map_err(|e| e.to_string());
     let number = |what: &str, text: &str| {
         text.parse::<u16>()
-            .map_err(|_| format!("{what} `{text}`; 0 to 65535"))
+            .map_err(|_| format!("invalid {what} `{text}`; expected 0 to 65535"))
     };
     match (kind.as_str(), value) {
         ("A", [address]) => match address.parse::<Ipv4Addr>() {
@@ -118,24 +122,25 @@ fn data(kind: &str, value: &[String], domain: &Name) -> Result<RData, String> {
         ))),
         ("TXT", strings @ [_, ..]) => match strings.iter().find(|s| s.len() > 255) {
             Some(long) => Err(format!(
-                "a string of {} bytes; 255 at most each, write longer texts as several",
+                "a string of {} bytes; expected at most 255 each, so write a longer text as several",
                 long.len()
             )),
             None => Ok(RData::TXT(TXT::from_bytes(
                 strings.iter().map(String::as_bytes).collect(),
             ))),
         },
-        ("A" | "AAAA", _) => Err(format!("{kind} wants one address")),
-        ("CNAME", _) => Err("CNAME wants one name".to_owned()),
-        ("MX", _) => Err("MX wants `PREFERENCE NAME`".to_owned()),
-        ("SRV", _) => Err("SRV wants `PRIORITY WEIGHT PORT NAME`".to_owned()),
-        ("TXT", _) => Err("TXT wants a text".to_owned()),
-        _ => Err(format!("`{kind}` is none of A, AAAA, CNAME, MX, SRV, TXT")),
+        ("A" | "AAAA", _) => Err(format!("{kind} needs one address")),
+        ("CNAME", _) => Err("CNAME needs one name".to_owned()),
+        ("MX", _) => Err("MX needs `PREFERENCE NAME`".to_owned()),
+        ("SRV", _) => Err("SRV needs `PRIORITY WEIGHT PORT NAME`".to_owned()),
+        ("TXT", _) => Err("TXT needs a text".to_owned()),
+        _ => Err(format!(
+            "unknown type `{kind}`; expected A, AAAA, CNAME, MX, SRV or TXT"
+        )),
     }
 }
 
-/// Words parted by blanks; in double quotes blanks belong to the word, and a backslash keeps what
-/// follows it as it is.
+/// Splits a line into words. In double quotes blanks belong to the word; a backslash quotes the next character.
 fn words(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -173,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_is_read() {
+    fn every_type_of_record_is_read() {
         for (line, name, data) in [
             ("api A 192.0.2.7", "api.k80.internal.", "192.0.2.7"),
             ("api 5 aaaa 2001:db8::7", "api.k80.internal.", "2001:db8::7"),
@@ -205,22 +210,22 @@ mod tests {
     }
 
     #[test]
-    fn bad_records_are_named_with_what_would_be_right() {
+    fn an_error_names_the_record_and_what_is_expected() {
         for (line, why) in [
             ("", "`NAME [TTL] TYPE VALUE`"),
             ("api", "`NAME [TTL] TYPE VALUE`"),
             ("api 60", "`NAME [TTL] TYPE VALUE`"),
-            ("api A", "A wants one address"),
+            ("api A", "A needs one address"),
             ("api A 192.0.2.256", "not an IPv4 address"),
             ("api A ::1", "not an IPv4 address"),
             ("api AAAA 192.0.2.1", "not an IPv6 address"),
-            ("api NAPTR x", "none of A, AAAA, CNAME, MX, SRV, TXT"),
-            ("api 99999999999 A 192.0.2.1", "TTL 99999999999"),
+            ("api NAPTR x", "expected A, AAAA, CNAME, MX, SRV or TXT"),
+            ("api 99999999999 A 192.0.2.1", "invalid TTL 99999999999"),
             ("a_b.c! A 192.0.2.1", "`!`"),
             ("s SRV 1 2 99999 api", "port `99999`"),
             ("s SRV 1 2 api", "PRIORITY WEIGHT PORT NAME"),
             ("t TXT \"open", "not closed"),
-            ("localhost. A 192.0.2.1", "this very machine"),
+            ("localhost. A 192.0.2.1", "the machine itself"),
             ("printer.local. A 192.0.2.1", "multicast DNS"),
             ("a.*.b A 192.0.2.1", "`*`"),
         ] {

@@ -1,4 +1,4 @@
-//! Names that no resolver of the host's is to be asked for: IANA's special-use names, and single labels.
+//! Names that are never asked of the host's resolvers: IANA's special-use names, and single labels.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,13 +7,13 @@ use hickory_proto::rr::{
     rdata::{A, AAAA, PTR, SOA},
 };
 
+use super::answer::Answer;
 use super::reverse;
-use super::zone::Answer;
 
-/// Seconds; these never change.
+/// Seconds; these answers never change.
 const TTL: u32 = 3600;
 
-/// The answer for a reserved name; none when it is not reserved.
+/// The answer to a reserved name; `None` for other names.
 pub(super) fn answer(name: &Name, kind: RecordType) -> Option<Answer> {
     let top = name.iter().next_back()?.to_ascii_lowercase();
     match top.as_slice() {
@@ -22,11 +22,11 @@ pub(super) fn answer(name: &Name, kind: RecordType) -> Option<Answer> {
             return Some(nothing(&name.trim_to(1), false));
         }
         b"arpa" => {}
-        // The root and its own zones are for those who validate; a bare name is for nobody outside.
+        // A validating client asks for records of top-level zones; a host with a single label is not outside.
         _ if name.iter().count() == 1 && !is_of_zones(kind) => return Some(nothing(name, false)),
         _ => return None,
     }
-    // RFC 9462 section 6.4: discovery of a resolver ends at the one that is asked.
+    // RFC 9462 section 6.4: a resolver does not forward the discovery of resolvers.
     if name.trim_to(2) == Name::from_ascii("resolver.arpa.").ok()? {
         return Some(nothing(&name.trim_to(2), true));
     }
@@ -48,7 +48,7 @@ pub(super) fn answer(name: &Name, kind: RecordType) -> Option<Answer> {
     address.is_unspecified().then(|| nothing(name, false))
 }
 
-/// RFC 6761 section 6.3, also of all that is below.
+/// `localhost` and names below it, RFC 6761 section 6.3.
 fn localhost(name: &Name, kind: RecordType) -> Answer {
     let v4 = RData::A(A(Ipv4Addr::LOCALHOST));
     let v6 = RData::AAAA(AAAA(Ipv6Addr::LOCALHOST));

@@ -1,4 +1,4 @@
-//! The host's resolvers as they are now, resolv.conf(5): a VPN or another network changes them.
+//! The host's current resolvers, from resolv.conf(5): a VPN or another network changes them.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
-/// A change is felt after this at the latest; in between, a question costs no system call.
+/// How often the files are checked for a change; in between a query needs no system call.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The resolver library of glibc takes three; beside those there is systemd-resolved's own.
+/// Most resolvers: glibc uses three, and those behind systemd-resolved are added.
 const MOST: usize = 6;
-/// Where systemd-resolved listens. It knows which link's resolver knows which name.
+/// The addresses of systemd-resolved, which knows the resolvers of each link.
 const STUBS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 
 /// The host's resolvers, best first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resolvers {
-    /// Whom to ask.
+    /// The resolvers to ask.
     pub servers: Vec<SocketAddr>,
-    /// Who is not asked: it is one of us, and would ask us again.
+    /// Addresses of kvmc's own name servers, which would ask this one again.
     pub loops: Vec<IpAddr>,
 }
 
-/// What a file's change shows in.
+/// Metadata of a file that changes with its contents.
 type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
 /// Addresses on which this host serves clusters.
@@ -41,15 +41,15 @@ pub struct HostResolvers {
 }
 
 impl HostResolvers {
-    /// Those of /etc/resolv.conf, and where that leads to systemd-resolved, those behind it. `ours` says
-    /// on which addresses this host serves clusters: those are not asked.
+    /// The resolvers of /etc/resolv.conf, and those behind systemd-resolved where that is one of them. `ours` returns the
+    /// addresses of this host's own name servers, which are not asked.
     #[must_use]
     pub fn of_this_host(ours: impl Fn() -> Vec<IpAddr> + Send + 'static) -> Self {
         let uplinks = "/run/systemd/resolve/resolv.conf".into();
         Self::new("/etc/resolv.conf".into(), uplinks, Box::new(ours))
     }
 
-    /// Those of other files, for tests.
+    /// The resolvers of other files, for tests.
     #[must_use]
     pub fn new(main: PathBuf, uplinks: PathBuf, ours: Ours) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl HostResolvers {
         }
     }
 
-    /// The resolvers, and whether they are others than those before.
+    /// The resolvers, and whether they changed since the last call.
     pub fn current(&mut self, now: Instant) -> (Arc<Resolvers>, bool) {
         let is_fresh = |at: Instant| now.saturating_duration_since(at) < LOOK_AGAIN;
         if self.looked.is_some_and(is_fresh) {
@@ -101,7 +101,7 @@ fn stamp(path: &PathBuf) -> Stamp {
 fn choose(main: &str, uplinks: &str, ours: &[IpAddr]) -> Resolvers {
     let mut named = nameservers(main);
     let is_stub = |s: &SocketAddr| STUBS.iter().any(|stub| s.ip() == IpAddr::V4(*stub));
-    // Its own list is for when it does not run, and for a namespace that it is not in.
+    // systemd-resolved's own resolvers serve where it does not run, or not in this namespace.
     if named.is_empty() || named.iter().any(is_stub) {
         named.extend(nameservers(uplinks));
     }
@@ -128,7 +128,7 @@ fn nameservers(text: &str) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// An address, with its link where it is local to one.
+/// An address; a link-local one with its link.
 fn address(text: &str) -> Option<SocketAddr> {
     let Some((address, link)) = text.split_once('%') else {
         return text

@@ -1,5 +1,6 @@
-//! The network's names on the host, where systemd-resolved runs: per link, as resolvectl(1) does it. It
-//! asks our name server for names in our domain and nothing else, and forgets it with the link.
+//! Makes the network's names resolve on the host, through systemd-resolved, by resolvectl(1).
+//!
+//! It sends queries for the network's domain to our name server, and none other. The setting ends with the link.
 
 use std::fs;
 use std::net::IpAddr;
@@ -9,10 +10,10 @@ use ipnetwork::IpNetwork;
 use super::reverse;
 use crate::{ExecError, exec};
 
-/// So many reverse zones a range may have; more are not worth their line.
+/// Most reverse zones of a network; a network with more gets none.
 const MOST_ZONES: usize = 16;
 
-/// What systemd-resolved is to know of a link.
+/// The settings of a link in systemd-resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNames {
     link: String,
@@ -21,13 +22,13 @@ pub struct HostNames {
 }
 
 impl HostNames {
-    /// That `server` knows the names in `domain` and those of the addresses in `range`, on `link`.
+    /// Routes queries for `domain` and for the addresses in `range` to `server`, on `link`.
     #[must_use]
     pub fn new(link: &str, server: IpAddr, domain: &str, range: IpNetwork) -> Self {
-        // The tilde: to ask for, not to search in.
+        // A tilde makes a routing domain, which is not searched for bare names.
         let mut domains = vec![format!("~{}", domain.trim_end_matches('.'))];
         let zones = reverse::zones(range);
-        // One that is shared with others would have their names asked of us.
+        // A zone with addresses of other networks would route their names here too.
         let is_whole = match range {
             IpNetwork::V4(r) => r.prefix() <= 24,
             IpNetwork::V6(r) => r.prefix() <= 124,
@@ -43,8 +44,7 @@ impl HostNames {
         }
     }
 
-    /// Whether systemd-resolved runs, in this network namespace: that of another would take the number
-    /// of our link for one of its own.
+    /// Whether systemd-resolved runs in this network namespace: in another one, the link's number is another link's.
     #[must_use]
     pub fn resolver_is_here() -> bool {
         let Ok(here) = fs::read_link("/proc/thread-self/ns/net") else {
@@ -53,7 +53,7 @@ impl HostNames {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         processes.map(|entry| entry.path()).any(|process| {
             let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-            // 15 characters are all that the kernel keeps of a name.
+            // The kernel keeps 15 characters of a name.
             name.trim_end() == "systemd-resolve"
                 && fs::read_link(process.join("ns/net")).is_ok_and(|there| there == here)
                 && fs::read_link(process.join("exe"))
@@ -61,16 +61,16 @@ impl HostNames {
         })
     }
 
-    /// Tells systemd-resolved.
+    /// Applies the settings.
     ///
     /// # Errors
-    /// resolvectl's, with its words.
+    /// resolvectl failed; the error holds what it wrote.
     pub fn apply(&self) -> Result<(), ExecError> {
         let link = self.link.as_str();
         let server = self.server.to_string();
         let mut domain = vec!["domain", link];
         domain.extend(self.domains.iter().map(String::as_str));
-        // All else is for the host's other links; and nothing of ours is signed.
+        // Other names are for the host's other links. Our zones are not signed.
         for arguments in [
             &["default-route", link, "false"][..],
             &["llmnr", link, "false"],
@@ -85,10 +85,10 @@ impl HostNames {
         Ok(())
     }
 
-    /// Whether systemd-resolved knows.
+    /// Whether systemd-resolved has these settings.
     ///
     /// # Errors
-    /// resolvectl's, with its words.
+    /// resolvectl failed; the error holds what it wrote.
     pub fn present(&self) -> Result<bool, ExecError> {
         let ask = |what| exec::run("resolvectl", &[what, self.link.as_str()], "");
         let (server, domains) = (ask("dns")?, ask("domain")?);
@@ -96,10 +96,10 @@ impl HostNames {
         Ok(has(&server, &self.server.to_string()) && self.domains.iter().all(|d| has(&domains, d)))
     }
 
-    /// Has it forget the link.
+    /// Removes the link's settings.
     ///
     /// # Errors
-    /// resolvectl's, with its words.
+    /// resolvectl failed; the error holds what it wrote.
     pub fn remove(&self) -> Result<(), ExecError> {
         exec::run("resolvectl", &["revert", self.link.as_str()], "").map(drop)
     }

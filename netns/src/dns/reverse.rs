@@ -1,14 +1,14 @@
-//! The names of addresses, RFC 1035 section 3.5 and RFC 3596 section 2.5.
+//! Reverse names and zones, RFC 1035 section 3.5 and RFC 3596 section 2.5.
 
 use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 use ipnetwork::IpNetwork;
 
-/// The zones that hold the names of all addresses of a range: more than one where its prefix does not
-/// end with a label, and that of the whole last label where it is longer than the zones can be cut.
+/// The reverse zones of a network: several where its prefix does not end at a label; the zone around it where its prefix
+/// is too long for a zone.
 pub(super) fn zones(range: IpNetwork) -> Vec<Name> {
-    // Bits of a label, and the most that a zone is cut at: the label before an address's last.
+    // Bits of a label, and the longest prefix of a zone: all labels but the last.
     let (bits, deepest) = match range {
         IpNetwork::V4(_) => (8, 24),
         IpNetwork::V6(_) => (4, 124),
@@ -27,12 +27,12 @@ pub(super) fn zones(range: IpNetwork) -> Vec<Name> {
         .collect()
 }
 
-/// The name of an address.
+/// The reverse name of an address.
 pub(super) fn name(address: IpAddr) -> Name {
     Name::from(address)
 }
 
-/// The address that a name is of; none for a part of one.
+/// The address of a reverse name; `None` for any other name.
 pub(super) fn address(name: &Name) -> Option<IpAddr> {
     let labels: Option<Vec<&str>> = name.iter().map(|l| std::str::from_utf8(l).ok()).collect();
     let labels = labels?;
@@ -46,7 +46,7 @@ pub(super) fn address(name: &Name) -> Option<IpAddr> {
     if arpa("in-addr", 4) {
         let mut octets = [0; 4];
         for (octet, label) in octets.iter_mut().rev().zip(&labels) {
-            // `01` is another name than `1`, though the same number.
+            // `01` is another name than `1`.
             let plain = label.bytes().all(|b| b.is_ascii_digit())
                 && (label.len() == 1 || !label.starts_with('0'));
             *octet = label.parse().ok().filter(|_| plain)?;

@@ -1,8 +1,8 @@
-//! Sockets on one bridge: port 53 of the host's address there.
+//! The sockets on one bridge: port 53 of the host's address there.
 //!
-//! Bound to the address alone, they would be heard from every link of the host, for the kernel takes a
-//! packet for any of its addresses on any of its links. Bound to the bridge too, they hear its ports, and
-//! the host: what it sends to an address of its own counts as come by the link that has the address.
+//! They are bound to the address and to the bridge. Bound to the address alone, they would receive from every link, for
+//! the kernel accepts packets for any of its addresses on any link. Bound to the bridge too, they receive from its ports,
+//! and from the host: a packet of the host to its own address counts as received on the link that has the address.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -21,42 +21,42 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::core::Transport;
 use super::service::{Service, Step};
-use crate::ports::{Holder, Protocol};
+use crate::Protocol;
+use crate::ports::Holder;
 
 const PORT: u16 = 53;
-/// No question is longer.
+/// Longest question, in bytes.
 const LONGEST_QUESTION: usize = 4096;
-/// Streams at a time on each socket, and how long one may be idle (RFC 7766 section 6.2.3) or a client
-/// may not take what it asked for.
-const STREAMS: usize = 32;
+/// Connections at a time on each socket.
+const CONNECTIONS: usize = 32;
+/// How long a connection may be idle (RFC 7766 section 6.2.3), or a reply wait for the client to read it.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What keeps the server from serving.
+/// The server cannot serve.
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// Another server has the port.
     #[error(
-        "{protocol} port 53 of {address} is taken by {}; let it listen on other addresses, or end it",
+        "{protocol} port 53 of {address} is taken by {}; end it, or have it listen on other addresses",
         holder.as_ref().map_or_else(|| "another program".to_owned(), ToString::to_string)
     )]
     PortTaken {
-        /// UDP or TCP.
+        /// The protocol.
         protocol: Protocol,
         /// The address.
         address: IpAddr,
-        /// Who has it, where that can be seen.
+        /// The process that has it, if this process may see it.
         holder: Option<Holder>,
     },
-    /// The system refused something.
+    /// A system call failed.
     #[error("failed to {what} for DNS on {address}")]
     Socket {
-        /// What.
+        /// What the call was to do.
         what: &'static str,
         /// The address.
         address: IpAddr,
-        /// The system's word.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -71,12 +71,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the sockets for the address of `range` that the host has on `bridge`; needs a tokio runtime,
-    /// CAP_NET_RAW and CAP_NET_BIND_SERVICE. Without `forwards` the bridge hears only names of ours: a
-    /// question is a way out, too.
+    /// Opens the sockets for the address of `range` that the host has on `bridge`. Needs a tokio runtime, CAP_NET_RAW and
+    /// CAP_NET_BIND_SERVICE. Without `forwards` guests get answers only from the zone: a query is a way out of an isolated
+    /// network.
     ///
     /// # Errors
-    /// That the port is taken, and by whom; or the system's word.
+    /// Another process has the port, or a system call failed.
     pub fn bind(bridge: &str, range: IpNetwork, forwards: bool) -> Result<Self, ServerError> {
         let address = range.ip();
         let watch = || failed("watch a socket", address);
@@ -89,7 +89,7 @@ impl Server {
         })
     }
 
-    /// Whether the port of an address is free, which need not be on the host yet.
+    /// Checks that the port of an address is free; the host need not have the address yet.
     ///
     /// # Errors
     /// As [`Self::bind`].
@@ -100,43 +100,43 @@ impl Server {
         Ok(())
     }
 
-    /// Serves for ever.
+    /// Serves until a socket fails.
     ///
     /// # Errors
-    /// That a socket failed for good.
+    /// A socket failed.
     pub async fn run(self, service: Arc<Service>) -> Result<(), ServerError> {
         let Self { udp, tcp, clients } = self;
-        let side = Side { service, clients };
+        let handler = Handler { service, clients };
         let ended = tokio::select! {
-            ended = datagrams(udp, side.clone()) => ended,
-            never = streams(tcp, side) => never,
+            ended = serve_udp(udp, handler.clone()) => ended,
+            never = serve_tcp(tcp, handler) => never,
         };
         ended.map_err(failed("hear", clients.range.ip()))
     }
 }
 
-/// Who may ask.
+/// The clients that get replies.
 #[derive(Debug, Clone, Copy)]
 struct Clients {
-    /// They are in it; its address is the host's.
+    /// The network of the clients, with the host's address.
     range: IpNetwork,
-    /// They may ask for names of others. The host always may.
+    /// Whether their queries are forwarded; the host's own always are.
     forwards: bool,
 }
 
-/// All that a question needs.
+/// Handles the queries of one server.
 #[derive(Debug, Clone)]
-struct Side {
+struct Handler {
     service: Arc<Service>,
     clients: Clients,
 }
 
-impl Side {
+impl Handler {
     fn is_client(&self, client: IpAddr) -> bool {
         self.clients.range.contains(client)
     }
 
-    fn receive(&self, bytes: &[u8], by: Transport, client: IpAddr) -> Step {
+    fn receive(&self, bytes: &[u8], by: Protocol, client: IpAddr) -> Step {
         let forwards = self.clients.forwards || client == self.clients.range.ip();
         self.service.receive(bytes, by, forwards)
     }
@@ -165,7 +165,7 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let opened = socket(family, kind, flags, None).map_err(fail("open a socket"))?;
-    // A stream of before may be on its way to its end still; who listens is in the way all the same.
+    // Lets earlier connections end; a socket that listens is still in the way.
     if protocol == Protocol::Tcp {
         setsockopt(&opened, sockopt::ReuseAddr, &true).map_err(fail("take the port over"))?;
     }
@@ -173,7 +173,7 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
         setsockopt(&opened, sockopt::BindToDevice, &OsString::from(link))
             .map_err(fail("bind to the device"))?;
     }
-    // To look ahead; and an IPv6 address may wait for its uniqueness to be found out, RFC 4862.
+    // The address may not be there yet, and an IPv6 address may be tentative, RFC 4862.
     if link.is_none() || address.is_ipv6() {
         setsockopt(&opened, sockopt::IpFreebind, &true).map_err(fail("bind ahead of time"))?;
     }
@@ -202,31 +202,31 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
     Ok(opened)
 }
 
-async fn datagrams(socket: UdpSocket, side: Side) -> std::io::Result<()> {
+async fn serve_udp(socket: UdpSocket, handler: Handler) -> std::io::Result<()> {
     let socket = Arc::new(socket);
     let mut buffer = vec![0; LONGEST_QUESTION];
     loop {
         let (length, client) = match socket.recv_from(&mut buffer).await {
             Ok(came) => came,
-            // Errors of packets that were sent, and of a link that is down for now.
+            // Errors of packets that were sent, and of a link that is down for a moment.
             Err(e) if is_passing(&e) => {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
             Err(e) => return Err(e),
         };
-        if !side.is_client(client.ip()) {
+        if !handler.is_client(client.ip()) {
             continue;
         }
         let question = buffer.get(..length).unwrap_or_default();
-        match side.receive(question, Transport::Udp, client.ip()) {
-            // A reply that cannot be sent is lost as any may be: the client asks again.
+        match handler.receive(question, Protocol::Udp, client.ip()) {
+            // A reply that cannot be sent is lost, and the client asks again.
             Step::Done(Some(reply)) => drop(socket.try_send_to(&reply, client)),
             Step::Done(None) => {}
-            Step::Ask(ask) => {
-                let (socket, side) = (Arc::clone(&socket), side.clone());
+            Step::Forward(query) => {
+                let (socket, handler) = (Arc::clone(&socket), handler.clone());
                 tokio::spawn(async move {
-                    let reply = side.service.forward(&ask, client.ip()).await;
+                    let reply = handler.service.forward(&query, client.ip()).await;
                     drop(socket.try_send_to(&reply, client));
                 });
             }
@@ -250,30 +250,34 @@ fn is_passing(error: &std::io::Error) -> bool {
     )
 }
 
-async fn streams(listener: TcpListener, side: Side) -> std::io::Result<()> {
-    let places = Arc::new(Semaphore::new(STREAMS));
+async fn serve_tcp(listener: TcpListener, handler: Handler) -> std::io::Result<()> {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok((stream, client)) = listener.accept().await else {
-            // Out of descriptors, for instance: better a little later than in a tight loop.
+            // Without file descriptors, for instance, a loop would be busy.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             continue;
         };
-        if !side.is_client(client.ip()) {
+        if !handler.is_client(client.ip()) {
             continue;
         }
-        let side = side.clone();
+        let handler = handler.clone();
         tokio::spawn(async move {
-            let _its_end = converse(stream, client.ip(), &side).await;
+            let _its_end = serve_connection(stream, client.ip(), &handler).await;
             drop(place);
         });
     }
 }
 
-/// Questions and replies, each behind its length, until the client is idle or at its end.
-async fn converse(mut stream: TcpStream, client: IpAddr, side: &Side) -> std::io::Result<()> {
+/// Answers the queries of one connection, each behind its length, until the client is idle or closes it.
+async fn serve_connection(
+    mut stream: TcpStream,
+    client: IpAddr,
+    handler: &Handler,
+) -> std::io::Result<()> {
     loop {
         let question = timeout(IDLE, async {
             let length = usize::from(stream.read_u16().await?);
@@ -285,10 +289,10 @@ async fn converse(mut stream: TcpStream, client: IpAddr, side: &Side) -> std::io
             Ok(question)
         })
         .await??;
-        let reply = match side.receive(&question, Transport::Tcp, client) {
+        let reply = match handler.receive(&question, Protocol::Tcp, client) {
             Step::Done(Some(reply)) => reply,
             Step::Done(None) => return Ok(()),
-            Step::Ask(ask) => side.service.forward(&ask, client).await,
+            Step::Forward(query) => handler.service.forward(&query, client).await,
         };
         let length = u16::try_from(reply.len()).map_err(std::io::Error::other)?;
         let mut sent = length.to_be_bytes().to_vec();

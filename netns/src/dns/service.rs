@@ -1,4 +1,4 @@
-//! One core for all sockets: its questions go to the host's resolvers, each only once at a time.
+//! The name server of all sockets: it asks the host's resolvers, each question only once at a time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,118 +8,132 @@ use std::time::Instant;
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use super::cache::Key;
-use super::core::{Action, Ask, Core, Settled, Transport};
+use super::resolution::Resolution;
 use super::resolv_conf::{HostResolvers, Resolvers};
+use super::responder::{Action, ForwardedQuery, Responder};
 use super::upstream::{Upstream, within_bounds};
+use super::zone::Zone;
+use crate::Protocol;
 
-/// Questions that are asked of resolvers at a time, and those of one client.
+/// Questions under way at a time, of all clients and of one.
 const IN_FLIGHT: usize = 256;
 const IN_FLIGHT_OF_ONE: usize = 96;
 
-type Pending = Arc<OnceCell<Arc<Settled>>>;
+type Pending = Arc<OnceCell<Arc<Resolution>>>;
 
-/// A name server without its sockets; all of a cluster's networks share one.
+/// A name server without sockets; all networks of a cluster share one.
 #[derive(Debug)]
 pub struct Service {
-    core: Mutex<Core>,
+    responder: Mutex<Responder>,
     host: Mutex<HostResolvers>,
     upstream: Upstream,
     pending: Mutex<HashMap<Key, Pending>>,
     in_flight: Semaphore,
     clients: Mutex<HashMap<IpAddr, usize>>,
-    told: mpsc::Sender<Arc<Resolvers>>,
+    changes: mpsc::Sender<Arc<Resolvers>>,
 }
 
-/// What a message calls for.
+/// What becomes of a message.
 #[derive(Debug)]
 pub(super) enum Step {
+    /// This reply, if any.
     Done(Option<Vec<u8>>),
-    Ask(Box<Ask>),
+    Forward(Box<ForwardedQuery>),
 }
 
-/// No task of ours panics with a lock held; if one did, what it holds is whole still.
+/// No task panics while it holds a lock, so a poisoned lock holds valid data too.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Service {
-    /// A service; `told` hears of the host's resolvers when they are first used and when they change.
+    /// A service. `changes` receives the host's resolvers when they are first used and when they change.
     #[must_use]
-    pub fn new(core: Core, host: HostResolvers, told: mpsc::Sender<Arc<Resolvers>>) -> Self {
+    pub fn new(
+        responder: Responder,
+        host: HostResolvers,
+        changes: mpsc::Sender<Arc<Resolvers>>,
+    ) -> Self {
         Self {
-            core: Mutex::new(core),
+            responder: Mutex::new(responder),
             host: Mutex::new(host),
             upstream: Upstream::default(),
             pending: Mutex::default(),
             in_flight: Semaphore::new(IN_FLIGHT),
             clients: Mutex::default(),
-            told,
+            changes,
         }
     }
 
-    /// Serves other names from now on.
-    pub fn set_zone(&self, zone: super::Zone) {
-        lock(&self.core).set_zone(zone);
+    /// Replaces the zone.
+    pub fn set_zone(&self, zone: Zone) {
+        lock(&self.responder).set_zone(zone);
     }
 
-    /// What to do with a message; at once.
-    pub(super) fn receive(&self, bytes: &[u8], by: Transport, forwards: bool) -> Step {
-        // What is kept may be of others than are the host's resolvers by now.
+    /// Answers a message at once, or says what to forward.
+    pub(super) fn receive(&self, bytes: &[u8], by: Protocol, forwards: bool) -> Step {
+        // Empties the cache first when the host has other resolvers.
         self.resolvers();
-        match lock(&self.core).receive(Instant::now(), bytes, by, forwards) {
+        match lock(&self.responder).receive(Instant::now(), bytes, by, forwards) {
             Action::Drop => Step::Done(None),
             Action::Reply(reply) => Step::Done(Some(reply)),
-            Action::Ask(ask) => Step::Ask(ask),
+            Action::Forward(query) => Step::Forward(query),
         }
     }
 
-    /// The reply to a question that others know the answer of.
-    pub(super) async fn forward(&self, ask: &Ask, client: IpAddr) -> Vec<u8> {
-        let Some(_counted) = Counted::new(&self.clients, client) else {
-            return ask.reply(&Settled::failed("too many questions at a time"), 0);
+    /// Asks the host's resolvers and returns the reply.
+    pub(super) async fn forward(&self, query: &ForwardedQuery, client: IpAddr) -> Vec<u8> {
+        let Some(_counted) = InFlight::new(&self.clients, client) else {
+            return query.reply(&Resolution::failed("too many questions at a time"), 0);
         };
         let resolvers = self.resolvers();
-        let pending = Arc::clone(lock(&self.pending).entry(ask.key.clone()).or_default());
-        let settled = pending.get_or_init(|| self.settle(&resolvers, ask)).await;
-        let reply = ask.reply(settled, 0);
+        let pending = Arc::clone(lock(&self.pending).entry(query.key.clone()).or_default());
+        let resolution = pending
+            .get_or_init(|| self.resolve(&resolvers, query))
+            .await;
+        let reply = query.reply(resolution, 0);
         let mut all = lock(&self.pending);
-        if all.get(&ask.key).is_some_and(|p| Arc::ptr_eq(p, &pending)) {
-            all.remove(&ask.key);
+        if all
+            .get(&query.key)
+            .is_some_and(|p| Arc::ptr_eq(p, &pending))
+        {
+            all.remove(&query.key);
         }
         reply
     }
 
-    async fn settle(&self, resolvers: &Resolvers, ask: &Ask) -> Arc<Settled> {
-        let failed = |why: &str| lock(&self.core).keep(Instant::now(), ask, Settled::failed(why));
+    async fn resolve(&self, resolvers: &Resolvers, query: &ForwardedQuery) -> Arc<Resolution> {
+        let failed =
+            |why: &str| lock(&self.responder).keep(Instant::now(), query, Resolution::failed(why));
         let Ok(_permit) = self.in_flight.try_acquire() else {
             return failed("too many questions at a time");
         };
-        match within_bounds(self.upstream.ask(resolvers, ask)).await {
-            Some(Ok(answer)) => lock(&self.core).settle(Instant::now(), ask, &answer),
+        match within_bounds(self.upstream.ask(resolvers, query)).await {
+            Some(Ok(answer)) => lock(&self.responder).resolve(Instant::now(), query, &answer),
             Some(Err(why)) => failed(&why),
             None => failed("no answer in time"),
         }
     }
 
-    /// Whom to ask now. What others said before them is forgotten: behind a VPN names have other answers.
+    /// The host's current resolvers. A change empties the cache: behind a VPN names have other answers.
     fn resolvers(&self) -> Arc<Resolvers> {
         let (resolvers, changed) = lock(&self.host).current(Instant::now());
         if changed {
-            lock(&self.core).forget();
-            // Nobody is owed a word.
-            let _full = self.told.try_send(Arc::clone(&resolvers));
+            lock(&self.responder).forget();
+            // A full channel loses the notice.
+            let _full = self.changes.try_send(Arc::clone(&resolvers));
         }
         resolvers
     }
 }
 
-/// A client's question under way.
-struct Counted<'a> {
+/// Counts a client's question while it is under way.
+struct InFlight<'a> {
     clients: &'a Mutex<HashMap<IpAddr, usize>>,
     client: IpAddr,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> InFlight<'a> {
     fn new(clients: &'a Mutex<HashMap<IpAddr, usize>>, client: IpAddr) -> Option<Self> {
         let mut all = lock(clients);
         let count = all.entry(client).or_default();
@@ -131,7 +145,7 @@ impl<'a> Counted<'a> {
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let mut all = lock(self.clients);
         if let Some(count) = all.get_mut(&self.client) {

@@ -1,4 +1,4 @@
-//! Asking the host's resolvers: several, each with a time-out, by datagram and then by stream.
+//! Asks the host's resolvers: one after the other, each with a time-out, over UDP and then TCP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,24 +9,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::core::{Ask, Heard, hear};
 use super::resolv_conf::Resolvers;
+use super::responder::{ForwardedQuery, ReplyKind, classify};
 use super::wire::{self, flag};
 
-/// For one resolver, in the first round and in the second. A resolver has to find the answer first.
+/// Time-outs for one resolver, in the first round and in the second.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(1200), Duration::from_millis(2000)];
-/// For all of them: clients give up after five seconds, resolv.conf(5).
+/// Time-out for all resolvers: clients give up after five seconds, resolv.conf(5).
 const TOTAL: Duration = Duration::from_millis(4800);
-/// So many wrong answers to one question are an attack: a stream cannot be forged as easily.
+/// After so many wrong answers the question is repeated over TCP, which is harder to forge.
 const FORGERIES: usize = 20;
 
-/// Whom to ask first: who answered last.
+/// The resolver to ask first: the one that answered last.
 #[derive(Debug, Default)]
 pub(super) struct Upstream {
     first: AtomicUsize,
 }
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 enum Attempt {
     Answer(Vec<u8>),
     Refusal(Vec<u8>),
@@ -34,15 +34,21 @@ enum Attempt {
 }
 
 impl Upstream {
-    /// The answer of the first resolver that has one, or a resolver's refusal.
+    /// The first answer, else an error of a resolver.
     ///
     /// # Errors
-    /// That there is none to ask, or that none answered, in words for the client.
-    pub(super) async fn ask(&self, resolvers: &Resolvers, ask: &Ask) -> Result<Vec<u8>, String> {
+    /// There is no resolver, or none answered; the text is for the client.
+    pub(super) async fn ask(
+        &self,
+        resolvers: &Resolvers,
+        query: &ForwardedQuery,
+    ) -> Result<Vec<u8>, String> {
         let servers = &resolvers.servers;
         if servers.is_empty() {
             return Err(match resolvers.loops.first() {
-                Some(ours) => format!("the host's resolver {ours} is this one: it would loop"),
+                Some(ours) => {
+                    format!("the host's resolver {ours} is this name server; a query would loop")
+                }
                 None => "the host has no resolver in /etc/resolv.conf".to_owned(),
             });
         }
@@ -56,13 +62,13 @@ impl Upstream {
                     continue;
                 };
                 let by = until.min(Instant::now() + patience);
-                match timeout_at(by, attempt(server, ask, round > 0)).await {
+                match timeout_at(by, attempt(server, query, round > 0)).await {
                     Ok(Attempt::Answer(answer)) => {
                         self.first.store(number, Ordering::Relaxed);
                         return Ok(answer);
                     }
                     Ok(Attempt::Refusal(answer)) => {
-                        // One on this host has asked the others already; it may have refused theirs.
+                        // A resolver on this host has asked the other resolvers already.
                         if server.ip().is_loopback() && is_final(&answer) {
                             return Ok(answer);
                         }
@@ -80,15 +86,15 @@ impl Upstream {
     }
 }
 
-async fn attempt(server: SocketAddr, ask: &Ask, plain: bool) -> Attempt {
+async fn attempt(server: SocketAddr, query: &ForwardedQuery, plain: bool) -> Attempt {
     let (id, dice) = {
         let mut rng = rand::rng();
         (rng.random(), rng.random::<[u8; 32]>())
     };
-    let question = ask.question(id, &dice, plain);
-    match by_datagram(server, &question).await {
+    let question = query.question(id, &dice, plain);
+    match over_udp(server, &question).await {
         Ok(Some((heard, answer))) => sort(heard, answer),
-        Ok(None) => match by_stream(server, &question).await {
+        Ok(None) => match over_tcp(server, &question).await {
             Ok((heard, answer)) => sort(heard, answer),
             Err(_) => Attempt::Nothing,
         },
@@ -96,25 +102,25 @@ async fn attempt(server: SocketAddr, ask: &Ask, plain: bool) -> Attempt {
     }
 }
 
-/// SERVFAIL and REFUSED; the others may be about how it was asked.
+/// SERVFAIL and REFUSED; other errors may be about EDNS.
 fn is_final(answer: &[u8]) -> bool {
     matches!(wire::flags(answer) & flag::RCODE, 2 | 5)
 }
 
-fn sort(heard: Heard, answer: Vec<u8>) -> Attempt {
+fn sort(heard: ReplyKind, answer: Vec<u8>) -> Attempt {
     match heard {
-        Heard::Answer => Attempt::Answer(answer),
-        Heard::Refusal => Attempt::Refusal(answer),
-        Heard::Truncated | Heard::Other => Attempt::Nothing,
+        ReplyKind::Answer => Attempt::Answer(answer),
+        ReplyKind::Refusal => Attempt::Refusal(answer),
+        ReplyKind::Truncated | ReplyKind::Other => Attempt::Nothing,
     }
 }
 
-/// None when it has to go by stream. A socket of its own for each question has a port of its own, by
-/// chance, and hears only the resolver's address.
-async fn by_datagram(
+/// `None` when the question has to be repeated over TCP. Each question has a socket of its own: with a random port, and
+/// connected, so that it receives only from the resolver's address.
+async fn over_udp(
     server: SocketAddr,
     question: &[u8],
-) -> std::io::Result<Option<(Heard, Vec<u8>)>> {
+) -> std::io::Result<Option<(ReplyKind, Vec<u8>)>> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -126,16 +132,16 @@ async fn by_datagram(
     for _ in 0..FORGERIES {
         let length = socket.recv(&mut buffer).await?;
         let got = buffer.get(..length).unwrap_or_default();
-        match hear(question, got) {
-            Heard::Other => {}
-            Heard::Truncated => return Ok(None),
+        match classify(question, got) {
+            ReplyKind::Other => {}
+            ReplyKind::Truncated => return Ok(None),
             heard => return Ok(Some((heard, got.to_vec()))),
         }
     }
     Ok(None)
 }
 
-async fn by_stream(server: SocketAddr, question: &[u8]) -> std::io::Result<(Heard, Vec<u8>)> {
+async fn over_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<(ReplyKind, Vec<u8>)> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(question.len()).map_err(std::io::Error::other)?;
     let mut sent = length.to_be_bytes().to_vec();
@@ -144,10 +150,10 @@ async fn by_stream(server: SocketAddr, question: &[u8]) -> std::io::Result<(Hear
     let length = stream.read_u16().await?;
     let mut got = vec![0; usize::from(length)];
     stream.read_exact(&mut got).await?;
-    Ok((hear(question, &got), got))
+    Ok((classify(question, &got), got))
 }
 
-/// Never more than this passes with a question.
+/// Runs work with a time-out that no question exceeds.
 pub(super) async fn within_bounds<T>(work: impl Future<Output = T>) -> Option<T> {
     timeout(TOTAL + PATIENCE[1], work).await.ok()
 }

@@ -1,4 +1,4 @@
-//! The network's own names: what is there, what is not, and what is somebody else's. Pure.
+//! The names of the network and their records: which names exist, which do not, and which belong to others. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,68 +9,58 @@ use hickory_proto::rr::{
 };
 use ipnetwork::IpNetwork;
 
+use super::answer::Answer;
 use super::record::{Record, RecordError, TTL};
 use super::{reserved, reverse};
 
-/// Seconds that the absence of a name is kept: nodes may be added at any time.
+/// TTL of a negative answer, in seconds: nodes may be added at any time.
 const NEGATIVE_TTL: u32 = 10;
-/// A person's records, which are all looked at when one is added.
+/// Most records from the settings: adding one looks at all others.
 const MOST_RECORDS: usize = 1000;
-/// Aliases of aliases that are followed in one answer.
+/// Most aliases that are followed in one answer.
 const LONGEST_CHAIN: usize = 8;
-/// The gateway's name, and the load balancers'.
+/// The name of the host.
 const GATEWAY: &str = "gateway";
+/// The name of all load balancers.
 const BALANCERS: &str = "lb";
 
-/// What a zone is made of.
+/// The contents of a zone.
 #[derive(Debug, Clone)]
 pub struct ZoneSpec {
-    /// What the names are below of, by [`parse_domain`](super::parse_domain).
+    /// The domain of all names, from [`parse_domain`](super::parse_domain).
     pub domain: Name,
-    /// The host's addresses on the network: the name server's.
+    /// The host's addresses on the network, which are the name server's.
     pub gateway: Vec<IpAddr>,
-    /// The ranges whose reverse names are ours.
+    /// The networks whose reverse zones are served.
     pub subnets: Vec<IpNetwork>,
-    /// Every machine's name below the domain, and addresses. One of one label is known without the domain.
+    /// The name of each machine below the domain, and its addresses. A name of one label also resolves without the domain.
     pub hosts: Vec<(String, Vec<IpAddr>)>,
     /// The load balancers' addresses.
     pub balancers: Vec<IpAddr>,
-    /// A person's.
+    /// Records from the settings.
     pub records: Vec<Record>,
-    /// SOA's serial number.
+    /// The serial number in the SOA.
     pub serial: u32,
 }
 
-/// An answer of ours, yet without the question.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Answer {
-    /// NXDOMAIN when false.
-    pub(super) exists: bool,
-    pub(super) records: Vec<ResourceRecord>,
-    /// Goes into the authority section where there is nothing of the type asked for.
-    pub(super) soa: Option<ResourceRecord>,
-    /// The alias at the end is of a name that others know more of.
-    pub(super) onward: Option<Name>,
-}
-
-/// Names and their records.
+/// The names of a network and their records.
 #[derive(Debug)]
 pub struct Zone {
     domain: Name,
     subnets: Vec<IpNetwork>,
     names: HashMap<Name, Vec<(u32, RData)>>,
-    /// Names that others are below of, without records of their own.
+    /// Empty non-terminals: names without records above names with records.
     parents: HashSet<Name>,
-    /// The domain, and the zones of addresses.
+    /// The domain, and the reverse zones.
     apexes: Vec<Name>,
     serial: u32,
 }
 
 impl Zone {
-    /// Puts a zone together.
+    /// Makes a zone.
     ///
     /// # Errors
-    /// The first of a person's records that cannot stand beside the others, with the reason.
+    /// A record from the settings conflicts with another record.
     pub fn new(spec: &ZoneSpec) -> Result<Self, RecordError> {
         let domain = &spec.domain;
         let mut zone = Self {
@@ -143,28 +133,32 @@ impl Zone {
 
     fn add_records(&mut self, records: &[Record]) -> Result<(), RecordError> {
         if let Some(beyond) = records.get(MOST_RECORDS) {
-            let why = format!("{} records; {MOST_RECORDS} at most", records.len());
+            let why = format!(
+                "there are {} records; expected at most {MOST_RECORDS}",
+                records.len()
+            );
             return Err(beyond.wrong(why));
         }
-        // What is there so far is kvmc's own.
+        // The names so far are kvmc's own.
         let own: HashSet<Name> = self.names.keys().cloned().collect();
         let names_something =
             |kind| matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME);
         for record in records {
             let shown = shown(&record.name);
             if own.contains(&record.name) && names_something(record.kind()) {
-                let why = format!("{shown} is given by kvmc; choose another name");
+                let why = format!("kvmc serves {shown} itself; choose another name");
                 return Err(record.wrong(why));
             }
             let there = self.names.get(&record.name).map(Vec::as_slice);
             let there = there.unwrap_or_default();
             if there.iter().any(|(_, data)| *data == record.data) {
-                return Err(record.wrong("it stands there twice".to_owned()));
+                return Err(record.wrong("the record is there twice".to_owned()));
             }
             let alias = |kind| kind == RecordType::CNAME;
             let beside = there.iter().any(|(_, d)| alias(d.record_type()));
             if beside || (alias(record.kind()) && !there.is_empty()) {
-                let why = format!("{shown} has a CNAME, beside which nothing can be (RFC 1034)");
+                let why =
+                    format!("{shown} has a CNAME; no other record can be beside it (RFC 1034)");
                 return Err(record.wrong(why));
             }
             self.add(&record.name, record.ttl, record.data.clone());
@@ -172,7 +166,7 @@ impl Zone {
         records.iter().try_for_each(|r| self.check_target(r))
     }
 
-    /// A name that others refer to is there, or is somebody else's: a forgotten last dot is found here.
+    /// Checks that a record's target exists or is outside the zone, which finds a forgotten last dot.
     fn check_target(&self, record: &Record) -> Result<(), RecordError> {
         let target = match &record.data {
             RData::CNAME(name) => &name.0,
@@ -185,7 +179,7 @@ impl Zone {
         };
         if !found.exists {
             let why = format!(
-                "there is no {}; a name outside of {} is written with a dot at its end",
+                "there is no {}; a name outside of {} ends with a dot",
                 shown(target),
                 shown(&self.domain)
             );
@@ -198,18 +192,18 @@ impl Zone {
             && found.onward.is_none()
             && found.soa.is_none()
         {
-            let why = format!("its CNAMEs go in a circle or are more than {LONGEST_CHAIN}");
+            let why = format!("its CNAMEs form a loop or are more than {LONGEST_CHAIN}");
             return Err(record.wrong(why));
         }
         Ok(())
     }
 
-    /// Whether a name leads to what is of this network, so that nobody else may lead there.
+    /// Whether a name is of this network: no answer of others may refer to it.
     pub(super) fn is_ours(&self, name: &Name) -> bool {
         self.domain.zone_of(name) || (name.iter().count() == 1 && self.names.contains_key(name))
     }
 
-    /// Looks a name up, following aliases; none when it is somebody else's.
+    /// Looks a name up and follows aliases; `None` for a name of others.
     pub(super) fn look_up(&self, name: &Name, kind: RecordType) -> Option<Answer> {
         let mut answer = self.step(name, kind)?;
         for _ in 0..LONGEST_CHAIN {
@@ -231,7 +225,7 @@ impl Zone {
         Some(answer)
     }
 
-    /// One name, without following; none when it is somebody else's.
+    /// Looks one name up without following aliases; `None` for a name of others.
     fn step(&self, name: &Name, kind: RecordType) -> Option<Answer> {
         if let Some(data) = self.names.get(name) {
             return Some(self.answer(name, name, data, kind));
@@ -247,7 +241,7 @@ impl Zone {
                     false => self.answer(name, &wildcard, data, kind),
                 });
             }
-            // RFC 4592: a wildcard further up has no say over what is below a name that is there.
+            // RFC 4592: a wildcard does not apply below a name that exists.
             let is_there = self.names.contains_key(&encloser)
                 || (zone.is_some() && self.parents.contains(&encloser));
             if is_there || self.apexes.contains(&encloser) {
@@ -288,7 +282,7 @@ impl Zone {
         }
     }
 
-    /// The zone of ours that a name is in. That of a part of a label's addresses is only theirs.
+    /// Our zone that holds a name. A reverse zone wider than the network counts only for the network's addresses.
     fn zone_of(&self, name: &Name) -> Option<&Name> {
         let zone = self.apexes.iter().find(|apex| apex.zone_of(name))?;
         let of_ours = |address| self.subnets.iter().any(|s| s.contains(address));
@@ -311,14 +305,14 @@ impl Zone {
     }
 }
 
-/// A name of one label more, or several. They are a host's, so they fit; one that did not is left out.
+/// Prepends labels to a name; a label that does not fit is left out.
 fn below(domain: &Name, labels: &str) -> Name {
     labels.rsplit('.').fold(domain.clone(), |name, label| {
         name.prepend_label(label).unwrap_or(name)
     })
 }
 
-/// As people write it.
+/// The name without its last dot.
 fn shown(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_owned()
 }

@@ -1,35 +1,37 @@
-//! A rule of ours among those of others: made, and taken away.
+//! Rules of ours in the chains of other programs.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::backend::Backend;
+use super::family::Family;
 use super::firewalld;
-use super::iptables::{Backend, Family, deletions, others_in};
+use super::iptables::{deletions, others_in};
 use crate::{Change, ExecError};
 
-/// How often a change is tried: rules may change between the look and the deed.
+/// How often a change is tried: another program may change the rules after they were read.
 const TIMES: u32 = 3;
 
-/// What is added to others' rules. Written down before it is made.
+/// An addition to the rules of other programs. A record of it is written before it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "lowercase")]
 pub enum Accept {
-    /// Rules that accept, in a chain of iptables' filter table.
+    /// Accept rules in a chain of iptables' filter table.
     Iptables {
-        /// Whose chain.
+        /// The backend that has the chain.
         backend: Backend,
-        /// Of which family; the first ones that were written down were all of IPv4.
+        /// The chain's family; records of earlier versions have none and mean IPv4.
         #[serde(default)]
         family: Family,
         /// The chain.
         chain: String,
-        /// Where in it the first one goes, counted from 1, ours left out.
+        /// The position of the first rule, counted from 1 without our own rules.
         position: usize,
-        /// What they match.
+        /// What the rules match.
         rules: Vec<String>,
     },
-    /// The bridge, in a zone of firewalld.
+    /// The bridge in a zone of firewalld.
     Zone {
         /// The zone.
         zone: String,
@@ -59,10 +61,10 @@ impl fmt::Display for Accept {
 }
 
 impl Accept {
-    /// Makes it, in the place of what may be left of it.
+    /// Makes it, in place of what is left of an earlier one.
     ///
     /// # Errors
-    /// The tool's, with its words.
+    /// The tool failed; the error holds what it wrote.
     pub fn make(&self, mark: &str) -> Result<(), ExecError> {
         match self {
             Self::Iptables {
@@ -76,7 +78,7 @@ impl Accept {
                 loop {
                     let saved = backend.save(*family)?;
                     let mut lines = deletions(&saved, mark, Some(chain));
-                    // Others take rules away meanwhile, other clusters of ours among them.
+                    // Meanwhile other programs and other clusters may have removed rules.
                     let end = others_in(&saved, mark, chain) + 1;
                     lines.extend((*position.min(&end)..).zip(rules).map(|(position, rule)| {
                         format!(
@@ -94,10 +96,10 @@ impl Accept {
         }
     }
 
-    /// Takes it away, if it has a place that [`withdraw`] does not look at.
+    /// Removes it unless it is rules, which [`withdraw`] removes.
     ///
     /// # Errors
-    /// The tool's, with its words.
+    /// The tool failed; the error holds what it wrote.
     pub fn unmake(&self) -> Result<Change, ExecError> {
         match self {
             Self::Iptables { .. } => Ok(Change::Unchanged),
@@ -106,10 +108,10 @@ impl Accept {
     }
 }
 
-/// Takes away all rules of this comment, whether they were written down or not.
+/// Removes all rules of this comment from iptables, on record or not.
 ///
 /// # Errors
-/// The tools', with their words, once all have been tried.
+/// A tool failed; the error holds what it wrote. All tools are tried first.
 pub fn withdraw(mark: &str) -> Result<Change, ExecError> {
     let tried: Vec<_> = Backend::all()
         .map(|(backend, family)| backend.withdraw(family, mark))

@@ -1,4 +1,4 @@
-//! Who changes rules, hears of it: nftables' own notices (`NFNLGRP_NFTABLES`), whoever the changer is.
+//! Watches nftables for changes by other programs, by the kernel's notices (`NFNLGRP_NFTABLES`).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,9 +9,8 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// A socket that hears of every change to nftables' tables, chains and rules in this network namespace,
-/// iptables-nft's included; of sets' elements, which may come and go each second, it keeps silent. The legacy
-/// iptables tells nobody.
+/// Reports changes to nftables' tables, chains and rules in this network namespace, those by iptables-nft too. Leaves
+/// out elements of sets, which may change every second. The kernel announces no changes of iptables-legacy.
 #[derive(Debug)]
 pub struct Changes(AsyncFd<OwnedFd>);
 
@@ -19,10 +18,10 @@ pub struct Changes(AsyncFd<OwnedFd>);
 const GROUP: u32 = 1 << 6;
 
 impl Changes {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// The system's: no nftables in the kernel, no rights.
+    /// The kernel has no nftables, or this process lacks rights.
     pub fn listen() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkNetFilter;
@@ -31,10 +30,10 @@ impl Changes {
         Ok(Self(crate::tap::watched(socket)?))
     }
 
-    /// Waits until there has been a change since the last call.
+    /// Waits for a change since the last call.
     ///
     /// # Errors
-    /// The system's.
+    /// The socket failed.
     pub async fn next(&self) -> io::Result<()> {
         loop {
             let mut ready = self.0.readable().await?;
@@ -45,7 +44,7 @@ impl Changes {
                     Ok(length) => {
                         heard |= is_of_rules(buffer.get(..length).unwrap_or_default());
                     }
-                    // More than the socket holds: all the more has changed.
+                    // The socket overflowed with notices.
                     Err(Errno::ENOBUFS) => heard = true,
                     Err(Errno::EINTR) => {}
                     Err(Errno::EAGAIN) => break,
@@ -60,12 +59,12 @@ impl Changes {
     }
 }
 
-/// Whether a datagram tells of a table, chain or rule, of the kernel's linux/netfilter/nf_tables.h; one that is cut
-/// may.
+/// Whether a datagram is about a table, chain or rule, as linux/netfilter/nf_tables.h has them; true for a truncated
+/// one.
 fn is_of_rules(mut bytes: &[u8]) -> bool {
     const SUBSYSTEM: u8 = 10;
     const HEAD: usize = 16;
-    /// New and deleted ones of the three.
+    /// New and deleted tables, chains and rules.
     const KINDS: [u8; 6] = [0, 2, 3, 5, 6, 8];
     while let [a, b, c, d, kind, subsystem, ..] = bytes {
         if *subsystem == SUBSYSTEM && KINDS.contains(kind) {

@@ -1,23 +1,23 @@
-//! firewalld, by its command.
+//! firewalld, by firewall-cmd(1).
 
 use crate::{Change, ExecError, exec};
 
 /// Its nft table.
 pub(super) const TABLE: &str = "firewalld";
-/// The zone that lets all through; our own table says what is let through.
+/// A zone that accepts all packets; our own table decides which pass.
 pub(super) const ZONE: &str = "trusted";
 
-/// Whether rules of iptables are firewalld's.
+/// Whether the rules of iptables are firewalld's.
 pub(super) fn is_in(saved: &str) -> bool {
     saved
         .lines()
         .any(|line| line.starts_with(":FORWARD_ZONES "))
 }
 
-/// The zone that an interface was put in; none when it was put in none, so that it has the default one.
+/// The zone that an interface was added to; none when it has the default zone.
 ///
 /// # Errors
-/// That firewalld cannot be asked.
+/// firewall-cmd failed; the error holds what it wrote.
 pub fn zone_of(interface: &str) -> Result<Option<String>, ExecError> {
     let zone = exec::run(
         "firewall-cmd",
@@ -26,13 +26,13 @@ pub fn zone_of(interface: &str) -> Result<Option<String>, ExecError> {
     );
     match zone {
         Ok(zone) => Ok(Some(zone.trim().to_owned())),
-        // Its word for none is a failure of this status.
+        // firewall-cmd fails with this status for an interface without a zone.
         Err(error) if error.code() == Some(2) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Until firewalld is reloaded or ends: nothing of ours is in its files.
+/// Lasts until firewalld is reloaded or ends: its files are not changed.
 pub(super) fn add(zone: &str, interface: &str) -> Result<(), ExecError> {
     let zone = format!("--zone={zone}");
     exec::run(
@@ -43,7 +43,7 @@ pub(super) fn add(zone: &str, interface: &str) -> Result<(), ExecError> {
     .map(drop)
 }
 
-/// One that is not there is done, and so is a firewalld that does not run.
+/// Does nothing when the interface is not in the zone or firewalld does not run.
 pub(super) fn remove(zone: &str, interface: &str) -> Result<Change, ExecError> {
     match zone_of(interface) {
         Ok(Some(now)) if now == zone => {}
@@ -62,5 +62,5 @@ pub(super) fn remove(zone: &str, interface: &str) -> Result<Change, ExecError> {
     removed.map(|_| Change::Removed)
 }
 
-/// firewall-cmd(1).
+/// The status of firewall-cmd without a running firewalld.
 const NOT_RUNNING: i32 = 252;

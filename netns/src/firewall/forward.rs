@@ -1,33 +1,33 @@
-//! Ports of the host that lead to a guest, as rules.
+//! Port forwards from the host to a guest, as nft rules.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 
-use super::Protocol;
+use crate::Protocol;
 
-/// A port of the host that leads to a port of a guest.
+/// A port of the host that is forwarded to a port of a guest.
 ///
-/// The host's loopback addresses are left out: a packet from there carries a source that no guest could
-/// answer to, so whoever wants them serves them in a process.
+/// Not for the host's loopback addresses: a guest cannot answer a packet that comes from there, so a process has to relay
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// Over which protocol.
+    /// The transport protocol.
     pub protocol: Protocol,
-    /// The host's address that it is on; none for all of them.
+    /// The host's address; none for all addresses.
     pub address: Option<Ipv4Addr>,
-    /// On the host.
+    /// The port on the host.
     pub port: u16,
-    /// The guest.
+    /// The guest's address.
     pub to: Ipv4Addr,
-    /// The guest by IPv6, when it has that; only with all of the host's addresses.
+    /// The guest's IPv6 address, if it has one; used only where `address` is none.
     pub to6: Option<Ipv6Addr>,
-    /// On the guest.
+    /// The port on the guest.
     pub to_port: u16,
 }
 
 impl Forward {
-    /// What sends packets that come to the host, or that it sends itself, to the guest.
+    /// The DNAT rules for packets that the host receives or sends.
     pub(super) fn translations(&self) -> Vec<String> {
         let Self {
             protocol,
@@ -54,7 +54,7 @@ impl Forward {
     }
 }
 
-/// What makes a guest that reaches another by the host's port hear its answers from there.
+/// The rules by which a guest that reaches another by the host's port gets its answers from the host.
 pub(super) fn hairpin(
     bridge: &str,
     subnet: Ipv4Network,

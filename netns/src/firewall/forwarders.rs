@@ -1,62 +1,63 @@
-//! Who else lives by the host's forwarding, whoever switched it on: who translates source addresses (containers, other
-//! virtual machines, a VPN), and who has rules that let forwarded packets of a link through (a router without translation).
+//! Other programs that need the host's forwarding: those that translate source addresses (containers, other virtual
+//! machines, a VPN), and those with rules that accept forwarded packets of a link (a router without NAT).
 
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
+use super::backend::Backend;
 use super::chains::Chains;
-use super::iptables::{self, Backend, Family};
-use super::{firewalld, nftables};
+use super::family::Family;
+use super::{firewalld, iptables, nftables};
 use crate::{ExecError, exec};
 
-/// What is not another's.
+/// Names in firewall rules that are kvmc's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
-    /// Names of nft tables.
+pub struct OwnNames {
+    /// nft tables.
     pub tables: BTreeSet<String>,
-    /// Names of bridges, as rules in others' tables have them.
+    /// Bridges, which rules in tables of other programs name.
     pub bridges: BTreeSet<String>,
 }
 
-/// The rules that masquerade or translate source addresses, of iptables each as iptables-save(8) shows it, of nft the
-/// chains; and the links that rules for forwarded packets accept by name.
+/// Finds them by their rules. Returns each rule of iptables that translates source addresses, each chain of nft that does,
+/// and each link whose forwarded packets a rule accepts by the link's name.
 ///
 /// # Errors
-/// nft's or iptables', with their words.
-pub fn forwarders(own: &Own) -> Result<Vec<String>, ExecError> {
+/// nft or iptables failed; the error holds what it wrote.
+pub fn forwarders(own: &OwnNames) -> Result<Vec<String>, ExecError> {
     let mut all = Vec::new();
-    let mut is_seen = false;
+    let mut has_nft_backend = false;
     for backend in Backend::ALL {
         let saved = backend.save(Family::V4)?;
         let name = format!("iptables ({})", backend.name());
         all.extend(of_iptables(&saved).map(|rule| format!("{name}: {rule}")));
         if !firewalld::is_in(&saved) {
             let chains = iptables::parse(&saved, Family::V4, None);
-            all.extend(letting_through(&name, &chains, own));
+            all.extend(accepting(&name, &chains, own));
         }
-        is_seen |= backend == Backend::Nft && !saved.is_empty();
+        has_nft_backend |= backend == Backend::Nft && !saved.is_empty();
     }
     let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
     let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
     all.extend(of_nft(&listing, &own.tables));
     for ((family, table), chains) in nftables::parse(&listing) {
-        let is_iptables = is_seen && (family.as_str(), table.as_str()) == ("ip", "filter");
-        // Its zones name every link there is.
+        let is_iptables = has_nft_backend && (family.as_str(), table.as_str()) == ("ip", "filter");
+        // firewalld's zones name all links.
         if !is_iptables && table != firewalld::TABLE && !own.tables.contains(&table) {
             let name = format!("nft: table {family} {table}");
-            all.extend(letting_through(&name, &chains, own));
+            all.extend(accepting(&name, &chains, own));
         }
     }
     Ok(all)
 }
 
-fn letting_through(name: &str, chains: &Chains, own: &Own) -> Vec<String> {
-    let links = chains.let_through();
+fn accepting(name: &str, chains: &Chains, own: &OwnNames) -> Vec<String> {
+    let links = chains.accepted_links();
     links
         .iter()
         .filter(|link| !own.bridges.contains(**link) && **link != "lo")
-        .map(|link| format!("{name} lets packets of {link} through"))
+        .map(|link| format!("{name} accepts packets of {link}"))
         .collect()
 }
 
@@ -84,7 +85,7 @@ fn of_nft(listing: &Json, own: &BTreeSet<String>) -> Vec<String> {
             .into_iter()
             .flatten()
             .any(|e| e.get("masquerade").is_some() || e.get("snat").is_some());
-        // iptables says more about its own.
+        // iptables-save shows more of its own rules.
         let is_iptables = (text("family"), text("table")) == ("ip", "nat")
             && text("chain").chars().all(|c| !c.is_ascii_lowercase());
         if translates && !is_iptables && !own.contains(text("table")) {
@@ -143,15 +144,15 @@ mod tests {
             -A FORWARD -i k80 -m comment --comment \"kvmc k80\" -j ACCEPT\n-A FORWARD -i lo -j ACCEPT\n\
             -A FORWARD -i wg0 -j ACCEPT\n-A FORWARD ! -i eth7 -j ACCEPT\n-A FORWARD -i eth6 -j DROP\n\
             -A VIRT -o virbr1 -j ACCEPT\n-A VIRT -i virbr2 -o virbr2 -j ACCEPT\n-A VIRT -j VIRT\nCOMMIT\n";
-        let own = Own {
+        let own = OwnNames {
             bridges: ["k80".to_owned()].into(),
-            ..Own::default()
+            ..OwnNames::default()
         };
         assert_eq!(
-            letting_through("iptables", &iptables::parse(saved, Family::V4, None), &own),
+            accepting("iptables", &iptables::parse(saved, Family::V4, None), &own),
             [
-                "iptables lets packets of virbr1 through",
-                "iptables lets packets of wg0 through"
+                "iptables accepts packets of virbr1",
+                "iptables accepts packets of wg0"
             ]
         );
     }

@@ -1,47 +1,28 @@
-//! Ports of the host that guests may reach.
+//! Ports of the host that guests may connect to.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The protocol above IP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
+use crate::Protocol;
 
-impl Protocol {
-    /// Its name, as nft and iptables have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// A port of the host, or a range of them, that guests may reach. As text `8080`, `69/udp` or
+/// A port of the host, or a range of ports, that guests may connect to. As text `8080`, `69/udp` or
 /// `30000-32767/tcp`; without a protocol it is TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct HostPort {
     /// The first port.
     pub first: u16,
-    /// The last port, the first one included.
+    /// The last port; of a single port the same as the first.
     pub last: u16,
-    /// Over which protocol.
+    /// The transport protocol.
     pub protocol: Protocol,
 }
 
-/// The text is no port.
+/// The text is not a port or a range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no port; one looks like 8080, 69/udp or 30000-32767/tcp")]
+#[error("invalid port `{0}`; expected a port such as 8080, 69/udp or 30000-32767/tcp")]
 pub struct HostPortError(String);
 
 impl FromStr for HostPort {
@@ -97,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_leads_back_and_what_is_no_port_is_named() {
+    fn a_port_is_parsed_and_printed_and_an_error_names_the_text() {
         for (text, whole) in [
             ("8080", "8080/tcp"),
             ("69/udp", "69/udp"),

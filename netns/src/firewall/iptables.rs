@@ -1,129 +1,10 @@
-//! The text of iptables-save(8) and ip6tables-save(8), read, and changed in one transaction.
+//! The text of iptables-save(8) and ip6tables-save(8). Pure.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
-
-use serde::{Deserialize, Serialize};
-
-use super::chains::{Base, Chains, Condition, Field, Rule, Value, Verdict};
+use super::chains::{BaseChain, Chains, Condition, Field, Rule, Value, Verdict};
+use super::family::Family;
 use super::packet::Hook;
-use crate::{Change, ExecError, exec};
 
-/// Which half of the kernel iptables' rules are in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// x_tables, iptables' own.
-    Legacy,
-    /// nftables.
-    Nft,
-}
-
-impl Backend {
-    pub(super) const ALL: [Self; 2] = [Self::Legacy, Self::Nft];
-
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Legacy => "legacy",
-            Self::Nft => "nft",
-        }
-    }
-
-    /// Its program, as its users call it; with `-save` and `-restore` behind it, those.
-    pub(super) fn program(self, family: Family) -> String {
-        let tables = match family {
-            Family::V4 => "iptables",
-            Family::V6 => "ip6tables",
-        };
-        format!("{tables}-{}", self.name())
-    }
-
-    /// All rules of the backend; none where it, or its program, is not there.
-    pub(super) fn save(self, family: Family) -> Result<String, ExecError> {
-        if self == Self::Legacy && !legacy_is_there(family) {
-            return Ok(String::new());
-        }
-        match exec::run(&format!("{}-save", self.program(family)), &[], "") {
-            Err(error) if error.is_missing() => Ok(String::new()),
-            saved => saved,
-        }
-    }
-
-    /// Carries out lines such as `-I FORWARD 1 -i k80 -j ACCEPT` on the filter table, all or none.
-    pub(super) fn change(self, family: Family, lines: &[String]) -> Result<(), ExecError> {
-        let text = format!("*filter\n{}\nCOMMIT\n", lines.join("\n"));
-        let program = format!("{}-restore", self.program(family));
-        // Others hold the lock for moments only.
-        exec::run(&program, &["--noflush", "--wait", "5"], &text).map(drop)
-    }
-
-    /// Removes every rule of this comment from the filter table.
-    pub(super) fn withdraw(self, family: Family, mark: &str) -> Result<Change, ExecError> {
-        let lines = deletions(&self.save(family)?, mark, None);
-        if lines.is_empty() {
-            return Ok(Change::Unchanged);
-        }
-        self.change(family, &lines)?;
-        Ok(Change::Removed)
-    }
-
-    /// Each of them, of each family.
-    pub(super) fn all() -> impl Iterator<Item = (Self, Family)> {
-        let families = [Family::V4, Family::V6].into_iter();
-        families.flat_map(|family| Self::ALL.map(|backend| (backend, family)))
-    }
-}
-
-/// Which of the two a rule or packet is of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// IPv4.
-    #[default]
-    V4,
-    /// IPv6.
-    V6,
-}
-
-impl Family {
-    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
-
-    /// nft's word for it.
-    pub(super) fn nft(self) -> &'static str {
-        match self {
-            Self::V4 => "ip",
-            Self::V6 => "ip6",
-        }
-    }
-}
-
-/// Whether the legacy backend has tables. Asking it for them loads its modules, and they are there from then on.
-pub(super) fn legacy_is_there(family: Family) -> bool {
-    let tables = match family {
-        Family::V4 => "/proc/thread-self/net/ip_tables_names",
-        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
-    };
-    fs_err::read_to_string(Path::new(tables)).is_ok_and(|t| !t.trim().is_empty())
-}
-
-/// A digest of all rules of the legacy backend, without what only counts: it tells nobody of a change. Where there are
-/// none, no program is run to find that out.
-///
-/// # Errors
-/// The tool's, with its words.
-pub fn legacy_digest() -> Result<u64, ExecError> {
-    let mut digest = DefaultHasher::new();
-    for family in [Family::V4, Family::V6] {
-        let saved = Backend::Legacy.save(family)?;
-        for line in saved.lines().filter(|line| !line.starts_with('#')) {
-            // A chain's line ends in its counters.
-            line.split(" [").next().hash(&mut digest);
-        }
-    }
-    Ok(digest.finish())
-}
-
-/// The lines that take the rules of this comment out of the filter table, or of one of its chains.
+/// The lines for iptables-restore(8) that delete the rules of this comment from the filter table, or from one chain.
 pub(super) fn deletions(saved: &str, mark: &str, chain: Option<&str>) -> Vec<String> {
     filter_lines(saved)
         .filter(|line| is_marked(line, mark))
@@ -133,7 +14,7 @@ pub(super) fn deletions(saved: &str, mark: &str, chain: Option<&str>) -> Vec<Str
         .collect()
 }
 
-/// How many rules a chain has that are not of this comment.
+/// How many rules a chain has without this comment.
 pub(super) fn others_in(saved: &str, mark: &str, chain: &str) -> usize {
     filter_lines(saved)
         .filter_map(|line| line.strip_prefix("-A "))
@@ -149,7 +30,7 @@ pub(super) fn is_marked(line: &str, mark: &str) -> bool {
         .any(|(option, value)| option == "--comment" && value == mark)
 }
 
-/// Whether the text holds a filter table at all.
+/// Whether there is a filter table.
 pub(super) fn has_filter(saved: &str) -> bool {
     saved.lines().any(|line| line == "*filter")
 }
@@ -178,7 +59,7 @@ pub(super) fn parse(saved: &str, family: Family, without: Option<&str>) -> Chain
                 .into_iter()
                 .find(|h| h.chain() == name);
             if let Some(hook) = hook {
-                chains.bases.push(Base {
+                chains.bases.push(BaseChain {
                     chain: name.to_owned(),
                     hook,
                     drops: policy == "DROP",
@@ -220,12 +101,12 @@ fn read_rule(arguments: &[String], line: &str, chains: &[String]) -> Rule {
         match option.as_str() {
             "!" => {
                 not = true;
-                // What follows is the option that is negated.
+                // It negates the option that follows.
                 continue;
             }
             "-m" | "--comment" => {}
             "-j" | "-g" => {
-                // All else is the target's.
+                // What follows belongs to the target.
                 verdict = read_target(value, option == "-g", chains);
                 break;
             }
@@ -267,7 +148,7 @@ fn condition(option: &str, value: &str, not: bool) -> Condition {
         Some(values) => Condition::Is { field, not, values },
         None => Condition::Unknown,
     };
-    // `+` is iptables' asterisk.
+    // iptables writes `+` where nft writes `*`.
     let link = || Some(vec![Value::Word(value.replace('+', "*"))]);
     let net = || Some(vec![Value::Net(value.parse().ok()?)]);
     let ports = || items().map(ports).collect::<Option<Vec<_>>>();
@@ -290,7 +171,7 @@ fn ports(text: &str) -> Option<Value> {
     Some(Value::Ports(first.parse().ok()?, last.parse().ok()?))
 }
 
-/// The words of a line; one in quotes may hold blanks, and quotes behind a backslash.
+/// The words of a line. A word in quotes may hold blanks, and quotes behind a backslash.
 pub(super) fn words(line: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut word: Option<String> = None;

@@ -1,15 +1,16 @@
-//! Rules of a cluster that nobody remembers, found by their comment.
+//! Rules of a cluster that has no record any more, found by their comment.
 
 use serde_json::Value as Json;
 
-use super::iptables::{Backend, deletions, words};
+use super::backend::Backend;
+use super::iptables::{deletions, words};
 use crate::{ExecError, exec};
 
-/// Removes what carries this comment and is about a bridge that is not among `links`: those of the same
-/// name that another state folder's cluster lives by stay. Returns what was removed, in words.
+/// Removes rules and tables with this comment whose bridge is not among `links`. Those of a cluster of the same name in
+/// another state folder have a bridge, and stay. Returns what was removed, for people.
 ///
 /// # Errors
-/// The tools', with their words.
+/// A tool failed; the error holds what it wrote.
 pub fn remove_leftovers(mark: &str, links: &[String]) -> Result<Vec<String>, ExecError> {
     let is_there = |link: &str| links.iter().any(|l| l == link);
     let mut removed = Vec::new();
@@ -40,7 +41,7 @@ fn bridge_of(line: &str) -> Option<String> {
     Some(link.clone())
 }
 
-/// Our tables of this comment, each with its bridge, which the rule that has the comment matches.
+/// Our tables with this comment, each with its bridge: the rule that has the comment matches it.
 fn own_tables(listing: &Json, mark: &str) -> Vec<(String, String)> {
     let objects = listing.get("nftables").and_then(Json::as_array);
     let rules = objects.into_iter().flatten().filter_map(|o| o.get("rule"));

@@ -1,47 +1,59 @@
-//! Packet filtering and NAT: our own nft table, and what others' rule sets need so that it counts.
+//! Packet filtering and NAT: our own nft table, and what the rules of other programs need beside it.
 //!
-//! An accept in one table undoes no drop in another, so an own table is not enough beside Docker, ufw
-//! or firewalld.
+//! An accept in one table does not undo a drop in another. Beside Docker, ufw or firewalld a table of our own is not
+//! enough.
 //!
 //! | module | holds |
 //! |---|---|
-//! | `table` | our own table: a model, its text, and one atomic apply |
-//! | `forward` | ports of the host that lead to a guest |
-//! | `host_port` | what guests may reach on the host beside DHCP, DNS and ICMP |
-//! | `packet`, `chains` | specimens of packets, and what becomes of them in rules of others: pure |
-//! | `nftables`, `iptables` | rules of others, read into chains |
-//! | `others` | from all rules to what is to be added and what is in the way: pure |
-//! | `accept`, `firewalld` | what is added, made and taken away |
-//! | `leftovers` | what nobody remembers, found by its comment |
-//! | `forwarders` | who else lives by the host's forwarding |
-//! | `changes` | who changes rules, hears of it |
+//! | `table`, `forward`, `host_port` | our own table as a model, its text, and one atomic apply |
+//! | `packet`, `specimens` | one specimen of each kind of packet that a cluster needs |
+//! | `chains`, `walk`, `dropped` | rules of one table, and which packets they drop |
+//! | `iptables`, `nftables` | the texts of these tools, parsed into chains |
+//! | `rulesets`, `iptables_plan`, `nftables_plan`, `plan` | all rules of the host, and what they require |
+//! | `backend`, `accept`, `firewalld` | the tools that add and remove rules |
+//! | `leftovers` | rules of clusters without a record, found by their comment |
+//! | `forwarders` | other programs that need the host's forwarding |
+//! | `changes` | watches nftables for changes by other programs |
 
 mod accept;
+mod backend;
 mod chains;
 mod changes;
+mod dropped;
+mod family;
 mod firewalld;
 mod forward;
 mod forwarders;
+mod host_network;
 mod host_port;
 mod iptables;
+mod iptables_plan;
 mod leftovers;
 mod nftables;
-mod others;
+mod nftables_plan;
 mod packet;
+mod plan;
+mod rulesets;
+mod specimens;
 mod table;
+mod walk;
 
+pub use crate::Protocol;
 pub use accept::{Accept, withdraw};
+pub use backend::{Backend, legacy_digest};
 pub use changes::Changes;
+pub use family::Family;
 pub use firewalld::zone_of;
 pub use forward::Forward;
-pub use forwarders::{Own, forwarders};
-pub use host_port::{HostPort, HostPortError, Protocol};
-pub use iptables::{Backend, Family, legacy_digest};
+pub use forwarders::{OwnNames, forwarders};
+pub use host_network::HostNetwork;
+pub use host_port::{HostPort, HostPortError};
 pub use leftovers::remove_leftovers;
-pub use others::{Obstacle, Plan, Rulesets, Site};
+pub use plan::{Obstacle, Plan};
+pub use rulesets::Rulesets;
 pub use table::Table;
 
-/// The comment by which a cluster's rules are found again among those of others.
+/// The comment on every rule of a cluster, by which they are found again.
 #[must_use]
 pub fn mark(cluster: &str) -> String {
     format!("kvmc {cluster}")

@@ -1,11 +1,11 @@
-//! nft's JSON (libnftables-json(5)), read.
+//! nft's JSON, libnftables-json(5). Pure.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::chains::{Base, Chains, Condition, Field, Rule, Value, Verdict};
-use super::iptables::Family;
+use super::chains::{BaseChain, Chains, Condition, Field, Rule, Value, Verdict};
+use super::family::Family;
 use super::packet::Hook;
 
 /// The filter chains of all tables, by family and name of the table.
@@ -27,7 +27,7 @@ pub(super) fn parse(listing: &Json) -> BTreeMap<(String, String), Chains> {
             if let Some(hook) = hook
                 && text(chain, "type") == Some("filter")
             {
-                chains.bases.push(Base {
+                chains.bases.push(BaseChain {
                     chain: name.to_owned(),
                     hook,
                     drops: text(chain, "policy") == Some("drop"),
@@ -67,7 +67,7 @@ fn text<'a>(object: &'a Json, key: &str) -> Option<&'a str> {
     object.get(key).and_then(Json::as_str)
 }
 
-/// One rule, or with a verdict map one for each of its elements.
+/// Reads one rule; from a rule with a verdict map it makes one for each element.
 fn read_rule(expressions: &[Json], rules: &mut Vec<Rule>) {
     let mut conditions = Vec::new();
     let mut shown: Vec<&str> = Vec::new();
@@ -81,7 +81,7 @@ fn read_rule(expressions: &[Json], rules: &mut Vec<Rule>) {
                 conditions.extend(read_match(content));
                 continue;
             }
-            // A condition of its own, or the extension of iptables that may be one.
+            // Conditions, and the extensions of iptables, some of which are.
             "limit" | "quota" | "xt" | "connlimit" | "ct count" => {
                 conditions.push(Condition::Unknown);
                 continue;
@@ -138,7 +138,7 @@ fn read_map(map: &Json, conditions: &[Condition], rules: &mut Vec<Rule>) {
         });
     }
     if elements.is_none() {
-        // A named one: any verdict may be in it.
+        // A named map may hold any verdict.
         let mut conditions = conditions.to_vec();
         conditions.push(Condition::Unknown);
         rules.push(Rule {
@@ -158,7 +158,7 @@ fn read_match(content: &Json) -> Vec<Condition> {
     condition(content.get("left"), content.get("right"), not)
 }
 
-/// Of a port also that the protocol has it, which the JSON leaves out.
+/// The conditions of one match. One on a port implies one on the protocol, which the JSON leaves out.
 fn condition(left: Option<&Json>, right: Option<&Json>, not: bool) -> Vec<Condition> {
     let (Some(left), Some(right)) = (left, right) else {
         return vec![Condition::Unknown];
@@ -186,7 +186,7 @@ fn condition(left: Option<&Json>, right: Option<&Json>, not: bool) -> Vec<Condit
             values: vec![Value::Word(word.to_owned())],
         };
         let of = |protocol: &str| is(Field::Protocol, protocol);
-        // No packet of the other family matches, whatever is asked of its address.
+        // A condition on an address implies one on the family.
         match protocol {
             "ip" => all.push(is(Field::Family, "ipv4")),
             "ip6" => all.push(is(Field::Family, "ipv6")),
@@ -224,7 +224,7 @@ fn condition(left: Option<&Json>, right: Option<&Json>, not: bool) -> Vec<Condit
     all
 }
 
-/// None of what is not understood, such as a named set.
+/// `None` for what kvmc does not understand, such as a named set.
 fn values(field: Field, right: &Json) -> Option<Vec<Value>> {
     if let Some(items) = right
         .as_array()

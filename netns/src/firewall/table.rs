@@ -6,36 +6,37 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde_json::Value;
 
-use super::{Forward, HostPort, forward};
+use super::forward::{self, Forward};
+use super::host_port::HostPort;
 use crate::{Change, ExecError, exec};
 
 /// NAT and filtering for one bridge, in an nft table of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The table, of family `inet`.
+    /// The table's name; its family is `inet`.
     pub name: String,
-    /// Whose it is, as a comment; see [`super::mark`].
+    /// The comment that names its cluster, see [`super::mark`].
     pub mark: String,
-    /// The bridge that the guests are on.
+    /// The guests' bridge.
     pub bridge: String,
-    /// The guests' range.
+    /// The guests' subnet.
     pub subnet: Ipv4Network,
     /// The host's address on the bridge.
     pub gateway: Ipv4Addr,
-    /// The guests' IPv6 range, when they have one.
+    /// The guests' IPv6 prefix, if they have one.
     pub prefix6: Option<Ipv6Network>,
     /// The host's IPv6 address on the bridge.
     pub gateway6: Option<Ipv6Addr>,
-    /// Guests reach each other and the host, and nothing outside.
+    /// Whether guests reach only each other and the host.
     pub isolated: bool,
-    /// What guests may reach on the host beside DHCP, DNS and ICMP.
+    /// Ports of the host that guests may connect to, beside DHCP, DNS and ICMP.
     pub host_ports: Vec<HostPort>,
-    /// Ports of the host that lead to a guest.
+    /// Ports of the host that are forwarded to guests.
     pub forwards: Vec<Forward>,
 }
 
 impl Table {
-    /// The text that nft(8) applies in one transaction, so that twice is the same as once.
+    /// The text for nft(8), which replaces the table in one transaction.
     #[must_use]
     pub fn render(&self) -> String {
         let name = &self.name;
@@ -78,7 +79,7 @@ impl Table {
                     "type nat hook prerouting priority dstnat",
                     translations.clone(),
                 ),
-                // By number: old versions of nft have no word for it in this hook.
+                // Old versions of nft have no name for this priority in this hook.
                 ("output", "type nat hook output priority -100", translations),
             ]);
         }
@@ -111,7 +112,7 @@ impl Table {
 
     fn forward(&self) -> Vec<String> {
         let Self { bridge, mark, .. } = self;
-        // With br_netfilter, packets from guest to guest come this way too.
+        // With br_netfilter, packets between guests pass through this chain too.
         let mut rules = vec![format!(
             r#"iifname "{bridge}" oifname "{bridge}" accept comment "{mark}""#
         )];
@@ -121,14 +122,13 @@ impl Table {
             ));
         } else {
             if self.prefix6.is_some() {
-                // Where Amazon's metadata service answers by IPv6.
+                // Amazon's metadata service answers at this address.
                 rules.push(format!(
                     r#"iifname "{bridge}" ip6 daddr fd00:ec2::254 reject with icmpx admin-prohibited"#
                 ));
             }
             rules.extend([
-                // Link-local, so not to be forwarded: a cloud's metadata service answers there, with secrets of
-                // the host.
+                // A cloud's metadata service answers at a link-local address, with secrets of the host.
                 format!(r#"iifname "{bridge}" ip daddr 169.254.0.0/16 reject with icmpx admin-prohibited"#),
                 format!(r#"iifname "{bridge}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"#),
                 format!(r#"oifname "{bridge}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"#),
@@ -146,7 +146,7 @@ impl Table {
             bridge, gateway, ..
         } = self;
         let mut rules = vec![
-            // Else a neighbour with a route to it would reach what listens for the guests alone.
+            // A neighbour of the host with a route to this address must not reach services for the guests.
             format!(r#"iifname != {{ "{bridge}", "lo" }} ip daddr {gateway} drop"#),
             format!(r#"iifname "{bridge}" ct state established,related accept"#),
             format!(r#"iifname "{bridge}" ip daddr 169.254.0.0/16 drop"#),
@@ -187,18 +187,18 @@ impl Table {
         rules
     }
 
-    /// Applies the table.
+    /// Makes the table, or replaces it.
     ///
     /// # Errors
-    /// nft's, with its words.
+    /// nft failed; the error holds what it wrote.
     pub fn apply(&self) -> Result<(), ExecError> {
         exec::run("nft", &["-f", "-"], &self.render()).map(drop)
     }
 
-    /// Removes the table; one that is gone is done.
+    /// Removes the table if it is there.
     ///
     /// # Errors
-    /// nft's, with its words.
+    /// nft failed; the error holds what it wrote.
     pub fn remove(&self) -> Result<Change, ExecError> {
         if !self.exists()? {
             return Ok(Change::Unchanged);
@@ -207,17 +207,16 @@ impl Table {
         Ok(Change::Removed)
     }
 
-    /// Removes a table of which but the name is known; one that is gone is done.
+    /// Removes the table of this name if it is there.
     ///
     /// # Errors
-    /// nft's, with its words.
+    /// nft failed; the error holds what it wrote.
     pub fn remove_named(name: &str) -> Result<(), ExecError> {
         let text = format!("add table inet {name}\ndelete table inet {name}\n");
         exec::run("nft", &["-f", "-"], &text).map(drop)
     }
 
-    /// Whether nft's JSON holds every chain of the table with as many rules as it has: their text differs
-    /// from one nft to the next.
+    /// Whether nft's JSON has every chain of the table with its number of rules: versions of nft differ in their text.
     pub(super) fn is_whole_in(&self, listing: &Value) -> bool {
         let objects = listing.get("nftables").and_then(Value::as_array);
         let text = |o: &Value, key: &str| o.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -306,7 +305,7 @@ mod tests {
         assert!(!table().render().contains("dnat ip"));
         let mut table = table();
         table.forwards.push(Forward {
-            protocol: super::super::Protocol::Tcp,
+            protocol: crate::Protocol::Tcp,
             address: None,
             port: 8080,
             to: "192.168.80.8".parse().unwrap(),

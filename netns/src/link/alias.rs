@@ -1,4 +1,4 @@
-//! A link's alias: a word for people, and for finding again whose it is.
+//! The alias of a link, which names its owner.
 
 use rtnetlink::{LinkUnspec, packet_route::link::LinkAttribute};
 
@@ -6,7 +6,7 @@ use super::{LinkError, Links};
 use crate::Change;
 
 impl Links {
-    /// Gives a link its alias, `IFLA_IFALIAS`: at most 255 bytes.
+    /// Sets a link's alias, `IFLA_IFALIAS`, of at most 255 bytes.
     pub async fn set_alias(&self, name: &str, alias: &str) -> Result<Change, LinkError> {
         let link = self.find(name).await?.ok_or_else(|| LinkError::Missing {
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! Making a bridge, or seeing that it is as it shall be.
+//! Makes bridges, and corrects what differs from the wanted one.
 
 use ipnetwork::IpNetwork;
 use rtnetlink::{
@@ -13,11 +13,10 @@ use super::{BridgeSpec, Link, LinkError, Links, error::to_io, read, request};
 use crate::{Change, failpoint::failpoint, sysctl};
 
 impl Links {
-    /// Makes the bridge, or sets right what differs of one that carries the wanted Ethernet address.
+    /// Makes the bridge, or corrects one that has the wanted Ethernet address.
     ///
-    /// A link of that name which is no bridge, or has another Ethernet address, is somebody else's:
-    /// [`LinkError::Foreign`], and nothing is touched. A bridge that could not be completed is removed
-    /// again.
+    /// A link of that name that is no bridge, or has another Ethernet address, is another program's: the result is
+    /// [`LinkError::Foreign`], and nothing is changed. A bridge that cannot be completed is removed.
     pub async fn ensure_bridge(&self, spec: &BridgeSpec) -> Result<Change, LinkError> {
         if let Some(link) = self.find(&spec.name).await? {
             self.refuse_foreign(&link, spec).await?;
@@ -37,7 +36,7 @@ impl Links {
         match completed.await {
             Ok(_) => Ok(Change::Created),
             Err(error) => {
-                // The error that matters is the first one; a bridge that cannot be removed is seen next time.
+                // The first error is reported. A bridge that stays is found next time.
                 let _ = self.delete(&spec.name).await;
                 Err(error)
             }
@@ -45,13 +44,12 @@ impl Links {
     }
 
     async fn add_bridge(&self, spec: &BridgeSpec) -> Result<(), LinkError> {
-        // The kernel keeps a bridge's MTU only when it was changed after creation: `complete_bridge`
-        // has something to change when it starts one off.
+        // The kernel fixes a bridge's MTU only when it is changed after creation, so it is created with another one.
         let other_mtu = spec.mtu.saturating_sub(1);
         let message = LinkMessageBuilder::<LinkBridge>::new(&spec.name)
             .address(spec.mac.octets().to_vec())
             .mtu(other_mtu)
-            // Forwarding must begin at once: a guest's DHCP client does not wait out a spanning tree.
+            // A guest's DHCP client does not wait for a spanning tree.
             .stp_state(BridgeStpState::Disabled)
             .forward_delay(0)
             .build();
@@ -87,7 +85,7 @@ impl Links {
         })
     }
 
-    /// Sets what differs, in an order in which nothing leaks: IPv6 off before up.
+    /// Corrects what differs. IPv6 is switched off before the bridge is up, so that no packet leaks.
     async fn complete_bridge(&self, link: &Link, spec: &BridgeSpec) -> Result<Change, LinkError> {
         let mut change = Change::Unchanged;
         let unspec = || LinkUnspec::new_with_index(link.index);
@@ -98,7 +96,7 @@ impl Links {
         }
         if self.wrong_settings(&spec.name).await?.is_some() {
             let message = || LinkMessageBuilder::<LinkBridge>::new(&spec.name).index(link.index);
-            // In one message the kernel would take the delay first, and refuse 0 with a spanning tree.
+            // In one message the kernel would set the delay first, and refuse 0 with a spanning tree.
             for message in [
                 message().stp_state(BridgeStpState::Disabled),
                 message().forward_delay(0),
@@ -145,7 +143,7 @@ impl Links {
             .address()
             .add(link.index, address.ip(), address.prefix());
         if address.is_ipv6() {
-            // Else it is tentative for a moment, whatever accept_dad says, and nobody can bind to it.
+            // Without the flag the address is tentative for a moment, and no socket can be bound to it.
             let flags = AddressAttribute::Flags(AddressFlags::Nodad);
             request.message_mut().attributes.push(flags);
         }
@@ -181,7 +179,7 @@ impl Links {
         Ok(None)
     }
 
-    /// What of the forwarding settings is not as [`add_bridge`](Links::add_bridge) makes them.
+    /// A spanning tree setting that differs from what [`add_bridge`](Links::add_bridge) sets.
     async fn wrong_settings(&self, name: &str) -> Result<Option<String>, LinkError> {
         let Some(message) = self.message(name).await? else {
             return Err(LinkError::Missing {
@@ -229,8 +227,8 @@ fn addresses(spec: &BridgeSpec) -> impl Iterator<Item = IpNetwork> {
     std::iter::once(IpNetwork::V4(spec.address)).chain(second)
 }
 
-/// Has IPv6 on a link of which this host is the router: it takes no other's word there, and does not
-/// wait to hear whether a guest has its address.
+/// Switches IPv6 on for a link on which this host is the router: it ignores other routers' advertisements, and does no
+/// duplicate address detection.
 fn enable_ipv6(name: &str) -> Result<Change, LinkError> {
     let mut change = Change::Unchanged;
     for (key, value) in [
@@ -247,8 +245,8 @@ fn enable_ipv6(name: &str) -> Result<Change, LinkError> {
     Ok(change)
 }
 
-/// Keeps IPv6 off a link: nobody asked for it, and a link-local address is a way into the host that
-/// no rule of ours watches. A kernel without IPv6 has no such parameter.
+/// Switches IPv6 off for a link: its link-local address would be a way into the host that no rule of ours filters. A kernel
+/// without IPv6 has no such parameter.
 pub(super) fn disable_ipv6(name: &str) -> Result<Change, LinkError> {
     let parameter = format!("net/ipv6/conf/{name}/disable_ipv6");
     if sysctl::read(&parameter)?.is_none() {

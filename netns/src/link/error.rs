@@ -1,4 +1,4 @@
-//! Why a link verb failed.
+//! Errors of links, addresses and routes.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use crate::{range::NameError, sysctl::SysctlError};
 /// A link, address or route could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// No netlink socket to be had.
+    /// A netlink socket cannot be opened.
     #[error("cannot open a netlink socket")]
     Open(#[source] io::Error),
     /// [`Links::open`](super::Links::open) was called outside a tokio runtime.
@@ -21,32 +21,32 @@ pub enum LinkError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// The name is not fit for a link.
+    /// A link cannot have the name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A link has the wanted name and is not the wanted object.
-    #[error("`{name}` exists and is another's: {what}")]
+    /// A link of the wanted name is another program's.
+    #[error("`{name}` exists and is another program's: {what}")]
     Foreign {
         /// The link.
         name: String,
         /// How it differs from the wanted one.
         what: String,
     },
-    /// No link of this name.
+    /// There is no link of this name.
     #[error("there is no link `{name}`")]
     Missing {
         /// The name.
         name: String,
     },
-    /// The kernel took every request, and yet the link is not as asked.
-    #[error("`{name}` was set up but reads back wrong: {what}")]
+    /// The kernel accepted every request, but the link is not as wanted.
+    #[error("`{name}` is not as it was set up: {what}")]
     ReadBack {
         /// The link.
         name: String,
         /// How it differs from the wanted one.
         what: String,
     },
-    /// The tun driver refused.
+    /// The tun driver refused to make a tap.
     #[error("cannot create the tap `{name}`")]
     Tap {
         /// The tap.
@@ -59,7 +59,7 @@ pub enum LinkError {
     Sysctl(#[from] SysctlError),
 }
 
-/// Makes the error of a request that was to do `action`.
+/// Makes the error of a request; `action` says what it was to do.
 pub(super) fn request(
     action: impl FnOnce() -> String,
 ) -> impl FnOnce(rtnetlink::Error) -> LinkError {
@@ -69,7 +69,7 @@ pub(super) fn request(
     }
 }
 
-/// The errno in what rtnetlink returned, where there is one.
+/// The errno in rtnetlink's error, if there is one.
 pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),

@@ -1,4 +1,4 @@
-//! Links, addresses and routes: thin typed verbs over rtnetlink.
+//! Links, addresses and routes, over rtnetlink.
 
 mod alias;
 mod bridge;
@@ -6,102 +6,27 @@ mod error;
 mod neighbour;
 mod port;
 mod read;
-
-use std::net::IpAddr;
+mod types;
 
 use futures_util::TryStreamExt as _;
-use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 use nix::libc;
 
 pub use self::error::LinkError;
 use self::error::{request, to_io};
-pub use self::neighbour::{Asked, Neighbour};
-use crate::{Change, MacAddr, range};
+pub use self::neighbour::{Neighbour, PendingProbe};
+pub use self::types::{Address, BridgeSpec, Link, Route, TapSpec};
+use crate::{Change, range};
 
-/// A handle on the links of one network namespace: that of the thread which opened it.
+/// A handle on the links of one network namespace, that of the thread which opened it.
 #[derive(Clone, Debug)]
 pub struct Links {
     handle: rtnetlink::Handle,
 }
 
-/// A network interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link {
-    /// The kernel's number for it, unique in its namespace.
-    pub index: u32,
-    /// Its name, at most 15 bytes.
-    pub name: String,
-    /// Its Ethernet address, when it has one.
-    pub mac: Option<MacAddr>,
-    /// A word for people that it was given, `IFLA_IFALIAS`.
-    pub alias: Option<String>,
-    /// The largest packet it carries, in bytes, without the Ethernet header.
-    pub mtu: u32,
-    /// The driver's kind (`bridge`, `veth`, `tun`, ...); none for hardware and the loopback.
-    pub kind: Option<String>,
-    /// The index of the bridge (or bond, VRF, ...) that it is a port of.
-    pub master: Option<u32>,
-    /// Whether it is set up administratively; says nothing of a carrier.
-    pub up: bool,
-}
-
-/// An address of a link.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// The index of the link.
-    pub link: u32,
-    /// The name of the link.
-    pub link_name: String,
-    /// The address, with the length of the prefix that it shares with its neighbours.
-    pub network: IpNetwork,
-}
-
-/// A route of any table but `local`, which holds the host's own addresses: a VPN has its own table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Where it leads; a prefix of length 0 is a default route.
-    pub destination: IpNetwork,
-    /// The index of the link that packets leave by; the first one of several next hops.
-    pub link: Option<u32>,
-    /// The name of that link.
-    pub link_name: Option<String>,
-    /// The router that packets are handed to; none when the destination is on the link.
-    pub gateway: Option<IpAddr>,
-    /// The routing table; 254 is the main table.
-    pub table: u32,
-    /// Of two routes to one destination the lower metric wins.
-    pub metric: u32,
-}
-
-/// A bridge as it shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BridgeSpec {
-    /// Its name, at most 15 bytes.
-    pub name: String,
-    /// Its Ethernet address: fixed, or it would follow that of its lowest port.
-    pub mac: MacAddr,
-    /// Its MTU in bytes: fixed, or it would follow that of its smallest port.
-    pub mtu: u32,
-    /// The host's address on it, with the length of the prefix.
-    pub address: Ipv4Network,
-    /// The same of IPv6; without one, IPv6 is off on it.
-    pub address6: Option<Ipv6Network>,
-}
-
-/// A tap as it shall be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TapSpec {
-    /// Its name, at most 15 bytes.
-    pub name: String,
-    /// The name of the bridge that it becomes a port of.
-    pub bridge: String,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-}
-
 impl Links {
-    /// Opens a netlink socket in the network namespace of this thread and runs it as a task of the
-    /// current tokio runtime. The task ends with the last clone.
+    /// Opens a netlink socket in the network namespace of this thread. A task of the current tokio runtime serves it until the
+    /// last clone is dropped.
     pub fn open() -> Result<Links, LinkError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| LinkError::NoRuntime)?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(LinkError::Open)?;
@@ -109,7 +34,7 @@ impl Links {
         Ok(Links { handle })
     }
 
-    /// All links, in the order of their indexes.
+    /// All links, by index.
     pub async fn list(&self) -> Result<Vec<Link>, LinkError> {
         let messages = self.handle.link().get().execute();
         let mut links: Vec<Link> = messages
@@ -140,7 +65,7 @@ impl Links {
             .map_err(request(|| "list the addresses".to_owned()))
     }
 
-    /// The unicast routes (and the blackholes and the like) of all tables but `local`, IPv4 and IPv6.
+    /// The routes of all tables but `local`, IPv4 and IPv6.
     pub async fn routes(&self) -> Result<Vec<Route>, LinkError> {
         let links = self.list().await?;
         let mut routes = Vec::new();
@@ -159,8 +84,7 @@ impl Links {
         Ok(routes)
     }
 
-    /// The link by which this namespace reaches the internet: that of the IPv4 default route of the main
-    /// table with the lowest metric.
+    /// The uplink: the link of the IPv4 default route with the lowest metric in the main table.
     pub async fn uplink(&self) -> Result<Option<Link>, LinkError> {
         self.by_default(|destination| destination.is_ipv4()).await
     }
@@ -191,7 +115,7 @@ impl Links {
             .find(|link| link.index == index))
     }
 
-    /// Removes the link of this name; one that is gone already is done.
+    /// Removes the link of this name if it is there.
     pub async fn delete(&self, name: &str) -> Result<Change, LinkError> {
         let Some(link) = self.find(name).await? else {
             return Ok(Change::Unchanged);
@@ -205,7 +129,7 @@ impl Links {
             .map_err(to_io)
         {
             Ok(()) => Ok(Change::Removed),
-            // Between the look and the deed somebody else removed it.
+            // Another program has removed it meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Change::Unchanged),
             Err(source) => Err(LinkError::Request {
                 action: format!("remove the link `{name}`"),
@@ -214,7 +138,7 @@ impl Links {
         }
     }
 
-    /// The kernel's full description of a link.
+    /// The kernel's message about a link.
     async fn message(&self, name: &str) -> Result<Option<read::LinkMessage>, LinkError> {
         range::validate_link_name(name)?;
         let found = self

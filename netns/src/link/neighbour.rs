@@ -1,4 +1,4 @@
-//! Who on the host's links has an address already: asked by ARP before the host takes it.
+//! Finds stations on the host's links that have an address, by ARP, before the host takes it.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -17,12 +17,13 @@ use super::{Link, LinkError, Links};
 use crate::tap::{link_address, watched};
 use crate::{MacAddr, arp};
 
-/// Each address is asked for so often: a packet may be lost.
+/// How often each address is probed: a packet may be lost.
 const TIMES: u32 = 2;
-/// How long a neighbour may take to answer; one behind a radio may sleep for a beacon or two, 102 ms each.
-const PATIENCE: Duration = Duration::from_millis(60);
-const PATIENCE_BY_RADIO: Duration = Duration::from_millis(240);
-/// Links asked at most; beyond, they are containers' and not the host's ways out.
+/// How long a neighbour may take to answer.
+const ANSWER_TIME: Duration = Duration::from_millis(60);
+/// The same on a wireless link, where a station may sleep for one or two beacons of 102 ms.
+const ANSWER_TIME_BY_RADIO: Duration = Duration::from_millis(240);
+/// Most links that are probed; further ones are containers' and no uplinks.
 const MOST_LINKS: usize = 32;
 
 /// A station that answers for an address.
@@ -30,43 +31,41 @@ const MOST_LINKS: usize = 32;
 pub struct Neighbour {
     /// The address.
     pub address: Ipv4Addr,
-    /// Who answers.
+    /// The station's Ethernet address.
     pub mac: MacAddr,
     /// The name of the link that it is on.
     pub link: String,
 }
 
 impl Links {
-    /// Asks on all Ethernet links who has these addresses, by probes that claim nothing (RFC 5227 section
-    /// 2.1.1), and listens for 60 ms, or 240 where one is a radio's, while the caller does something else.
-    /// Where packets cannot be sent, nobody answers.
+    /// Probes these addresses on all Ethernet links (RFC 5227 section 2.1.1) in a thread of its own, and listens for 60 ms, or
+    /// 240 ms with a wireless link. Links that cannot send have no answers.
     ///
     /// # Errors
-    /// That the links cannot be read.
-    pub async fn who_has(&self, addresses: Vec<Ipv4Addr>) -> Result<Asked, LinkError> {
+    /// The links cannot be read.
+    pub async fn who_has(&self, addresses: Vec<Ipv4Addr>) -> Result<PendingProbe, LinkError> {
         let mut links = self.list().await?;
         links.retain(|l| l.up && l.master.is_none() && l.mac.is_some_and(MacAddr::is_unicast));
         links.truncate(MOST_LINKS);
         if links.is_empty() || addresses.is_empty() {
-            return Ok(Asked(None));
+            return Ok(PendingProbe(None));
         }
-        let patience = if links.iter().any(|l| is_radio(&l.name)) {
-            PATIENCE_BY_RADIO
+        let time = if links.iter().any(|l| is_radio(&l.name)) {
+            ANSWER_TIME_BY_RADIO
         } else {
-            PATIENCE
+            ANSWER_TIME
         };
-        // A thread of its own hears in time, whatever the caller's is at.
-        Ok(Asked(Some(std::thread::spawn(move || {
+        Ok(PendingProbe(Some(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
-            let heard = runtime.and_then(|r| r.block_on(ask(&links, &addresses, patience)));
+            let heard = runtime.and_then(|r| r.block_on(probe_all(&links, &addresses, time)));
             heard.unwrap_or_default()
         }))))
     }
 }
 
-/// Whether a link is of a wireless card: cfg80211 has its physical device beside it in sysfs.
+/// Whether a link is wireless: cfg80211 links its physical device in sysfs.
 fn is_radio(name: &str) -> bool {
     std::path::Path::new("/sys/class/net")
         .join(name)
@@ -74,23 +73,23 @@ fn is_radio(name: &str) -> bool {
         .exists()
 }
 
-/// A question under way, see [`Links::who_has`].
+/// Probes under way, see [`Links::who_has`].
 #[derive(Debug)]
-pub struct Asked(Option<std::thread::JoinHandle<Vec<Neighbour>>>);
+pub struct PendingProbe(Option<std::thread::JoinHandle<Vec<Neighbour>>>);
 
-impl Asked {
-    /// Who has answered; waits for the rest of the patience.
+impl PendingProbe {
+    /// The stations that answered; waits for the rest of the time.
     #[must_use]
-    pub fn heard(self) -> Vec<Neighbour> {
+    pub fn answers(self) -> Vec<Neighbour> {
         let heard = self.0.map(std::thread::JoinHandle::join);
         heard.and_then(Result::ok).unwrap_or_default()
     }
 }
 
-async fn ask(
+async fn probe_all(
     links: &[Link],
     addresses: &[Ipv4Addr],
-    patience: Duration,
+    time: Duration,
 ) -> io::Result<Vec<Neighbour>> {
     let socket = on_all_links()?;
     let mut found: Vec<Neighbour> = Vec::new();
@@ -98,7 +97,7 @@ async fn ask(
         for link in links {
             probe(&socket, link, addresses);
         }
-        let until = Instant::now() + patience / TIMES;
+        let until = Instant::now() + time / TIMES;
         while let Ok(heard) = timeout_at(until, hear(&socket)).await {
             let Some((index, mac, address)) = heard? else {
                 continue;
@@ -126,7 +125,7 @@ fn on_all_links() -> io::Result<AsyncFd<OwnedFd>> {
     watched(socket)
 }
 
-/// A probe that cannot be sent, as on a link that has no carrier, has no answer.
+/// Sends a probe for each address; one that cannot be sent is lost.
 fn probe(socket: &AsyncFd<OwnedFd>, link: &Link, addresses: &[Ipv4Addr]) {
     let Some((mac, to)) = link.mac.zip(link_address(link.index, ETH_P_ARP)) else {
         return;
@@ -137,7 +136,7 @@ fn probe(socket: &AsyncFd<OwnedFd>, link: &Link, addresses: &[Ipv4Addr]) {
     }
 }
 
-/// The next one who says to have an address, and the index of the link; none of what is no ARP.
+/// The sender of the next frame and the index of its link; `None` for a frame that is no ARP.
 async fn hear(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(u32, MacAddr, Ipv4Addr)>> {
     let receive = |socket: &OwnedFd| {
         let mut frame = [0; 64];

@@ -8,11 +8,10 @@ use super::{Link, LinkError, Links, TapSpec, bridge::disable_ipv6};
 use crate::{range, tap};
 
 impl Links {
-    /// Makes a tap, attaches it to its bridge, and reads back that the kernel did so.
+    /// Makes a tap as a port of its bridge, and reads the result back.
     ///
-    /// The tap is not persistent: it vanishes with the last copy of the returned descriptor, hence
-    /// also when this returns an error. A link that has the name already is an error. The descriptor is
-    /// close-on-exec and expects a virtio-net header before each frame.
+    /// The tap is gone with the last copy of the returned descriptor, also after an error. A link of that name is an error. The
+    /// descriptor is close-on-exec and has a virtio-net header before each frame.
     pub async fn create_tap(&self, spec: &TapSpec) -> Result<OwnedFd, LinkError> {
         range::validate_link_name(&spec.name)?;
         let bridge = self.bridge_of(spec).await?;
@@ -37,14 +36,13 @@ impl Links {
         Ok(fd)
     }
 
-    /// Reads back whether a tap is as [`create_tap`](Links::create_tap) makes it: a guest on a tap that
-    /// is in no bridge, or in another's, would only seem to run.
+    /// Checks that a tap is as [`create_tap`](Links::create_tap) makes it: without its bridge a guest would have no network.
     pub async fn check_tap(&self, spec: &TapSpec) -> Result<(), LinkError> {
         let bridge = self.bridge_of(spec).await?;
         let what = match self.find(&spec.name).await? {
             None => "it is gone".to_owned(),
             Some(tap) if tap.master != Some(bridge.index) => {
-                format!("it is no port of `{}`", spec.bridge)
+                format!("it is not a port of `{}`", spec.bridge)
             }
             Some(tap) if tap.mtu != spec.mtu => format!("MTU {}, not {}", tap.mtu, spec.mtu),
             Some(tap) if !tap.up => "it is down".to_owned(),

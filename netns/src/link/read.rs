@@ -1,4 +1,4 @@
-//! From netlink messages to this crate's types.
+//! Reads netlink messages into this crate's types.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
 };
 
-use super::{Address, Link, Route};
+use super::types::{Address, Link, Route};
 use crate::MacAddr;
 
 pub(super) fn link(message: &LinkMessage) -> Link {
@@ -68,7 +68,7 @@ pub(super) fn address(message: &AddressMessage, links: &[Link]) -> Option<Addres
     let mut peer = None;
     for attribute in &message.attributes {
         match attribute {
-            // On a point-to-point link `Local` is ours and `Address` the other end; IPv6 has no `Local`.
+            // On a point-to-point link `Local` is the host's and `Address` the peer's; IPv6 has no `Local`.
             AddressAttribute::Local(address) => local = Some(*address),
             AddressAttribute::Address(address) => peer = Some(*address),
             _ => {}
@@ -83,7 +83,7 @@ pub(super) fn address(message: &AddressMessage, links: &[Link]) -> Option<Addres
     })
 }
 
-/// The number of the table that routes are in unless they are put elsewhere.
+/// The main routing table.
 pub(super) const MAIN_TABLE: u8 = RouteHeader::RT_TABLE_MAIN;
 
 pub(super) fn route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
@@ -129,7 +129,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// A link made after `links` was read has only its number.
+/// The name of a link; its number if it was made after `links` was read.
 fn name_of(index: u32, links: &[Link]) -> String {
     let found = links.iter().find(|link| link.index == index);
     found.map_or_else(|| format!("link {index}"), |link| link.name.clone())

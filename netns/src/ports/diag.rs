@@ -1,4 +1,4 @@
-//! Sockets as the kernel tells of them, sock_diag(7).
+//! The kernel's list of sockets, by sock_diag(7).
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +10,8 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 
-use super::{Protocol, Socket};
+use super::socket::Socket;
+use crate::Protocol;
 
 pub(super) const INET: u8 = 2;
 pub(super) const INET6: u8 = 10;
@@ -18,15 +19,15 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST_DUMP: u16 = 0x301;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// Bytes of a netlink message's head.
+/// Bytes of a netlink header.
 const HEAD: usize = 16;
 /// Bit of TCP_LISTEN, of the kernel's net/tcp_states.h.
 const LISTENS: u32 = 1 << 10;
 
-/// All sockets of a family, of streams those that listen.
+/// All UDP sockets of a family, or all TCP sockets that listen.
 ///
 /// # Errors
-/// The system's, as where the kernel is without udp_diag or tcp_diag.
+/// A system call failed, or the kernel has no udp_diag or tcp_diag.
 pub(super) fn sockets(protocol: Protocol, family: u8) -> io::Result<Vec<Socket>> {
     let asks = socket(
         AddressFamily::Netlink,
@@ -54,7 +55,7 @@ pub(super) fn sockets(protocol: Protocol, family: u8) -> io::Result<Vec<Socket>>
     }
 }
 
-/// The kernel's inet_diag_req_v2 behind a head.
+/// A request: the kernel's inet_diag_req_v2 behind a header.
 fn question(protocol: Protocol, family: u8) -> Vec<u8> {
     let (number, states) = match protocol {
         Protocol::Udp => (libc::IPPROTO_UDP, u32::MAX),
@@ -71,7 +72,7 @@ fn question(protocol: Protocol, family: u8) -> Vec<u8> {
     bytes
 }
 
-/// Takes over the messages of a datagram; true behind the last one.
+/// Reads the messages of a datagram; true at the last one.
 fn read(mut bytes: &[u8], all: &mut Vec<Socket>) -> io::Result<bool> {
     while let Some(length) = number(bytes, 0) {
         let Some(message) = bytes.get(..length as usize).filter(|m| m.len() >= HEAD) else {
@@ -88,7 +89,7 @@ fn read(mut bytes: &[u8], all: &mut Vec<Socket>) -> io::Result<bool> {
             }
             _ => {}
         }
-        // Each begins at a multiple of four.
+        // Messages are aligned to four bytes.
         bytes = bytes
             .get(message.len().next_multiple_of(4)..)
             .unwrap_or_default();
@@ -96,7 +97,7 @@ fn read(mut bytes: &[u8], all: &mut Vec<Socket>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The kernel's inet_diag_msg.
+/// A socket from the kernel's inet_diag_msg.
 fn socket_of(body: &[u8]) -> Option<Socket> {
     let address = match *body.first()? {
         INET => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(body.get(8..12)?).ok()?)),

@@ -1,4 +1,4 @@
-//! The messages, as bytes.
+//! Router advertisements and solicitations as bytes. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -9,7 +9,7 @@ use crate::MacAddr;
 const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 
-/// Options' types, RFC 4861 section 4.6 and RFC 8106.
+/// Types of options, RFC 4861 section 4.6 and RFC 8106.
 mod option {
     pub(super) const SOURCE_LINK_LAYER_ADDRESS: u8 = 1;
     pub(super) const PREFIX_INFORMATION: u8 = 3;
@@ -17,39 +17,38 @@ mod option {
     pub(super) const RDNSS: u8 = 25;
 }
 
-/// On-link, and fit for addresses that hosts make themselves.
+/// The flags on-link and autonomous address-configuration.
 const PREFIX_FLAGS: u8 = 0xc0;
-/// A lifetime without end: the prefix is the network's for life, and an address must outlast a router
-/// that is silent for a while.
+/// An infinite lifetime, in seconds: addresses must outlast a router that is down.
 const INFINITE: u32 = u32::MAX;
-/// What the RFC allows at most, in seconds: the route has to outlast such a silence too.
+/// The longest lifetime of a default route that the RFC allows, in seconds.
 const LONGEST_ROUTER: u16 = 9000;
-/// What hosts put into their packets.
+/// The hop limit for hosts.
 const HOP_LIMIT: u8 = 64;
 
-/// What a router says of a link.
+/// The contents of a router advertisement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertisement {
     /// The router's Ethernet address.
     pub mac: MacAddr,
-    /// The prefix that hosts make their addresses in; 64 bits, or they make none.
+    /// The prefix of the hosts' addresses; they form addresses only with 64 bits.
     pub prefix: Ipv6Network,
     /// The link's MTU in bytes.
     pub mtu: u32,
-    /// Whether the router leads anywhere: hosts make it their default route then.
+    /// Whether hosts use it as their default router.
     pub is_router: bool,
     /// Resolvers, at most 127.
     pub dns: Vec<Ipv6Addr>,
 }
 
 impl Advertisement {
-    /// The ICMPv6 message, its checksum left to the kernel (RFC 3542 section 3.1).
+    /// The ICMPv6 message without its checksum, which the kernel adds (RFC 3542 section 3.1).
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let lifetime = if self.is_router { LONGEST_ROUTER } else { 0 };
         let mut bytes = vec![ROUTER_ADVERTISEMENT, 0, 0, 0, HOP_LIMIT, 0];
         bytes.extend(lifetime.to_be_bytes());
-        // Reachable time and retransmission timer: as the host has them.
+        // Reachable time and retransmission timer: hosts keep theirs.
         bytes.extend([0; 8]);
 
         bytes.extend([option::SOURCE_LINK_LAYER_ADDRESS, 1]);
@@ -69,7 +68,7 @@ impl Advertisement {
         bytes.extend([0; 4]);
         bytes.extend(self.prefix.network().octets());
 
-        // Its length in units of eight bytes is one byte.
+        // The option's length is one byte, in units of eight bytes.
         let dns: Vec<_> = self.dns.iter().take(127).collect();
         if let Ok(count @ 1..) = u8::try_from(dns.len()) {
             bytes.extend([option::RDNSS, 1 + 2 * count, 0, 0]);
@@ -82,10 +81,9 @@ impl Advertisement {
     }
 }
 
-/// Whether an ICMPv6 message is a router solicitation that is to be answered, RFC 4861 section 6.1.1.
-/// The kernel has checked its checksum.
+/// Whether an ICMPv6 message is a valid router solicitation, RFC 4861 section 6.1.1. The kernel has checked its checksum.
 ///
-/// `hop_limit` is what the packet came with: one that passed a router has less than 255.
+/// `hop_limit` is the packet's; one that passed a router has less than 255.
 #[must_use]
 pub fn is_solicitation(message: &[u8], source: Ipv6Addr, hop_limit: u8) -> bool {
     let [ROUTER_SOLICITATION, 0, _, _, _, _, _, _, options @ ..] = message else {
@@ -94,7 +92,7 @@ pub fn is_solicitation(message: &[u8], source: Ipv6Addr, hop_limit: u8) -> bool 
     let mut options = options;
     while let [kind, units, ..] = options {
         let length = 8 * usize::from(*units);
-        // The unspecified address has no Ethernet address to be known by.
+        // A sender without an address must not name its Ethernet address.
         if *kind == option::SOURCE_LINK_LAYER_ADDRESS && source.is_unspecified() {
             return false;
         }

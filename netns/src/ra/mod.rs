@@ -1,5 +1,5 @@
-//! Router advertisements (RFC 4861), from which guests make themselves addresses (RFC 4862): the
-//! messages, pure, and the loop that sends them.
+//! Router advertisements (RFC 4861), from which guests form their addresses (RFC 4862): the messages, and the loop that
+//! sends them.
 
 mod message;
 mod routing;

@@ -1,4 +1,4 @@
-//! That a link begins to route, heard of by the kernel's own notices (`RTNLGRP_IPV6_NETCONF`), whoever the changer is.
+//! Watches for a link that begins to route IPv6, by the kernel's notices (`RTNLGRP_IPV6_NETCONF`).
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,7 +9,7 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// Listens for one link.
+/// Receives notices about one link.
 #[derive(Debug)]
 pub(super) struct Routing {
     socket: AsyncFd<OwnedFd>,
@@ -20,10 +20,10 @@ pub(super) struct Routing {
 const GROUP: u32 = 1 << 24;
 
 impl Routing {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
-    /// The system's.
+    /// A system call failed.
     pub(super) fn listen(link: u32) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkRoute;
@@ -33,10 +33,10 @@ impl Routing {
         Ok(Self { socket, link })
     }
 
-    /// Waits until the link has begun to route; after more changes than the socket holds, it may have.
+    /// Waits until the link begins to route, or the socket overflows with notices.
     ///
     /// # Errors
-    /// The system's.
+    /// The socket failed.
     pub(super) async fn begins(&self) -> io::Result<()> {
         let mut buffer = [0; 8192];
         loop {
@@ -67,12 +67,12 @@ impl Routing {
     }
 }
 
-/// Whether a datagram tells that a link routes now, of the kernel's linux/netconf.h.
+/// Whether a datagram, as in linux/netconf.h, says that a link routes.
 fn routes(mut bytes: &[u8], link: u32) -> bool {
     const RTM_NEWNETCONF: u16 = 80;
     const NETCONFA_IFINDEX: u16 = 1;
     const NETCONFA_FORWARDING: u16 = 2;
-    /// The message's head, and netconfmsg, a byte, padded.
+    /// Bytes of a netlink header.
     const HEAD: usize = 16;
     const ATTRIBUTES: usize = HEAD + 4;
     while let [a, b, c, d, k, l, ..] = bytes {
@@ -90,7 +90,7 @@ fn routes(mut bytes: &[u8], link: u32) -> bool {
                 _ => {}
             }
             let length = usize::from(u16::from_ne_bytes([*a, *b]));
-            // One without length would be read for ever.
+            // An attribute without a length would make the loop endless.
             attributes = attributes
                 .get(length.max(4).next_multiple_of(4)..)
                 .unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The loop: answers solicitations on one bridge, and advertises unasked now and then.
+//! The loop that answers solicitations on one bridge and sends unsolicited advertisements.
 
 use std::ffi::OsString;
 use std::io::IoSliceMut;
@@ -15,17 +15,17 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
+use super::message::{Advertisement, is_solicitation};
 use super::routing::Routing;
-use super::{Advertisement, is_solicitation};
 
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-/// RFC 4861's MaxRtrAdvInterval by default.
+/// Time between unsolicited advertisements: the default of RFC 4861's MaxRtrAdvInterval.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// RFC 4861's MIN_DELAY_BETWEEN_RAS: what one guest asks for must not flood the others.
+/// Least time between advertisements to all nodes, RFC 4861's MIN_DELAY_BETWEEN_RAS: one guest must not flood the others.
 const BETWEEN: Duration = Duration::from_secs(3);
 
-/// What keeps the server from serving.
+/// The server cannot serve.
 #[derive(Debug, Error)]
 #[error("failed to {what} on {bridge}")]
 pub struct RaError {
@@ -35,22 +35,22 @@ pub struct RaError {
     source: nix::Error,
 }
 
-/// A router that says so on one bridge.
+/// Sends router advertisements on one bridge.
 #[derive(Debug)]
 pub struct Server {
     bridge: String,
     socket: UdpSocket,
-    /// None in a kernel that does not tell.
+    /// None where the kernel sends no notices.
     routing: Option<Routing>,
     link: u32,
     message: Vec<u8>,
 }
 
 impl Server {
-    /// Opens the socket on `bridge`; needs a tokio runtime and CAP_NET_RAW.
+    /// Opens the socket on `bridge`. Needs a tokio runtime and CAP_NET_RAW.
     ///
     /// # Errors
-    /// The system's word.
+    /// A system call failed.
     pub fn bind(bridge: &str, advertisement: &Advertisement) -> Result<Self, RaError> {
         let fail = |what: &'static str| {
             let bridge = bridge.to_owned();
@@ -71,15 +71,15 @@ impl Server {
         setsockopt(&raw, sockopt::BindToDevice, &OsString::from(bridge))
             .map_err(fail("bind to the device"))?;
         let link = nix::net::if_::if_nametoindex(bridge).map_err(fail("find the link"))?;
-        // A receiver drops what may have passed a router.
+        // Receivers drop a packet with a lower hop limit, which may have passed a router.
         setsockopt(&raw, sockopt::Ipv6MulticastHops, &255).map_err(fail("set the hop limit"))?;
         setsockopt(&raw, sockopt::Ipv6Ttl, &255).map_err(fail("set the hop limit"))?;
         setsockopt(&raw, sockopt::Ipv6RecvHopLimit, &true).map_err(fail("ask for hop limits"))?;
-        // nix's request has no room for the link.
+        // nix's request has no field for the link.
         socket2::SockRef::from(&raw)
             .join_multicast_v6(&ALL_ROUTERS, link)
             .map_err(|e| fail("join all-routers")(errno(&e)))?;
-        // Only for its readiness: what comes is read with its hop limit.
+        // It is a UdpSocket only to wait for packets; recvmsg reads them with their hop limit.
         let socket = UdpSocket::from_std(raw.into())
             .map_err(|_| fail("watch the socket")(nix::Error::EIO))?;
         Ok(Self {
@@ -91,10 +91,10 @@ impl Server {
         })
     }
 
-    /// Serves for ever.
+    /// Serves until the socket fails.
     ///
     /// # Errors
-    /// That the socket failed for good, as when the bridge is gone.
+    /// The socket failed, as when the bridge is gone.
     pub async fn run(mut self) -> Result<(), RaError> {
         let mut unasked = Instant::now();
         let mut last: Option<Instant> = None;
@@ -107,15 +107,15 @@ impl Server {
                 })?,
                 () = tokio::time::sleep_until(unasked) => Ipv6Addr::UNSPECIFIED,
                 heard = begins(self.routing.as_ref()) => {
-                    // Who asked for its neighbour while it did not route, has no route by it any more, RFC 4861 section
-                    // 7.2.5, and would not ask for one before its link comes up anew.
+                    // A guest that resolved this router's address while it did not route has removed its default route,
+                    // RFC 4861 section 7.2.5, and solicits none before its link is up again.
                     self.routing = self.routing.filter(|_| heard.is_ok());
                     Ipv6Addr::UNSPECIFIED
                 }
             };
             let now = Instant::now();
             if !source.is_unspecified() {
-                // One answer to one question; no wait for other routers, for there are none.
+                // A solicitation is answered at once: there are no other routers.
                 self.send(source);
                 continue;
             }
@@ -129,7 +129,7 @@ impl Server {
         }
     }
 
-    /// Waits for a solicitation, and returns who asked.
+    /// Waits for a solicitation and returns its sender.
     async fn hear(&self) -> Result<Ipv6Addr, nix::Error> {
         loop {
             let received = self
@@ -140,7 +140,7 @@ impl Server {
                 Ok(Some(source)) => return Ok(source),
                 Ok(None) => {}
                 Err(e) => match errno(&e) {
-                    // The bridge may be down for a moment.
+                    // The bridge is down for a moment.
                     nix::Error::ENETDOWN | nix::Error::EINTR => {}
                     other => return Err(other),
                 },
@@ -148,8 +148,8 @@ impl Server {
         }
     }
 
-    /// What cannot be sent is lost as any packet may be: without a port the bridge has no link-local
-    /// address yet, and nobody to hear.
+    /// Sends an advertisement. One that cannot be sent is lost: a bridge without ports has no link-local address and no
+    /// receivers.
     fn send(&self, to: Ipv6Addr) {
         let to = SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, self.link));
         let _lost = sendto(
@@ -161,7 +161,7 @@ impl Server {
     }
 }
 
-/// Waits until the bridge has begun to route; for ever where that is not told.
+/// Waits until the bridge begins to route; for ever where the kernel sends no notices.
 async fn begins(routing: Option<&Routing>) -> std::io::Result<()> {
     match routing {
         Some(routing) => routing.begins().await,
@@ -173,7 +173,7 @@ fn errno(error: &std::io::Error) -> nix::Error {
     nix::Error::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
-/// The source of a solicitation; none for all else that comes.
+/// Receives a packet and returns the source of a solicitation; `None` for other packets.
 fn receive(socket: &UdpSocket) -> Result<Option<Ipv6Addr>, nix::Error> {
     let mut bytes = [0; 1500];
     let mut control = nix::cmsg_space!(nix::libc::c_int);

@@ -24,7 +24,10 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RData, Record as ResourceRecord, RecordType};
-use kvmc_netns::dns::{Action, Ask, Core, Record, Transport, Zone, ZoneSpec, hear, parse_domain};
+use kvmc_netns::Protocol;
+use kvmc_netns::dns::{
+    Action, ForwardedQuery, Record, Responder, Zone, ZoneSpec, classify, parse_domain,
+};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -53,7 +56,7 @@ fn corpus() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn core() -> Core {
+fn responder() -> Responder {
     let domain = parse_domain("k80.internal").unwrap();
     let range: ipnetwork::IpNetwork = "192.168.80.0/24".parse().unwrap();
     let lines = [
@@ -75,7 +78,7 @@ fn core() -> Core {
         serial: 1,
         domain,
     };
-    Core::new(Zone::new(&spec).unwrap(), vec![range])
+    Responder::new(Zone::new(&spec).unwrap(), vec![range])
 }
 
 /// What an input made of itself: inputs of one kind differ in nothing that matters.
@@ -83,17 +86,21 @@ fn core() -> Core {
 struct Behaviour(Vec<u8>);
 
 struct Bench {
-    core: Core,
-    ask: Box<Ask>,
+    responder: Responder,
+    ask: Box<ForwardedQuery>,
     now: Instant,
 }
 
 impl Bench {
     fn new() -> Self {
-        let mut core = core();
+        let mut responder = responder();
         let now = Instant::now();
-        let ask = question(&mut core, now, b"\x03www\x07example\x03com");
-        Self { core, ask, now }
+        let ask = question(&mut responder, now, b"\x03www\x07example\x03com");
+        Self {
+            responder,
+            ask,
+            now,
+        }
     }
 
     /// One input, in every place where a stranger's bytes come in.
@@ -101,22 +108,22 @@ impl Bench {
         self.now += Duration::from_millis(10);
         let mut seen = Vec::new();
         for (by, forwards) in [
-            (Transport::Udp, true),
-            (Transport::Tcp, true),
-            (Transport::Udp, false),
+            (Protocol::Udp, true),
+            (Protocol::Tcp, true),
+            (Protocol::Udp, false),
         ] {
-            match self.core.receive(self.now, input, by, forwards) {
+            match self.responder.receive(self.now, input, by, forwards) {
                 Action::Drop => seen.push(0),
                 Action::Reply(reply) => {
                     self.check(&reply, by);
                     seen.extend([1, reply[2], reply[3], reply[7].min(3), reply[9].min(2)]);
                 }
-                Action::Ask(ask) => {
+                Action::Forward(ask) => {
                     assert!(forwards, "an isolated network asked");
                     let sent = ask.question(0x1234, &[0xa5; 32], false);
                     Message::from_vec(&sent).expect("the question for a resolver is none");
-                    let settled = self.core.settle(self.now, &ask, input);
-                    self.check(&ask.reply(&settled, 7), by);
+                    let resolution = self.responder.resolve(self.now, &ask, input);
+                    self.check(&ask.reply(&resolution, 7), by);
                     seen.push(2);
                 }
             }
@@ -127,11 +134,11 @@ impl Bench {
             &[0x5a; 32],
             false,
         );
-        seen.push(hear(&sent, input) as u8);
-        seen.push(hear(&self.ask.question(7, &[0; 32], true), input) as u8);
-        let settled = self.core.settle(self.now, &self.ask, input);
-        let reply = self.ask.reply(&settled, 3);
-        self.check(&reply, Transport::Udp);
+        seen.push(classify(&sent, input) as u8);
+        seen.push(classify(&self.ask.question(7, &[0; 32], true), input) as u8);
+        let resolution = self.responder.resolve(self.now, &self.ask, input);
+        let reply = self.ask.reply(&resolution, 3);
+        self.check(&reply, Protocol::Udp);
         seen.extend([reply[3], reply[7].min(4), reply[9].min(4), reply[11].min(4)]);
         // As words in kvmc.toml.
         let text = String::from_utf8_lossy(input);
@@ -142,12 +149,12 @@ impl Bench {
     }
 
     /// What goes to a client is a reply of the right length, and leads nowhere inside unless we say so.
-    fn check(&self, reply: &[u8], by: Transport) {
+    fn check(&self, reply: &[u8], by: Protocol) {
         assert!(
             reply.len() >= 12 && reply[2] & 0x80 != 0,
             "no reply: {reply:02x?}"
         );
-        let limit = if by == Transport::Tcp { 65535 } else { 1232 };
+        let limit = if by == Protocol::Tcp { 65535 } else { 1232 };
         assert!(reply.len() <= limit, "{} bytes", reply.len());
         // Of what we made ourselves, all is sound. Others' may hold anything, but not our addresses.
         let authoritative = reply[2] & 4 != 0;
@@ -187,12 +194,12 @@ fn leads_inside(record: &ResourceRecord) -> bool {
     }
 }
 
-fn question(core: &mut Core, now: Instant, name: &[u8]) -> Box<Ask> {
+fn question(responder: &mut Responder, now: Instant, name: &[u8]) -> Box<ForwardedQuery> {
     let mut bytes = vec![0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     bytes.extend(name);
     bytes.extend([0, 0, 1, 0, 1, 0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-    match core.receive(now, &bytes, Transport::Udp, true) {
-        Action::Ask(ask) => ask,
+    match responder.receive(now, &bytes, Protocol::Udp, true) {
+        Action::Forward(query) => query,
         other => unreachable!("{other:?}"),
     }
 }

@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use kvmc_netns::MacAddr;
-use kvmc_netns::dhcp::{Config, Destination, Outcome, Reservation, Table, handle, heard};
+use kvmc_netns::dhcp::{Config, Destination, Outcome, Reservation, Table, handle, observe_arp};
 
+use super::judge;
 use super::mutate::{Mutator, corpus, inputs, seed};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 1);
@@ -45,11 +46,10 @@ fn check(packet: &[u8], outcome: &Outcome) {
     let Some(reply) = &outcome.reply else { return };
     let bytes = &reply.bytes;
     assert!((300..=1372).contains(&bytes.len()), "{} bytes", bytes.len());
-    assert_eq!(bytes[0], 2);
-    assert_eq!(bytes[4..8], packet[4..8], "xid");
-    assert_eq!(bytes[236..241], [99, 130, 83, 99, 53]);
-    let yiaddr = Ipv4Addr::from(<[u8; 4]>::try_from(&bytes[16..20]).unwrap());
-    let is_node = bytes[28..34] == NODE.0;
+    let read = judge::Reply::read(bytes).unwrap();
+    assert_eq!(read.xid.to_be_bytes(), packet[4..8]);
+    let yiaddr = read.yiaddr;
+    let is_node = read.chaddr == NODE.0;
     assert!(yiaddr != NODE_ADDRESS || is_node, "a node's address");
     assert!(
         yiaddr != SERVER && (yiaddr.is_unspecified() || yiaddr.octets()[..3] == [192, 168, 80])
@@ -74,7 +74,7 @@ fn p25_no_packet_makes_the_core_fall_over_hang_or_grow() {
         check(packet, &handle(&mut table, 1000, packet));
     }
     for frame in &frames {
-        let _told_or_not = heard(&mut table, 1000, frame);
+        let _told_or_not = observe_arp(&mut table, 1000, frame);
     }
     let (count, mut mutator) = (inputs(), Mutator::new(seed()));
     let (mut now, mut replies, mut slowest) = (2000, 0_u64, Duration::ZERO);
@@ -86,7 +86,7 @@ fn p25_no_packet_makes_the_core_fall_over_hang_or_grow() {
         }
         let started = Instant::now();
         if mutator.below(16) == 0 {
-            let _told_or_not = heard(&mut table, now, &mutator.mutate(&frames));
+            let _told_or_not = observe_arp(&mut table, now, &mutator.mutate(&frames));
         } else {
             let packet = mutator.mutate(&packets);
             let mut outcome = handle(&mut table, now, &packet);
@@ -94,7 +94,7 @@ fn p25_no_packet_makes_the_core_fall_over_hang_or_grow() {
             if let (None, Some(address)) = (&outcome.reply, outcome.probe)
                 && mutator.below(4) != 0
             {
-                table.silent(address, now);
+                table.unanswered(address, now);
                 outcome = handle(&mut table, now, &packet);
                 check(&packet, &outcome);
             }
@@ -102,11 +102,11 @@ fn p25_no_packet_makes_the_core_fall_over_hang_or_grow() {
         }
         slowest = slowest.max(started.elapsed());
         if number % 1024 == 0 {
-            for address in table.due(now) {
-                table.silent(address, now);
+            for address in table.start_probes(now) {
+                table.unanswered(address, now);
             }
-            let (free, shunned) = table.vacant();
-            assert!(table.leases(now).count() + free + shunned <= 252);
+            let (free, quarantined) = table.free_and_quarantined();
+            assert!(table.leases(now).count() + free + quarantined <= 252);
         }
         if number == count / 10 {
             settled = resident_kib();

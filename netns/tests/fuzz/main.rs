@@ -8,4 +8,6 @@
 )]
 
 mod dhcp;
+#[path = "../judge/dhcp.rs"]
+mod judge;
 mod mutate;

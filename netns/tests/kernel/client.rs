@@ -1,11 +1,9 @@
-//! A DHCP client that is not this crate's: it speaks raw frames and reads replies byte by byte.
+//! A DHCP client that sends and receives raw frames. Its messages are the judge's, not the server's codec's.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use dhcproto::v4::{DhcpOption, Message, MessageType};
-use dhcproto::{Decodable, Encodable};
 use kvmc_netns::MacAddr;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -13,6 +11,8 @@ use nix::sys::socket::{
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+
+use super::judge::{self, MessageType, Request, Value};
 
 const BROADCAST: MacAddr = MacAddr([0xff; 6]);
 
@@ -23,7 +23,7 @@ pub(crate) struct Client {
     mac: MacAddr,
 }
 
-/// A reply as it was on the wire.
+/// A reply as it was received.
 pub(crate) struct Reply {
     pub(crate) to: MacAddr,
     pub(crate) from: MacAddr,
@@ -33,7 +33,7 @@ pub(crate) struct Reply {
     pub(crate) ip: Vec<u8>,
     /// UDP header and DHCP message.
     pub(crate) udp: Vec<u8>,
-    pub(crate) message: Message,
+    pub(crate) message: judge::Reply,
 }
 
 impl Client {
@@ -57,25 +57,19 @@ impl Client {
     }
 
     /// A message of this client.
-    pub(crate) fn message(&self, kind: MessageType, xid: u32, options: &[DhcpOption]) -> Message {
-        let mut message = Message::default();
-        message.set_xid(xid).set_chaddr(&self.mac.0);
-        message.opts_mut().insert(DhcpOption::MessageType(kind));
-        for option in options {
-            message.opts_mut().insert(option.clone());
-        }
-        message
+    pub(crate) fn message(&self, kind: MessageType, xid: u32, options: &[Value]) -> Request {
+        Request::new(kind, self.mac.0, xid, options)
     }
 
     /// Sends to everybody, as a client without an address does.
-    pub(crate) fn broadcast(&self, message: &Message) {
+    pub(crate) fn broadcast(&self, message: &Request) {
         let addresses = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
         self.send(BROADCAST, addresses, message);
     }
 
     /// Sends to one server, as a client with an address does.
-    pub(crate) fn send(&self, to: MacAddr, ip: (Ipv4Addr, Ipv4Addr), message: &Message) {
-        self.send_bytes(to, ip, &message.to_vec().unwrap());
+    pub(crate) fn send(&self, to: MacAddr, ip: (Ipv4Addr, Ipv4Addr), message: &Request) {
+        self.send_bytes(to, ip, &message.to_vec());
     }
 
     /// Tells everybody by ARP to have an address, RFC 5227 section 2.3.
@@ -132,7 +126,7 @@ impl Client {
                 Err(Errno::EAGAIN) => continue,
                 heard => heard.unwrap(),
             };
-            let found = to_client(&frame[..length]).filter(|r| r.message.xid() == xid);
+            let found = to_client(&frame[..length]).filter(|r| r.message.xid == xid);
             if found.is_some() {
                 return found;
             }
@@ -160,13 +154,13 @@ fn to_client(frame: &[u8]) -> Option<Reply> {
         destination: array(30)?.into(),
         ip: frame.get(14..34)?.to_vec(),
         udp: udp.to_vec(),
-        message: Message::from_bytes(udp.get(8..)?).ok()?,
+        message: judge::Reply::read(udp.get(8..)?).unwrap(),
     })
 }
 
 impl Reply {
     pub(crate) fn kind(&self) -> MessageType {
-        self.message.opts().msg_type().unwrap()
+        self.message.kind
     }
 
     /// That all lengths and sums agree, RFC 791, 768 and 1542.

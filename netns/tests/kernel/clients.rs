@@ -12,9 +12,19 @@ fn folder() -> PathBuf {
 
 /// The example that serves without a cluster; built here, because cargo builds it for `--examples` only.
 fn server() -> PathBuf {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "kvmc-netns"])
+    let mut cargo = Command::new(env!("CARGO"));
+    // What the outer cargo says of this package would have build scripts run again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    let built = cargo
+        // With the workspace's choice of features: with another all would be compiled again.
+        .args(["build", "--quiet", "--workspace"])
         .args(["--example", "dhcp_serve"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .unwrap();
     assert!(built.success(), "the server cannot be built");

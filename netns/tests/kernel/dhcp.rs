@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use kvmc_netns::dhcp::{Config, Event, Lease, LeaseFile, NoticeKind, Reservation, Server, Table};
 use kvmc_netns::{Links, MacAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::client::Client;
+use super::judge::{MessageType, Value, requested, server};
 use super::support::{BRIDGE, BRIDGE_MAC, in_namespace, ip, pair, runtime, with_bridge};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -123,11 +123,8 @@ fn leases(path: &Path) -> Vec<Lease> {
     table.leases(now.as_secs()).copied().collect()
 }
 
-fn selecting(address: Ipv4Addr) -> [DhcpOption; 2] {
-    [
-        DhcpOption::RequestedIpAddress(address),
-        DhcpOption::ServerIdentifier(SERVER),
-    ]
+fn selecting(address: Ipv4Addr) -> [Value; 2] {
+    [requested(address), server(SERVER)]
 }
 
 #[test]
@@ -148,9 +145,8 @@ fn a_node_gets_its_address_in_frames_that_are_whole() {
         let ack = client.reply(2, ANSWER).unwrap();
         ack.check_wire();
         assert_eq!(ack.kind(), MessageType::Ack);
-        assert_eq!(ack.message.yiaddr(), NODE_ADDRESS);
-        let name = ack.message.opts().get(OptionCode::Hostname);
-        assert_eq!(name, Some(&DhcpOption::Hostname("master0".to_owned())));
+        assert_eq!(ack.message.yiaddr, NODE_ADDRESS);
+        assert_eq!(ack.message.option(12), Some(&b"master0"[..]));
         let wrong = selecting(Ipv4Addr::new(192, 0, 2, 77));
         client.broadcast(&client.message(MessageType::Request, 3, &wrong));
         let nak = client.reply(3, ANSWER).unwrap();
@@ -169,19 +165,19 @@ fn discover_request_renew_inform_and_release() {
         let file = serving.lease_file();
         let client = Client::on(&link, GUEST);
         client.broadcast(&client.message(MessageType::Discover, 1, &[]));
-        let address = client.reply(1, ANSWER).unwrap().message.yiaddr();
+        let address = client.reply(1, ANSWER).unwrap().message.yiaddr;
         assert!(!file.exists(), "an offer is no lease");
         client.broadcast(&client.message(MessageType::Request, 2, &selecting(address)));
         let ack = client.reply(2, ANSWER).unwrap();
         assert_eq!(
-            (ack.kind(), ack.message.yiaddr()),
+            (ack.kind(), ack.message.yiaddr),
             (MessageType::Ack, address)
         );
         let kept = leases(&file);
         assert_eq!((kept[0].mac, kept[0].address), (GUEST, address));
 
         // From here on the client has an address, and speaks to the server alone.
-        let say = |kind, xid, options: &[DhcpOption]| {
+        let say = |kind, xid, options: &[Value]| {
             let mut message = client.message(kind, xid, options);
             message.set_ciaddr(address);
             client.send(BRIDGE_MAC, (address, SERVER), &message);
@@ -191,7 +187,7 @@ fn discover_request_renew_inform_and_release() {
         say(MessageType::Inform, 3, &[]);
         let told = client.reply(3, ANSWER).unwrap();
         told.check_wire();
-        assert_eq!(told.message.yiaddr(), Ipv4Addr::UNSPECIFIED);
+        assert_eq!(told.message.yiaddr, Ipv4Addr::UNSPECIFIED);
         assert_eq!(size(), before, "written again without need");
         // Leases are counted in seconds: later, the lease is another one.
         std::thread::sleep(Duration::from_millis(1100));
@@ -201,11 +197,7 @@ fn discover_request_renew_inform_and_release() {
         assert_eq!(renewed.kind(), MessageType::Ack);
         assert!(leases(&file)[0].expires > kept[0].expires);
 
-        say(
-            MessageType::Release,
-            5,
-            &[DhcpOption::ServerIdentifier(SERVER)],
-        );
+        say(MessageType::Release, 5, &[server(SERVER)]);
         assert!(client.reply(5, SILENCE).is_none(), "a release has no reply");
         assert!(leases(&file).is_empty());
     });
@@ -214,7 +206,7 @@ fn discover_request_renew_inform_and_release() {
 /// A lease for a client of its own making, as soon as it can be had.
 fn lease(client: &Client, xid: u32) -> Ipv4Addr {
     client.broadcast(&client.message(MessageType::Discover, xid, &[]));
-    let address = client.reply(xid, ANSWER).unwrap().message.yiaddr();
+    let address = client.reply(xid, ANSWER).unwrap().message.yiaddr;
     client.broadcast(&client.message(MessageType::Request, xid + 1, &selecting(address)));
     let ack = client.reply(xid + 1, ANSWER).unwrap();
     assert_eq!(ack.kind(), MessageType::Ack);
@@ -234,7 +226,7 @@ fn p28_a_lease_outlives_the_server() {
         client.send(BRIDGE_MAC, (address, SERVER), &renew);
         let ack = client.reply(3, ANSWER).unwrap();
         assert_eq!(
-            (ack.kind(), ack.message.yiaddr()),
+            (ack.kind(), ack.message.yiaddr),
             (MessageType::Ack, address)
         );
         let stranger = Client::on(&link, MacAddr([0x52, 0x54, 0, 0, 2, 10]));
@@ -276,7 +268,7 @@ fn p25_no_packet_stops_the_server() {
         let _serving = Serving::start();
         let client = Client::on(&link, NODE);
         let good = client.message(MessageType::Discover, 1, &[]);
-        let good = dhcproto::Encodable::to_vec(&good).unwrap();
+        let good = good.to_vec();
         let addresses = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
         let blast = |bytes: &[u8]| client.send_bytes(MacAddr([0xff; 6]), addresses, bytes);
         for (at, value) in [
@@ -302,7 +294,7 @@ fn p25_no_packet_stops_the_server() {
         }
         client.broadcast(&client.message(MessageType::Discover, 9, &[]));
         let offer = client.reply(9, ANSWER).expect("the server is gone");
-        assert_eq!(offer.message.yiaddr(), NODE_ADDRESS);
+        assert_eq!(offer.message.yiaddr, NODE_ADDRESS);
     });
 }
 

@@ -1,179 +1,18 @@
 //! The name server on a bridge, asked by dig from a port of it, from the host, and from elsewhere.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::process::{Child, Command};
-use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kvmc_netns::dns::{Core, HostResolvers, Record, Server, Service, Zone, ZoneSpec, parse_domain};
-use tokio::sync::{mpsc, oneshot};
+use kvmc_netns::dns::Server;
 
+use super::name_server::Serving;
+use super::namespace::{Namespace, node};
 use super::resolver;
-use super::support::{BRIDGE, in_namespace, ip, pair, run, runtime, with_bridge};
+use super::support::{BRIDGE, in_namespace, ip, pair, run, with_bridge};
 
 const SERVER: &str = "@192.0.2.1";
 const UPSTREAM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
 const OTHER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 6);
-/// A change of the resolvers is felt after this.
-const CHANGE: Duration = Duration::from_millis(1100);
-
-/// The server on a thread of its own, until dropped.
-struct Serving {
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-    dir: tempfile::TempDir,
-}
-
-impl Serving {
-    fn start(resolv_conf: &str, forwards: bool) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("resolv.conf");
-        std::fs::write(&file, resolv_conf).unwrap();
-        let host = HostResolvers::new(
-            file,
-            dir.path().join("none"),
-            Box::new(|| vec![[192, 0, 2, 1].into()]),
-        );
-        let range = "192.0.2.1/24".parse().unwrap();
-        let core = Core::new(zone(), vec![range]);
-        let service = Arc::new(Service::new(core, host, mpsc::channel(1).0));
-        let (stop, stopped) = oneshot::channel();
-        let (bound, is_bound) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            runtime().block_on(async {
-                let server = Server::bind(BRIDGE, range, forwards).unwrap();
-                bound.send(()).unwrap();
-                tokio::select! {
-                    ended = server.run(service) => ended.unwrap(),
-                    _ = stopped => {}
-                }
-            });
-        });
-        is_bound.recv().unwrap();
-        Self {
-            stop: Some(stop),
-            thread: Some(thread),
-            dir,
-        }
-    }
-
-    fn resolvers(&self, resolv_conf: &str) {
-        std::fs::write(self.dir.path().join("resolv.conf"), resolv_conf).unwrap();
-        std::thread::sleep(CHANGE);
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        let _failed_by_itself = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn zone() -> Zone {
-    let domain = parse_domain("k80.internal").unwrap();
-    let records = [
-        "api A 192.0.2.9",
-        "six AAAA fd00::9",
-        "alias CNAME api",
-        "out CNAME www.example.com.",
-        "note TXT \"two words\"",
-        "@ MX 10 api",
-        "_http._tcp SRV 1 2 80 api",
-        "*.apps A 192.0.2.8",
-        "own.example.com. A 192.0.2.7",
-    ];
-    let address = |end: u8| vec![[192, 0, 2, end].into()];
-    let long = (0..20).map(|i| format!("long TXT {i:02}{}", "y".repeat(240)));
-    let lines = records.iter().map(ToString::to_string).chain(long);
-    let spec = ZoneSpec {
-        gateway: address(1),
-        subnets: vec!["192.0.2.0/24".parse().unwrap()],
-        hosts: vec![
-            ("master0".to_owned(), address(2)),
-            ("lbl0".to_owned(), address(4)),
-        ],
-        balancers: address(4),
-        records: lines.map(|r| Record::parse(&r, &domain).unwrap()).collect(),
-        serial: 1,
-        domain,
-    };
-    Zone::new(&spec).unwrap()
-}
-
-/// A network namespace at the other end of a link.
-struct Elsewhere(Child);
-
-impl Elsewhere {
-    fn new(link: &str, address: &str) -> Self {
-        let sleep = Command::new("unshare")
-            .args(["--net", "sleep", "120"])
-            .spawn()
-            .unwrap();
-        let here = Self(sleep);
-        let pid = here.0.id().to_string();
-        let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-        // unshare(1) has to have got there.
-        while std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap() == own {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        ip(&["link", "set", link, "netns", &pid]);
-        here.run("ip", &["link", "set", "lo", "up"]);
-        here.run("ip", &["address", "add", address, "dev", link]);
-        here.run("ip", &["link", "set", link, "up"]);
-        here
-    }
-
-    fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let pid = self.0.id().to_string();
-        let enter = ["-t", &pid, "-n", program];
-        run("nsenter", &[&enter, arguments].concat())
-    }
-
-    fn dig(&self, arguments: &[&str]) -> String {
-        self.run("dig", &[&["+tries=1", "+timeout=6"], arguments].concat())
-    }
-
-    /// Waits until a connection is refused there: its host is reached, and nothing but DNS is served.
-    fn reaches(&self, address: &str) {
-        let connect = format!("(: < /dev/tcp/{address}/9) 2>&1 || true");
-        let tries = (0..50).map(|_| {
-            std::thread::sleep(Duration::from_millis(50));
-            self.run("bash", &["-c", &connect])
-        });
-        let mut tries = tries.filter(|said| said.contains("refused"));
-        assert!(tries.next().is_some(), "{address} is not reached");
-    }
-
-    /// True when nobody answers.
-    fn hears_nothing(&self, arguments: &[&str]) -> bool {
-        let pid = self.0.id().to_string();
-        let output = Command::new("nsenter")
-            .args(["-t", &pid, "-n", "dig", "+tries=1", "+timeout=1"])
-            .args(arguments)
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(!said.contains("ANSWER SECTION"), "{said}");
-        output.status.code() == Some(9)
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-fn node(name: &str) -> Elsewhere {
-    let other = pair(name);
-    ip(&["link", "set", name, "master", BRIDGE]);
-    let elsewhere = Elsewhere::new(&other, "192.0.2.2/24");
-    elsewhere.reaches("192.0.2.1");
-    elsewhere
-}
 
 fn host_dig(arguments: &[&str]) -> String {
     run("dig", &[&["+tries=1", "+timeout=6"], arguments].concat())
@@ -308,7 +147,7 @@ fn without_a_resolver_the_clusters_names_are_still_known() {
         let node = node("c0");
         for (text, why) in [
             ("", "the host has no resolver"),
-            ("nameserver 192.0.2.1\n", "it would loop"),
+            ("nameserver 192.0.2.1\n", "a query would loop"),
         ] {
             serving.resolvers(text);
             let began = Instant::now();
@@ -359,7 +198,7 @@ fn names_of_ours_and_reserved_ones_are_never_forwarded() {
 }
 
 #[test]
-fn p29_dns_is_served_on_the_bridge_only_and_answers_lead_nowhere_inside() {
+fn p57_dns_is_served_on_the_bridge_only_and_answers_lead_nowhere_inside() {
     in_namespace(async || {
         let _links = with_bridge().await;
         let asked = resolver::serve(UPSTREAM);
@@ -367,7 +206,7 @@ fn p29_dns_is_served_on_the_bridge_only_and_answers_lead_nowhere_inside() {
         let node = node("c0");
         let out = pair("out");
         ip(&["address", "add", "198.51.100.1/24", "dev", "out"]);
-        let stranger = Elsewhere::new(&out, "198.51.100.9/24");
+        let stranger = Namespace::new(&out, "198.51.100.9/24");
         stranger.run(
             "ip",
             &["route", "add", "192.0.2.0/24", "via", "198.51.100.1"],

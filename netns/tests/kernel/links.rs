@@ -111,11 +111,11 @@ fn a_tap_that_is_not_in_its_bridge_is_caught() {
         for (change, what) in [
             (
                 &["link", "set", "tb0-tap", "nomaster"][..],
-                "no port of `tb0`",
+                "not a port of `tb0`",
             ),
             (
                 &["link", "set", "tb0-tap", "master", "elsewhere"],
-                "no port of `tb0`",
+                "not a port of `tb0`",
             ),
             (
                 &["link", "set", "tb0-tap", "master", BRIDGE, "down"],

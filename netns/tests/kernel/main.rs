@@ -1,5 +1,5 @@
-//! Ring 3: this crate on a real kernel, without a VM. Every test is in a network namespace of its
-//! own; where none can be made, it fails.
+//! Ring 3: this crate on a real kernel, without a VM. Each test runs in a network namespace of its own, and fails where
+//! none can be made.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,11 @@ mod dhcp;
 mod dns;
 mod firewall;
 mod forward;
+#[path = "../judge/dhcp.rs"]
+mod judge;
 mod links;
+mod name_server;
+mod namespace;
 mod ra;
 mod resolver;
 mod support;

@@ -5,8 +5,10 @@ use std::future::Future;
 use std::process::Command;
 
 use kvmc_netns::{BridgeSpec, Links, MacAddr};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::chroot;
 
 pub(crate) const BRIDGE: &str = "tb0";
 pub(crate) const BRIDGE_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 2, 1]);
@@ -19,13 +21,12 @@ pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
     let ended = std::thread::spawn(|| {
         let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
         unshare(alone).expect("a network namespace cannot be made: run this as root");
-        let none: Option<&str> = None;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(none, "/", none, private, none).unwrap();
+        hide_mounts();
         let stranger = STRANGER_MAC.to_string();
         ip(&[
             "link", "add", BRIDGE, "address", &stranger, "type", "bridge",
         ]);
+        let none: Option<&str> = None;
         mount(Some("sys"), "/sys", Some("sysfs"), MsFlags::empty(), none).unwrap();
         let _kept_alive = File::open("/proc/thread-self/ns/net").unwrap();
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -35,6 +36,25 @@ pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
     .join();
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// Keeps what is mounted in this thread's mount namespace out of all others.
+fn hide_mounts() {
+    let none: Option<&str> = None;
+    let private = MsFlags::MS_PRIVATE;
+    match mount(none, "/", none, private | MsFlags::MS_REC, none) {
+        // The root of a chroot is no mount point. It is bound below a private /proc, and goes on from there.
+        Err(Errno::EINVAL) => {
+            let (bind, root) = (MsFlags::MS_BIND | MsFlags::MS_REC, "/proc/fs");
+            let folder = std::env::current_dir().unwrap();
+            mount(none, "/proc", none, private, none).unwrap();
+            mount(Some("/"), root, none, bind, none).unwrap();
+            mount(none, root, none, private | MsFlags::MS_REC, none).unwrap();
+            chroot(root).unwrap();
+            std::env::set_current_dir(folder).unwrap();
+        }
+        other => other.unwrap(),
     }
 }
 

@@ -8,19 +8,21 @@
 //!
 //! Reference: QEMU's manual page, qemu(1).
 
+mod block;
 mod switches;
 
 use std::os::fd::RawFd;
 
+pub(crate) use block::{AddFd, Blockdev};
 use kvmc_netns::MacAddr;
 pub(crate) use switches::{
-    Accel, AddFd, Blockdev, Chardev, Cpu, Device, Global, Kernel, Machine, Memory, Mon, Name,
-    NetBackend, Netdev, Object, Sandbox, Serial, Smp, Switch, Uuid,
+    Accel, Chardev, Cpu, Device, Global, Kernel, Machine, Memory, Mon, Name, NetBackend, Netdev,
+    Object, Sandbox, Serial, Smp, Switch, Uuid,
 };
 
 /// The node name of a disk's writable image, as `block_resize` knows it.
 pub(crate) const TOP_DISK: &str = "disk0";
-/// The id of a node's card to its network of this number, as `set_link` knows it.
+/// The id of a node's NIC to its network of this number, as `set_link` knows it.
 pub(crate) fn netdev(number: usize) -> String {
     format!("net{number}")
 }
@@ -156,7 +158,7 @@ impl CommandLine {
         name.to_owned()
     }
 
-    /// A virtio-net card; the guest's `eth0` is number 0.
+    /// A virtio-net NIC; the guest's `eth0` is number 0.
     pub(crate) fn add_nic(&mut self, number: usize, backend: NetBackend, mac: MacAddr) {
         self.add(&Netdev {
             id: netdev(number),

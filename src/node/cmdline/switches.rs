@@ -2,8 +2,6 @@
 
 use std::os::fd::RawFd;
 
-use serde_json::json;
-
 /// One `-switch value`.
 pub(crate) trait Switch {
     fn name(&self) -> &'static str;
@@ -11,7 +9,7 @@ pub(crate) trait Switch {
 }
 
 /// A comma in a value is doubled, else it would begin a further option.
-fn escape(value: &str) -> String {
+pub(super) fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }
 
@@ -266,69 +264,6 @@ impl Switch for Serial {
     }
 }
 
-/// `-add-fd`
-#[derive(Debug)]
-pub(crate) struct AddFd {
-    pub(crate) fd: RawFd,
-    pub(crate) set: u32,
-}
-
-impl Switch for AddFd {
-    fn name(&self) -> &'static str {
-        "-add-fd"
-    }
-    fn value(&self) -> String {
-        format!("fd={},set={}", self.fd, self.set)
-    }
-}
-
-/// `-blockdev`, in its JSON form, which needs no escaping of our own.
-#[derive(Debug)]
-pub(crate) struct Blockdev(serde_json::Map<String, serde_json::Value>);
-
-impl Blockdev {
-    pub(crate) fn file(node_name: &str, filename: &str, read_only: bool) -> Self {
-        Self::new("file", node_name, read_only).with("filename", json!(filename))
-    }
-
-    pub(crate) fn qcow2(node: &str, file: &str, backing: Option<&str>, read_only: bool) -> Self {
-        let this = Self::new("qcow2", node, read_only).with("file", json!(file));
-        match backing {
-            Some(backing) => this.with("backing", json!(backing)),
-            None => this,
-        }
-    }
-
-    pub(crate) fn raw(node: &str, file: &str, read_only: bool) -> Self {
-        Self::new("raw", node, read_only).with("file", json!(file))
-    }
-
-    fn new(driver: &str, node_name: &str, read_only: bool) -> Self {
-        let this = Self(serde_json::Map::new())
-            .with("driver", json!(driver))
-            .with("node-name", json!(node_name));
-        if read_only {
-            this.with("read-only", json!(true))
-        } else {
-            this.with("discard", json!("unmap"))
-        }
-    }
-
-    fn with(mut self, key: &str, value: serde_json::Value) -> Self {
-        self.0.insert(key.to_owned(), value);
-        self
-    }
-}
-
-impl Switch for Blockdev {
-    fn name(&self) -> &'static str {
-        "-blockdev"
-    }
-    fn value(&self) -> String {
-        serde_json::Value::Object(self.0.clone()).to_string()
-    }
-}
-
 /// `-netdev`
 #[derive(Debug)]
 pub(crate) struct Netdev {
@@ -336,7 +271,7 @@ pub(crate) struct Netdev {
     pub(crate) backend: NetBackend,
 }
 
-/// What a card is connected to.
+/// What a NIC is connected to.
 #[derive(Debug)]
 pub(crate) enum NetBackend {
     /// A tap by its descriptor: by name, one that is missing would be made in silence, unbridged.

@@ -1,4 +1,4 @@
-//! RFC by RFC. dhcproto, which is not ours, writes the requests and reads the replies.
+//! RFC by RFC. Codecs other than the server's write the requests and read the replies.
 
 mod addresses;
 mod decline_release_inform;
@@ -9,11 +9,10 @@ mod states;
 
 use std::time::Duration;
 
-use dhcproto::v4::{self, DhcpOption, Flags, MessageType, OptionCode};
-use dhcproto::{Decodable, Encodable};
-
-use super::super::{Config, Reservation};
+use super::super::judge::{self, MessageType, Value, lease_time, requested, server};
+use super::super::{Config, Destination, Reservation};
 use super::*;
+use crate::MacAddr;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 1);
 const NODE: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
@@ -51,54 +50,30 @@ fn table() -> Table {
     table_of(config())
 }
 
-fn message(kind: MessageType, mac: MacAddr, options: &[DhcpOption]) -> v4::Message {
-    let mut message = v4::Message::default();
-    message.set_xid(7).set_chaddr(&mac.0);
-    message.opts_mut().insert(DhcpOption::MessageType(kind));
-    for option in options {
-        message.opts_mut().insert(option.clone());
-    }
-    message
+fn message(kind: MessageType, mac: MacAddr, options: &[Value]) -> judge::Request {
+    judge::Request::new(kind, mac.0, 7, options)
 }
 
-fn at(table: &mut Table, now: u64, message: &v4::Message) -> Outcome {
-    handle(table, now, &message.to_vec().unwrap())
+fn at(table: &mut Table, now: u64, request: &judge::Request) -> Outcome {
+    handle(table, now, &request.to_vec())
 }
 
-fn ask(table: &mut Table, message: &v4::Message) -> Option<(v4::Message, Destination)> {
-    let reply = at(table, 1000, message).reply?;
-    assert!(reply.bytes.len() >= 300);
-    Some((v4::Message::from_bytes(&reply.bytes).unwrap(), reply.to))
+fn read(reply: &Reply) -> judge::Reply {
+    judge::Reply::read(&reply.bytes).unwrap()
 }
 
-fn kind(message: &v4::Message) -> MessageType {
-    message.opts().msg_type().unwrap()
+fn ask(table: &mut Table, request: &judge::Request) -> Option<(judge::Reply, Destination)> {
+    let reply = at(table, 1000, request).reply?;
+    Some((read(&reply), reply.to))
 }
 
-fn requested(address: Ipv4Addr) -> DhcpOption {
-    DhcpOption::RequestedIpAddress(address)
+fn ours() -> Value {
+    server(SERVER)
 }
 
-fn ours() -> DhcpOption {
-    DhcpOption::ServerIdentifier(SERVER)
-}
-
-/// A lease for a client that nothing is reserved for.
+/// Gives a lease to a client without a reservation.
 fn lease(table: &mut Table, mac: MacAddr, address: Ipv4Addr) {
     let request = message(MessageType::Request, mac, &[requested(address), ours()]);
     let (ack, _) = ask(table, &request).unwrap();
-    assert_eq!((kind(&ack), ack.yiaddr()), (MessageType::Ack, address));
-}
-
-/// The codes in the options field, in their order.
-fn codes(bytes: &[u8]) -> Vec<u8> {
-    let mut rest = &bytes[240..];
-    let mut codes = Vec::new();
-    while let [code, length, more @ ..] = rest
-        && *code != 255
-    {
-        codes.push(*code);
-        rest = &more[usize::from(*length)..];
-    }
-    codes
+    assert_eq!((ack.kind, ack.yiaddr), (MessageType::Ack, address));
 }

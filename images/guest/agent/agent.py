@@ -1,0 +1,172 @@
+"""The agent: answers the host's commands, and tells it how far the boot is."""
+import os
+import select
+import signal
+import time
+
+from . import clock, identity
+from .disk import Disk
+from .hold import JOURNAL, NETWORKD, REST, SPECTATORS, Hold
+from .links import address, ignore_links, set_addresses, watch
+from .network import is_addressed, is_original, nics_of
+from .protocol import VERSION, Connection, decode
+from .settle import settle
+from .ssh import PID, Sshd, ssh_listener
+from .systemd import notify
+
+# systemd(1): SIGRTMIN+4 powers the machine off, SIGRTMIN+5 reboots it.
+POWER_OFF, REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
+
+
+class Agent:
+    # What manages the NICs and is held in a machine that is to be frozen.
+    network_manager = NETWORKD
+
+    def __init__(self, port, disk=None):
+        self.connection = Connection(port)
+        self.handlers = {
+            "ping": self.ping,
+            "identity": self.take_identity,
+            "settle": self.settle,
+            "all-ready": self.all_ready,
+            "info": self.info,
+            "adjust": self.adjust,
+            "shutdown": self.shut_down,
+        }
+        self.configured = identity.is_configured()
+        self.identified = False
+        self.leased = False
+        self.ready = False
+        self.sshd = Sshd()
+        self.disk = disk or Disk()
+        # Whether sshd is about to listen, and writes its pid down when it does.
+        self.ssh_comes = False
+        self.nics = [{}]
+        self.hold = Hold()
+        self.hold.load()
+        self.changes = watch()
+
+    def ping(self, _):
+        return {"version": VERSION, "configured": self.configured}
+
+    def take_identity(self, arguments):
+        woken = arguments.get("woken")
+        self.ssh_comes = bool(self.sshd.pipes) and not os.access(PID, os.F_OK)
+        first = identity.take(arguments, self.sshd, self.disk)
+        # A clone's boot was over before.
+        if not woken and not (self.configured and self.identified):
+            notify()
+        self.identified = True
+        self.nics = nics_of(arguments)
+        if woken and NETWORKD in self.hold.programs:
+            self.give_addresses()
+        self.configured = not arguments.get("template")
+        if woken:
+            self.leased = self.ready = False
+            self.hold.woken(arguments.get("journal", JOURNAL))
+        self.progress()
+        return {"ready": self.ready, "address": address(), "random": first}
+
+    def give_addresses(self):
+        """Sets addresses in networkd's place while it stands still; where that fails, networkd goes on at once."""
+        try:
+            set_addresses(self.nics)
+        except (OSError, KeyError):
+            self.hold.free(NETWORKD)
+
+    def settle(self, arguments):
+        settle(self.sshd)
+        self.identified = False
+        names = SPECTATORS
+        # networkd alone brings IPv6 addresses.
+        if self.network_manager and is_original() and not any(nic.get("ipv6") for nic in self.nics):
+            names += (self.network_manager,)
+        # systemd starts nothing while it is held, so only with an sshd that needs it no more.
+        self.hold.take(names, arguments.get("one_processor"), bool(self.sshd.pipes))
+        return {}
+
+    def all_ready(self, arguments):
+        self.hold.all_ready(arguments.get("rest", REST))
+        return {}
+
+    def info(self, _):
+        disk = os.statvfs("/")
+        return {"time": time.time(), "load": os.getloadavg(), "disk": disk.f_blocks * disk.f_frsize}
+
+    def adjust(self, arguments):
+        return {"time": clock.adjust(arguments["seconds"])}
+
+    def shut_down(self, arguments):
+        self.hold.free_init()
+        os.sync()
+        os.kill(1, REBOOT if arguments.get("mode") == "reboot" else POWER_OFF)
+        return {}
+
+    def handle(self, line):
+        """Answers one line of the host."""
+        request = decode(line)
+        if request is None:
+            return
+        name, arguments, number = request
+        answer = {"id": number}
+        try:
+            handler = self.handlers.get(name)
+            if handler is None:
+                raise ValueError("no command %s" % name)
+            answer["return"] = handler(arguments)
+        except Exception as error:  # the host is to hear of any
+            answer["error"] = {"class": type(error).__name__, "desc": str(error)}
+        self.connection.send(answer)
+
+    def progress(self):
+        """Looks how far the boot is, and tells the host what is new."""
+        if not self.identified or self.ready:
+            return
+        if not self.leased and is_addressed(self.nics):
+            self.leased = True
+            self.connection.event("stage", stage="lease", address=address())
+        if self.leased and (os.access(PID, os.F_OK) if self.ssh_comes else ssh_listener()):
+            self.ready = True
+            self.hold.ready()
+            self.connection.event("ready", address=address())
+            ignore_links(self.changes)
+
+    def pause(self):
+        """Milliseconds until there is something to look at, should nothing come before; None when there is not."""
+        if self.identified and not self.ready:
+            # Nothing tells of a boot's sshd; a clone's listens before there is an address.
+            if self.leased:
+                return 15 if self.ssh_comes else 50
+            return 200
+        due = self.hold.due()
+        return None if due is None else max(0, int(1000 * (due - time.monotonic()))) + 1
+
+    def run(self):
+        if self.configured:
+            notify()
+        self.connection.event("hello", version=VERSION, configured=self.configured)
+        poll = select.poll()
+        poll.register(self.connection.port, select.POLLIN)
+        poll.register(self.changes, select.POLLIN)
+        try:
+            while True:
+                self.turn(poll)
+        finally:
+            # systemd could not start this program again while it stands still.
+            self.hold.free_init()
+
+    def turn(self, poll):
+        for fd, events in poll.poll(self.pause()):
+            if fd != self.connection.port:
+                try:
+                    self.changes.recv(65536)
+                except OSError:
+                    # More changes than the socket holds; progress() looks at what there is now.
+                    pass
+            elif events & select.POLLIN:
+                for line in self.connection.lines():
+                    self.handle(line)
+            else:
+                time.sleep(0.3)
+        self.progress()
+        self.hold.release()

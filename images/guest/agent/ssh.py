@@ -1,0 +1,145 @@
+"""sshd: its host keys, and how a clone's waits for them."""
+import os
+import signal
+import time
+
+from .files import RUN, read, write
+
+KEYS, KINDS = "/etc/ssh/ssh_host_%s_key", ("ed25519", "rsa")
+CONFIG, CONFIG_FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"
+PID = "/run/sshd.pid"
+PORT = 22
+# sshd's configuration includes the one, and its unit the other, where they exist.
+FAMILY, ENVIRONMENT = RUN + "sshd.conf", RUN + "sshd.env"
+# On the command line of emulated kernels alone.
+EMULATED = "kvmc.coldplug="
+# The kernel's function in which a process waits for the other end of a pipe, fs/pipe.c.
+WAITS = "wait_for_partner"
+
+
+def listener(table, port):
+    """The inode of the socket that listens (0A) on a port, in a table like /proc/net/tcp."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if len(fields) > 9 and fields[3] == "0A" and fields[1].endswith(":%04X" % port):
+            return fields[9]
+    return None
+
+
+def ssh_listener():
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        inode = listener(read(path), PORT)
+        if inode:
+            return inode
+    return None
+
+
+def names_addresses(text):
+    """Whether a configuration of sshd says what it listens on, sshd_config(5)."""
+    return any(line.strip().lower().startswith("listenaddress") for line in text.splitlines())
+
+
+def is_told_addresses():
+    paths = [CONFIG_FOLDER + name for name in os.listdir(CONFIG_FOLDER)] if os.path.isdir(CONFIG_FOLDER) else []
+    return any(names_addresses(read(path)) for path in [CONFIG] + paths if os.path.isfile(path))
+
+
+def spare(nics):
+    """Writes configuration that saves an emulated sshd work, before it starts.
+
+    Each session would read OpenSSL's configuration, which has nothing for ssh, and with addresses of both families to
+    listen on it would open sockets to find out which comes first.
+    """
+    if EMULATED not in read("/proc/cmdline"):
+        return
+    os.makedirs(RUN, exist_ok=True)
+    write(ENVIRONMENT, "OPENSSL_CONF=/dev/null\n")
+    if not any(nic.get("ipv6") for nic in nics) and not is_told_addresses():
+        write(FAMILY, "AddressFamily inet\n")
+
+
+class Sshd:
+    def __init__(self):
+        # Pipes that hold() has sshd wait at, with the kinds of keys that they stand for.
+        self.pipes = {}
+
+    def pid(self):
+        return int(read(PID))
+
+    def restart(self):
+        """Has sshd read its keys again (SIGHUP, sshd(8)), and waits until the old ones are no longer served."""
+        old = ssh_listener()
+        if not old:
+            return
+        try:
+            os.kill(self.pid(), signal.SIGHUP)
+        except (OSError, ValueError):
+            return
+        for _ in range(1000):
+            if ssh_listener() != old:
+                return
+            time.sleep(0.002)
+
+    def hold(self):
+        """Restarts sshd and has it stand where it reads its first key, which is a pipe that nobody writes to.
+
+        A clone then has all of sshd's start behind it but the keys, which give_keys() brings. Which key is the first is
+        up to sshd's configuration. The keys' files stay, with a line feed in them: a clone only writes into them.
+        """
+        try:
+            pid = self.pid()
+        except (OSError, ValueError):
+            return
+        os.makedirs(RUN, exist_ok=True)
+        for kind in KINDS:
+            path, pipe = KEYS % kind, RUN + "ssh_" + kind
+            if not os.path.exists(pipe):
+                os.mkfifo(pipe, 0o600)
+            if os.path.exists(path):
+                os.rename(path, path + ".kvmc")
+            os.symlink(pipe, path)
+        os.kill(pid, signal.SIGHUP)
+        is_held = False
+        for _ in range(500):
+            is_held = read("/proc/%d/wchan" % pid) == WAITS
+            if is_held:
+                break
+            time.sleep(0.02)
+        for kind in KINDS:
+            os.unlink(KEYS % kind)
+            if os.path.exists(KEYS % kind + ".kvmc"):
+                os.rename(KEYS % kind + ".kvmc", KEYS % kind)
+            if is_held:
+                self.pipes[RUN + "ssh_" + kind] = kind
+        if not is_held:
+            # It did not come there: it starts again with its keys.
+            os.kill(pid, signal.SIGHUP)
+            return
+        for kind in KINDS:
+            write(KEYS % kind, "\n", 0o600)
+            write(KEYS % kind + ".pub", "\n")
+
+    def give_keys(self, pairs, put):
+        """Writes this node's keys by `put` and into sshd's pipe; true when sshd has to read them again."""
+        changed = False
+        for kind, pair in pairs.items():
+            path = KEYS % kind
+            try:
+                changed = changed or read(path) != pair["private"]
+            except OSError:
+                changed = True
+            put(path, pair["private"], 0o600)
+            put(path + ".pub", pair["public"])
+        for pipe, kind in self.pipes.items():
+            try:
+                # Refused unless sshd stands at the other end, as it does at one of them.
+                fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                continue
+            # sshd reads the other keys from their files, which are written by now.
+            os.write(fd, pairs[kind]["private"].encode())
+            os.close(fd)
+            changed = False
+            break
+        self.pipes.clear()
+        return changed

@@ -1,0 +1,17 @@
+//! The messages between host and agent, as `images/guest/messages.json` lists them.
+//!
+//! That file is the one table that the agent's tests, these types and the tests' fake QEMU go by.
+
+mod event;
+mod request;
+mod table;
+
+pub use event::{BootStage, Event};
+pub use request::{
+    Adjust, AllReady, Cloud, Identity, IdentityAnswer, Info, InfoAnswer, KeyPair, Nic, Ping,
+    PowerMode, Request, Settle, Shutdown,
+};
+pub use table::{Field, Fields, Message, MessageError, Table};
+
+/// The name of the agent's virtio-serial port.
+pub const PORT: &str = "org.kvmc.agent.0";

@@ -1,0 +1,32 @@
+//! Makes an image's disk of a file that was downloaded or imported.
+
+use std::path::{Path, PathBuf};
+
+use super::disk_format::{self, DiskFormat};
+use crate::error::ImageError;
+use crate::image::DISK;
+
+/// Makes `disk.qcow2` in `folder`, of a file of any format.
+///
+/// # Errors
+/// The file is not a usable disk, or there is no room.
+pub(super) fn make_disk(folder: &Path, from: &Path) -> Result<(), ImageError> {
+    let unpacked = folder.join("unpacked");
+    let disk = folder.join(DISK);
+    let mut plain: PathBuf = from.to_owned();
+    let mut format = disk_format::probe(&plain)?;
+    if !matches!(format, DiskFormat::Qcow2 | DiskFormat::Raw) {
+        disk_format::unpack(format, &plain, &unpacked)?;
+        plain.clone_from(&unpacked);
+        format = disk_format::probe(&plain)?;
+        if !matches!(format, DiskFormat::Qcow2 | DiskFormat::Raw) {
+            return Err(ImageError::Unfit {
+                path: from.to_owned(),
+                why: "is packed twice; unpack it first".to_owned(),
+            });
+        }
+    }
+    disk_format::settle(format, &plain, &disk)?;
+    let _moved_or_used_up = std::fs::remove_file(&unpacked);
+    Ok(())
+}

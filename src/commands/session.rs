@@ -1,0 +1,119 @@
+//! What every verb starts from: which cluster is meant, and what is asked of it.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::engine::{Lifecycle, Local};
+use crate::hint;
+use crate::output::Live;
+use crate::spec::{
+    Key, Layer, Settings, Source, SpecError, cluster_named, environment, parse_file,
+    validate_cluster_name,
+};
+
+const FILE: &str = "kvmc.toml";
+
+/// One call of kvmc.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// `--cluster`
+    cluster: Option<String>,
+    /// `--wait`
+    wait: Duration,
+}
+
+impl Session {
+    pub(super) const fn new(cluster: Option<String>, wait: Duration) -> Self {
+        Self { cluster, wait }
+    }
+
+    /// The cluster that is meant, on the engine that has it.
+    ///
+    /// # Errors
+    /// A name that cannot be a cluster's, or no place for its state.
+    pub(super) fn engine(&self) -> Result<Local> {
+        self.named(&self.name()?)
+    }
+
+    /// A cluster by name.
+    ///
+    /// # Errors
+    /// No place for its state.
+    pub(super) fn named(&self, name: &str) -> Result<Local> {
+        Local::open(name, self.wait, Rc::new(Live::new()))
+    }
+
+    /// All settings for a cluster, with what it was made of, if it is there, under what is asked now.
+    ///
+    /// # Errors
+    /// A `kvmc.toml` that cannot be read, or a cluster whose record cannot.
+    pub(super) fn settings(&self, engine: &dyn Lifecycle, flags: Layer) -> Result<Settings> {
+        let made_of = engine.made_of()?.unwrap_or_default();
+        let settings = Settings::resolve([made_of, file()?, variables()]);
+        Ok(settings.over(self.flag(flags)))
+    }
+
+    /// The name of the cluster that is meant.
+    fn name(&self) -> Result<String> {
+        // The record has no say in it, nor what else is wrong in the file, so that they are in nobody's way.
+        let named = match read()? {
+            Some(text) => cluster_named(Path::new(FILE), &text),
+            None => Ok(Layer::default()),
+        };
+        let bare = named.as_ref().ok().map(|named| {
+            let bare = Settings::resolve([named.clone(), variables()]);
+            bare.cluster("cluster").map(ToString::to_string)
+        });
+        if let Some(Ok(name)) = bare {
+            hint::set_bare_cluster(&name);
+        }
+        let named = match named {
+            Err(e) if self.cluster.is_none() => return Err(e.into()),
+            named => named.unwrap_or_default(),
+        };
+        let settings = Settings::resolve([named, variables(), self.flag(Layer::default())]);
+        let name = settings.cluster("cluster")?.to_string();
+        validate_cluster_name(&name).map_err(|why| SpecError::of("cluster", why))?;
+        Ok(name)
+    }
+
+    fn flag(&self, mut flags: Layer) -> Layer {
+        if let Some(name) = &self.cluster {
+            let source = Source::Flag("--cluster".to_owned());
+            flags.set_text(Key::cluster("cluster"), name, source);
+        }
+        flags
+    }
+}
+
+fn variables() -> Layer {
+    environment(|name| std::env::var(name).ok())
+}
+
+/// `kvmc.toml` of this folder.
+fn file() -> Result<Layer> {
+    match read()? {
+        Some(text) => Ok(parse_file(Path::new(FILE), &text)?),
+        None => Ok(Layer::default()),
+    }
+}
+
+fn read() -> Result<Option<String>> {
+    match fs_err::read(FILE) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes).ok();
+            text.context("kvmc.toml is not UTF-8 text").map(Some)
+        }
+        // A link that leads nowhere was meant to lead somewhere.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            match fs_err::symlink_metadata(FILE) {
+                Ok(_) => Err(e).context("kvmc.toml leads nowhere"),
+                Err(_) => Ok(None),
+            }
+        }
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,152 @@
+//! `down`: nothing left. Goes on past errors, and treats what is gone already as done.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use kvmc_images::Store;
+use kvmc_netns::Links;
+
+use super::Local;
+use super::removal::carry_out;
+use crate::interrupt::Interrupt;
+use crate::model::{self, DownReport, Interrupted};
+use crate::network::{accepts, check_namespace};
+use crate::node::KeyPool;
+use crate::plan;
+use crate::state::{ClusterRecord, Found, Lock, remove_file};
+use crate::steps::{Traces, traces};
+use crate::warm;
+
+/// See [`crate::engine::Lifecycle::down`].
+pub(super) async fn down(local: &Local) -> Result<DownReport> {
+    let links = Links::open()?;
+    let mut interrupt = Interrupt::listen()?;
+    let report = remove(local, &links, &mut interrupt).await?;
+    sweep(local)?;
+    Ok(report)
+}
+
+async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Result<DownReport> {
+    let (dir, name) = (local.dir(), &local.cluster);
+    let mut report = DownReport {
+        cluster: name.clone(),
+        found: model::Found::Nothing,
+        killed: 0,
+        errors: Vec::new(),
+        kept: None,
+    };
+    let seen = seen(local, links).await?;
+    if seen.is_empty() && !dir.path().exists() {
+        let left = accepts::remove_leftovers(name, links).await?;
+        if !left.is_empty() {
+            report.found = model::Found::Leftovers(left);
+        }
+        return Ok(report);
+    }
+    let _lock = tokio::select! {
+        lock = Lock::take(&dir, "down", local.wait) => lock?,
+        () = interrupt.wait() => {
+            return Err(Interrupted("the cluster is as it was".to_owned()).into());
+        }
+    };
+    // Who held the lock before may have changed all of it.
+    let seen = self::seen(local, links).await?;
+    let mut record = usable_record(local)?;
+    if let Some(record) = &record {
+        check_namespace(record)?;
+    }
+    report.found = if record.is_some() || !seen.is_empty() {
+        model::Found::Cluster
+    } else {
+        model::Found::Folder
+    };
+    let qemus = seen.qemus.len();
+    let steps = plan::down(record.as_ref(), seen);
+    let host = local.host(&dir, links);
+    let removed = carry_out(
+        &steps,
+        record.as_mut(),
+        host,
+        Duration::ZERO,
+        interrupt,
+        &|_, _| {},
+    )
+    .await?;
+    if removed.interrupted {
+        let now = format!("{} goes on from here", local.command("down"));
+        return Err(Interrupted(now).into());
+    }
+    if record.is_none() {
+        accepts::remove_leftovers(name, links).await?;
+    }
+    // Without a record, those that were found by their marks.
+    report.killed = removed.killed + if record.is_none() { qemus } else { 0 };
+    report.errors = removed.errors.iter().map(|e| format!("{e:#}")).collect();
+    report.kept = removed.kept.into_iter().next();
+    Ok(report)
+}
+
+async fn seen(local: &Local, links: &Links) -> Result<Traces> {
+    let found = traces(&local.state, links).await?.remove(&local.cluster);
+    Ok(found.unwrap_or_default())
+}
+
+/// The record to go by: a damaged one's last good copy too, or none.
+fn usable_record(local: &Local) -> Result<Option<ClusterRecord>> {
+    Ok(match Found::look(&local.dir()) {
+        Found::Newer(error) => return Err(error),
+        Found::Whole(record) => Some(*record),
+        Found::Copy(copy, error) => {
+            let text = format!("warning: {error:#}; going by its last good copy");
+            local.progress.say(&text);
+            Some(*copy)
+        }
+        Found::Unreadable(error) => {
+            let text = format!("warning: {error:#}; going by what is seen");
+            local.progress.say(&text);
+            None
+        }
+        Found::Nothing => None,
+    })
+}
+
+/// Removes what builds and freezes that were killed have left.
+pub(super) fn sweep(local: &Local) -> Result<()> {
+    let root = local.state.root();
+    warm::Store::open(root).sweep()?;
+    Store::open(root).sweep();
+    KeyPool::open(root).sweep();
+    Ok(())
+}
+
+impl Local {
+    /// The names of all clusters of the state folder, also of those of which only traces are left.
+    ///
+    /// # Errors
+    /// When the host's links cannot be read.
+    pub(crate) async fn cluster_names(&self) -> Result<BTreeSet<String>> {
+        let found = traces(&self.state, &Links::open()?).await?.into_keys();
+        Ok(self
+            .state
+            .cluster_names()
+            .into_iter()
+            .chain(found)
+            .collect())
+    }
+
+    /// Removes templates, frozen machines and all else that clusters share. No cluster is left when it is called.
+    ///
+    /// # Errors
+    /// What cannot be removed.
+    pub(crate) fn remove_shared(&self) -> Result<()> {
+        let root = self.state.root();
+        warm::Store::open(root).remove_all()?;
+        KeyPool::open(root).remove()?;
+        Store::open(root).remove_all()?;
+        remove_file(&self.state.accel_cache())?;
+        // Only if nothing of the user's is in it.
+        let _not_empty = std::fs::remove_dir(root);
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! `doctor`'s look at clusters that are no more, and at records that are damaged: of this state folder and in
+//! this network namespace alone.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kvmc_netns::Links;
+
+use super::Local;
+use super::down::sweep;
+use super::removal::carry_out;
+use crate::hint::command;
+use crate::interrupt::Interrupt;
+use crate::model::{Finding, Verdict};
+use crate::network::accepts;
+use crate::plan;
+use crate::state::{ClusterRecord, Found, Lock};
+use crate::steps::{Traces, traces};
+
+impl Local {
+    /// What there is of such, mended where `fix` says so.
+    ///
+    /// # Errors
+    /// When the host's links cannot be read, or something cannot be mended.
+    pub(crate) async fn remains(&self, fix: bool) -> Result<Vec<Finding>> {
+        let links = Links::open()?;
+        let mut seen = traces(&self.state, &links).await?;
+        let mut findings = Vec::new();
+        for name in self.cluster_names().await? {
+            let local = self.of(&name);
+            let dir = local.dir();
+            // Made or removed at this moment, its record may be missing for good reason.
+            if Lock::holder(&dir).is_some() {
+                continue;
+            }
+            let traces = seen.remove(&name).unwrap_or_default();
+            findings.extend(match Found::look(&dir) {
+                Found::Whole(_) => None,
+                Found::Copy(copy, error) => Some(local.restore(*copy, &error, fix).await?),
+                Found::Unreadable(error) | Found::Newer(error) => {
+                    let down = command(&name, "down");
+                    let what = format!("{error:#}; {down} removes the cluster");
+                    Some(local.finding(Verdict::Damaged, what))
+                }
+                Found::Nothing => Some(local.remove_remains(traces, &links, fix).await?),
+            });
+        }
+        if fix {
+            sweep(self)?;
+        }
+        Ok(findings)
+    }
+
+    fn finding(&self, verdict: Verdict, what: String) -> Finding {
+        let check = format!("cluster {}", self.cluster);
+        Finding {
+            check,
+            verdict,
+            what,
+        }
+    }
+
+    /// The last good copy becomes the record.
+    async fn restore(
+        &self,
+        mut copy: ClusterRecord,
+        error: &anyhow::Error,
+        fix: bool,
+    ) -> Result<Finding> {
+        let generation = copy.generation;
+        if !fix {
+            let fix = self.command("doctor --fix");
+            let what =
+                format!("{error:#}; {fix} puts its last good copy (generation {generation}) back");
+            return Ok(self.finding(Verdict::Damaged, what));
+        }
+        let dir = self.dir();
+        let _lock = Lock::take(&dir, "doctor", Duration::ZERO).await?;
+        copy.save(&dir)?;
+        let what = format!("its record was damaged ({error:#}); generation {generation} is back");
+        Ok(self.finding(Verdict::Mended, what))
+    }
+
+    async fn remove_remains(&self, traces: Traces, links: &Links, fix: bool) -> Result<Finding> {
+        let dir = self.dir();
+        let mut found = Vec::new();
+        if !traces.is_empty() {
+            found.push(traces.to_string());
+        }
+        if dir.path().exists() {
+            found.push(format!("the folder {}", dir.path().display()));
+        }
+        let found = found.join(", ");
+        if !fix {
+            let fix = self.command("doctor --fix");
+            let what = format!("no more, but there is {found}; {fix} removes that");
+            return Ok(self.finding(Verdict::Remains, what));
+        }
+        let _lock = Lock::take(&dir, "doctor", Duration::ZERO).await?;
+        let steps = plan::down(None, traces);
+        let host = self.host(&dir, links);
+        let mut interrupt = Interrupt::listen()?;
+        let removed = carry_out(
+            &steps,
+            None,
+            host,
+            Duration::ZERO,
+            &mut interrupt,
+            &|_, _| {},
+        )
+        .await?;
+        accepts::remove_leftovers(&self.cluster, links).await?;
+        match removed.errors.into_iter().next() {
+            Some(error) => {
+                Err(error.context(format!("what is left of cluster `{}` stays", self.cluster)))
+            }
+            None => Ok(self.finding(Verdict::Mended, format!("removed {found}"))),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `status`: derived from what is seen; nothing that is broken makes it fail.
+
+mod doubts;
+mod firewall;
+mod node;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kvmc_netns::Links;
+
+use super::Local;
+use crate::keeper::Keeper;
+use crate::model::{ClusterStatus, NetworkStatus, NodeStatus, SCHEMA, VitalsStatus};
+use crate::state::{ClusterRecord, Found, Lock};
+use crate::steps::traces;
+
+/// A keeper that hangs must not make `status` hang.
+const KEEPER: Duration = Duration::from_millis(1500);
+
+/// See [`crate::engine::Lifecycle::status`].
+pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
+    let dir = local.dir();
+    let links = Links::open()?;
+    let mut doubts = Vec::new();
+    let record = match Found::look(&dir) {
+        Found::Whole(record) => record,
+        Found::Copy(copy, error) => {
+            let fix = local.command("doctor --fix");
+            doubts.push(format!(
+                "{error:#}; shown from its last good copy, which {fix} puts back"
+            ));
+            copy
+        }
+        Found::Unreadable(error) | Found::Newer(error) => {
+            return without_record(local, Some(error), &links).await;
+        }
+        Found::Nothing => return without_record(local, None, &links).await,
+    };
+    // While a verb is at work on them there is nothing to say of them yet.
+    let network = match Lock::holder(&dir) {
+        Some(_) => None,
+        None => firewall::look(&record, &links).await,
+    };
+    let firewall = network.as_ref().map(|seen| firewall::view(seen, &dir));
+    doubts.extend(doubts::doubts(local, &record, &links, network).await);
+    let keeper = Keeper::of(&dir, &local.cluster);
+    let board = tokio::time::timeout(KEEPER, keeper.board_of_any_version()).await;
+    let board = board.ok().and_then(Result::ok);
+    if let Some((_, true)) = board {
+        let up = local.command("up");
+        doubts.push(format!(
+            "the keeper is of another version of kvmc; {up} replaces it, and no node notices"
+        ));
+    }
+    let board = board.map(|(board, _)| board);
+    let nodes = record
+        .nodes
+        .iter()
+        .map(|n| node::look(&record, n, &dir, board.as_ref()))
+        .collect();
+    Ok(ClusterStatus {
+        schema: SCHEMA,
+        cluster: local.cluster.clone(),
+        phase: record.phase.name().to_owned(),
+        accelerator: Some(record.accelerator.clone()),
+        bridge: Some(record.main().bridge.clone()),
+        subnet: Some(record.main().subnet),
+        image: record.nodes.first().map(|n| n.base.image().to_owned()),
+        keeper: board.is_some(),
+        networks: networks(&record),
+        firewall,
+        forwards: record.forwards.iter().map(ToString::to_string).collect(),
+        nodes,
+        bridges: Vec::new(),
+        doubts,
+    })
+}
+
+/// What is seen of a cluster whose record is not.
+async fn without_record(
+    local: &Local,
+    error: Option<anyhow::Error>,
+    links: &Links,
+) -> Result<ClusterStatus> {
+    let seen = traces(&local.state, links).await.unwrap_or_default();
+    let seen = seen.get(&local.cluster).cloned().unwrap_or_default();
+    let holder = Lock::holder(&local.dir());
+    if error.is_none() && seen.is_empty() && holder.is_none() {
+        return Err(local.nothing_there());
+    }
+    let why = match (&error, &holder) {
+        (Some(error), _) => format!("{error:#}"),
+        (None, Some(holder)) => format!("it has no record yet; at work on it: {holder}"),
+        (None, None) => format!(
+            "its record is gone; {} removes what is left of it",
+            local.command("down")
+        ),
+    };
+    let nodes = seen.qemus.iter().map(|(name, identity)| NodeStatus {
+        name: name.clone(),
+        role: None,
+        state: "running".to_owned(),
+        pid: Some(identity.pid),
+        machine: None,
+        paused: None,
+        vitals: VitalsStatus::default(),
+        last_end: None,
+    });
+    Ok(ClusterStatus {
+        schema: SCHEMA,
+        cluster: local.cluster.clone(),
+        phase: "unknown".to_owned(),
+        accelerator: None,
+        bridge: None,
+        subnet: None,
+        image: None,
+        keeper: !seen.keepers.is_empty(),
+        networks: Vec::new(),
+        firewall: None,
+        forwards: Vec::new(),
+        nodes: nodes.collect(),
+        bridges: seen.bridges.clone(),
+        doubts: vec![why],
+    })
+}
+
+fn networks(record: &ClusterRecord) -> Vec<NetworkStatus> {
+    record
+        .networks()
+        .map(|n| NetworkStatus {
+            name: n.name.clone(),
+            bridge: n.bridge.clone(),
+            subnet: n.subnet,
+            gateway: n.gateway,
+            prefix6: n.prefix6,
+            gateway6: n.gateway6(),
+            isolated: n.isolated,
+            mtu: n.mtu,
+        })
+        .collect()
+}

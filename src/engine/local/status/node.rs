@@ -1,0 +1,152 @@
+//! One node, as it is seen.
+
+use std::time::Duration;
+
+use crate::ids::now;
+use crate::model::{
+    Board, Cause, EndStatus, MachineStatus, NicStatus, NodeStatus, NodeView, Stage, VitalsStatus,
+};
+use crate::node::{Ended, Identity, vcpus};
+use crate::state::{ClusterDir, ClusterRecord, NodeRecord, read_json};
+
+/// Looks at a node's files, and at what the keeper knows of it.
+pub(super) fn look(
+    record: &ClusterRecord,
+    node: &NodeRecord,
+    dir: &ClusterDir,
+    board: Option<&Board>,
+) -> NodeStatus {
+    let dir = dir.node(&node.name);
+    let last = Ended::last(&dir);
+    let view = board.and_then(|b| b.get(&node.name));
+    let (state, pid) = match read_json::<Identity>(&dir.process()) {
+        Ok(None) => ("stopped".to_owned(), None),
+        Err(e) => (format!("unknown ({e:#})"), None),
+        Ok(Some(identity)) if identity.open().is_none() => {
+            let (cause, time) = Ended::of(&dir, &identity);
+            let ended = view.filter(|v| v.stage == Stage::Ended);
+            let words = why(&cause, ended.map(|v| &*v.note));
+            (format!("stopped ({}{words})", ago(time)), None)
+        }
+        Ok(Some(identity)) => (running(view, last.as_ref()), Some(identity.pid)),
+    };
+    NodeStatus {
+        name: node.name.clone(),
+        role: Some(node.role.clone()),
+        state,
+        pid,
+        machine: Some(machine(record, node)),
+        paused: pid.and(view).and_then(|v| v.paused.clone()),
+        vitals: vitals(view),
+        last_end: last.map(|last| EndStatus {
+            time: last.time,
+            what: last.cause.to_string(),
+            cause: last.cause,
+        }),
+    }
+}
+
+fn machine(record: &ClusterRecord, node: &NodeRecord) -> MachineStatus {
+    let mac = node.nics.first().map(|nic| nic.mac.to_string());
+    MachineStatus {
+        address: node.address(),
+        mac: mac.unwrap_or_default(),
+        vcpus: vcpus(node.vcpus, &record.accelerator),
+        ram: node.ram.0,
+        disk: node.disk.0,
+        nics: record
+            .nics(node)
+            .map(|(network, nic)| NicStatus {
+                network: network.name.clone(),
+                address: nic.address,
+                mac: nic.mac.to_string(),
+                address6: network.address6(nic.mac),
+                tap: nic.tap.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// The state of a node whose QEMU runs.
+fn running(view: Option<&NodeView>, last: Option<&Ended>) -> String {
+    let Some(view) = view else {
+        return "running".to_owned();
+    };
+    let state = match (&view.paused, view.stage) {
+        (Some(why), _) => format!("paused: {why}"),
+        (None, Stage::Ready) => "ready".to_owned(),
+        (None, stage) => format!("running ({})", stage.name()),
+    };
+    if !view.note.is_empty() {
+        return format!("{state}, {}", view.note);
+    }
+    match last.filter(|l| l.cause != Cause::Quit) {
+        // It came back from this: whoever looks wants to know that it was away.
+        Some(last) => format!("{state} ({}{})", ago(Some(last.time)), last.cause),
+        None => state,
+    }
+}
+
+fn vitals(view: Option<&NodeView>) -> VitalsStatus {
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    let vitals = view.and_then(|v| v.vitals);
+    VitalsStatus {
+        steal: view.and_then(|v| v.steal).map(rounded),
+        clock_drift: vitals.map(|v| rounded(v.drift)),
+        clock_drift_error: vitals.map(|v| rounded(v.error)),
+        load: vitals.map(|v| v.load),
+    }
+}
+
+/// Why a node has ended: the keeper may know more than what is written down, that it is to start again or why
+/// it cannot; or less, of one that ended before it looked.
+fn why(written: &Cause, keeper: Option<&str>) -> String {
+    let least = Cause::Vanished.to_string();
+    match keeper.filter(|note| !note.is_empty() && *note != least) {
+        Some(note) => note.to_owned(),
+        None => written.to_string(),
+    }
+}
+
+/// How long ago a time was, in its largest unit, as the beginning of a sentence about it.
+pub(super) fn ago(time: Option<f64>) -> String {
+    let Some(time) = time else {
+        return String::new();
+    };
+    let seconds = Duration::try_from_secs_f64(now() - time).map_or(0, |d| d.as_secs());
+    let (number, unit) = match seconds {
+        0..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "min"),
+        3600..86400 => (seconds / 3600, "h"),
+        _ => (seconds / 86400, "d"),
+    };
+    format!("{number} {unit} ago: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_that_saw_no_more_than_an_end_does_not_hide_what_its_parent_saw() {
+        let failed = Cause::Failed {
+            status: 3,
+            words: "no".to_owned(),
+        };
+        let vanished = Cause::Vanished.to_string();
+        for keeper in [None, Some(""), Some(&*vanished)] {
+            assert_eq!(why(&failed, keeper), failed.to_string());
+        }
+        assert_eq!(why(&failed, Some("it starts again")), "it starts again");
+        assert_eq!(why(&Cause::Vanished, Some(&vanished)), vanished);
+    }
+
+    #[test]
+    fn a_time_is_told_in_its_largest_unit() {
+        assert_eq!(ago(None), "");
+        assert_eq!(ago(Some(now() + 100.0)), "0 s ago: ");
+        assert_eq!(ago(Some(now() - 30.0)), "30 s ago: ");
+        assert_eq!(ago(Some(now() - 7300.0)), "2 h ago: ");
+        assert_eq!(ago(Some(f64::NAN)), "0 s ago: ");
+    }
+}

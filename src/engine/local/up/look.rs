@@ -1,0 +1,50 @@
+//! What of a cluster is there.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use kvmc_netns::Links;
+
+use crate::network;
+use crate::plan::Seen;
+use crate::state::{ClusterDir, ClusterRecord, Phase};
+use crate::steps::{keeper, node, record};
+
+/// Looks at the host for what `wanted` names.
+///
+/// # Errors
+/// When the host cannot be looked at.
+pub(super) async fn look(
+    wanted: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<Seen> {
+    let names = |fits: &dyn Fn(&str) -> bool| -> BTreeSet<String> {
+        let all = wanted.nodes.iter().map(|n| n.name.clone());
+        all.filter(|n| fits(n)).collect()
+    };
+    let is_wanted = |name: &str| wanted.nodes.iter().any(|n| n.name == name);
+    let recorded = existing.iter().flat_map(|r| &r.nodes);
+    Ok(Seen {
+        exists: existing.is_some(),
+        recorded: record::look(wanted, existing, dir)?,
+        network: network::look(wanted, links).await?,
+        keeper: keeper::look(dir).await,
+        names_untold: !network::names::are_known(wanted),
+        // A keeper that is new begins with what the cluster had, whatever has become of the ports. Of one
+        // that was left half-way nobody knows what the keeper has heard.
+        forwards: existing
+            .filter(|r| r.phase == Phase::Up)
+            .map(|r| r.forwards.clone())
+            .unwrap_or_default(),
+        disks: names(&|n| dir.node(n).disk().exists()),
+        running: wanted
+            .nodes
+            .iter()
+            .filter(|n| node::look(dir, &n.name, &n.uuid).is_some())
+            .map(|n| n.name.clone())
+            .collect(),
+        surplus: recorded.filter(|n| !is_wanted(&n.name)).cloned().collect(),
+    })
+}

@@ -1,0 +1,121 @@
+//! One run of `up` or `start`, and what it begins with.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use kvmc_images::Store;
+use kvmc_netns::Links;
+
+use crate::engine::StartOptions;
+use crate::engine::local::Local;
+use crate::engine::local::preflight::fail_on;
+use crate::hint::WithHint;
+use crate::host::{self, Needs, choose};
+use crate::image::{Asked, Wanted, check_cluster_intact};
+use crate::interrupt::Interrupt;
+use crate::model::{Accelerator, Interrupted};
+use crate::network::{Probe, check_namespace};
+use crate::node::read_user_data;
+use crate::spec::ClusterSpec;
+use crate::state::{ClusterDir, ClusterRecord};
+
+/// What is said of a cluster when nothing of it was touched.
+pub(super) const AS_IT_WAS: &str = "the cluster is as it was";
+
+/// A cluster that is to be.
+pub(in crate::engine::local) struct Target {
+    pub(in crate::engine::local) spec: ClusterSpec,
+    /// The folder for the files of Ansible and ssh.
+    pub(in crate::engine::local) project: PathBuf,
+    pub(in crate::engine::local) pull: Asked,
+    pub(in crate::engine::local) start: StartOptions,
+}
+
+/// One run of `up` or `start`: what is known before anything of the host's network is looked at.
+pub(super) struct Run<'a> {
+    pub(super) local: &'a Local,
+    pub(super) dir: ClusterDir,
+    pub(super) links: &'a Links,
+    pub(super) existing: Option<&'a ClusterRecord>,
+    pub(super) spec: ClusterSpec,
+    pub(super) project: PathBuf,
+    pub(super) start: StartOptions,
+    pub(super) wanted: Wanted,
+    /// By role, of a cluster that is new.
+    pub(super) user_data: Vec<(String, String)>,
+    pub(super) accelerator: Accelerator,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        local: &'a Local,
+        links: &'a Links,
+        target: Target,
+        existing: Option<&'a ClusterRecord>,
+        may_write: bool,
+    ) -> Result<Self> {
+        let Target {
+            spec,
+            project,
+            pull,
+            start,
+        } = target;
+        if let Some(record) = existing {
+            check_namespace(record)?;
+            check_cluster_intact(&local.state, record)?;
+        }
+        let store = Store::open(local.state.root());
+        let wanted = Wanted::look(&spec, existing, &store, pull).hint(|| {
+            let (down, up) = (local.command("down"), local.command("up"));
+            format!("{down} and then {up} make new nodes")
+        })?;
+        let mut user_data = Vec::new();
+        if existing.is_none() {
+            for role in &spec.roles {
+                if let Some(path) = &role.user_data {
+                    user_data.push((role.name.clone(), read_user_data(path)?));
+                }
+            }
+        }
+        fail_on(&host::basics(&Needs {
+            architecture: spec.architecture,
+            build: wanted.must_build(),
+        }))?;
+        let accelerator = choose(&local.state, spec.accel, spec.architecture, may_write)?;
+        Ok(Self {
+            local,
+            dir: local.dir(),
+            links,
+            existing,
+            project: existing.map_or(project, |r| r.project.clone()),
+            spec,
+            start,
+            wanted,
+            user_data,
+            accelerator,
+        })
+    }
+
+    pub(super) const fn dir(&self) -> &ClusterDir {
+        &self.dir
+    }
+
+    pub(super) async fn refuse_taken(&self, probe: &mut Option<Probe>) -> Result<()> {
+        match probe.take() {
+            Some(probe) => probe.refuse_taken(&self.dir, self.links).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// What `work` gives, unless it is told to stop first, which leaves what the words say.
+pub(super) async fn unless_told<T>(
+    interrupt: &mut Interrupt,
+    now: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, Interrupted> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = interrupt.wait() => Err(Interrupted(now.to_owned())),
+    }
+}

@@ -1,0 +1,166 @@
+//! The systemd unit that starts clusters with the host, and stops them before it shuts down.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::find_program;
+use crate::hint::{WithHint, host_command};
+use crate::state::remove_file;
+
+const UNIT: &str = "kvmc.service";
+/// Where an administrator's units are, systemd.unit(5).
+const UNITS: &str = "/etc/systemd/system";
+fn unit_path() -> PathBuf {
+    Path::new(UNITS).join(UNIT)
+}
+
+/// Installs and enables the unit for a state folder; where it is.
+///
+/// # Errors
+/// No systemd, or what it said.
+pub(crate) fn install_unit(state: &Path) -> Result<PathBuf> {
+    if find_program("systemctl").is_none() || !Path::new(UNITS).is_dir() {
+        return Err(anyhow::anyhow!("systemd is not installed here")).hint(|| {
+            let (start, stop) = (host_command("service start"), host_command("service stop"));
+            format!("have what starts this host run {start}, and {stop} before it shuts down")
+        });
+    }
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let path = unit_path();
+    let text = unit(&program, state);
+    fs_err::write(&path, text)?;
+    if is_running() {
+        systemctl(&["daemon-reload"])?;
+        // A unit that is not active would not be stopped when the host shuts down.
+        systemctl(&["enable", "--now", UNIT])?;
+    } else {
+        systemctl(&["enable", UNIT])?;
+    }
+    Ok(path)
+}
+
+/// Disables and removes the unit; where it was, none where it was not installed.
+///
+/// # Errors
+/// What systemd said.
+pub(crate) fn remove_unit() -> Result<Option<PathBuf>> {
+    let path = unit_path();
+    if !path.exists() {
+        return Ok(None);
+    }
+    systemctl(&["disable", UNIT])?;
+    remove_file(&path)?;
+    if is_running() {
+        systemctl(&["daemon-reload"])?;
+    }
+    Ok(Some(path))
+}
+
+/// sd_booted(3)
+fn is_running() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+fn systemctl(arguments: &[&str]) -> Result<()> {
+    let program = find_program("systemctl").context("there is no systemctl")?;
+    #[expect(clippy::disallowed_methods, reason = "the host's service manager")]
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .context("failed to start systemctl")?;
+    if !output.status.success() {
+        bail!(
+            "`systemctl {}` failed ({}): {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
+}
+
+/// The unit: ordered behind what else writes firewall rules, so that ours are made for what is there.
+fn unit(program: &Path, state: &Path) -> String {
+    let program = quote(&program.display().to_string());
+    let state = quote(&format!("KVMC_STATE_DIR={}", state.display()));
+    format!(
+        "[Unit]
+Description=Clusters of kvmc
+After=network-online.target nftables.service firewalld.service ufw.service docker.service
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+Environment={state}
+ExecStart={program} service start
+ExecStop={program} service stop
+TimeoutStartSec=infinity
+TimeoutStopSec=15min
+
+[Install]
+WantedBy=multi-user.target
+"
+    )
+}
+
+/// A word of a unit file as it is, systemd.syntax(7) and systemd.unit(5): specifiers too.
+fn quote(word: &str) -> String {
+    let escaped: String = word
+        .chars()
+        .flat_map(|c| match c {
+            '\\' | '"' => vec!['\\', c],
+            '%' | '$' => vec![c, c],
+            _ => vec![c],
+        })
+        .collect();
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_one_word_of_the_unit() {
+        let text = unit(Path::new("/opt/a b/k%v\"c"), Path::new("/s\\t$x"));
+        assert!(
+            text.contains("ExecStart=\"/opt/a b/k%%v\\\"c\" service start\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Environment=\"KVMC_STATE_DIR=/s\\\\t$$x\"\n"),
+            "{text}"
+        );
+    }
+
+    /// systemd's own judgement; where it is not installed there is nothing to judge with.
+    #[test]
+    fn p21_systemd_takes_the_unit() {
+        if find_program("systemd-analyze").is_none() {
+            println!("skipped: no systemd-analyze");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(UNIT);
+        std::fs::write(
+            &path,
+            unit(Path::new("/bin/true"), Path::new("/var/lib/kvmc")),
+        )
+        .unwrap();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the program that the test is about"
+        )]
+        let output = Command::new("systemd-analyze")
+            .arg("verify")
+            .arg("--recursive-errors=no")
+            .arg(&path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    }
+}

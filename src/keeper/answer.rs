@@ -1,0 +1,162 @@
+//! One connection of the CLI's, answered.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+
+use super::protocol::{Answer, Line, PROTOCOL, Request};
+use super::served::Served;
+use super::status::Status;
+
+/// Most bytes of a request.
+const LONGEST: u64 = 4096;
+
+/// Reads the request and answers it.
+pub(super) async fn answer(stream: UnixStream, served: Arc<Served>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    let read = (&mut reader).take(LONGEST).read_line(&mut line).await;
+    if !matches!(read, Ok(1..)) {
+        return;
+    }
+    let request = match parse(&line) {
+        Ok(request) => request,
+        Err(e) => {
+            let _gone = say(&mut writer, Answer::Failed(format!("{e:#}"))).await;
+            return;
+        }
+    };
+    let done = |result: Result<()>| match result {
+        Ok(()) => Answer::Done,
+        Err(e) => Answer::Failed(format!("{e:#}")),
+    };
+    let answer = match request {
+        Request::Sync => done(served.sync()),
+        Request::Forward => done(served.forward()),
+        Request::Board => Answer::Board(served.status.board()),
+        Request::Powerdown { node } => done(served.power_down(&node).await),
+        Request::Quit { node } => done(served.quit(&node).await),
+        Request::Watch => return watch_board(&mut writer, &served.status).await,
+        Request::Events { since, follow } => {
+            return tell_events(&mut writer, &served.status, since, follow).await;
+        }
+        Request::Console { node } => {
+            let console = served.connections(&node).and_then(|c| {
+                let missing = || anyhow!("{node} has no console at this moment");
+                c.console.ok_or_else(missing)
+            });
+            let console = match console {
+                Ok(console) => console,
+                Err(e) => {
+                    let _gone = say(&mut writer, Answer::Failed(format!("{e:#}"))).await;
+                    return;
+                }
+            };
+            if say(&mut writer, Answer::Done).await.is_ok() {
+                console.show(reader, writer).await;
+            }
+            return;
+        }
+    };
+    let _gone = say(&mut writer, answer).await;
+}
+
+fn parse(line: &str) -> Result<Request> {
+    let line: Line<serde_json::Value> =
+        serde_json::from_str(line).context("not a request of this version of kvmc")?;
+    let version = line.protocol;
+    anyhow::ensure!(
+        version == PROTOCOL,
+        "this keeper speaks version {PROTOCOL} of its protocol, the request is of version {version}"
+    );
+    serde_json::from_value(line.body).context("not a request")
+}
+
+async fn watch_board(writer: &mut OwnedWriteHalf, status: &Status) {
+    let mut board = status.watch();
+    loop {
+        let now = board.borrow_and_update().clone();
+        if say(writer, Answer::Board(now)).await.is_err() || board.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells events behind `since`; a reader that is slow stops nothing, and reads from the log what it was late for.
+async fn tell_events(
+    writer: &mut OwnedWriteHalf,
+    status: &Status,
+    since: Option<u64>,
+    follow: bool,
+) {
+    let mut news = status.watch_events();
+    let mut told = match since {
+        Some(since) => since,
+        None => {
+            let number = *news.borrow_and_update();
+            let board = status.board();
+            if say(writer, Answer::State { number, board }).await.is_err() {
+                return;
+            }
+            number
+        }
+    };
+    loop {
+        let last = *news.borrow_and_update();
+        for event in status.events_since(told) {
+            if event.number > told + 1 {
+                let (from, to) = (told + 1, event.number - 1);
+                if say(writer, Answer::Missed { from, to }).await.is_err() {
+                    return;
+                }
+            }
+            told = event.number;
+            if say(writer, Answer::Event(event)).await.is_err() {
+                return;
+            }
+        }
+        // Of numbers that the log never had there is nothing to tell.
+        told = told.max(last);
+        if !follow || news.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn say(writer: &mut OwnedWriteHalf, answer: Answer) -> Result<()> {
+    let mut line = serde_json::to_vec(&Line::new(answer)).context("failed to write an answer")?;
+    line.push(b'\n');
+    writer.write_all(&line).await.context("the CLI is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_another_version_is_refused_by_name() {
+        let sync = serde_json::to_string(&Line::new(Request::Sync)).unwrap();
+        assert_eq!(sync, r#"{"protocol":2,"request":"sync"}"#);
+        assert_eq!(parse(&sync).unwrap(), Request::Sync);
+        for (line, expected) in [
+            (
+                r#"{"request":"sync"}"#,
+                "not a request of this version of kvmc",
+            ),
+            (
+                r#"{"protocol":3,"request":"sync"}"#,
+                "this keeper speaks version 2 of its protocol, the request is of version 3",
+            ),
+            (r#"{"protocol":2,"request":"dance"}"#, "not a request"),
+        ] {
+            assert!(
+                parse(line).unwrap_err().to_string().contains(expected),
+                "{line}"
+            );
+        }
+    }
+}

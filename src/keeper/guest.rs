@@ -1,0 +1,224 @@
+//! One node's guest, brought to ready: its identity, its lease, its sshd.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use kvmc_images::agent::{self, BootStage, IdentityAnswer, Ping, Request};
+use kvmc_qmp::{Client, Event, Events};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::attended::Attended;
+use super::awake::{all_ready, tell_all_ready};
+use super::vitals;
+use crate::model::Stage;
+use crate::node::{for_agent, identity, savestate};
+use crate::state::{read_json, remove_file};
+
+/// An emulated guest may take seconds to run what the agent does for the first time.
+const AGENT: Duration = Duration::from_secs(60);
+/// Between two looks at a guest that has no agent.
+const LOOK: Duration = Duration::from_secs(2);
+/// One patient look at ssh: each further one would make the guest fork another sshd.
+const BANNER: Duration = Duration::from_secs(180);
+/// Longest that ssh is kept on the line after that; it hangs up by itself after two minutes, sshd_config(5).
+const HANG_UP: Duration = Duration::from_secs(10);
+/// Between two attempts to connect.
+const KNOCK: Duration = Duration::from_secs(1);
+
+impl Attended {
+    /// Brings the guest to ready, each time it boots.
+    pub(super) async fn guest(self, qmp: Client, agent: Client, mut events: Events) {
+        if self.node.seeded {
+            return self.watch_from_outside(events).await;
+        }
+        // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
+        // hello of itself; one that boots says it, and answers nothing before.
+        let mut first = None;
+        // Ends with this task: it holds the agent's connection, of which QEMU takes one.
+        let mut telling = JoinSet::new();
+        if self.dir.waking().exists() {
+            if self.introduce_woken(&qmp, &agent).await {
+                let (board, agent) = (self.status.watch(), agent.clone());
+                telling.spawn(tell_all_ready(board, agent, self.rest));
+            }
+        } else {
+            tokio::select! {
+                answer = agent.request(Ping::NAME, Ping {}.arguments(), Duration::from_secs(2)) => {
+                    if answer.is_ok() {
+                        self.introduce(&agent, false).await;
+                    }
+                }
+                event = events.next() => first = event,
+            }
+        }
+        while let Some(event) = match first.take() {
+            Some(event) => Some(event),
+            None => events.next().await,
+        } {
+            match agent::Event::parse(&event.name, &event.data) {
+                Some(agent::Event::Hello) => drop(self.introduce(&agent, false).await),
+                Some(agent::Event::Stage(BootStage::Lease)) => {
+                    self.status.reach(&self.node.name, Stage::Lease, "");
+                }
+                Some(agent::Event::Ready) => self.look_at_ssh(),
+                _ => {}
+            }
+        }
+    }
+
+    /// A guest without an agent is ready when its sshd answers, and cloud-init has said by its seed's
+    /// words that it is done: it may start sshd again until then. One that says nothing is taken at its
+    /// banner. After a reboot all of that is asked anew.
+    ///
+    /// Nothing listens before, so nothing is forked by knocking.
+    async fn watch_from_outside(&self, mut events: Events) {
+        let name = &self.node.name;
+        let address = (self.node.address(), 22).into();
+        let stage = || self.status.board().get(name).map(|v| v.stage);
+        // What the seed makes the guest say, see `node::seed`.
+        let (mut began, mut done, mut answered) = (false, false, false);
+        loop {
+            let waits = stage().is_some_and(|s| s < Stage::Ready);
+            if waits && answered && (done || !began) {
+                for stage in [Stage::Lease, Stage::Ssh, Stage::Ready] {
+                    self.status.reach(name, stage, "");
+                }
+                (began, done, answered) = (false, false, false);
+                continue;
+            }
+            tokio::select! {
+                event = events.next() => match event {
+                    None => return,
+                    Some(Event { name: event, data }) => match agent::Event::parse(&event, &data) {
+                        Some(agent::Event::Ready) => done = true,
+                        Some(agent::Event::Stage(BootStage::Identity)) => {
+                            (began, done) = (true, false);
+                            self.status.reach(name, Stage::Identity, "");
+                        }
+                        _ => {}
+                    },
+                },
+                answer = tokio::time::timeout(BANNER, banner(address)), if waits && !answered => {
+                    answered = matches!(answer, Ok(Ok(_)));
+                }
+                () = tokio::time::sleep(LOOK), if !waits => {}
+            }
+        }
+    }
+
+    /// A woken guest gets its identity while its NIC is cut, and the network after that.
+    /// True when it has it.
+    async fn introduce_woken(&self, qmp: &Client, agent: &Client) -> bool {
+        if !self.introduce(agent, true).await {
+            return false;
+        }
+        let connected = async {
+            savestate::set_links(qmp, self.networks.len(), true).await?;
+            remove_file(&self.dir.waking())
+        };
+        if let Err(e) = connected.await {
+            let name = &self.node.name;
+            self.status.log(name, Stage::Identity, &format!("{e:#}"));
+        }
+        true
+    }
+
+    /// True when the guest took its identity.
+    async fn introduce(&self, agent: &Client, woken: bool) -> bool {
+        let name = &self.node.name;
+        let pushed = async {
+            let secrets =
+                read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
+            let mut push =
+                identity::push(&self.domain, &self.node, &self.networks, &secrets, woken)?;
+            if let Some(user_data) = self.cluster_dir.stored_user_data(&self.node.role) {
+                // An agent without cloud-init beside it ignores it.
+                push.cloud = Some(for_agent(&self.domain, &self.node, &secrets, &user_data)?);
+            }
+            push.journal = woken.then_some(self.journal.as_secs_f64());
+            let name = agent::Identity::NAME;
+            anyhow::Ok(agent.request_secret(name, push.arguments(), AGENT).await?)
+        };
+        match pushed.await {
+            Ok(answer) => {
+                self.status.reach(name, Stage::Identity, "");
+                let answer: IdentityAnswer = serde_json::from_value(answer).unwrap_or_default();
+                if let Some(random) = answer.random.filter(|_| woken) {
+                    // Drawn to be shown, and for nothing else: no two nodes may have the same.
+                    let note = format!("first random bytes {random}");
+                    self.status.log(name, Stage::Identity, &note);
+                }
+                tokio::spawn(vitals::correct_clock(agent.clone()));
+                if answer.ready {
+                    self.status.reach(name, Stage::Lease, "");
+                    self.look_at_ssh();
+                }
+                true
+            }
+            Err(e) => {
+                self.status.log(name, Stage::Identity, &format!("{e:#}"));
+                false
+            }
+        }
+    }
+
+    fn look_at_ssh(&self) {
+        let (node, status) = (self.node.clone(), self.status.clone());
+        tokio::spawn(async move {
+            match tokio::time::timeout(BANNER, banner((node.address(), 22).into())).await {
+                Ok(Ok(stream)) => {
+                    status.reach(&node.name, Stage::Ssh, "");
+                    status.reach(&node.name, Stage::Ready, "");
+                    // The guest has work with its end, while others may be on their way yet.
+                    let _over = tokio::time::timeout(HANG_UP, all_ready(status.watch())).await;
+                    drop(stream);
+                }
+                Ok(Err(e)) => status.log(&node.name, Stage::Ssh, &format!("{e:#}")),
+                Err(_) => status.log(&node.name, Stage::Ssh, "no banner"),
+            }
+        });
+    }
+}
+
+/// Reads the identification that a server sends first, RFC 4253 section 4.2.
+///
+/// A guest that has too little of the host to answer ARP in three seconds is unreachable for a while:
+/// connecting is tried again, which costs it nothing, for its sshd has heard of none of it.
+async fn banner(address: SocketAddr) -> Result<TcpStream> {
+    let mut stream = loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(KNOCK).await,
+        }
+    };
+    let mut start = [0; 4];
+    stream.read_exact(&mut start).await?;
+    anyhow::ensure!(&start == b"SSH-", "what answers on {address} is not ssh");
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_guest_that_cannot_be_reached_yet_is_knocked_at_again() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let looking = tokio::spawn(banner(address));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!looking.is_finished());
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+        looking.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,57 @@
+//! Which node has which address in a network, shared by those who serve it and those who change it.
+
+use std::sync::{Arc, Mutex};
+
+use kvmc_netns::dhcp;
+
+use crate::state::ClusterRecord;
+
+/// Who has which address in a network; all clones are of one table.
+#[derive(Debug, Clone)]
+pub(super) struct Reservations {
+    number: usize,
+    table: Arc<Mutex<dhcp::Table>>,
+}
+
+impl Reservations {
+    pub(super) fn new(number: usize, table: dhcp::Table) -> Self {
+        Self {
+            number,
+            table: Arc::new(Mutex::new(table)),
+        }
+    }
+
+    pub(super) fn table(&self) -> Arc<Mutex<dhcp::Table>> {
+        Arc::clone(&self.table)
+    }
+
+    /// Takes over who is in the record.
+    pub(super) fn follow(&self, record: &ClusterRecord) {
+        if let Ok(mut table) = self.table.lock() {
+            table.set_reservations(reserved(record, self.number));
+        }
+    }
+
+    /// Has nodes told another MTU.
+    pub(super) fn set_mtu(&self, mtu: Option<u16>) {
+        if let Ok(mut table) = self.table.lock() {
+            table.set_mtu(mtu);
+        }
+    }
+}
+
+/// The addresses that the record gives to nodes in the network of this number.
+pub(super) fn reserved(record: &ClusterRecord, number: usize) -> Vec<dhcp::Reservation> {
+    let Some(network) = record.networks().nth(number) else {
+        return Vec::new();
+    };
+    let nodes = record.nodes.iter();
+    nodes
+        .filter_map(|node| Some((node, node.nic(&network.name)?)))
+        .map(|(node, nic)| dhcp::Reservation {
+            mac: nic.mac,
+            address: nic.address,
+            hostname: node.name.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,205 @@
+//! What the keeper's tasks share, and what is done on request: records read again, nodes asked to end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kvmc_images::agent::{PowerMode, Request as _, Shutdown};
+use kvmc_qmp::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::attend::End;
+use super::attended::{Attended, Connections};
+use super::awake::{GOING_ON, JOURNAL};
+use super::dns::Names;
+use super::forward::Forwards;
+use super::reservations::Reservations;
+use super::respawn::respawn;
+use super::restarts::{Restarts, Verdict};
+use super::status::Status;
+use crate::host::cores;
+use crate::model::{Cause, EventKind};
+use crate::node::{Ended, Filling, Identity};
+use crate::state::{ClusterDir, ClusterRecord, read_json};
+use crate::warm;
+
+/// Longest that a guest's agent may take to say that it heard.
+const ASK_GUEST: Duration = Duration::from_secs(3);
+/// Longest that QEMU may take to say whether it is paused; with [`ASK_GUEST`] it fits in what the CLI
+/// waits for an answer.
+const ASK_PAUSED: Duration = Duration::from_secs(1);
+
+/// All that the keeper's tasks share.
+#[derive(Debug)]
+pub(super) struct Served {
+    /// The state folder, with templates and frozen machines.
+    pub(super) root: PathBuf,
+    pub(super) dir: ClusterDir,
+    pub(super) status: Status,
+    pub(super) reservations: Vec<Reservations>,
+    pub(super) names: Names,
+    pub(super) forwards: Forwards,
+    pub(super) connections: Mutex<BTreeMap<String, watch::Receiver<Connections>>>,
+    pub(super) restarts: Mutex<BTreeMap<String, Restarts>>,
+    /// Keys for the cluster after this one.
+    pub(super) keys: Mutex<Option<Filling>>,
+}
+
+impl Served {
+    /// Reads the record again: reservations for all nodes, attendance for those that run.
+    pub(super) fn sync(self: &Arc<Self>) -> Result<()> {
+        let Some(record) = ClusterRecord::load(&self.dir)? else {
+            return Ok(());
+        };
+        for reservations in &self.reservations {
+            reservations.follow(&record);
+        }
+        self.names.follow(&record);
+        for (position, node) in record.nodes.iter().enumerate() {
+            let dir = self.dir.node(&node.name);
+            let process = read_json::<Identity>(&dir.process())?;
+            let mut connections = self
+                .connections
+                .lock()
+                .map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+            let attended = connections
+                .get(&node.name)
+                .is_some_and(|c| c.has_changed().is_ok());
+            let Some(process) = process.filter(|_| !attended) else {
+                continue;
+            };
+            if process.open().is_none() {
+                Ended::record_unseen(&dir, node, &process)?;
+                continue;
+            }
+            let (sender, receiver) = watch::channel(Connections::default());
+            connections.insert(node.name.clone(), receiver);
+            self.status.begin(&node.name, Some(process.number()));
+            let attended = Attended {
+                domain: record.spec.domain(),
+                cluster_dir: self.dir.clone(),
+                dir,
+                node: node.clone(),
+                networks: record
+                    .nics(node)
+                    .map(|(network, _)| network.clone())
+                    .collect(),
+                process: process.clone(),
+                rest: GOING_ON.turn(position, &record.accelerator, cores()),
+                journal: JOURNAL.turn(position, &record.accelerator, cores()),
+                store: warm::Store::open(&self.root),
+                status: self.status.clone(),
+            };
+            let state = Arc::clone(self);
+            tokio::spawn(async move {
+                let name = attended.node.name.clone();
+                match attended.run(sender).await {
+                    End::Reset => state.restart(&name, &process).await,
+                    End::Ended(cause) => state.after(&name, &process, &cause).await,
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads the record again for the forwards.
+    pub(super) fn forward(&self) -> Result<()> {
+        match ClusterRecord::load(&self.dir)? {
+            Some(record) => self.forwards.follow(&record),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts a node again that has ended by itself, if that is its role's policy.
+    async fn after(self: &Arc<Self>, node: &str, process: &Identity, cause: &Cause) {
+        let policy = ClusterRecord::load(&self.dir).ok().flatten();
+        let policy = policy.and_then(|r| Some(r.spec.role(&r.node(node).ok()?.role)?.restart));
+        if !policy.is_some_and(|policy| policy.applies_to(cause)) {
+            return;
+        }
+        let verdict = match self.restarts.lock() {
+            Ok(mut all) => all
+                .entry(node.to_owned())
+                .or_default()
+                .ended(Instant::now()),
+            Err(_) => return,
+        };
+        match verdict {
+            Verdict::Again(wait) => {
+                let note = format!("{cause}; it starts again in {} s", wait.as_secs());
+                self.status.note(node, EventKind::Restarting, &note);
+                tokio::time::sleep(wait).await;
+                self.restart(node, process).await;
+            }
+            Verdict::GiveUp(times) => {
+                let note = format!("{cause}; given up after {times} restarts in ten minutes");
+                self.status.note(node, EventKind::GivenUp, &note);
+            }
+        }
+    }
+
+    /// Boots a node whose QEMU has ended, or whose guest asked for a reset: a woken QEMU has no kernel
+    /// to do it with.
+    async fn restart(self: &Arc<Self>, node: &str, process: &Identity) {
+        let restarted = respawn(&self.root, &self.dir, node, process).await;
+        if let Err(e) = restarted.and_then(|()| self.sync()) {
+            let note = format!("cannot be booted again: {e:#}");
+            self.status.note(node, EventKind::Ended, &note);
+        }
+    }
+
+    pub(super) fn connections(&self, node: &str) -> Result<Connections> {
+        let connections = self
+            .connections
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+        let connections = connections
+            .get(node)
+            .with_context(|| format!("{node} is not attended"))?;
+        Ok(connections.borrow().clone())
+    }
+
+    /// Both ways at once: an image of the user's may have no agent, ours has no logind.
+    pub(super) async fn power_down(&self, node: &str) -> Result<()> {
+        let Connections { qmp, agent, .. } = self.connections(node)?;
+        if let Some(qmp) = &qmp {
+            wake_paused(qmp).await;
+        }
+        let by_agent = async {
+            let agent = agent.context("the agent is not there")?;
+            let mode = PowerMode::Powerdown;
+            let arguments = Shutdown { mode }.arguments();
+            agent.request(Shutdown::NAME, arguments, ASK_GUEST).await?;
+            anyhow::Ok(())
+        };
+        let by_button = async {
+            let qmp = qmp.context("QMP is not there")?;
+            qmp.request("system_powerdown", json!({}), ASK_GUEST)
+                .await?;
+            anyhow::Ok(())
+        };
+        match tokio::join!(by_agent, by_button) {
+            (Err(agent), Err(button)) => {
+                Err(agent.context(format!("the power button failed too: {button:#}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn quit(&self, node: &str) -> Result<()> {
+        let qmp = self.connections(node)?.qmp.context("QMP is not there")?;
+        Ok(qmp.quit().await?)
+    }
+}
+
+/// A guest that stands still hears nothing. Out of space it will stand still again, and be made to end.
+async fn wake_paused(qmp: &Client) {
+    let seen = qmp.request("query-status", json!({}), ASK_PAUSED).await;
+    let seen = seen.unwrap_or_default();
+    if let Some("paused" | "io-error") = seen.get("status").and_then(Value::as_str) {
+        let _told_by_its_end = qmp.request("cont", json!({}), ASK_PAUSED).await;
+    }
+}

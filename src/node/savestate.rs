@@ -1,0 +1,108 @@
+//! A machine's state: written to a file, read from one, and what QEMU is told before and after.
+//!
+//! The state is a QEMU migration stream. Memory that others map (`share=on`) is not in it: QEMU's
+//! `x-ignore-shared` leaves it out.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kvmc_qmp::Client;
+use serde_json::{Value, json};
+
+use super::cmdline::{TOP_DISK, netdev};
+
+/// To write or load half a megabyte of device state, on a host that does much else.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Between two looks at how far a migration is.
+const LOOK: Duration = Duration::from_millis(3);
+/// The name under which QEMU is handed the file.
+const FD: &str = "state";
+
+/// Writes the state of a stopped machine, without its shared memory, to a new file.
+///
+/// # Errors
+/// The file cannot be made, or QEMU's words.
+pub(crate) async fn save(qmp: &Client, path: &Path) -> Result<()> {
+    request(qmp, "migrate-set-capabilities", ignore_shared()).await?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("failed to make {}", path.display()))?;
+    qmp.pass_fd(FD, file.into()).await?;
+    request(qmp, "migrate", json!({ "uri": format!("fd:{FD}") })).await?;
+    tokio::time::timeout(LONGEST, migrated(qmp))
+        .await
+        .context("its state takes too long to write")?
+}
+
+/// Loads a state into a machine that awaits one, and leaves it stopped. QEMU does not announce it to its networks: it
+/// has the addresses of the machine whose state it is.
+///
+/// # Errors
+/// The file cannot be read, or QEMU's words; the guest has not run then.
+pub(crate) async fn load(qmp: &Client, path: &Path) -> Result<()> {
+    let file = fs_err::File::open(path)?.into_parts().0;
+    request(qmp, "migrate-set-capabilities", ignore_shared()).await?;
+    let silent = json!({ "announce-rounds": 0 });
+    request(qmp, "migrate-set-parameters", silent).await?;
+    qmp.pass_fd(FD, file.into()).await?;
+    let uri = json!({ "uri": format!("fd:{FD}") });
+    request(qmp, "migrate-incoming", uri).await?;
+    tokio::time::timeout(LONGEST, migrated(qmp))
+        .await
+        .context("its state takes too long to load")?
+}
+
+/// Makes the disk `size` bytes, as the guest sees it.
+///
+/// # Errors
+/// QEMU's words.
+pub(crate) async fn resize(qmp: &Client, size: u64) -> Result<()> {
+    let arguments = json!({ "node-name": TOP_DISK, "size": size });
+    request(qmp, "block_resize", arguments).await.map(drop)
+}
+
+/// Connects a guest's NICs to their networks, or cuts them off.
+///
+/// # Errors
+/// QEMU's words.
+pub(crate) async fn set_links(qmp: &Client, nics: usize, up: bool) -> Result<()> {
+    for number in 0..nics {
+        let arguments = json!({ "name": netdev(number), "up": up });
+        request(qmp, "set_link", arguments).await?;
+    }
+    Ok(())
+}
+
+/// Arguments of `migrate-set-capabilities`.
+fn ignore_shared() -> Value {
+    json!({ "capabilities": [{ "capability": "x-ignore-shared", "state": true }] })
+}
+
+async fn request(qmp: &Client, name: &str, arguments: Value) -> Result<Value> {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    qmp.request(name, arguments, DEADLINE)
+        .await
+        .with_context(|| format!("QEMU refused {name}"))
+}
+
+/// Waits for the end of a migration, in or out.
+async fn migrated(qmp: &Client) -> Result<()> {
+    loop {
+        let answer = request(qmp, "query-migrate", json!({})).await?;
+        let text = |key| answer.get(key).and_then(Value::as_str);
+        match text("status").unwrap_or("none") {
+            "completed" => return Ok(()),
+            status @ ("failed" | "cancelled") => bail!(
+                "the migration is {status}: {}",
+                text("error-desc").unwrap_or("no reason given")
+            ),
+            _ => tokio::time::sleep(LOOK).await,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What `up` and `start` say in the end.
+
+use super::{count, data, seconds, talk};
+use crate::hint::command;
+use crate::model::{Exit, PlanReport, UpOutcome, UpReport};
+
+/// Says how it went; nodes that failed, with why.
+pub(crate) fn up(report: &UpReport) -> Exit {
+    let cluster = &report.cluster;
+    let (started, failed) = match &report.outcome {
+        UpOutcome::NothingToDo => {
+            talk(&format!("cluster `{cluster}` is up; nothing to do"));
+            return Exit::Done;
+        }
+        UpOutcome::Done { started, failed } => (started, failed),
+    };
+    for failure in failed {
+        talk(&format!("error: {}: {}", failure.node, failure.why));
+    }
+    if !failed.is_empty() {
+        let (up, down) = (command(cluster, "up"), command(cluster, "down"));
+        talk(&format!(
+            "error: {} of {} nodes are not ready\n  hint: {up} tries again, {down} removes the cluster",
+            failed.len(),
+            report.nodes
+        ));
+        return Exit::SomeNodes;
+    }
+    if started.is_empty() {
+        talk(&format!(
+            "cluster `{cluster}` is whole again; all its nodes were running"
+        ));
+        return Exit::Done;
+    }
+    talk(&format!(
+        "cluster `{cluster}`: {} of {} started, all ready in {}",
+        started.len(),
+        count(report.nodes, "node"),
+        seconds(report.took)
+    ));
+    // Elsewhere there is no inventory.
+    if std::env::current_dir().is_ok_and(|here| here == report.project) {
+        let ssh = command(cluster, &format!("ssh {}", report.first));
+        talk(&format!(
+            "  {}\n  ansible -i inventory all -m ping",
+            ssh.trim_matches('`')
+        ));
+    }
+    Exit::Done
+}
+
+/// Prints the steps, one a line.
+pub(crate) fn plan(report: &PlanReport) -> Exit {
+    data(&plan_text(report));
+    Exit::Done
+}
+
+pub(super) fn plan_text(report: &PlanReport) -> String {
+    let lines = report.steps.iter().map(|step| format!("{step}\n"));
+    lines.collect()
+}

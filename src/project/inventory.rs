@@ -1,0 +1,154 @@
+//! Ansible's INI inventory.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::common::{ALIVE, HEADER};
+use crate::hint::command;
+use crate::node::Secrets;
+use crate::node::identity::ADMIN;
+use crate::state::{ClusterRecord, NodeRecord};
+
+/// Seconds that Ansible waits for an emulated node's key exchange; its own ten are too few for many nodes on
+/// few cores.
+const EMULATED_TIMEOUT: u8 = 60;
+
+/// The inventory, with the roles' groups in their order and their variables.
+///
+/// Paths are absolute, so it serves from any folder; a blank in one is quoted for Ansible's own
+/// splitting and for ssh's.
+pub(super) fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> String {
+    let name = &record.spec.name;
+    let mut text = format!(
+        "{HEADER} for cluster {name}; {} removes it\n",
+        command(name, "down")
+    );
+    for group in groups(record) {
+        let _infallible = writeln!(text, "\n[{group}]");
+        for node in &record.nodes {
+            let role = record.spec.role(&node.role);
+            if role.is_some_and(|r| r.groups.contains(&group)) {
+                let _infallible = writeln!(text, "{}", host(record, node));
+            }
+        }
+    }
+    let key = folder.join("id_rsa").display().to_string();
+    let known = folder.join("known_hosts").display().to_string();
+    let _infallible = write!(
+        text,
+        "\n[all:vars]\nansible_user={ADMIN}\nansible_password={}\nansible_ssh_private_key_file=\"{key}\"\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_common_args='-o UserKnownHostsFile=\"{known}\" -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o ServerAliveInterval={} -o ServerAliveCountMax={}'\n",
+        secrets.password, ALIVE.0, ALIVE.1
+    );
+    if !record.accelerator.is_kvm() {
+        let _infallible = writeln!(text, "ansible_ssh_timeout={EMULATED_TIMEOUT}");
+    }
+    text
+}
+
+/// The groups of all roles, also of those without a node: playbooks name them.
+fn groups(record: &ClusterRecord) -> Vec<String> {
+    let mut groups: Vec<String> = Vec::new();
+    for group in record.spec.roles.iter().flat_map(|r| &r.groups) {
+        if !groups.contains(group) {
+            groups.push(group.clone());
+        }
+    }
+    groups
+}
+
+/// A node's line, with its role's variables.
+fn host(record: &ClusterRecord, node: &NodeRecord) -> String {
+    let mut line = format!(
+        "{} ansible_host={} cluster_hostname={}",
+        node.name,
+        node.address(),
+        node.name
+    );
+    let role = record.spec.role(&node.role);
+    for (name, value) in role.iter().flat_map(|r| &r.vars) {
+        let _infallible = write!(line, " {name}={}", quoted(&literal(value)));
+    }
+    line
+}
+
+/// A value as Python writes it, which is how Ansible reads the values of a host's line.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        // JSON's escapes are Python's.
+        Value::String(_) => value.to_string(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(literal).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(entries) => {
+            let entries = entries.iter();
+            let entries: Vec<_> = entries
+                .map(|(k, v)| format!("{}: {}", Value::from(k.as_str()), literal(v)))
+                .collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+    }
+}
+
+/// One word of a host's line, which Ansible splits as a shell does.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r#"'"'"'"#))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::samples::{record, record_of_file, secrets};
+
+    #[test]
+    fn the_inventory_has_the_groups_of_the_scripts() {
+        let text = inventory(&record(), &secrets(), Path::new("/my project"));
+        assert!(text.starts_with(HEADER));
+        let at = |needle: &str| {
+            text.find(needle)
+                .unwrap_or_else(|| panic!("no {needle} in\n{text}"))
+        };
+        assert!(at("[masters]") < at("master0 ansible_host=192.168.80.2 cluster_hostname=master0"));
+        assert!(at("master2") < at("[workers]"));
+        assert!(at("worker2") < at("[load_balancers]"));
+        assert!(at("lbl0 ansible_host=192.168.80.8") < at("[all:vars]"));
+        at("ansible_user=admin\n");
+        at("ansible_password=secret\n");
+        at("ansible_ssh_private_key_file=\"/my project/id_rsa\"");
+        at("UserKnownHostsFile=\"/my project/known_hosts\"");
+    }
+
+    #[test]
+    fn ansible_waits_longer_for_emulated_nodes() {
+        let mut record = record();
+        let text = inventory(&record, &secrets(), Path::new("/x"));
+        assert!(text.ends_with("'\nansible_ssh_timeout=60\n"), "{text}");
+        record.accelerator = crate::model::Accelerator::Kvm;
+        let text = inventory(&record, &secrets(), Path::new("/x"));
+        assert!(!text.contains("timeout"), "{text}");
+    }
+
+    #[test]
+    fn groups_and_variables_of_roles_are_in_it_and_keep_their_types() {
+        let record = record_of_file(
+            "[roles.plane]\ngroups = [\"kube_control_plane\", \"etcd\"]\nvars = { version = \"1.10\", on = true, quote = \"it's\" }\n[roles.empty]\ncount = 0\n",
+        );
+        let text = inventory(&record, &secrets(), Path::new("/x"));
+        let line = "plane0 ansible_host=192.168.80.2 cluster_hostname=plane0 on='True' quote='\"it'\"'\"'s\"' version='\"1.10\"'\n";
+        assert!(
+            text.contains(&format!(
+                "\n[kube_control_plane]\n{line}\n[etcd]\n{line}\n[empty]\n"
+            )),
+            "{text}"
+        );
+        assert_eq!(literal(&json!({"a": [null, 1.5]})), "{\"a\": [None, 1.5]}");
+    }
+}

@@ -1,0 +1,63 @@
+//! ssh's files: its configuration and the nodes' host keys.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::common::{ALIVE, HEADER};
+use crate::node::Secrets;
+use crate::node::identity::ADMIN;
+use crate::state::ClusterRecord;
+
+/// ssh_config(5), with the paths of `folder`.
+pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
+    let mut text = format!("{HEADER}: ssh -F ssh_config NODE\n");
+    for node in &record.nodes {
+        let _infallible = write!(
+            text,
+            "\nHost {}\n  HostName {}\n",
+            node.name,
+            node.address()
+        );
+    }
+    let names: Vec<_> = record.nodes.iter().map(|n| n.name.as_str()).collect();
+    let _infallible = write!(
+        text,
+        "\nHost {}\n  User {ADMIN}\n  IdentityFile \"{}\"\n  IdentitiesOnly yes\n  UserKnownHostsFile \"{}\"\n  StrictHostKeyChecking yes\n  ServerAliveInterval {}\n  ServerAliveCountMax {}\n  LogLevel ERROR\n",
+        names.join(" "),
+        folder.join("id_rsa").display(),
+        folder.join("known_hosts").display(),
+        ALIVE.0,
+        ALIVE.1,
+    );
+    text
+}
+
+/// Each host's keys under its name and its address, sshd(8).
+pub(super) fn known_hosts(record: &ClusterRecord, secrets: &Secrets) -> String {
+    let mut text = String::new();
+    for node in &record.nodes {
+        let Some(keys) = secrets.hosts.get(&node.name) else {
+            continue;
+        };
+        for key in [&keys.ed25519, &keys.rsa] {
+            let mut words = key.public.split_whitespace();
+            let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
+                continue;
+            };
+            let _infallible = writeln!(text, "{},{} {kind} {blob}", node.name, node.address());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::record;
+
+    #[test]
+    fn a_connection_to_a_node_that_is_gone_ends_by_itself() {
+        let config = config(&record(), Path::new("/x"));
+        assert!(config.contains("  ServerAliveInterval 15\n  ServerAliveCountMax 8\n"));
+    }
+}

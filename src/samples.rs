@@ -1,0 +1,87 @@
+//! A cluster for unit tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::image::Pick;
+use crate::model::Accelerator;
+use crate::network::beside;
+use crate::node::identity::HostKeys;
+use crate::node::{KeyPair, Secrets};
+use crate::plan::{Design, compose};
+use crate::spec::{ClusterSpec, MAIN, Settings, check, parse_file};
+use crate::state::{ClusterRecord, HostRecord, NetworkRecord, State};
+
+/// The default cluster, new.
+pub(crate) fn record() -> ClusterRecord {
+    record_of(check(&Settings::resolve([])).unwrap()).unwrap()
+}
+
+/// The record of a new cluster of a `kvmc.toml`.
+pub(crate) fn record_of_file(text: &str) -> ClusterRecord {
+    let layer = parse_file(Path::new("kvmc.toml"), text).unwrap();
+    record_of(check(&Settings::resolve([layer])).unwrap()).unwrap()
+}
+
+/// The record of a new cluster of a spec.
+pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
+    let network = NetworkRecord {
+        name: MAIN.to_owned(),
+        bridge: spec.bridge.clone(),
+        mac: "52:54:00:00:00:01".parse().unwrap(),
+        subnet: spec.subnet,
+        gateway: "192.168.80.1".parse().unwrap(),
+        mtu: 1500,
+        isolated: false,
+        prefix6: None,
+        table: "kvmc_k80".to_owned(),
+        dns: Vec::new(),
+    };
+    let accelerator = Accelerator::Tcg {
+        why: "test".to_owned(),
+        said: String::new(),
+    };
+    let dir = State::at(Path::new("/s")).cluster("k80");
+    compose(Design {
+        picks: &picks(&spec),
+        accelerator,
+        project: "/project".into(),
+        host: HostRecord::default(),
+        networks: beside(network, &spec, &dir),
+        dir: Path::new("/s"),
+        existing: &[],
+        spec,
+    })
+}
+
+/// An image for every role.
+pub(crate) fn picks(spec: &ClusterSpec) -> BTreeMap<String, Pick> {
+    let pick = Pick {
+        id: "0".repeat(32),
+        guest: kvmc_images::Guest::Agent,
+    };
+    let roles = spec.roles.iter();
+    roles.map(|r| (r.name.clone(), pick.clone())).collect()
+}
+
+/// Secrets of the default cluster.
+pub(crate) fn secrets() -> Secrets {
+    let key = |text: &str| KeyPair {
+        private: format!("private {text}\n"),
+        public: format!("ssh-rsa {text} x (kvmc)\n"),
+    };
+    let keys = || HostKeys {
+        ed25519: key("a"),
+        rsa: key("b"),
+    };
+    Secrets {
+        password: "secret".to_owned(),
+        password_hash: "$6$x".to_owned(),
+        admin: key("k"),
+        hosts: record()
+            .nodes
+            .iter()
+            .map(|n| (n.name.clone(), keys()))
+            .collect(),
+    }
+}

@@ -1,0 +1,88 @@
+//! The names of settings.
+
+use std::fmt;
+
+use super::alias::{ALIASES, alias_of};
+use super::kind::Kind;
+use super::nearest::unknown;
+use super::table::{SETTINGS, Setting, role_setting, setting};
+
+/// A setting of the cluster, or of one of its roles.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// The role's name; none for the cluster as a whole.
+    pub(super) role: Option<String>,
+    /// The key of the table's row, for the cluster or for a role.
+    pub(super) field: &'static str,
+}
+
+impl Key {
+    /// A setting of the whole cluster; the key is one of the table's.
+    pub(crate) const fn cluster(field: &'static str) -> Self {
+        Self { role: None, field }
+    }
+
+    /// A role's setting; the key is one that the table has for roles.
+    pub(crate) fn role(role: &str, field: &'static str) -> Self {
+        Self {
+            role: Some(role.to_owned()),
+            field,
+        }
+    }
+
+    /// Reads a key as `kvmc.toml` has it, with dots, or an alias.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if let Some(alias) = ALIASES.iter().find(|a| a.key == text) {
+            return Some(Self::role(alias.role, alias.field));
+        }
+        if let Some(rest) = text.strip_prefix("roles.") {
+            let (role, field) = rest.split_once('.')?;
+            let field = role_setting(field)?.role_key?;
+            return Some(Self::role(role, field));
+        }
+        setting(text).map(|row| Self::cluster(row.key))
+    }
+
+    pub(crate) fn role_name(&self) -> Option<&str> {
+        self.role.as_deref()
+    }
+
+    pub(crate) fn row(&self) -> Option<&'static Setting> {
+        match self.role {
+            Some(_) => role_setting(self.field),
+            None => setting(self.field),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.row().map_or(Kind::Text, |row| row.kind)
+    }
+}
+
+impl fmt::Display for Key {
+    /// By its alias where it has one: that is what people know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.role {
+            None => f.write_str(self.field),
+            Some(role) => match alias_of(role, self.field) {
+                Some(alias) => f.write_str(alias.key),
+                None => write!(f, "roles.{role}.{}", self.field),
+            },
+        }
+    }
+}
+
+/// What is wrong with a key that is none of the table's, also of a role's.
+pub(crate) fn unknown_setting(name: &str) -> String {
+    if let Some((role, _)) = name.strip_prefix("roles.").and_then(|r| r.split_once('.')) {
+        let fields = SETTINGS.iter().filter_map(|s| s.role_key);
+        let known: Vec<_> = fields
+            .map(|field| format!("roles.{role}.{field}"))
+            .collect();
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        return unknown(name, &known).replace(&format!(" `roles.{role}."), " `roles.NAME.");
+    }
+    let own = SETTINGS.iter().map(|s| s.key).filter(|k| !k.is_empty());
+    let known: Vec<_> = own.chain(ALIASES.iter().map(|a| a.key)).collect();
+    unknown(name, &known)
+}

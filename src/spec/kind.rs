@@ -1,0 +1,312 @@
+//! The types of settings: how a variable or flag, and how `kvmc.toml`, holds a value of each.
+
+use std::path::Path;
+
+use kvmc_images::Architecture;
+use kvmc_netns::firewall::{HostPort, HostPortError};
+use kvmc_netns::range;
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::choice::{AUTO, AccelChoice};
+use super::names::{
+    validate_cluster_name, validate_groups, validate_name, validate_prefix, validate_variables,
+};
+use super::networks::NetworkSpec;
+use super::reference::Reference;
+use super::restart::Restart;
+use super::size::Bytes;
+use super::value::{Value, Variables};
+use super::{forward, networks};
+
+/// The least RAM on which the template boots.
+const LEAST_RAM: Bytes = Bytes::mib(256);
+/// More than any machine QEMU is run on today; catches slips such as `100T`.
+const MOST_RAM: Bytes = Bytes::gib(12 * 1024);
+/// QEMU's q35 and virt take more, but no host of ours has them.
+const MOST_VCPUS: u32 = 255;
+const LEAST_DISK: Bytes = Bytes::gib(1);
+const MOST_DISK: Bytes = Bytes::gib(64 * 1024);
+
+/// The type of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Accel,
+    Architecture,
+    Cluster,
+    /// A number of nodes.
+    Count,
+    /// `--role`'s counts; `kvmc.toml` has `[roles.NAME]` instead.
+    Counts,
+    Disk,
+    Forwards,
+    Groups,
+    HostPorts,
+    Image,
+    Link,
+    Networks,
+    Path,
+    Prefix,
+    Ram,
+    Records,
+    Restart,
+    Subnet,
+    Switch,
+    Text,
+    Variables,
+    Vcpus,
+    Words,
+}
+
+impl Kind {
+    /// What `kvmc.toml` must hold.
+    pub(super) const fn expected(self) -> &'static str {
+        match self {
+            Self::Count | Self::Vcpus => "a whole number",
+            Self::Disk => "a size such as \"4G\", or a number of GB",
+            Self::Ram => "a size such as \"2G\"",
+            Self::Forwards | Self::Groups | Self::HostPorts | Self::Records | Self::Words => {
+                "a list of strings"
+            }
+            Self::Switch => "true or false",
+            Self::Networks => "a list of tables; write [[networks]]",
+            Self::Counts | Self::Variables => "a table",
+            _ => "a string",
+        }
+    }
+
+    /// Reads a value as a variable or flag holds it.
+    ///
+    /// # Errors
+    /// What is wrong with it and what is accepted, without the setting's name.
+    pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
+        match self {
+            Self::Accel => AccelChoice::parse(text).map(Value::Accel),
+            Self::Architecture => text
+                .parse::<Architecture>()
+                .map(Value::Architecture)
+                .map_err(|e| e.to_string()),
+            Self::Cluster => validate_cluster_name(text).map(|()| Value::Text(text.to_owned())),
+            Self::Count => number(text).map(Value::Number),
+            Self::Counts => counts(text).map(Value::Counts),
+            Self::Disk => disk(text).map(Value::Size),
+            Self::Forwards => forward::parse(words(text)).map(Value::Forwards),
+            Self::Groups => {
+                let groups: Vec<_> = words(text).map(str::to_owned).collect();
+                validate_groups(&groups).map(|()| Value::List(groups))
+            }
+            Self::HostPorts => words(text)
+                .map(str::parse)
+                .collect::<Result<Vec<HostPort>, _>>()
+                .map(Value::HostPorts)
+                .map_err(|e: HostPortError| e.to_string()),
+            Self::Image => image(text).map(Value::Text),
+            Self::Link => range::validate_link_name(text)
+                .map(|()| Value::Text(text.to_owned()))
+                .map_err(|e| e.to_string()),
+            Self::Networks => networks::parse(text).map(Value::Networks),
+            Self::Path => path(text).map(Value::Text),
+            Self::Prefix => validate_prefix(text).map(|()| Value::Text(text.to_owned())),
+            Self::Ram => ram(text).map(Value::Size),
+            Self::Records => {
+                let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+                Ok(Value::List(lines.map(str::to_owned).collect()))
+            }
+            Self::Restart => Restart::parse(text).map(Value::Restart),
+            Self::Subnet if text == AUTO => Ok(Value::Subnet(None)),
+            Self::Subnet => range::validate_subnet(text)
+                .map(|s| Value::Subnet(Some(s)))
+                .map_err(|e| e.to_string()),
+            Self::Switch => networks::boolean(text).map(Value::Switch),
+            Self::Text => Ok(Value::Text(text.trim().to_owned())),
+            Self::Variables => variables(text).map(Value::Variables),
+            Self::Vcpus => vcpus(text).map(Value::Number),
+            Self::Words => Ok(Value::List(words(text).map(str::to_owned).collect())),
+        }
+    }
+
+    /// Reads a value of `kvmc.toml`; none where it is of another type than this setting's.
+    ///
+    /// # Errors
+    /// Where in the file, and what is wrong there.
+    pub(super) fn read(
+        self,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Option<Result<Value, String>>, (usize, String)> {
+        Ok(match (self, value.get_ref()) {
+            (Self::Networks, _) => Some(Ok(Value::Networks(networks::read(value)?))),
+            (Self::Variables, DeValue::Table(_)) => {
+                let variables = plain(value.get_ref());
+                let variables: Variables = variables
+                    .as_object()
+                    .map(|o| o.clone().into_iter().collect())
+                    .unwrap_or_default();
+                let checked = validate_variables(&variables);
+                Some(checked.map(|()| Value::Variables(variables)))
+            }
+            (Self::Count | Self::Vcpus | Self::Disk, DeValue::Integer(n)) => {
+                Some(self.parse(&n.to_string()))
+            }
+            (Self::Switch, DeValue::Boolean(on)) => Some(Ok(Value::Switch(*on))),
+            (
+                Self::Forwards | Self::Groups | Self::HostPorts | Self::Records | Self::Words,
+                DeValue::Array(items),
+            ) => {
+                let strings = items.iter().map(|item| match item.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    _ => None,
+                });
+                let strings: Option<Vec<String>> = strings.collect();
+                strings.map(|items| self.of_items(items))
+            }
+            (
+                Self::Count
+                | Self::Vcpus
+                | Self::Switch
+                | Self::Counts
+                | Self::Variables
+                | Self::Forwards
+                | Self::Groups
+                | Self::HostPorts
+                | Self::Records
+                | Self::Words,
+                _,
+            ) => None,
+            (_, DeValue::String(text)) => Some(self.parse(text)),
+            _ => None,
+        })
+    }
+
+    /// A list, each item of which is a string of its own.
+    pub(crate) fn of_items(self, items: Vec<String>) -> Result<Value, String> {
+        match self {
+            Self::Records | Self::Words => Ok(Value::List(items)),
+            Self::Forwards => forward::parse(items.iter().map(String::as_str)).map(Value::Forwards),
+            Self::Networks => items
+                .iter()
+                .map(|text| text.parse())
+                .collect::<Result<Vec<NetworkSpec>, _>>()
+                .map(Value::Networks),
+            Self::Groups => validate_groups(&items).map(|()| Value::List(items)),
+            kind => kind.parse(&items.join(" ")),
+        }
+    }
+}
+
+/// The items of a list in one string, separated by blanks or commas.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', ',', '\n', '\t']).filter(|w| !w.is_empty())
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.trim()
+        .parse::<u32>()
+        .map_err(|_| format!("`{text}` is not a whole number of nodes (0 or more)"))
+}
+
+fn counts(text: &str) -> Result<Vec<(String, u32)>, String> {
+    let count = |word: &str| {
+        let (name, count) = word
+            .split_once('=')
+            .ok_or_else(|| format!("`{word}` is not a role with its number; write etcd=3"))?;
+        validate_name(name)?;
+        Ok((name.to_owned(), number(count)?))
+    };
+    words(text).map(count).collect()
+}
+
+fn vcpus(text: &str) -> Result<u32, String> {
+    match text.trim().parse::<u32>() {
+        Ok(n) if (1..=MOST_VCPUS).contains(&n) => Ok(n),
+        _ => Err(format!("`{text}` vcpus; a node can have 1 to {MOST_VCPUS}")),
+    }
+}
+
+fn ram(text: &str) -> Result<Bytes, String> {
+    let ram = Bytes::parse_ram(text)?;
+    if ram < LEAST_RAM {
+        return Err(format!("`{text}` of RAM; a node needs {LEAST_RAM} or more"));
+    }
+    if ram > MOST_RAM {
+        return Err(format!(
+            "`{text}` of RAM; a node can have {MOST_RAM} at most"
+        ));
+    }
+    Ok(ram)
+}
+
+fn disk(text: &str) -> Result<Bytes, String> {
+    let disk = Bytes::parse_disk(text)?;
+    if disk < LEAST_DISK {
+        return Err(format!(
+            "disk of `{text}` is smaller than the template; {LEAST_DISK} or more"
+        ));
+    }
+    if disk > MOST_DISK {
+        return Err(format!("disk of `{text}`; {MOST_DISK} at most"));
+    }
+    Ok(disk)
+}
+
+/// An image as it was asked for; a path holds from any folder.
+fn image(text: &str) -> Result<String, String> {
+    if text.starts_with('-') || text.chars().any(char::is_control) {
+        return Err(format!(
+            "`{}` is not an image; expected a name, a path or an address",
+            text.escape_debug()
+        ));
+    }
+    match Reference::parse(text) {
+        Reference::File(file) => path(&file.display().to_string()),
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    std::path::absolute(Path::new(text))
+        .map(|p| p.display().to_string())
+        .map_err(|e| format!("`{text}`: {e}"))
+}
+
+fn variables(text: &str) -> Result<Variables, String> {
+    if text.trim().is_empty() {
+        return Ok(Variables::new());
+    }
+    let variables: Variables = serde_json::from_str(text)
+        .map_err(|e| format!("`{text}` is not a JSON object of variables: {e}"))?;
+    validate_variables(&variables)?;
+    Ok(variables)
+}
+
+/// A value of TOML as JSON; a date or time becomes its text.
+fn plain(value: &DeValue<'_>) -> serde_json::Value {
+    match value {
+        DeValue::String(text) => text.as_ref().into(),
+        DeValue::Integer(n) => {
+            let digits: String = n.as_str().chars().filter(|c| *c != '_').collect();
+            match i64::from_str_radix(&digits, n.radix()) {
+                Ok(number) => number.into(),
+                Err(_) => n.to_string().into(),
+            }
+        }
+        DeValue::Float(x) => {
+            let number: Option<f64> = x.as_str().replace('_', "").parse().ok();
+            let number = number.and_then(serde_json::Number::from_f64);
+            number.map_or_else(|| x.as_str().into(), serde_json::Value::Number)
+        }
+        DeValue::Boolean(on) => (*on).into(),
+        DeValue::Datetime(at) => at.to_string().into(),
+        DeValue::Array(items) => items.iter().map(|i| plain(i.get_ref())).collect(),
+        DeValue::Table(table) => {
+            let entries = table.iter();
+            serde_json::Value::Object(
+                entries
+                    .map(|(k, v)| (k.get_ref().to_string(), plain(v.get_ref())))
+                    .collect(),
+            )
+        }
+    }
+}

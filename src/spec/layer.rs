@@ -1,0 +1,277 @@
+//! A spec as the settings that it came from: what a cluster was made of, under what is asked of it now.
+
+use std::collections::BTreeMap;
+
+use super::cluster::ClusterSpec;
+use super::key::Key;
+use super::role::RoleSpec;
+use super::settings::Layer;
+use super::source::Source;
+use super::table::Change;
+use super::value::Value;
+
+impl ClusterSpec {
+    /// All settings of the spec but the cluster's name, which is never a left-over.
+    pub(crate) fn layer(&self) -> Layer {
+        let mut layer = Layer::default();
+        layer.replace_roles();
+        for role in &self.roles {
+            layer.add_role(&role.name);
+        }
+        for (key, value) in self.values() {
+            layer.set(key, value, Source::Cluster);
+        }
+        layer
+    }
+
+    /// Every setting with its value. What all roles have alike is every machine's.
+    fn values(&self) -> BTreeMap<Key, Value> {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let mut all: BTreeMap<Key, Value> = [
+            ("architecture", Value::Architecture(self.architecture)),
+            ("accel", Value::Accel(self.accel)),
+            ("network.bridge", text(&self.bridge)),
+            ("network.subnet", Value::Subnet(Some(self.subnet))),
+            ("network.isolated", Value::Switch(self.isolated)),
+            ("network.ipv6", Value::Switch(self.ipv6)),
+            (
+                "network.host_ports",
+                Value::HostPorts(self.host_ports.clone()),
+            ),
+            ("networks", Value::Networks(self.networks.clone())),
+            ("forward", Value::Forwards(self.forwards.clone())),
+            ("dns.domain", text(self.dns.domain_asked())),
+            ("dns.records", Value::List(self.dns.records.clone())),
+            ("image.suite", text(&self.template.suite)),
+            (
+                "image.mirror",
+                text(self.template.mirror.as_deref().unwrap_or_default()),
+            ),
+            (
+                "image.packages",
+                Value::List(self.template.packages.clone()),
+            ),
+        ]
+        .into_iter()
+        .map(|(field, value)| (Key::cluster(field), value))
+        .collect();
+        for role in &self.roles {
+            for (field, value) in role.values() {
+                all.insert(Key::role(&role.name, field), value);
+            }
+        }
+        self.lift(&mut all);
+        all
+    }
+
+    /// Puts what all roles have alike in the place of every machine's.
+    fn lift(&self, all: &mut BTreeMap<Key, Value>) {
+        let machines = super::table::SETTINGS.iter();
+        for row in machines.filter(|s| !s.key.is_empty()) {
+            let Some(field) = row.role_key else { continue };
+            let keys: Vec<_> = self
+                .roles
+                .iter()
+                .map(|r| Key::role(&r.name, field))
+                .collect();
+            let mut values = keys.iter().map(|k| all.get(k));
+            let Some(Some(first)) = values.next() else {
+                continue;
+            };
+            if values.all(|v| v == Some(first)) {
+                let first = first.clone();
+                for key in &keys {
+                    all.remove(key);
+                }
+                all.insert(Key::cluster(row.key), first);
+            }
+        }
+    }
+
+    /// The settings that `wanted` has otherwise: what each is now, what it is to be, and whether it can change.
+    pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
+        let flat = |spec: &Self| {
+            let mut all = spec.values();
+            for role in &spec.roles {
+                for (field, value) in role.values() {
+                    all.insert(Key::role(&role.name, field), value);
+                }
+            }
+            all.retain(|key, _| {
+                key.role_name().is_some() || key.row().is_some_and(|r| r.role_key.is_none())
+            });
+            all
+        };
+        let (mut before, after) = (flat(self), flat(wanted));
+        let mut all = Vec::new();
+        for (key, value) in after {
+            let old = before.remove(&key);
+            if old.as_ref() != Some(&value) {
+                all.push(Difference::new(key, old, Some(value)));
+            }
+        }
+        all.extend(
+            before
+                .into_iter()
+                .map(|(key, old)| Difference::new(key, Some(old), None)),
+        );
+        all
+    }
+}
+
+/// A setting that is to be another.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Difference {
+    pub(crate) key: Key,
+    /// None where the role is new.
+    pub(crate) before: Option<Value>,
+    /// None where the role is to go.
+    pub(crate) after: Option<Value>,
+    pub(crate) change: Change,
+}
+
+impl Difference {
+    fn new(key: Key, before: Option<Value>, after: Option<Value>) -> Self {
+        let is_role_that_comes_or_goes = before.is_none() || after.is_none();
+        let change = match key.row() {
+            _ if is_role_that_comes_or_goes => Change::Live,
+            Some(row) => row.change,
+            None => Change::Never,
+        };
+        Self {
+            key,
+            before,
+            after,
+            change,
+        }
+    }
+}
+
+impl RoleSpec {
+    /// Its settings by their keys in a role's table.
+    fn values(&self) -> Vec<(&'static str, Value)> {
+        let user_data = self.user_data.as_ref();
+        let user_data = user_data.map_or_else(String::new, |p| p.display().to_string());
+        let mut all = vec![
+            ("count", Value::Number(self.count)),
+            ("prefix", Value::Text(self.prefix.clone())),
+            ("groups", Value::List(self.groups.clone())),
+            ("vcpus", Value::Number(self.vcpus)),
+            ("ram", Value::Size(self.ram)),
+            ("disk", Value::Size(self.disk)),
+            ("image", Value::Text(self.image.clone())),
+            ("restart", Value::Restart(self.restart)),
+            ("user_data", Value::Text(user_data)),
+            ("vars", Value::Variables(self.vars.clone())),
+        ];
+        if let Some(networks) = &self.networks {
+            all.push(("networks", Value::List(networks.clone())));
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::settings::Settings;
+    use super::super::{Bytes, Restart, check};
+    use super::*;
+
+    fn role() -> impl Strategy<Value = RoleSpec> {
+        let names = "[a-z][a-z0-9_]{0,6}";
+        let machine = (1_u32..8, 256_u64..9000, 1_u64..60, 0_usize..3);
+        let word = proptest::option::of("[a-z]{1,5}");
+        (
+            names,
+            0_u32..4,
+            machine,
+            word,
+            proptest::collection::vec("[a-z_]{2,6}", 0..3),
+        )
+            .prop_map(
+                |(name, count, (vcpus, ram, disk, restart), word, mut groups)| {
+                    groups.retain(|g| g != "all" && g != "ungrouped");
+                    RoleSpec {
+                        prefix: name.replace('_', "-"),
+                        groups: if groups.is_empty() {
+                            vec![name.clone()]
+                        } else {
+                            groups
+                        },
+                        count,
+                        vcpus,
+                        ram: Bytes::mib(ram),
+                        disk: Bytes::gib(disk),
+                        image: word.clone().unwrap_or_default(),
+                        restart: [Restart::Never, Restart::OnFailure, Restart::Always][restart],
+                        networks: word.as_ref().map(|_| Vec::new()),
+                        user_data: word.as_ref().map(|w| format!("/{w}").into()),
+                        vars: word
+                            .iter()
+                            .map(|w| (w.clone(), w.as_str().into()))
+                            .collect(),
+                        name,
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        /// Nothing is lost between a spec, the settings of it, and the spec that these give.
+        #[test]
+        fn a_spec_is_what_its_settings_say(
+            roles in proptest::collection::vec(role(), 1..5),
+            ipv6 in any::<bool>(),
+            records in any::<bool>(),
+        ) {
+            let mut spec = check(&Settings::resolve([])).unwrap();
+            spec.roles.clear();
+            for role in roles {
+                let clashes = |r: &RoleSpec| r.name == role.name || r.prefix.starts_with(&role.prefix) || role.prefix.starts_with(&r.prefix);
+                if !spec.roles.iter().any(clashes) {
+                    spec.roles.push(role);
+                }
+            }
+            spec.roles[0].count += 1;
+            spec.ipv6 = ipv6;
+            if records {
+                spec.dns.records = vec!["zz A 192.0.2.1".to_owned(), "yy TXT \"a b\"".to_owned()];
+                spec.networks = vec!["name=storage,subnet=10.81.0.0/24,ipv6".parse().unwrap()];
+                spec.host_ports = vec!["69/udp".parse().unwrap()];
+                spec.template.packages = vec!["vim".to_owned()];
+            }
+            let again = check(&Settings::resolve([spec.layer()])).unwrap();
+            prop_assert!(spec.differences(&again).is_empty());
+            prop_assert_eq!(again, spec);
+        }
+    }
+
+    #[test]
+    fn differences_are_named_with_whether_they_can_be_made() {
+        let spec = check(&Settings::resolve([])).unwrap();
+        let mut wanted = spec.clone();
+        wanted.roles[0].count = 5;
+        wanted.roles[1].ram = Bytes::gib(1);
+        wanted.accel = super::super::AccelChoice::Tcg;
+        let told: Vec<_> = spec
+            .differences(&wanted)
+            .into_iter()
+            .map(|d| {
+                let text = |v: Option<Value>| v.map(|v| v.to_string()).unwrap_or_default();
+                (d.key.to_string(), text(d.before), text(d.after), d.change)
+            })
+            .collect();
+        let row =
+            |a: &str, b: &str, c: &str, change| (a.to_owned(), b.to_owned(), c.to_owned(), change);
+        assert_eq!(
+            told,
+            [
+                row("accel", "auto", "tcg", Change::NextStart),
+                row("masters", "3", "5", Change::Live),
+                row("worker_ram", "4G", "1G", Change::Never),
+            ]
+        );
+    }
+}

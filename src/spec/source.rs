@@ -1,0 +1,38 @@
+//! Where the value of a setting came from.
+
+use std::fmt;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Default,
+    /// The record of the cluster that exists.
+    Cluster,
+    /// `kvmc.toml`, with the line.
+    File {
+        path: String,
+        line: usize,
+    },
+    Environment(&'static str),
+    /// As it was typed.
+    Flag(String),
+}
+
+impl Source {
+    /// True when a person asked for the value on this run, rather than it being a left-over.
+    pub(crate) const fn is_asked(&self) -> bool {
+        !matches!(self, Self::Default | Self::Cluster)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Cluster => f.write_str("the cluster as it was created"),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The value of a setting, with its type.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnetwork::Ipv4Network;
+use kvmc_images::Architecture;
+use kvmc_netns::firewall::HostPort;
+
+use super::choice::{AUTO, AccelChoice};
+use super::forward::Forward;
+use super::networks::NetworkSpec;
+use super::restart::Restart;
+use super::size::Bytes;
+
+/// Inventory variables of a role, as Ansible gets them.
+pub(crate) type Variables = BTreeMap<String, serde_json::Value>;
+
+/// A value of a setting.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Text(String),
+    Number(u32),
+    Size(Bytes),
+    Switch(bool),
+    List(Vec<String>),
+    Architecture(Architecture),
+    Accel(AccelChoice),
+    Restart(Restart),
+    /// None for `auto`: any subnet that is free.
+    Subnet(Option<Ipv4Network>),
+    HostPorts(Vec<HostPort>),
+    Forwards(Vec<Forward>),
+    Networks(Vec<NetworkSpec>),
+    /// Counts by role, as `--role` gives them.
+    Counts(Vec<(String, u32)>),
+    Variables(Variables),
+}
+
+impl Value {
+    /// Nothing in it: the setting is as good as not set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.to_string().is_empty()
+    }
+}
+
+impl fmt::Display for Value {
+    /// As `kvmc config` shows it, and as a variable or flag would hold it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Size(size) => write!(f, "{size}"),
+            Self::Switch(on) => write!(f, "{on}"),
+            Self::List(words) => f.write_str(&words.join(" ")),
+            Self::Architecture(architecture) => write!(f, "{architecture}"),
+            Self::Accel(choice) => f.write_str(choice.name()),
+            Self::Restart(policy) => write!(f, "{policy}"),
+            Self::Subnet(None) => f.write_str(AUTO),
+            Self::Subnet(Some(subnet)) => write!(f, "{subnet}"),
+            Self::HostPorts(ports) => f.write_str(&join(ports, " ")),
+            Self::Forwards(forwards) => f.write_str(&join(forwards, " ")),
+            Self::Networks(networks) => f.write_str(&join(networks, "; ")),
+            Self::Counts(counts) => {
+                let counts: Vec<_> = counts.iter().map(|(r, n)| format!("{r}={n}")).collect();
+                f.write_str(&counts.join(" "))
+            }
+            Self::Variables(variables) if variables.is_empty() => Ok(()),
+            Self::Variables(variables) => {
+                f.write_str(&serde_json::to_string(variables).unwrap_or_default())
+            }
+        }
+    }
+}
+
+fn join<T: ToString>(items: &[T], by: &str) -> String {
+    let texts: Vec<_> = items.iter().map(ToString::to_string).collect();
+    texts.join(by)
+}

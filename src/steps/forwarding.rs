@@ -1,0 +1,69 @@
+//! The host's own switch for routing, IPv4 or IPv6.
+
+use std::fmt;
+
+use anyhow::{Context, Error, Result};
+
+use super::Undo;
+use super::bench::{Host, Workbench};
+use crate::failpoint::failpoint;
+use crate::network::forwarding::{self, Family};
+use crate::state::ClusterRecord;
+
+/// Routing of one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Forwarding {
+    pub(crate) family: Family,
+}
+
+impl fmt::Display for Forwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.family {
+            Family::V4 => "switch net.ipv4.ip_forward on",
+            Family::V6 => {
+                "switch net.ipv6.conf.all.forwarding on (links that follow router advertisements keep doing so)"
+            }
+        })
+    }
+}
+
+impl Forwarding {
+    pub(super) fn make(
+        self,
+        record: &ClusterRecord,
+        bench: Workbench<'_>,
+        undo: &mut Undo,
+    ) -> Result<()> {
+        let state = bench.host.state;
+        undo.push("forwarding", {
+            let (state, name) = (state.clone(), bench.host.dir.name());
+            let was_off = record.host.forwarding_was_off;
+            move || async move { forwarding::release(&state, &name, was_off).map(drop) }
+        });
+        forwarding::enable(state, self.family)?;
+        failpoint!("up.forwarding");
+        Ok(())
+    }
+
+    /// Switches both families off again, unless somebody else needs them.
+    pub(super) fn remove(
+        self,
+        record: Option<&mut ClusterRecord>,
+        host: Host<'_>,
+        told: &mut Vec<String>,
+    ) -> Vec<Error> {
+        let was_off = record.as_ref().is_some_and(|r| r.host.forwarding_was_off);
+        let released = forwarding::release(host.state, &host.dir.name(), was_off)
+            .context("failed to switch forwarding off again");
+        let mut errors = Vec::new();
+        match released {
+            Ok(why) => told.extend(why),
+            Err(e) => errors.push(e),
+        }
+        if let Some(record) = record.filter(|_| was_off) {
+            record.host.forwarding_was_off = false;
+            errors.extend(record.save(host.dir).err());
+        }
+        errors
+    }
+}

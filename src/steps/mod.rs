@@ -1,0 +1,126 @@
+//! The objects that a cluster has on its host, one file each: how it is looked at, made, taken back and removed. In
+//! which order is the plan's to say.
+
+pub(crate) mod accept;
+mod bench;
+pub(crate) mod bridge;
+pub(crate) mod disk;
+pub(crate) mod folder;
+pub(crate) mod forwarding;
+pub(crate) mod forwards;
+pub(crate) mod keeper;
+pub(crate) mod names;
+pub(crate) mod node;
+pub(crate) mod record;
+pub(crate) mod rules;
+pub(crate) mod traces;
+mod undo;
+
+use std::fmt;
+
+use anyhow::{Error, Result};
+
+pub(crate) use self::accept::Accept;
+pub(crate) use self::bench::{Host, Workbench};
+pub(crate) use self::bridge::Bridge;
+pub(crate) use self::disk::Disk;
+pub(crate) use self::folder::Folder;
+pub(crate) use self::forwarding::Forwarding;
+pub(crate) use self::forwards::Forwards;
+pub(crate) use self::keeper::KeeperProcess;
+pub(crate) use self::names::Names;
+pub(crate) use self::node::Node;
+pub(crate) use self::record::RecordFiles;
+pub(crate) use self::rules::Rules;
+pub(crate) use self::traces::{Traces, traces};
+pub(crate) use self::undo::Undo;
+use crate::state::ClusterRecord;
+
+/// An object of a cluster on its host, with all that its making and removal need to know.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Object {
+    Record(RecordFiles),
+    Forwarding(Forwarding),
+    Bridge(Bridge),
+    Rules(Rules),
+    Accept(Accept),
+    Keeper(KeeperProcess),
+    Names(Names),
+    Forwards(Forwards),
+    Disk(Disk),
+    Node(Node),
+    /// What is found by its marks, without a record.
+    Traces(Traces),
+    Folder(Folder),
+}
+
+impl Object {
+    /// Makes it, or sets it right; what takes it back is pushed first.
+    ///
+    /// # Errors
+    /// What kept it from being made.
+    pub(crate) async fn make(
+        &self,
+        record: &mut ClusterRecord,
+        bench: Workbench<'_>,
+        undo: &mut Undo,
+    ) -> Result<()> {
+        match self {
+            Self::Record(object) => object.make(record, bench, undo).await,
+            Self::Forwarding(object) => object.make(record, bench, undo),
+            Self::Bridge(object) => object.make(bench, undo).await,
+            Self::Rules(object) => object.make(undo),
+            Self::Accept(object) => object.make(record, bench, undo),
+            Self::Keeper(object) => object.make(bench, undo).await,
+            Self::Names(object) => object.make(record, bench, undo),
+            Self::Forwards(object) => object.make(bench).await,
+            Self::Disk(object) => object.make(record, bench),
+            // Nodes start side by side, see engine/local/boot.
+            Self::Node(_) | Self::Traces(_) | Self::Folder(_) => Ok(()),
+        }
+    }
+
+    /// Removes it; what is gone already is done. Goes on past errors and returns them; what is to be told of it
+    /// goes to `told`.
+    pub(crate) async fn remove(
+        &self,
+        record: Option<&mut ClusterRecord>,
+        host: Host<'_>,
+        told: &mut Vec<String>,
+    ) -> Vec<Error> {
+        match self {
+            Self::Record(object) => object.remove(record.as_deref(), host),
+            Self::Forwarding(object) => object.remove(record, host, told),
+            Self::Bridge(object) => object.remove(host).await,
+            Self::Rules(object) => object.remove(host).await,
+            Self::Accept(object) => object.remove(host),
+            Self::Keeper(object) => object.remove(host).await,
+            Self::Names(_) => Names::remove(record.as_deref()),
+            Self::Node(object) => object.remove(host),
+            Self::Disk(object) => object.remove(host),
+            Self::Traces(object) => object.remove(host.links).await,
+            Self::Folder(object) => object.remove(host),
+            Self::Forwards(_) => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Object {
+    /// What is done to make it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(object) => object.fmt(f),
+            Self::Forwarding(object) => object.fmt(f),
+            Self::Bridge(object) => object.fmt(f),
+            Self::Rules(object) => object.fmt(f),
+            Self::Accept(object) => object.fmt(f),
+            Self::Keeper(object) => object.fmt(f),
+            Self::Names(object) => object.fmt(f),
+            Self::Forwards(object) => object.fmt(f),
+            Self::Disk(object) => object.fmt(f),
+            Self::Node(object) => object.fmt(f),
+            Self::Traces(object) => object.fmt(f),
+            Self::Folder(_) => f.write_str("make the cluster's folder"),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The cluster's record, its secrets, and the files for Ansible and ssh.
+
+use std::fmt;
+
+use anyhow::{Context, Error, Result};
+
+use super::Undo;
+use super::bench::{Host, Workbench};
+use crate::failpoint::failpoint;
+use crate::keeper::{Keeper, Request};
+use crate::node::{KeyPool, Secrets};
+use crate::project;
+use crate::state::{ClusterDir, ClusterRecord, Phase, read_json, replace_json};
+
+/// See the module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RecordFiles {
+    /// The cluster has none of them yet, so none is to stay when it cannot be made.
+    pub(crate) is_new: bool,
+}
+
+impl fmt::Display for RecordFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write the record, the keys, inventory, ssh_config and known_hosts")
+    }
+}
+
+/// Whether the record on disk is the one wanted, and the secrets are all there.
+///
+/// # Errors
+/// Secrets that cannot be read.
+pub(crate) fn look(
+    wanted: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    dir: &ClusterDir,
+) -> Result<bool> {
+    let secrets = read_json::<Secrets>(&dir.secrets())?;
+    let has_keys = |s: &Secrets| wanted.nodes.iter().all(|n| s.hosts.contains_key(&n.name));
+    let is_recorded = existing.is_some_and(|r| {
+        r.nodes == wanted.nodes
+            && r.forwards == wanted.forwards
+            && r.spec == wanted.spec
+            && r.phase == Phase::Up
+    });
+    Ok(is_recorded && secrets.as_ref().is_some_and(has_keys))
+}
+
+impl RecordFiles {
+    pub(super) async fn make(
+        self,
+        record: &mut ClusterRecord,
+        bench: Workbench<'_>,
+        undo: &mut Undo,
+    ) -> Result<()> {
+        let dir = bench.host.dir;
+        record.phase = Phase::Starting;
+        record.save(dir)?;
+        failpoint!("up.record");
+        let secrets = secrets(record, dir, bench.keys)?;
+        if self.is_new {
+            let dir = dir.clone();
+            undo.push("the files for Ansible and ssh", move || async move {
+                project::remove(None, &dir)
+            });
+        }
+        project::write(record, &secrets, dir)?;
+        failpoint!("up.files");
+        // Names may have come or gone while all nodes run. One of another version is replaced by a later step.
+        let keeper = Keeper::of(dir, &record.spec.name);
+        if keeper.answers().await {
+            keeper.ask(&Request::Sync).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the files in the user's folder; record and secrets go with the cluster's folder.
+    pub(super) fn remove(self, record: Option<&ClusterRecord>, host: Host<'_>) -> Vec<Error> {
+        let removed = || {
+            project::remove(record, host.dir)?;
+            failpoint!("down.files");
+            Ok(())
+        };
+        removed().err().into_iter().collect()
+    }
+}
+
+/// The cluster's secrets, completed for nodes that are new.
+fn secrets(record: &ClusterRecord, dir: &ClusterDir, keys: &KeyPool) -> Result<Secrets> {
+    let existing = read_json::<Secrets>(&dir.secrets())?;
+    let (secrets, changed) = match existing {
+        Some(mut secrets) => {
+            let changed = secrets.complete(&record.nodes, keys)?;
+            (secrets, changed)
+        }
+        None => (
+            Secrets::generate(&record.spec.name, &record.nodes, keys)?,
+            true,
+        ),
+    };
+    if changed {
+        replace_json(&dir.secrets(), &secrets, 0o600).context("failed to keep the keys")?;
+        failpoint!("up.secrets");
+    }
+    Ok(secrets)
+}

@@ -1,0 +1,112 @@
+//! What is on the host of a cluster, found by the marks it bears: without its record, its folder or its keeper.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use kvmc_netns::Links;
+use nix::sys::signal::Signal;
+
+use crate::network;
+use crate::node::{Identity, qemu_of, scan};
+use crate::state::State;
+
+/// Longest for a killed process to end.
+const END: Duration = Duration::from_secs(10);
+
+/// The objects of one cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Traces {
+    /// QEMUs, by the node that each is.
+    pub(crate) qemus: Vec<(String, Identity)>,
+    pub(crate) keepers: Vec<Identity>,
+    pub(crate) bridges: Vec<String>,
+}
+
+/// All that the clusters of this state folder have on this host, in this network namespace.
+///
+/// # Errors
+/// When the links cannot be read.
+pub(crate) async fn traces(state: &State, links: &Links) -> Result<BTreeMap<String, Traces>> {
+    let mut all: BTreeMap<String, Traces> = BTreeMap::new();
+    let tag = state.tag();
+    for ((cluster, node), identity) in scan(|arguments| qemu_of(arguments, &tag)) {
+        let qemus = &mut all.entry(cluster).or_default().qemus;
+        qemus.push((node, identity));
+    }
+    for (cluster, identity) in scan(|arguments| keeper_of(arguments, state)) {
+        all.entry(cluster).or_default().keepers.push(identity);
+    }
+    let known = state.cluster_names();
+    for link in links.list().await? {
+        if link.kind.as_deref() != Some("bridge") {
+            continue;
+        }
+        let by_mark = link.alias.as_deref().and_then(|a| state.marked(a));
+        // Killed between its making and its marking, it has but its address.
+        let unmarked = known.iter().chain(all.keys()).find(|name| {
+            link.alias.is_none()
+                && link.mac == Some(network::bridge_mac(&state.cluster(name), &link.name))
+        });
+        let found = by_mark.map(str::to_owned).or_else(|| unmarked.cloned());
+        if let Some(cluster) = found {
+            all.entry(cluster).or_default().bridges.push(link.name);
+        }
+    }
+    Ok(all)
+}
+
+/// The cluster that a keeper's arguments name, if it is of this state folder; and the argument.
+fn keeper_of(arguments: &[String], state: &State) -> Option<(String, String)> {
+    let [_, verb, name, folder, ..] = arguments else {
+        return None;
+    };
+    let mark = crate::keeper::Keeper::mark(&state.cluster(name));
+    (verb == "keeper" && *folder == mark).then(|| (name.clone(), mark))
+}
+
+impl Traces {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.qemus.is_empty() && self.keepers.is_empty() && self.bridges.is_empty()
+    }
+
+    /// Ends and removes all of it; goes on past errors and returns them.
+    pub(crate) async fn remove(&self, links: &Links) -> Vec<anyhow::Error> {
+        let mut errors = Vec::new();
+        let keepers = self.keepers.iter().map(|identity| ("a keeper", identity));
+        let qemus = self.qemus.iter().map(|(node, i)| (node.as_str(), i));
+        // The keeper first: it might start again what is killed.
+        for (what, identity) in keepers.chain(qemus) {
+            let Some(handle) = identity.open() else {
+                continue;
+            };
+            errors.extend(handle.signal(Signal::SIGKILL).err());
+            if !handle.ended(END).await {
+                errors.push(anyhow::anyhow!(
+                    "{what} (pid {}) does not end",
+                    identity.pid
+                ));
+            }
+        }
+        for bridge in &self.bridges {
+            errors.extend(network::remove_found(bridge, links).await);
+        }
+        errors
+    }
+}
+
+impl std::fmt::Display for Traces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = Vec::new();
+        for (node, identity) in &self.qemus {
+            parts.push(format!("a QEMU of {node} (pid {})", identity.pid));
+        }
+        for identity in &self.keepers {
+            parts.push(format!("a keeper (pid {})", identity.pid));
+        }
+        for bridge in &self.bridges {
+            parts.push(format!("the bridge {bridge} with its rules"));
+        }
+        write!(f, "{}", parts.join(", "))
+    }
+}

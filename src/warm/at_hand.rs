@@ -1,0 +1,89 @@
+//! The frozen machines that a run of `up` wakes nodes from, with their memory loaded.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::{Frozen, Memory, Store};
+use crate::model::Accelerator;
+use crate::node::{Filling, vcpus};
+use crate::spec::Bytes;
+use crate::state::{Base, NodeRecord};
+
+/// What tells which frozen machine fits a node: image, RAM, vcpus, disk and the networks of its NICs.
+type Fit = (String, Bytes, u32, Bytes, Vec<String>);
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct AtHand {
+    store: Store,
+    /// By the frozen machine's id.
+    memories: BTreeMap<String, Rc<Memory>>,
+    /// Ids of frozen machines by what they fit.
+    by_fit: BTreeMap<Fit, String>,
+    /// Keys that are made while a machine is frozen.
+    keys: Option<Rc<Filling>>,
+}
+
+impl AtHand {
+    /// None at hand: every node boots.
+    pub(crate) const fn none(store: Store) -> Self {
+        Self {
+            store,
+            memories: BTreeMap::new(),
+            by_fit: BTreeMap::new(),
+            keys: None,
+        }
+    }
+
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn memory(&self, id: &str) -> Option<Rc<Memory>> {
+        self.memories.get(id).map(Rc::clone)
+    }
+
+    /// Goes on making keys for as long as this lives.
+    pub(crate) fn keep(&mut self, keys: Filling) {
+        self.keys = Some(Rc::new(keys));
+    }
+
+    /// Adds a machine that fits nodes such as this one.
+    pub(crate) fn add(&mut self, node: &NodeRecord, frozen: &Frozen, memory: &Rc<Memory>) {
+        let shape = frozen.shape();
+        let fit = (
+            shape.image.clone(),
+            shape.ram,
+            shape.vcpus,
+            node.disk,
+            networks(node),
+        );
+        self.by_fit.insert(fit, frozen.id.clone());
+        self.load(&frozen.id, memory);
+    }
+
+    /// Adds the memory of a machine that nodes lie on already.
+    pub(crate) fn load(&mut self, id: &str, memory: &Rc<Memory>) {
+        self.memories.insert(id.to_owned(), Rc::clone(memory));
+    }
+
+    /// Gives a node that is new the frozen machine that it will lie on.
+    pub(crate) fn assign(&self, node: &mut NodeRecord, accelerator: &Accelerator) {
+        let image = node.base.image().to_owned();
+        let fit = (
+            image.clone(),
+            node.ram,
+            vcpus(node.vcpus, accelerator),
+            node.disk,
+            networks(node),
+        );
+        if let Some(frozen) = self.by_fit.get(&fit) {
+            let frozen = frozen.clone();
+            node.base = Base::Frozen { frozen, image };
+        }
+    }
+}
+
+fn networks(node: &NodeRecord) -> Vec<String> {
+    node.nics.iter().map(|nic| nic.network.clone()).collect()
+}
