@@ -1,4 +1,4 @@
-//! What can be typed: clap's types, and nothing else.
+//! The command line, as clap's types.
 
 mod flags;
 #[cfg(test)]
@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::flags::{Flags, MachineFlags};
-use crate::image::Asked;
+use crate::image::PullOptions;
 use crate::spec::Layer;
 
-/// A whole multi-VM cluster on one Linux machine, straight on QEMU/KVM.
+/// Run multi-VM clusters on one Linux machine, straight on QEMU/KVM
 #[derive(Debug, Parser)]
 #[command(
     name = "kvmc",
@@ -28,7 +28,7 @@ use crate::spec::Layer;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
-    /// The cluster to work on [default: k80]
+    /// Cluster to work on [default: k80]
     #[arg(
         long,
         global = true,
@@ -36,7 +36,7 @@ pub(crate) struct Cli {
         help_heading = "Options of every verb"
     )]
     pub(crate) cluster: Option<String>,
-    /// Wait this long for another kvmc to end
+    /// Longest time to wait for another kvmc that works on the cluster
     #[arg(
         long,
         global = true,
@@ -49,7 +49,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create the cluster, or complete and start what is missing
+    /// Create the cluster, or complete it and start what does not run
     Up {
         #[command(flatten)]
         flags: Flags,
@@ -57,42 +57,42 @@ pub(crate) enum Command {
         start: StartFlags,
         #[command(flatten)]
         pull: PullFlags,
-        /// Print the steps, and do nothing
+        /// Print the steps without carrying them out
         #[arg(long)]
         dry_run: bool,
     },
-    /// Start a cluster that was stopped
+    /// Start a stopped cluster
     Start {
         #[command(flatten)]
         start: StartFlags,
     },
-    /// Shut all nodes down; disks and addresses stay
+    /// Shut down all nodes; disks and addresses stay
     Stop {
-        /// Seconds a guest has to power off before it is made to
+        /// Seconds that a guest has to power off before it is forced
         #[arg(long, value_name = "SECONDS", default_value_t = 90)]
         timeout: u64,
     },
-    /// Remove the cluster: nodes, network, files
+    /// Remove the cluster: nodes, network and files
     Down {
-        /// Remove every cluster, and the templates too
+        /// Remove every cluster, and the templates and frozen machines too
         #[arg(long)]
         all: bool,
     },
     /// Show the cluster and its nodes
     Status {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Run a shell, or a command, on a node
+    /// Run a shell or a command on a node
     Ssh {
-        /// The node
+        /// Name of the node
         node: String,
-        /// The command, after `--`
+        /// Command to run, after `--`
         #[arg(last = true)]
         command: Vec<String>,
     },
-    /// Ports of the host that lead to nodes
+    /// Show, add and remove forwards from ports of the host to nodes
     Forward {
         #[command(subcommand)]
         command: ForwardCommand,
@@ -102,30 +102,30 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Check what this host needs; --fix installs what is missing
+    /// Check whether this host has what kvmc needs; --fix installs what is missing
     Doctor {
-        /// Install what is missing
+        /// Install what is missing, remove remains of clusters and restore damaged records
         #[arg(long)]
         fix: bool,
-        /// amd64 or arm64: what the guests are to be
+        /// Architecture of the guests: amd64 or arm64
         #[arg(long)]
         arch: Option<String>,
     },
-    /// Images that nodes are made of: templates, downloads, your own
+    /// Manage the images that nodes are made from: templates, downloads and your own
     Image {
         #[command(subcommand)]
         command: ImageCommand,
     },
-    /// The failpoints of this program
+    /// List the failpoints of this program
     #[cfg(feature = "failpoints")]
     #[command(hide = true)]
     Failpoints,
-    /// Have clusters come back with the host, and stop cleanly before it shuts down
+    /// Start clusters when the host starts, and stop them before it shuts down
     Service {
         #[command(subcommand)]
         command: ServiceCommand,
     },
-    /// The process that serves a running cluster
+    /// Serve a running cluster (other verbs start this)
     #[command(hide = true)]
     Keeper {
         name: String,
@@ -136,80 +136,80 @@ pub(crate) enum Command {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
-    /// Build the template that `up` would use, or an image by what is done in a machine of another one
+    /// Build the template that `up` would use, or build an image in a machine
     Build(Box<BuildFlags>),
-    /// Make an image of a stopped node's disk, without what makes the node itself
+    /// Make an image of a stopped node's disk, without the node's identity
     Commit {
-        /// The node; its cluster is stopped
+        /// Name of the node; its cluster must be stopped
         node: String,
-        /// The image's name
+        /// Name of the new image
         #[arg(short = 't', long, value_name = "NAME")]
         tag: String,
     },
-    /// Write an image, and all that it lies on, to one file that `import` takes
+    /// Write an image and its backing files to one file that `import` reads
     Export {
-        /// A tag, a digest or the beginning of one
+        /// Tag or digest of the image, or the beginning of the digest
         image: String,
-        /// The file; packed where its name ends in .zst
+        /// File to write; a name that ends in .zst is compressed
         file: PathBuf,
-        /// amd64 or arm64 [default: the host's]
+        /// Architecture, amd64 or arm64 [default: the host's]
         #[arg(long, value_name = "ARCH")]
         arch: Option<String>,
     },
-    /// List images, and the machines frozen of them
+    /// List images and their frozen machines
     Ls {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
-        /// The catalogue's names instead: what can be downloaded
+        /// List the catalogue's images, which can be downloaded, instead
         #[arg(long)]
         catalogue: bool,
     },
-    /// Download an image, or its newest version
+    /// Download an image or its newest version
     Pull {
-        /// A name of the catalogue, or an address, with #sha256:DIGITS behind it or --sums
+        /// Name from the catalogue, or URL, which needs #sha256:DIGITS at its end or --sums
         image: String,
         #[command(flatten)]
         how: TakeFlags,
-        /// Address of the publisher's list of checksums
+        /// URL of the publisher's list of checksums
         #[arg(long, value_name = "URL")]
         sums: Option<String>,
-        /// Take it though nothing can verify it
+        /// Accept an image without a checksum or signature
         #[arg(long)]
         insecure: bool,
     },
-    /// Take an image from a file: qcow2 or raw, also packed, or what `export` wrote
+    /// Import an image from a file: qcow2 or raw, compressed or not, or written by `export`
     Import {
-        /// The file
+        /// File to import
         file: PathBuf,
         #[command(flatten)]
         how: TakeFlags,
     },
-    /// Show all that is known of an image
+    /// Show everything known about an image
     Inspect {
-        /// A tag, a digest or the beginning of one
+        /// Tag or digest of the image, or the beginning of the digest
         image: String,
-        /// amd64 or arm64 [default: the host's]
+        /// Architecture, amd64 or arm64 [default: the host's]
         #[arg(long, value_name = "ARCH")]
         arch: Option<String>,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Compare every byte with what came into the store
+        /// Compare every byte of the image with its digest in the store
         #[arg(long)]
         verify: bool,
     },
     /// Remove an image that no cluster and no other image uses
     Rm {
-        /// A tag, a digest or the beginning of one
+        /// Tag or digest of the image, or the beginning of the digest
         image: String,
-        /// amd64 or arm64 [default: the host's]
+        /// Architecture, amd64 or arm64 [default: the host's]
         #[arg(long, value_name = "ARCH")]
         arch: Option<String>,
     },
-    /// Remove frozen machines, prepared cloud images and templates of another version of kvmc that no cluster uses and no `up` would take
+    /// Remove unused frozen machines, prepared images and outdated templates that `up` would not use
     Prune {
-        /// Also those that an `up` would use, and templates that no cluster uses
+        /// Remove unused frozen machines, prepared images and templates even if `up` would use them
         #[arg(long)]
         all: bool,
     },
@@ -219,52 +219,52 @@ pub(crate) enum ImageCommand {
 pub(crate) enum ServiceCommand {
     /// Install and enable the systemd unit
     Install,
-    /// Remove it; clusters that run go on
+    /// Disable and remove the unit; running clusters go on
     Remove,
-    /// Start the clusters that ran when the host went down; the unit does this
+    /// Start the clusters that ran when the host shut down; the unit calls this
     Start,
-    /// Stop all clusters, to be started with the host; the unit does this
+    /// Stop all clusters and mark them to start with the host; the unit calls this
     Stop,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ForwardCommand {
-    /// Show them
+    /// List forwards
     Ls {
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Add some, at once if the cluster runs
+    /// Add forwards, at once if the cluster runs
     Add {
-        /// Such as 8080:lbl0:80, 127.0.0.1:8080:lbl0:80 or 5353:lbl0:53/udp
+        /// Forward, such as 8080:lbl0:80, 127.0.0.1:8080:lbl0:80 or 5353:lbl0:53/udp
         #[arg(required = true, value_name = "FORWARD")]
         forwards: Vec<String>,
     },
-    /// Remove some
+    /// Remove forwards
     Rm {
-        /// The host's side, such as 8080 or 5353/udp
+        /// Host side of the forward, such as 8080 or 5353/udp
         #[arg(required = true, value_name = "PORT")]
         forwards: Vec<String>,
     },
 }
 
-/// What is done in a machine to make an image of it.
+/// What to do in a machine to make an image from it.
 #[derive(Debug, Default, Args)]
 pub(crate) struct BuildFlags {
-    /// The image to begin with [default: the template]
+    /// Image to start from [default: the template]
     #[arg(long, value_name = "NAME|PATH|URL")]
     pub(crate) from: Option<String>,
-    /// A script to run as root, or a playbook (.yml) for all of the inventory; may be repeated
+    /// Script to run as root, or playbook (.yml) for the whole inventory; may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) run: Vec<PathBuf>,
-    /// A file or folder to copy before that, such as ./app:/opt/app; may be repeated
+    /// File or folder to copy before scripts run, such as ./app:/opt/app; may be repeated
     #[arg(long, value_name = "FROM:TO")]
     pub(crate) copy: Vec<String>,
-    /// A name for the image, besides its digest
+    /// Name for the image, in addition to its digest
     #[arg(short = 't', long, value_name = "NAME")]
     pub(crate) tag: Option<String>,
-    /// Seconds the machine has to become ready [default: 300, emulated 900]
+    /// Seconds that the machine has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
     #[command(flatten)]
@@ -272,27 +272,27 @@ pub(crate) struct BuildFlags {
 }
 
 impl BuildFlags {
-    /// The flags of the machine that it is built in.
+    /// The settings of the build machine.
     pub(crate) fn layer(&self) -> Layer {
         self.machine.layer()
     }
 
-    /// Whether a machine is needed for it.
+    /// Whether the request needs a build machine.
     pub(crate) fn is_in_a_machine(&self) -> bool {
         self.from.is_some() || !self.run.is_empty() || !self.copy.is_empty()
     }
 }
 
-/// What an image that is taken is to be.
+/// Properties of an imported or downloaded image.
 #[derive(Debug, Args)]
 pub(crate) struct TakeFlags {
-    /// A name for it, besides its digest
+    /// Name for the image, in addition to its digest
     #[arg(short = 't', long, value_name = "NAME")]
     pub(crate) tag: Option<String>,
-    /// amd64 or arm64 [default: the host's]
+    /// Architecture, amd64 or arm64 [default: the host's]
     #[arg(long, value_name = "ARCH")]
     pub(crate) arch: Option<String>,
-    /// What boots it: bios or uefi [default: bios on amd64, uefi on arm64]
+    /// Firmware that boots the image, bios or uefi [default: bios on amd64, uefi on arm64]
     #[arg(long, value_name = "WHICH")]
     pub(crate) firmware: Option<String>,
 }
@@ -300,33 +300,33 @@ pub(crate) struct TakeFlags {
 /// How images are downloaded.
 #[derive(Debug, Args)]
 pub(crate) struct PullFlags {
-    /// Look whether the publisher has a newer image; clusters stay on what they were made from
+    /// Check whether the publisher has newer images; existing clusters keep theirs
     #[arg(long)]
     pull: bool,
-    /// Take images that nothing can verify
+    /// Accept images without a checksum or signature
     #[arg(long)]
     insecure: bool,
 }
 
 impl PullFlags {
-    pub(crate) fn asked(&self) -> Asked {
-        Asked {
+    pub(crate) fn asked(&self) -> PullOptions {
+        PullOptions {
             refresh: self.pull,
             insecure: self.insecure,
         }
     }
 }
 
-/// How a start is carried out.
+/// Options for starting nodes.
 #[derive(Debug, Default, Args)]
 pub(crate) struct StartFlags {
-    /// Seconds each node has to become ready [default: 300, emulated 900]
+    /// Seconds that each node has to become ready [default: 300, emulated 900]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
-    /// Boot every node, instead of waking it from a frozen machine
+    /// Boot every node instead of waking it from a frozen machine
     #[arg(long)]
     pub(crate) cold: bool,
-    /// Go ahead though memory may not suffice
+    /// Start even if memory may not suffice
     #[arg(long)]
     pub(crate) overcommit: bool,
 }

@@ -1,6 +1,6 @@
 //! The failpoints of this crate, see tests/failpoint.
 
-/// A failpoint: the enclosing function returns its error, if it has one.
+/// A failpoint. It makes the enclosing function return the failpoint's error, if one is set.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]
@@ -10,7 +10,7 @@ macro_rules! failpoint {
 
 pub(crate) use failpoint;
 
-/// All failpoints of this crate, each named after its verb and what was just done.
+/// All failpoints of this crate, each named after its verb and the change that was just made.
 #[cfg(feature = "failpoints")]
 pub(crate) const ALL: &[&str] = &[
     "up.lock",
@@ -58,7 +58,7 @@ pub(crate) const ALL: &[&str] = &[
     "freeze.done",
 ];
 
-/// All failpoints of the program, member crates included.
+/// All failpoints of the program, including member crates.
 #[cfg(feature = "failpoints")]
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {
     let members = [kvmc_netns::FAILPOINTS, kvmc_images::FAILPOINTS];

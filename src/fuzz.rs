@@ -1,5 +1,5 @@
-//! The parsers of outside data, driven by tests/fuzz: whatever a file, a line or a guest says, they end
-//! with a value or an error.
+//! The parsers of outside data, which tests/fuzz drives. Whatever a file, a line or a guest contains, they return a
+//! value or an error.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use serde_json::Value;
 use crate::engine::local::last_event;
 use crate::host::killed;
 use crate::keeper::{Answer, Line, Pause, Request};
-use crate::network::accepts::Made;
+use crate::network::accepts::FirewallLog;
 use crate::node::{Ended, Evidence};
 use crate::node::{Identity, Secrets};
 use crate::spec::{Settings, check, parse_file};
 use crate::state::{ClusterRecord, State, Written};
 
-/// What is read and written again is the same.
+/// A value that is written and read again must be the same.
 pub(crate) fn round_trip<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> String {
     match serde_json::from_slice::<T>(bytes) {
         Ok(value) => {
@@ -43,7 +43,7 @@ fn fuzz_state() {
         round_trip::<ClusterRecord>(bytes)
     });
     run("files", round_trip::<Written>);
-    run("firewall", round_trip::<Made>);
+    run("firewall", round_trip::<FirewallLog>);
     run("identity", round_trip::<Identity>);
     run("secrets", round_trip::<Secrets>);
     run("ended", |bytes| {
@@ -72,7 +72,7 @@ fn fuzz_keeper_lines() {
     run("answer", round_trip::<Line<Answer>>);
 }
 
-/// QEMU's events, as far as they are looked into; a QEMU may have been taken over by its guest.
+/// QEMU's events, as far as kvmc reads them. A guest may have compromised its QEMU.
 #[test]
 fn fuzz_qmp_events() {
     run("event", |bytes| {
@@ -85,7 +85,7 @@ fn fuzz_qmp_events() {
             .and_then(Value::as_str)
             .unwrap_or_default();
         let mut evidence = Evidence::default();
-        evidence.hear(event, data);
+        evidence.note_event(event, data);
         let pause = Pause::of_event(data, Path::new("/")).map(|p| p.to_string());
         format!("{} {pause:?}", evidence.judge())
     });
@@ -106,7 +106,7 @@ fn fuzz_events() {
     });
 }
 
-/// Of a link's alias, which anybody can set.
+/// A link's alias, which anybody can set.
 #[test]
 fn fuzz_marks() {
     let state = State::locate(|n| (n == "KVMC_STATE_DIR").then(|| "/s".to_owned()), true).unwrap();

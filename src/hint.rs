@@ -1,24 +1,24 @@
-//! Advice beside an error or a finding: what to type next. The one place that writes commands of kvmc, so that each
-//! names its cluster wherever that is not the one that a bare `kvmc` works on.
+//! Hints: commands to type next, apart from an error or finding. No other module writes commands of kvmc, so that each
+//! command names its cluster wherever a bare `kvmc` works on another one.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use anyhow::{Error, Result};
 
-/// The cluster that a bare `kvmc` means everywhere.
+/// The cluster that a bare `kvmc` works on by default.
 const DEFAULT: &str = "k80";
 
-/// The cluster that a bare `kvmc` means in this folder and environment, once that is known.
+/// The cluster that a bare `kvmc` works on in this folder and environment, once that is known.
 static BARE: OnceLock<String> = OnceLock::new();
 
-/// Tells which cluster a bare `kvmc` means here; the first word holds.
+/// Stores which cluster a bare `kvmc` works on here. Only the first call has an effect.
 pub(crate) fn set_bare_cluster(name: &str) {
     let _already_set = BARE.set(name.to_owned());
 }
 
-/// A command of kvmc for a cluster, in back-ticks. The cluster is left out only where a bare `kvmc` means it here and
-/// in any other folder.
+/// A command of kvmc for a cluster, in back-ticks. It leaves the cluster out only where a bare `kvmc` works on it both
+/// here and in every other folder.
 pub(crate) fn command(cluster: &str, verb: &str) -> String {
     let bare = BARE.get().map_or(DEFAULT, String::as_str);
     if cluster == DEFAULT && bare == DEFAULT {
@@ -28,32 +28,32 @@ pub(crate) fn command(cluster: &str, verb: &str) -> String {
     }
 }
 
-/// A command of kvmc that is about no cluster, in back-ticks.
+/// A command of kvmc that concerns no cluster, in back-ticks.
 pub(crate) fn host_command(verb: &str) -> String {
     format!("`kvmc {verb}`")
 }
 
-/// An error with advice, which is shown apart from it.
-struct Advised {
+/// An error with a hint, which is shown apart from it.
+struct Hinted {
     error: Error,
     hint: String,
 }
 
-impl fmt::Debug for Advised {
+impl fmt::Debug for Hinted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} (hint: {})", self.error, self.hint)
     }
 }
 
-impl fmt::Display for Advised {
+impl fmt::Display for Hinted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#}", self.error)
     }
 }
 
-impl std::error::Error for Advised {}
+impl std::error::Error for Hinted {}
 
-/// Adds advice to an error.
+/// Adds a hint to an error.
 pub(crate) trait WithHint<T> {
     /// `hint` is a sentence, or a command and what it does.
     fn hint(self, hint: impl FnOnce() -> String) -> Result<T>;
@@ -61,34 +61,42 @@ pub(crate) trait WithHint<T> {
 
 impl<T, E: Into<Error>> WithHint<T> for Result<T, E> {
     fn hint(self, hint: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| advise(e.into(), hint()))
+        self.map_err(|e| add_hint(e.into(), hint()))
     }
 }
 
-/// As [`WithHint::hint`], for an error at hand.
-pub(crate) fn advise(error: Error, hint: String) -> Error {
-    Advised { error, hint }.into()
+/// Adds a hint to an error that is at hand.
+pub(crate) fn add_hint(error: Error, hint: String) -> Error {
+    Hinted { error, hint }.into()
 }
 
-/// All advice that an error carries, the outermost first.
+/// Returns an error with a hint from the enclosing function: first the hint, then the error as for `bail!`.
+macro_rules! bail_with_hint {
+    ($hint:expr, $($error:tt)*) => {
+        return Err($crate::hint::add_hint(anyhow::anyhow!($($error)*), $hint.into()))
+    };
+}
+pub(crate) use bail_with_hint;
+
+/// All hints of an error, the outermost first.
 pub(crate) fn hints(error: &Error) -> Vec<&str> {
     let mut all = Vec::new();
     for cause in error.chain() {
-        if let Some(advised) = cause.downcast_ref::<Advised>() {
-            all.push(advised.hint.as_str());
-            all.extend(hints(&advised.error));
+        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+            all.push(hinted.hint.as_str());
+            all.extend(hints(&hinted.error));
         }
     }
     all
 }
 
-/// A cause of a type, also below advice.
+/// Finds a cause of a type in an error, also behind hints.
 pub(crate) fn find<T: fmt::Display + fmt::Debug + Send + Sync + 'static>(
     error: &Error,
 ) -> Option<&T> {
     error.downcast_ref::<T>().or_else(|| {
-        let mut advised = error.chain().filter_map(|c| c.downcast_ref::<Advised>());
-        advised.find_map(|a| find(&a.error))
+        let mut hinted = error.chain().filter_map(|c| c.downcast_ref::<Hinted>());
+        hinted.find_map(|a| find(&a.error))
     })
 }
 
@@ -103,7 +111,7 @@ mod tests {
     struct Cause;
 
     #[test]
-    fn advice_is_found_below_other_words_and_does_not_show_in_them() {
+    fn hints_are_found_below_contexts_and_do_not_show_in_the_error() {
         let inner: Result<()> = Err(Cause).context("inner").hint(|| "first".to_owned());
         let outer = inner.context("outer").hint(|| "second".to_owned());
         let error = outer.unwrap_err();

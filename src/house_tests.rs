@@ -1,8 +1,8 @@
-//! Keeps the floors of the house: docs/ARCHITECTURE.md draws them.
+//! Tests of the rules that docs/ARCHITECTURE.md states for the code's structure.
 
 use std::path::Path;
 
-/// The rooms of `src/`, the lowest first. A room may use those before it.
+/// The rooms of `src/`, the lowest first. A room may use only rooms before it.
 const FLOORS: [&str; 20] = [
     "failpoint",
     "ids",
@@ -26,7 +26,7 @@ const FLOORS: [&str; 20] = [
     "commands",
 ];
 
-/// The room that a file is in; none for `main.rs`, which is above all.
+/// The room of a file; `None` for `main.rs`, which may use all rooms.
 fn room(file: &str) -> Option<usize> {
     let first = file.split('/').next().unwrap_or(file);
     let name = first.strip_suffix(".rs").unwrap_or(first);
@@ -71,9 +71,9 @@ fn no_imports_go_in_a_circle_and_nothing_is_too_long() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Advice names its cluster: [`crate::hint`] alone writes commands of kvmc.
+/// Hints name their cluster, because only [`crate::hint`] writes commands of kvmc.
 #[test]
-fn no_message_writes_a_command_of_kvmc_by_itself() {
+fn only_the_hint_module_writes_commands_of_kvmc() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut written = Vec::new();
     for src in ["src", "netns/src", "images/src", "qmp/src"] {

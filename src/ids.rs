@@ -1,4 +1,4 @@
-//! Names, ids and clocks: what makes one thing of kvmc's another than all the rest.
+//! Names, ids and clocks.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,16 +8,16 @@ use kvmc_netns::MacAddr;
 use rand::RngExt;
 use sha2::{Digest, Sha256};
 
-/// 32 random hex digits: a machine-id(5), or with dashes a UUID.
+/// 32 random hex digits: a machine-id(5), or a UUID with dashes.
 pub(crate) fn random_id() -> String {
     let mut bytes: [u8; 16] = rand::rng().random();
-    // Version 4, variant 1 of RFC 9562, so that it is a valid UUID as well.
+    // Version 4, variant 1 of RFC 9562, so that it is also a valid UUID.
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     hex(&bytes)
 }
 
-/// A UUID from [`random_id`]'s digits.
+/// Formats the digits of [`random_id`] as a UUID.
 pub(crate) fn uuid(id: &str) -> String {
     let part = |range: std::ops::Range<usize>| id.get(range).unwrap_or_default();
     [
@@ -38,14 +38,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// An address in the block that QEMU's cards have (52:54:00), from a hash: the same node of the same
-/// cluster always gets the same, without a register.
+/// A MAC address in QEMU's block (52:54:00), from a hash. The same node of the same cluster always gets the same
+/// address, without a register.
 pub(crate) fn mac(cluster: &str, thing: &str, attempt: u32) -> MacAddr {
     let digest = Sha256::digest(format!("{cluster}\0{thing}\0{attempt}"));
     MacAddr([0x52, 0x54, 0x00, digest[0], digest[1], digest[2]])
 }
 
-/// The user that a node's QEMU runs as: a range that systemd's UIDS-GIDS page leaves to nobody.
+/// The user id of a node's QEMU, in a range that systemd's UIDS-GIDS page leaves unused.
 pub(crate) fn uid(cluster_dir: &Path, ordinal: u32) -> u32 {
     const FIRST: u32 = 1_900_000_000;
     const NODES: u32 = 1 << 10;
@@ -54,10 +54,10 @@ pub(crate) fn uid(cluster_dir: &Path, ordinal: u32) -> u32 {
     FIRST + slot * NODES + ordinal % NODES
 }
 
-/// Identifies this boot of the host, random(4).
+/// The id of this boot of the host, random(4).
 ///
 /// # Errors
-/// When /proc is not there.
+/// Fails if /proc is not mounted.
 pub(crate) fn boot_id() -> Result<String> {
     let text = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(text.trim().to_owned())
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_derive_the_same_each_time_and_differ_between_nodes() {
+    fn derived_names_are_stable_and_differ_between_nodes() {
         assert_eq!(mac("k80", "master0", 0), mac("k80", "master0", 0));
         assert_ne!(mac("k80", "master0", 0), mac("k80", "master1", 0));
         assert_ne!(mac("k80", "master0", 0), mac("k81", "master0", 0));

@@ -1,7 +1,7 @@
-//! Ctrl-C, SIGTERM and a closed terminal, heard between steps: none is left half-way.
+//! Handles Ctrl-C, SIGTERM and a closed terminal between steps, so that no step is left half-done.
 //!
-//! The first asks: the verb undoes or leaves what the next one completes, and says which. The second ends
-//! this process at once, whatever it is at.
+//! At the first signal the verb undoes its work or leaves it for the next verb, and says which. The second signal ends
+//! this process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,29 +9,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The exit code of a verb that was interrupted, as shells have it for SIGINT.
+/// The exit code of an interrupted verb, as in shells for SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Whether this run was told to stop.
+/// Tells whether a signal has asked this run to end.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     sigint: Signal,
     sigterm: Signal,
-    /// Set by the signal itself, for work that cannot wait for it.
+    /// The signal handler sets this, for code that cannot await.
     flag: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// From here on the first of these signals does not end this process by itself, and the end of the
-    /// terminal (SIGHUP) does not matter.
+    /// From now on, the first of these signals does not end the process, and the end of the terminal (SIGHUP) is
+    /// ignored.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if the signals cannot be watched.
     pub(crate) fn listen() -> Result<Self> {
-        let context = "failed to watch for signals";
+        let context = "signals cannot be watched";
         let flag = Arc::new(AtomicBool::new(false));
         for number in [nix::libc::SIGINT, nix::libc::SIGTERM] {
-            // In this order: the first signal finds the flag unset.
+            // The order matters: the first signal must find the flag unset.
             signal_hook::flag::register_conditional_shutdown(
                 number,
                 INTERRUPTED.into(),
@@ -40,7 +40,7 @@ impl Interrupt {
             .context(context)?;
             signal_hook::flag::register(number, Arc::clone(&flag)).context(context)?;
         }
-        // Heard and dropped, not ignored: what this process starts must not inherit that.
+        // SIGHUP is handled and dropped. If it were ignored, child processes would inherit that.
         signal_hook::flag::register(nix::libc::SIGHUP, Arc::new(AtomicBool::new(false)))
             .context(context)?;
         kvmc_images::heed(Arc::clone(&flag));
@@ -52,12 +52,12 @@ impl Interrupt {
         })
     }
 
-    /// Whether one has come, for who cannot wait.
+    /// Whether a signal has come, for code that cannot await.
     pub(crate) fn came(&self) -> bool {
         self.flag.load(Ordering::Relaxed)
     }
 
-    /// Waits until one has come.
+    /// Waits for a signal.
     pub(crate) async fn wait(&mut self) {
         if !self.came() {
             tokio::select! {
@@ -67,9 +67,9 @@ impl Interrupt {
         }
     }
 
-    /// Whether one has come.
+    /// Whether a signal has come.
     pub(crate) async fn has_come(&mut self) -> bool {
-        // Between two steps, so that others get their turn too.
+        // This point lies between two steps, so let other tasks run too.
         tokio::task::yield_now().await;
         self.came()
     }
@@ -81,7 +81,7 @@ mod tests {
     use nix::sys::signal::{Signal::SIGHUP, Signal::SIGTERM, raise};
 
     #[tokio::test]
-    async fn a_signal_that_came_during_a_step_is_heard_after_it() {
+    async fn a_signal_during_a_step_is_noticed_after_it() {
         let mut interrupt = Interrupt::listen().unwrap();
         raise(SIGHUP).unwrap();
         assert!(!interrupt.has_come().await, "a closed terminal is no wish");

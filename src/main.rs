@@ -1,6 +1,6 @@
-//! kvmc: a whole multi-VM cluster on one Linux machine, straight on QEMU/KVM.
+//! kvmc: runs multi-VM clusters on one Linux machine, straight on QEMU/KVM.
 //!
-//! The house is drawn in docs/ARCHITECTURE.md.
+//! docs/ARCHITECTURE.md describes the structure.
 
 mod cli;
 mod commands;
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     exit.into()
 }
 
-/// The kind of an error, for the exit code.
+/// The exit code for an error.
 fn exit_of(error: &anyhow::Error) -> Exit {
     if hint::find::<Interrupted>(error).is_some() {
         Exit::Interrupted

@@ -1,4 +1,5 @@
-//! README's table of settings is made of the table in the code: `KVMC_BLESS=1 cargo test --bin kvmc readme` writes it.
+//! Compares README's table of settings with the table in the code. `KVMC_BLESS=1 cargo test --bin kvmc readme` writes
+//! it.
 
 use std::path::Path;
 

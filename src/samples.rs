@@ -1,29 +1,29 @@
-//! A cluster for unit tests.
+//! A sample cluster for unit tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::image::Pick;
 use crate::model::Accelerator;
-use crate::network::beside;
+use crate::network::all_networks;
 use crate::node::identity::HostKeys;
 use crate::node::{KeyPair, Secrets};
 use crate::plan::{Design, compose};
 use crate::spec::{ClusterSpec, MAIN, Settings, check, parse_file};
 use crate::state::{ClusterRecord, HostRecord, NetworkRecord, State};
 
-/// The default cluster, new.
+/// The record of a new default cluster.
 pub(crate) fn record() -> ClusterRecord {
     record_of(check(&Settings::resolve([])).unwrap()).unwrap()
 }
 
-/// The record of a new cluster of a `kvmc.toml`.
+/// The record of a new cluster from the text of a `kvmc.toml`.
 pub(crate) fn record_of_file(text: &str) -> ClusterRecord {
     let layer = parse_file(Path::new("kvmc.toml"), text).unwrap();
     record_of(check(&Settings::resolve([layer])).unwrap()).unwrap()
 }
 
-/// The record of a new cluster of a spec.
+/// The record of a new cluster from a specification.
 pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
     let network = NetworkRecord {
         name: MAIN.to_owned(),
@@ -47,7 +47,7 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
         accelerator,
         project: "/project".into(),
         host: HostRecord::default(),
-        networks: beside(network, &spec, &dir),
+        networks: all_networks(network, &spec, &dir),
         dir: Path::new("/s"),
         existing: &[],
         spec,

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Watches the etcd of services.yml: watch-etcd.py INVENTORY SECONDS
 
-Every ten seconds each master is asked who leads and whether it is healthy, and a key is written and read
-through the load balancer. Ends with 1 when the leader changed, a master was not healthy or a key was not
-there, and says so in the last line.
+Every ten seconds it asks each master for the leader and its health, and writes and reads a key through the
+load balancer. It exits with 1 if the leader changed, a master was not healthy or a key was missing. The last
+line says so.
 """
 import base64
 import json
@@ -39,7 +39,7 @@ def code(text):
 
 
 def sample(masters, front, number):
-    """One line for people, with the leaders and terms seen and what was wrong."""
+    """One line with the seen leaders and terms, and the faults."""
     seen, wrong, slowest = set(), [], 0.0
     for name, address in masters.items():
         try:

@@ -1,4 +1,4 @@
-"""Starts the agent; with the word `cloud` that of a prepared cloud image."""
+"""Starts the agent; with the argument `cloud`, the agent of a prepared cloud image."""
 import sys
 
 sys.path.insert(0, "/usr/lib/kvmc")

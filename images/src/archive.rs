@@ -52,7 +52,7 @@ impl Store {
     /// Writes an image with its parents to a new file, packed where the name ends in `.zst`.
     ///
     /// # Errors
-    /// The file exists or cannot be written, or an image was changed. No part of it stays.
+    /// The file exists or cannot be written, or an image was changed. No part of the file stays.
     pub fn export(&self, image: &Image, to: &Path) -> Result<(), ImageError> {
         self.check_intact(&image.id)?;
         let folder = match to.parent() {
@@ -62,7 +62,7 @@ impl Store {
         if to.exists() {
             return Err(ImageError::Unfit {
                 path: to.to_owned(),
-                why: "is there already; remove it, or name another file".to_owned(),
+                why: "exists; remove it, or name another file".to_owned(),
             });
         }
         let mut file = tempfile::Builder::new()
@@ -130,11 +130,11 @@ impl Store {
         Ok(())
     }
 
-    /// Takes an image, and all that it lies on, from a file that [`Self::export`] wrote, here or elsewhere.
+    /// Stores an image and its parents from a file that [`Self::export`] wrote, on this or another host.
     ///
     /// # Errors
-    /// An archive that is damaged, or holds what no `export` wrote. Images of it that came whole before
-    /// that stay in the store.
+    /// The archive is damaged, or `export` did not write it. Images that were read whole before the fault
+    /// stay in the store.
     pub fn unpack(&self, from: &Path) -> Result<ImportedArchive, ImageError> {
         Reader { from, store: self }.read()
     }
@@ -153,7 +153,7 @@ fn append(
     Ok(archive.append_data(&mut header, name, source)?)
 }
 
-/// Fails when it is told to stop.
+/// A reader or writer that fails when the user interrupts.
 struct Watched<T>(T);
 
 impl<T: Write> Write for Watched<T> {
@@ -184,7 +184,7 @@ fn heed() -> std::io::Result<()> {
 /// Whether a file is an archive of `export`'s, by its first bytes.
 ///
 /// # Errors
-/// No such file.
+/// There is no such file.
 pub fn is_archive(path: &Path) -> Result<bool, ImageError> {
     let Ok(reader) = plain(path) else {
         return Ok(false);
@@ -207,7 +207,7 @@ fn plain(path: &Path) -> Result<Box<dyn Read>, ImageError> {
     })
 }
 
-/// An archive being read. Anybody may have made it, so all of it is checked.
+/// An archive being read. Anybody may have made it, so the reader checks all of it.
 struct Reader<'a> {
     from: &'a Path,
     store: &'a Store,
@@ -231,7 +231,7 @@ impl Reader<'_> {
         let mut next = |wanted: &str| -> Result<Box<dyn Read + '_>, ImageError> {
             let entry = entries
                 .next()
-                .ok_or_else(|| self.damaged(format!("{wanted} is not in it")))?
+                .ok_or_else(|| self.damaged(format!("it lacks {wanted}")))?
                 .map_err(|e| self.damaged(e))?;
             let is_it = entry.path_bytes().as_ref() == wanted.as_bytes();
             if !is_it || !entry.header().entry_type().is_file() {
@@ -247,7 +247,7 @@ impl Reader<'_> {
             serde_json::from_slice(&self.text(next(CONTENTS)?)?).map_err(|e| self.damaged(e))?;
         if contents.format != FORMAT {
             return Err(self.unfit(format!(
-                "is of format {}, this kvmc knows {FORMAT}; use the kvmc that made it",
+                "has format {}; this kvmc reads format {FORMAT}; use the kvmc that wrote it",
                 contents.format
             )));
         }
@@ -259,7 +259,7 @@ impl Reader<'_> {
             let text = self.text(next(&format!("{id}/{META}"))?)?;
             let meta = Meta::parse(&PathBuf::from(id).join(META), &text)?;
             if meta.parent != below.as_ref().map(|i| i.id.clone()) {
-                return Err(self.unfit(format!("says of {id} that it lies on another image")));
+                return Err(self.unfit(format!("names another parent for {id}")));
             }
             let (folder, _lock) = self.store.workplace()?;
             for file in Meta::files(meta.boot) {
@@ -320,7 +320,7 @@ impl Reader<'_> {
         match qcow2::inspect(disk)?.backing_file {
             Some(named) if named == backing_name(parent) => Ok(()),
             named => Err(self.unfit(format!(
-                "has a disk that lies on `{}`, and not on its parent's",
+                "has a disk with the backing file `{}`; expected its parent's disk",
                 named
                     .unwrap_or_default()
                     .display()

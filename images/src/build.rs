@@ -13,13 +13,13 @@ use crate::{exec, file_system, initrd, kernel, keyring, mmdebstrap, second_stage
 
 /// Free bytes in a template's file system. A node grows it to its disk.
 const SPARE: u64 = 160 << 20;
-/// Files of packages that no node needs, as dpkg's `path-exclude` has them.
+/// Files of packages that nodes do not need, in the notation of dpkg's `path-exclude`.
 const EXCLUDED: [&str; 5] = [
     "/usr/share/man/*",
     "/usr/share/doc/*",
     "/usr/share/locale/*",
     "/usr/share/info/*",
-    // It would make the kernel package's initrd, which takes minutes under emulation; the template has its own.
+    // This hook would make the kernel package's initrd, which takes minutes under emulation. The template has its own.
     "/etc/kernel/postinst.d/initramfs-tools",
 ];
 
@@ -34,7 +34,7 @@ pub(crate) fn build(
 ) -> Result<(), ImageError> {
     let root = dir.join("root");
     let keys = tempfile::tempdir_in(dir).map_err(ImageError::io("make a folder for keys"))?;
-    // Without them the host's own keys may still do, for a mirror of the user's own.
+    // Without them the host's own keys may be enough, for a mirror of the user's.
     let (keyring, lacking) = match keyring::fetch(recipe.distribution(), keys.path(), say) {
         Err(lacking @ ImageError::Keys { .. }) => (None, Some(lacking)),
         keyring => (keyring?, None),
@@ -85,10 +85,10 @@ pub(crate) fn build(
     Ok(())
 }
 
-/// Compiles the agent by the template's own Python. Where the host cannot run that, the second stage has done it.
-/// Without it, Python compiles the modules when it first imports them.
+/// Compiles the agent by the template's own Python. Where the host cannot run that Python, the second stage has compiled
+/// it. Without compiled modules, Python compiles them at their first import.
 fn compile_agent(root: &Path) -> Result<(), ImageError> {
-    // The packages that tests make up have no Python.
+    // The tests' own packages have no Python.
     if !root.join("usr/bin/python3").exists() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! The publishers of packages: what differs between Debian and Ubuntu, one table each.
+//! The publishers of packages: one table for each with the differences between Debian and Ubuntu.
 
 use crate::architecture::Architecture;
 
@@ -12,13 +12,13 @@ pub(crate) struct Distribution {
     name: &'static str,
     /// Suite and number of the releases that are known without distro-info-data.
     releases: &'static [(&'static str, &'static str)],
-    /// Components of its archive that packages are taken from.
+    /// Components of its archive that templates use.
     pub(crate) components: &'static str,
     /// The package of the kernel for virtual machines; `{}` is the architecture.
     kernel: &'static str,
-    /// The file of its archive's keys, as its packages have it.
+    /// The file of its archive's keys, by its path in its packages.
     pub(crate) keyring: &'static str,
-    /// Package, suite and components of another publisher's archive that have the keys too.
+    /// Package, suite and components of another publisher's archive that also have the keys.
     pub(crate) elsewhere: (&'static str, &'static str, &'static str),
 }
 
@@ -47,10 +47,10 @@ const UBUNTU: Distribution = Distribution {
 };
 
 impl Distribution {
-    /// The publisher of a suite; Debian for one that is not known, such as `testing`.
+    /// The publisher of a suite; Debian for an unknown one, such as `testing`.
     pub(crate) fn of(suite: &str) -> &'static Self {
         let known = |d: &Self| d.releases.iter().any(|(name, _)| *name == suite);
-        // Each `up` asks, so the list is read only for a suite that is in neither table.
+        // Each `up` calls this, so it reads the list only for a suite that is in neither table.
         let is_listed = || {
             let series = std::fs::read_to_string(UBUNTU_SERIES).unwrap_or_default();
             is_listed(&series, suite)
@@ -62,7 +62,7 @@ impl Distribution {
         }
     }
 
-    /// A release's name, such as `debian-13`; the suite's where it has no number.
+    /// A release's name, such as `debian-13`; the suite's name where it has no number.
     pub(crate) fn release(&self, suite: &str) -> String {
         self.releases
             .iter()

@@ -4,22 +4,22 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why an image cannot be made, read or used.
+/// An image cannot be made, read or used.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "fields are named by what they hold")]
 pub enum ImageError {
-    /// A value of the user's is not valid.
+    /// A user's value is not valid.
     #[error("{what}")]
     Recipe { what: String },
     /// A system call failed.
     #[error("failed to {what}")]
     Io {
-        /// What was tried, and on which file.
+        /// The operation and its file.
         what: String,
         #[source]
         source: std::io::Error,
     },
-    /// The user interrupted it; nothing of it stays.
+    /// The user interrupted. No partial result stays.
     #[error("interrupted")]
     Interrupted,
     /// A program failed.
@@ -39,7 +39,7 @@ pub enum ImageError {
         "this host has no {keyring}, and mmdebstrap could not fetch it from the package {package} of {suite} ({status}): {stderr}; install {package} (`apt install {package}`), or its .deb file"
     )]
     Keys {
-        /// Where the keys were looked for.
+        /// The expected file of the keys.
         keyring: &'static str,
         /// A package that has them.
         package: &'static str,
@@ -48,10 +48,10 @@ pub enum ImageError {
         status: String,
         stderr: String,
     },
-    /// The packages lack what a template needs.
+    /// The packages lack a part that a template needs.
     #[error("the template lacks {what}")]
     Incomplete { what: String },
-    /// A file is not what was stored.
+    /// A file has changed since it was stored.
     #[error("{} was changed: expected digest {expected}, found {found}", path.display())]
     Changed {
         path: PathBuf,
@@ -75,9 +75,9 @@ pub enum ImageError {
     /// A transfer ended early.
     #[error("{url} was cut at {} MiB: {why}; run it again to resume there", at >> 20)]
     Cut { url: String, at: u64, why: String },
-    /// A download has another checksum than its publisher says.
+    /// A download does not have its publisher's checksum.
     #[error(
-        "{url} is not what its publisher made: expected {expected}, got {found}; nothing of it is kept"
+        "{url} is not what its publisher made: expected {expected}, got {found}; kvmc did not keep it"
     )]
     Mismatch {
         url: String,
@@ -87,7 +87,7 @@ pub enum ImageError {
     /// The disk has too little room.
     #[error("{} MiB are needed in {}, and {} MiB are free; free some, or set KVMC_STATE_DIR to a folder on a larger disk", needed.div_ceil(1 << 20), at.display(), free >> 20)]
     Room { at: PathBuf, needed: u64, free: u64 },
-    /// A file is no image, or must not be used.
+    /// A file is not an image, or must not be used.
     #[error("{} {why}", path.display())]
     Unfit { path: PathBuf, why: String },
 }
@@ -99,7 +99,7 @@ impl ImageError {
     }
 }
 
-/// What the user can do about a status.
+/// A hint for an HTTP status.
 fn advice(status: u16) -> &'static str {
     match status {
         401 | 403 => "; it needs a login, or a proxy forbids it",

@@ -1,4 +1,4 @@
-//! Runs programs; nothing else in this crate does.
+//! Runs programs, for all of this crate.
 
 #![allow(
     unsafe_code,
@@ -19,25 +19,25 @@ use crate::error::ImageError;
 
 /// Lines of a program's output that an error shows.
 const SHOWN: usize = 6;
-/// Between two looks at whether a program has ended.
+/// The time between two checks whether a program has ended.
 const LOOK: Duration = Duration::from_millis(20);
-/// For a program to clean up after SIGTERM.
+/// The time that a program has to clean up after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// From now on whatever this crate waits for ends with [`ImageError::Interrupted`] once `stop` is true. A process has
-/// one such flag; a second one is ignored.
+/// Sets the process's stop flag. Once `stop` is true, every wait of this crate ends with [`ImageError::Interrupted`].
+/// Ignores a second flag.
 pub fn heed(stop: Arc<AtomicBool>) {
     let _one_is_enough = STOP.set(stop);
 }
 
-/// Whether the flag that [`heed`] was given is true.
+/// Whether the flag of [`heed`] is true.
 pub(crate) fn is_told_to_stop() -> bool {
     STOP.get().is_some_and(|stop| stop.load(Ordering::Relaxed))
 }
 
-/// Ends between two steps when the user has interrupted.
+/// Fails when the user has interrupted. Called between two steps.
 ///
 /// # Errors
 /// [`ImageError::Interrupted`].
@@ -50,7 +50,7 @@ pub(crate) fn stop_if_told() -> Result<(), ImageError> {
 
 /// Runs a program to its end. On an interruption it gets SIGTERM, and SIGKILL 10 s later.
 ///
-/// It has a process group of its own, so a terminal's Ctrl-C reaches kvmc alone. It gets SIGTERM when kvmc is killed.
+/// The program has its own process group, so a terminal's Ctrl-C reaches only kvmc. It gets SIGTERM when kvmc is killed.
 ///
 /// # Errors
 /// [`ImageError::Program`] with the end of its standard error, or [`ImageError::Interrupted`].
@@ -58,7 +58,7 @@ pub(crate) fn run(program: &str, arguments: &[String]) -> Result<(), ImageError>
     run_and_say(program, arguments, last_lines)
 }
 
-/// As [`run`], where `words` makes the error's text of the program's standard error.
+/// As [`run`], but `words` turns the program's standard error into the error's text.
 ///
 /// # Errors
 /// As [`run`].
@@ -126,7 +126,7 @@ fn run_unless(
     })
 }
 
-/// The last lines of a program's output, as one.
+/// The last lines of a program's output, joined into one line.
 pub(crate) fn last_lines(said: &str) -> String {
     let lines: Vec<_> = said
         .lines()

@@ -1,6 +1,6 @@
 //! The failpoints of this crate, see tests/failpoint.
 
-/// A failpoint: the enclosing function returns its error, if it has one.
+/// A failpoint: when a test has set it, the enclosing function returns an error.
 macro_rules! failpoint {
     ($name:literal) => {
         #[cfg(feature = "failpoints")]

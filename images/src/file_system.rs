@@ -1,4 +1,4 @@
-//! The file system of a template, made of a folder without being mounted.
+//! Makes the file system of a template from a folder, without a mount.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,7 @@ pub(crate) fn make(root: &Path, raw: &Path, spare: u64) -> Result<(), ImageError
     exec::run("mke2fs", &arguments)
 }
 
-/// Bytes that a tree takes in blocks of 4 KiB. A file with several names counts once; `seen` holds those.
+/// Bytes that a tree takes in blocks of 4 KiB. A file with several names counts once; `seen` holds the inodes of such files.
 fn used(root: &Path, seen: &mut HashSet<(u64, u64)>) -> Result<u64, ImageError> {
     let mut total = 0;
     for entry in fs_err::read_dir(root)? {

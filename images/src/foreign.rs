@@ -1,4 +1,4 @@
-//! Whether this host runs programs of another architecture, by running one.
+//! Tests whether this host runs programs of another architecture, by running one.
 
 use std::fs::Permissions;
 use std::io::Write;
@@ -9,11 +9,11 @@ use crate::architecture::Architecture;
 use crate::error::ImageError;
 use crate::exec;
 
-/// The probe's exit status; no shell gives it for a program that it cannot run.
+/// The probe's exit status. A shell does not use it for a program that it cannot run.
 const AGREED: i32 = 42;
 
-/// Whether a program of `architecture` runs here. As root it runs in an empty chroot, as a build's programs do, where the
-/// kernel must have the emulator open already (binfmt's flag F).
+/// Whether a program of `architecture` runs here. As root the test runs it in an empty chroot, as a build runs programs.
+/// There the kernel must have the emulator open already (binfmt's flag F).
 ///
 /// # Errors
 /// The program cannot be written.

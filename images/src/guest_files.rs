@@ -1,4 +1,4 @@
-//! What kvmc puts into a template and into a prepared cloud image: packages, and files from `images/guest`.
+//! The packages and the files of `images/guest` that kvmc puts into a template and into a prepared cloud image.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::error::ImageError;
 
-/// Goes up when a template is made otherwise of the same files, so that templates are built anew.
+/// Increased when kvmc builds a template differently from the same files, so that templates are built again.
 pub(crate) const REVISION: &str = "8";
 
-/// Packages of every template, beside the kernel.
+/// Packages of every template, in addition to the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
     "systemd",
     "systemd-sysv",
@@ -42,10 +42,10 @@ pub(crate) const AGENT: [(&str, &str); 15] = agent_modules![
     "__init__", "agent", "clock", "covers", "disk", "files", "hold", "identity", "links", "main",
     "network", "protocol", "settle", "ssh", "systemd",
 ];
-/// What it has besides in a cloud image.
+/// The agent's further modules in a cloud image.
 pub(crate) const CLOUD_AGENT: [(&str, &str); 1] = agent_modules!["cloud"];
-/// Compiles the agent's modules. The compiled files are not compared with their sources, so a start reads neither the
-/// sources' times nor their content.
+/// Compiles the agent's modules. Python does not compare the compiled files with their sources, so a start does not read
+/// the sources.
 pub(crate) const COMPILE_AGENT: [&str; 7] = [
     "/usr/bin/python3",
     "-m",
@@ -72,7 +72,7 @@ pub(crate) const TEMPLATE: [(&str, &str); 19] = [
         "etc/systemd/system/systemd-udev-trigger.service.d/kvmc.conf",
         "[Unit]\nConditionKernelCommandLine=!kvmc.coldplug=virtio\n",
     ),
-    // A machine that is to be frozen has no network to wait for.
+    // A machine that will be frozen has no network to wait for.
     (
         "etc/systemd/system/systemd-networkd-wait-online.service.d/kvmc.conf",
         "[Unit]\nConditionPathExists=!/run/kvmc/template\n",
@@ -81,7 +81,7 @@ pub(crate) const TEMPLATE: [(&str, &str); 19] = [
         "etc/systemd/network/10-eth0.network",
         include_str!("../guest/eth0.network"),
     ),
-    // The agent compares the first one with it.
+    // The agent compares the file of the first NIC with this copy.
     (
         "usr/lib/kvmc/eth0.network",
         include_str!("../guest/eth0.network"),
@@ -105,7 +105,7 @@ pub(crate) const TEMPLATE: [(&str, &str); 19] = [
     ("etc/sudoers.d/kvmc", "admin ALL=(ALL) NOPASSWD: ALL\n"),
     ("etc/hostname", "localhost\n"),
     ("etc/fstab", ""),
-    // As other distributions have it, so that ping needs no capability.
+    // The value of other distributions, so that ping needs no capability.
     (
         "etc/sysctl.d/10-ping.conf",
         "net.ipv4.ping_group_range = 0 2147483647\n",

@@ -1,4 +1,4 @@
-//! An image: its files, how a machine boots from it, what takes the identity in it, and where it is from.
+//! An image: its files, its boot method, the program that takes the identity in it, and its origin.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::recipe::Recipe;
 pub(crate) const FORMAT: u32 = 2;
 /// The root disk.
 pub(crate) const DISK: &str = "disk.qcow2";
-/// What kvmc knows of an image, [`Meta`].
+/// The meta data of an image, [`Meta`].
 pub(crate) const META: &str = "image.json";
 const KERNEL: &str = "vmlinuz";
 const INITRD: &str = "initrd";
@@ -42,18 +42,18 @@ impl Boot {
     }
 }
 
-/// What takes the identity in a guest.
+/// The program that takes the identity in a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guest {
     /// kvmc's agent.
     Agent,
-    /// cloud-init, once, from a `NoCloud` seed. It does not answer the host.
+    /// cloud-init, once, from a `NoCloud` seed. It sends no answers to the host.
     CloudInit,
 }
 
 impl Guest {
-    /// Its name, for people.
+    /// Its name in messages and tables.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -63,25 +63,25 @@ impl Guest {
     }
 }
 
-/// Where an image is from.
+/// The origin of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum Origin {
     /// Built from packages.
     Built {
-        /// What it is made of.
+        /// Its recipe.
         recipe: Recipe,
     },
     /// Downloaded.
     Pulled {
-        /// From where.
+        /// The address.
         url: String,
-        /// The publisher's, `sha512:…` or `sha256:…`; `None` with `--insecure`.
+        /// The publisher's checksum, `sha512:…` or `sha256:…`; `None` with `--insecure`.
         checksum: Option<String>,
         /// The keyring that verified the checksums' signature.
         keyring: Option<String>,
     },
-    /// Copied from a file of the user's.
+    /// Copied from a user's file.
     Imported {
         /// The file.
         path: PathBuf,
@@ -90,7 +90,7 @@ pub enum Origin {
     },
     /// Its parent after its first boot, with the agent.
     Prepared,
-    /// Its parent after a script was run in it.
+    /// Its parent after a script ran in it.
     Provisioned {
         /// SHA-256 of the script.
         script: String,
@@ -103,7 +103,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// A few words for people.
+    /// A short description.
     #[must_use]
     pub fn words(&self) -> String {
         match self {
@@ -123,25 +123,25 @@ impl Origin {
 /// An image in the store.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Digest of its content.
+    /// The digest of its content.
     pub id: String,
-    /// Name for people.
+    /// Its name in messages and tables.
     pub name: String,
     /// The guest's instruction set.
     pub architecture: Architecture,
-    /// How a machine starts from it.
+    /// How a machine boots from it.
     pub boot: Boot,
-    /// What takes the identity in it.
+    /// The program that takes the identity in it.
     pub guest: Guest,
-    /// Where it is from.
+    /// Its origin.
     pub origin: Origin,
-    /// The image that its disk lies on.
+    /// The image whose disk is its disk's backing file.
     pub parent: Option<String>,
-    /// When it was stored, in seconds after the epoch; 0 where that is not known.
+    /// When it was stored, in seconds after the epoch; 0 if unknown.
     pub created: u64,
     /// Its folder.
     pub directory: PathBuf,
-    /// Its disk, then its parents', the nearest first; qcow2.
+    /// Its disk, then its parents' disks, the nearest first; qcow2.
     pub layers: Vec<PathBuf>,
     /// Size of its disk as a guest sees it, in bytes.
     pub virtual_size: u64,
@@ -155,13 +155,13 @@ impl Image {
         self.directory.join(DISK)
     }
 
-    /// The kernel, where QEMU loads one.
+    /// The kernel, if QEMU loads one.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
         self.directory.join(KERNEL)
     }
 
-    /// The initrd, where QEMU loads one.
+    /// The initrd, if QEMU loads one.
     #[must_use]
     pub fn initrd(&self) -> PathBuf {
         self.directory.join(INITRD)
@@ -179,7 +179,7 @@ impl Image {
 pub(crate) struct Meta {
     pub(crate) format: u32,
     pub(crate) name: String,
-    /// [`Recipe::key`], by which it is found again.
+    /// [`Recipe::key`], by which kvmc finds it again.
     pub(crate) key: Option<String>,
     pub(crate) architecture: Architecture,
     pub(crate) boot: Boot,
@@ -208,7 +208,7 @@ impl Meta {
         }
     }
 
-    /// The meta data of a template that is built from `recipe`.
+    /// The meta data of a template of `recipe`.
     pub(crate) fn built(recipe: &Recipe) -> Self {
         Self {
             format: FORMAT,
@@ -229,7 +229,7 @@ impl Meta {
     /// Reads `image.json` of any format.
     ///
     /// # Errors
-    /// It is damaged, or of a newer kvmc.
+    /// The text is damaged, or of a newer format.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ImageError> {
         #[derive(Deserialize)]
         struct Version {
@@ -254,7 +254,7 @@ impl Meta {
             }
             FORMAT => serde_json::from_slice(bytes).map_err(damaged),
             newer => Err(unfit(format!(
-                "is of format {newer}; this kvmc knows {FORMAT}; use the kvmc that made it"
+                "has format {newer}; this kvmc reads up to {FORMAT}; use the kvmc that wrote it"
             ))),
         }
     }

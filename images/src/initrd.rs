@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::error::ImageError;
 
-/// Modules that an ext4 root on virtio-blk needs, and pvpanic, which tells the host of a panic. A module that is built into
-/// the kernel has no file.
+/// Modules that an ext4 root on virtio-blk needs, and pvpanic, which reports a panic to the host. A module that is built
+/// into the kernel has no file.
 const MODULES: [&str; 8] = [
     "pvpanic_pci",
     "virtio",
@@ -75,7 +75,7 @@ fn wanted(listing: &str) -> Vec<PathBuf> {
     order
 }
 
-/// A module's bytes, unpacked here, so that no guest does it at each boot.
+/// A module's bytes, unpacked here, so that guests need not unpack it at each boot.
 fn module(path: &Path) -> Result<Vec<u8>, ImageError> {
     let packed = fs_err::read(path)?;
     let mut plain = Vec::new();
@@ -162,7 +162,7 @@ mod tests {
         assert!(bytes.windows(10).any(|w| w == b"TRAILER!!!"));
     }
 
-    /// What a template's packages have written.
+    /// A `modules.dep` of a template's packages.
     #[test]
     fn fuzz_modules() {
         kvmc_fuzz::run("modules", |bytes| {

@@ -1,7 +1,8 @@
-//! Checks that files are what was stored. All of a file is read once, and again when its fingerprint has changed.
+//! Checks that files have not changed since they were stored. Reads a file whole once, and again when its fingerprint has
+//! changed.
 //!
 //! A write sets a file's ctime, which only a changed clock could restore. So a file with the device, inode, size, mtime and
-//! ctime of its last full read has the same content. Decay of the disk below the file system is not seen.
+//! ctime of its last full read has the same content. The check does not see decay of the disk below the file system.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -14,10 +15,10 @@ use crate::error::ImageError;
 
 /// A file that changed within this time may change again with equal times.
 const SETTLED: Duration = Duration::from_secs(2);
-/// In place of a digest, where there is no file.
+/// Stands for the digest of a missing file.
 const NO_FILE: &str = "no file";
 
-/// What identified a file when all of it was last read.
+/// The identity of a file at its last full read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Fingerprint {
     device: u64,
@@ -29,7 +30,7 @@ struct Fingerprint {
     digest: String,
 }
 
-/// The fingerprints of a folder's files, kept in a file. Where one is missing, its file is read.
+/// The fingerprints of a folder's files, kept in a file. A file without a fingerprint is read.
 #[derive(Debug)]
 pub struct FileChecks {
     path: PathBuf,
@@ -38,7 +39,7 @@ pub struct FileChecks {
 }
 
 impl FileChecks {
-    /// Those kept in `path`; none where it is not there or damaged.
+    /// The fingerprints in `path`; none if it is missing or damaged.
     #[must_use]
     pub fn open(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_default();
@@ -52,7 +53,7 @@ impl FileChecks {
     /// Checks that `file` has the digest `expected`; `digest` reads all of it.
     ///
     /// # Errors
-    /// [`ImageError::Changed`] where it has another digest or does not exist; it cannot be read.
+    /// [`ImageError::Changed`] if the file has another digest or does not exist; another error if it cannot be read.
     pub fn check<E: From<ImageError>>(
         &mut self,
         file: &Path,
@@ -87,7 +88,7 @@ impl FileChecks {
         Ok(())
     }
 
-    /// Writes new fingerprints. Where that fails, the files are read again next time.
+    /// Writes new fingerprints. If that fails, the next check reads the files again.
     pub fn save(self) {
         let (true, Some(dir)) = (self.changed, self.path.parent()) else {
             return;

@@ -1,10 +1,10 @@
-//! The kernel of a tree of packages.
+//! Finds the kernel in a tree of packages.
 
 use std::path::Path;
 
 use crate::error::ImageError;
 
-/// The release of the newest kernel in `root`, as `uname -r` has it.
+/// The release of the newest kernel in `root`, in the form of `uname -r`.
 ///
 /// # Errors
 /// `root` has no kernel with its modules.

@@ -1,4 +1,4 @@
-//! The keys that a publisher signs its archive with, where the host lacks them.
+//! Fetches the keys of a publisher's archive for a host without them.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use crate::mmdebstrap;
 
 /// Fetches the archive's keys to `dir`, unless the host has them where programs look for them.
 ///
-/// Debian's archive has Ubuntu's keys as a package and the reverse, so the keys that this host trusts vouch for them.
+/// Debian's archive has a package with Ubuntu's keys and the reverse, so the keys that this host trusts verify them.
 ///
 /// # Errors
-/// [`ImageError::Keys`] where mmdebstrap failed.
+/// [`ImageError::Keys`] if mmdebstrap failed.
 pub(crate) fn fetch(
     distribution: &Distribution,
     dir: &Path,

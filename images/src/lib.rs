@@ -1,15 +1,15 @@
-//! Images of guests: built from packages, downloaded or imported, stored by the digest of their content, and cloned
-//! copy-on-write. And the guest's side: the files that kvmc puts into an image, and the messages of its agent.
+//! Images of guests. This crate builds, downloads and imports them, stores them by the digest of their content, and clones
+//! them copy-on-write. It also has the files that kvmc puts into an image, and the messages of the guest's agent.
 //!
 //! ```text
 //! <root>/images/
 //!   lock                        flock: one build at a time
-//!   .build-…                    a build under way; removed after its kvmc has ended
+//!   .build-…                    a build under way; removed after the end of its kvmc
 //!   <digest>/                   an image
-//!     disk.qcow2 vmlinuz initrd   0444; only the disk where firmware boots it
-//!     image.json                what it is, where it is from, digests
-//!     .looks.json               fingerprints of its files when all of them were last read
-//!   pulls/                      downloads under way, and parts of those that were cut
+//!     disk.qcow2 vmlinuz initrd   0444; only the disk if firmware boots the image
+//!     image.json                description, origin, digests
+//!     .looks.json               fingerprints of its files at their last full read
+//!   pulls/                      downloads under way, and parts of interrupted ones
 //!   tags/<name>@<architecture>  the digest that a name stands for
 //! ```
 

@@ -1,4 +1,4 @@
-//! mmdebstrap, which installs packages into a folder: its arguments, and which lines of its output say why it failed.
+//! Runs mmdebstrap, which installs packages into a folder, and finds the lines of its output that say why it failed.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub(crate) fn install(
     })
 }
 
-/// Unpacks a package in `root`, running nothing of it.
+/// Unpacks a package in `root` without running its scripts.
 ///
 /// # Errors
 /// [`ImageError::Program`] with its complaints.
@@ -77,7 +77,7 @@ fn arguments(recipe: &Recipe, set: &PackageSet<'_>, root: &Path) -> Vec<String> 
     arguments
 }
 
-/// The complaints of apt, dpkg and mmdebstrap, without the command lines that it shows with them.
+/// The complaints of apt, dpkg and mmdebstrap, without the command lines that mmdebstrap shows with them.
 fn complaints(said: &str) -> String {
     let is_complaint = |line: &&str| {
         ["E: ", "Err:", "dpkg: error", "404 "]

@@ -1,12 +1,12 @@
-//! The packages of a template, however they are installed.
+//! The packages of a template, for both ways to install them.
 
 use std::path::Path;
 
-/// What is installed, beside what the recipe says.
+/// The packages and settings of an installation, in addition to the recipe's.
 pub(crate) struct PackageSet<'a> {
     pub(crate) packages: &'a [String],
-    /// Files that are left out, as dpkg's `path-exclude` has them.
+    /// Files to leave out, in the notation of dpkg's `path-exclude`.
     pub(crate) excluded: &'a [&'a str],
-    /// Keys of the archive, where the host's programs do not know them.
+    /// Keys of the archive, if the host's programs do not have them.
     pub(crate) keyring: Option<&'a Path>,
 }

@@ -1,4 +1,4 @@
-//! Prepared cloud images: their first boot is done once, with a seed that brings the agent.
+//! Prepared cloud images: kvmc boots an image once, with a seed that installs the agent.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,9 +10,9 @@ use crate::image::{Guest, Image, Origin};
 use crate::layer::Commit;
 use crate::store::Store;
 
-/// The script that fits the image for the agent, once cloud-init has done all else.
+/// The script that adapts the image to the agent, after cloud-init has done everything else.
 const SCRIPT: &str = "/usr/lib/kvmc/prepare";
-/// Files of a cloud image alone, by path.
+/// Files that only a cloud image gets, by path.
 const FILES: [(&str, &str); 7] = [
     ("/usr/lib/kvmc/grow", include_str!("../guest/grow")),
     (
@@ -28,7 +28,7 @@ const FILES: [(&str, &str); 7] = [
         "/etc/cloud/cloud.cfg.d/99-kvmc.cfg",
         "datasource_list: [NoCloud, None]\nnetwork: {config: disabled}\n",
     ),
-    // The agent alone names the NICs.
+    // Only the agent names the NICs.
     (
         "/etc/systemd/network/10-kvmc.link",
         "[Match]\nDriver=virtio_net\n\n[Link]\nNamePolicy=keep\n",
@@ -38,7 +38,7 @@ const FILES: [(&str, &str); 7] = [
         "net.ipv4.ping_group_range = 0 2147483647\n",
     ),
 ];
-/// Of the template's files those that a cloud image gets too, beside the agent.
+/// The template's files that a cloud image also gets, in addition to the agent.
 const SHARED: [&str; 5] = [
     "etc/ssh/sshd_config.d/kvmc.conf",
     "usr/lib/kvmc/start.py",
@@ -79,7 +79,7 @@ pub fn user_data(admin: &str) -> Value {
     })
 }
 
-/// The store's pointer from an image to what was prepared of it.
+/// The store's pointer from an image to its prepared image.
 fn pointer(parent: &Image) -> String {
     let mut hash = Sha256::new();
     for (path, text) in files() {
@@ -92,15 +92,15 @@ fn pointer(parent: &Image) -> String {
 }
 
 impl Store {
-    /// The image that was prepared of `parent` with this version's files.
+    /// The image that was prepared from `parent` with this version's files.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The image cannot be read.
     pub fn prepared(&self, parent: &Image) -> Result<Option<Image>, ImageError> {
         self.pointed(&pointer(parent), parent.architecture)
     }
 
-    /// Stores the disk of a machine that was prepared, as an image with the agent on its parent.
+    /// Stores the disk of a prepared machine as an image on its parent.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -123,7 +123,7 @@ impl Store {
         Ok(image)
     }
 
-    /// Whether an image has cloud-init; a prepared one still does.
+    /// Whether an image has cloud-init; a prepared one keeps it.
     #[must_use]
     pub fn has_cloud_init(&self, image: &Image) -> bool {
         if image.guest == Guest::CloudInit {

@@ -18,7 +18,7 @@ pub(crate) const PER_L1_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
 const HEADER_LENGTH: u32 = 104;
 /// Header extension with the backing file's format.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
-/// Longest backing name the format allows, in bytes.
+/// Longest backing file's name that the format allows, in bytes.
 const LONGEST_NAME: usize = 1023;
 /// Incompatible features dirty, corrupt and external data file: an image with any of them is refused.
 const UNFIT_FEATURES: u64 = 0b111;
@@ -35,7 +35,7 @@ pub struct Header {
 /// Reads the header of an image.
 ///
 /// # Errors
-/// It is no qcow2, or one that is dirty, corrupt, encrypted or has an external data file.
+/// The file is not a qcow2, or is dirty, corrupt or encrypted, or has an external data file.
 pub fn inspect(path: &Path) -> Result<Header, ImageError> {
     let mut bytes = Vec::new();
     let file = fs_err::File::open(path)?;
@@ -59,9 +59,7 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
     }
     let version = word(4).ok_or_else(cut)?;
     if version != 2 && version != 3 {
-        return Err(format!(
-            "is a qcow2 of version {version}; 2 and 3 are known"
-        ));
+        return Err(format!("is a qcow2 of version {version}; expected 2 or 3"));
     }
     if word(32).ok_or_else(cut)? != 0 {
         return Err("is encrypted".to_owned());
@@ -93,7 +91,7 @@ fn parse(bytes: &[u8]) -> Result<Header, String> {
 /// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`.
 ///
 /// # Errors
-/// `size` is below the backing image's, which qemu-img would not report; `path` exists.
+/// `size` is less than the backing image's, which qemu-img would not report; or `path` exists.
 pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), ImageError> {
     let unfit = |why: String| ImageError::Unfit {
         path: path.to_owned(),
@@ -102,13 +100,13 @@ pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), Imag
     let below = inspect(backing)?.virtual_size;
     if size < below {
         return Err(unfit(format!(
-            "would be smaller ({size} bytes) than its template ({below} bytes)"
+            "would have {size} bytes; expected at least its template's {below} bytes"
         )));
     }
     let name = backing.as_os_str().as_bytes();
     if name.len() > LONGEST_NAME {
         return Err(unfit(format!(
-            "has a template with a path of {} bytes, {LONGEST_NAME} at most",
+            "has a template with a path of {} bytes; expected at most {LONGEST_NAME}",
             name.len()
         )));
     }
@@ -213,7 +211,7 @@ mod tests {
         let error = create_overlay(&dir.path().join("o"), &base, 1 << 29)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("smaller"), "{error}");
+        assert!(error.contains("expected at least"), "{error}");
         assert!(!dir.path().join("o").exists());
     }
 

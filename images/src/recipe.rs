@@ -9,7 +9,7 @@ use crate::distribution::Distribution;
 use crate::error::ImageError;
 use crate::guest_files;
 
-/// What a template is built from. Equal recipes give one template.
+/// The contents of a template. Equal recipes give one template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recipe {
     /// The release's code name, such as `trixie` or `noble`.
@@ -18,15 +18,15 @@ pub struct Recipe {
     pub architecture: Architecture,
     /// The packages' mirror; `None` for mmdebstrap's default.
     pub mirror: Option<String>,
-    /// Packages beside every template's, sorted.
+    /// Packages in addition to every template's, sorted.
     pub packages: Vec<String>,
 }
 
 impl Recipe {
-    /// A recipe, whose values are checked: they become arguments of programs.
+    /// Makes a recipe. Checks its values, since they become arguments of programs.
     ///
     /// # Errors
-    /// The value that is not valid, and what is.
+    /// A value is not valid; the error says what is expected.
     pub fn new(
         suite: &str,
         architecture: Architecture,
@@ -73,7 +73,7 @@ impl Recipe {
         Distribution::of(&self.suite)
     }
 
-    /// A digest of the recipe and of what this version of kvmc puts into a template.
+    /// A digest of the recipe and of the files that this version of kvmc puts into a template.
     #[must_use]
     pub fn key(&self) -> String {
         let mut hash = Sha256::new();

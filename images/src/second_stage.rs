@@ -1,6 +1,6 @@
-//! Installs a template's packages where the host cannot run its programs. debootstrap's first stage unpacks them here;
-//! its second runs in an emulated machine with the template's own kernel, which hands the root back as an archive on a
-//! second disk.
+//! Installs a template's packages on a host that cannot run its programs. debootstrap's first stage unpacks them on the
+//! host. Its second stage runs in an emulated machine with the template's own kernel. The machine returns the root as an
+//! archive on a second disk.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,16 +12,16 @@ use crate::packages::PackageSet;
 use crate::recipe::Recipe;
 use crate::{exec, file_system, guest_files, initrd, kernel};
 
-/// The machine's memory, in MiB; most of it is its page cache.
+/// The machine's memory, in MiB. Most of it serves as page cache.
 const MEMORY: u32 = 2048;
-/// Bytes that the second stage may add to the disk, and that its archive may take.
+/// Bytes that the second stage may add to the disk, and the size limit of its archive.
 const ROOM: u64 = 4 << 30;
-/// Longest second stage, in seconds: three times what it took on two slow cores.
+/// Longest second stage, in seconds: three times its duration on two slow cores.
 const LONGEST: &str = "10800";
 /// The first program of the machine.
 const INIT: &str = include_str!("../guest/second-stage");
 const INIT_PATH: &str = "kvmc-second-stage";
-/// Where apt keeps packages.
+/// The folder where apt keeps packages.
 const FETCHED: &str = "var/cache/apt/archives";
 /// dpkg's configuration during the second stage.
 const EXCLUDES: &str = "etc/dpkg/dpkg.cfg.d/kvmc";
@@ -29,7 +29,7 @@ const EXCLUDES: &str = "etc/dpkg/dpkg.cfg.d/kvmc";
 /// Installs the recipe's packages in `root`, as mmdebstrap would.
 ///
 /// # Errors
-/// The program that failed, or what the machine wrote last.
+/// A program failed; or the machine did, and the error has its last output.
 pub(crate) fn install(
     recipe: &Recipe,
     set: &PackageSet<'_>,
@@ -42,7 +42,7 @@ pub(crate) fn install(
     add_init(&first)?;
     guest_files::install(&first, guest_files::AGENT)?;
     let boot = unpack_kernel(dir, &first)?;
-    say("configuring packages in an emulated machine, which takes long");
+    say("configuring the packages in an emulated machine, which takes minutes");
     let disk = dir.join("first.raw");
     file_system::make(&first, &disk, ROOM)?;
     fs_err::remove_dir_all(&first)?;
@@ -53,11 +53,11 @@ pub(crate) fn install(
         "timeout",
         &machine(recipe, &boot, [&disk, &archive], &console),
     )?;
-    // The machine writes the archive only after all else went well.
+    // The machine writes the archive only after everything else succeeded.
     if unpack_archive(&archive, root).is_err() || !root.join("var/lib/dpkg/status").exists() {
         return Err(ImageError::Incomplete {
             what: format!(
-                "packages: the machine that was to configure them wrote last: {}",
+                "packages: the machine that configures them failed; its last output: {}",
                 last_words(&console)
             ),
         });
@@ -95,12 +95,12 @@ fn unpack_packages(recipe: &Recipe, set: &PackageSet<'_>, first: &Path) -> Resul
     Ok(fs_err::write(excludes, lines)?)
 }
 
-/// Puts the machine's first program where the initrd starts it.
+/// Writes the machine's first program to the path that the initrd starts.
 fn add_init(first: &Path) -> Result<(), ImageError> {
     let init = first.join(INIT_PATH);
     fs_err::write(&init, INIT)?;
     fs_err::set_permissions(&init, Permissions::from_mode(0o755))?;
-    // systemd's own replaces the link when its package is unpacked.
+    // systemd's package replaces the link when dpkg unpacks it.
     let sbin = if first.join("usr/sbin").is_dir() {
         "usr/sbin/init"
     } else {
@@ -110,7 +110,7 @@ fn add_init(first: &Path) -> Result<(), ImageError> {
         .map_err(ImageError::io("link the machine's init"))
 }
 
-/// Unpacks the root that the machine handed back.
+/// Unpacks the root that the machine returned.
 fn unpack_archive(archive: &Path, root: &Path) -> Result<(), ImageError> {
     fs_err::create_dir(root)?;
     let arguments = [
@@ -125,7 +125,7 @@ fn unpack_archive(archive: &Path, root: &Path) -> Result<(), ImageError> {
     exec::run("tar", &arguments.map(str::to_owned))
 }
 
-/// Makes the machine's kernel and initrd, from packages that are fetched and not unpacked yet.
+/// Makes the machine's kernel and initrd, from fetched packages that are not unpacked yet.
 fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     let boot = dir.join("boot");
     fs_err::create_dir_all(&boot)?;
@@ -142,7 +142,7 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
             exec::run("dpkg-deb", &["-x".to_owned(), text(&path), text(&boot)])?;
         }
     }
-    // Suites before the merge of /usr.
+    // For suites before the merge of /usr.
     for (old, new) in [
         ("lib/modules", "usr/lib/modules"),
         ("bin/busybox", "usr/bin/busybox"),
@@ -158,7 +158,7 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     let release = kernel::release(&boot)?;
     let lib = boot.join("lib");
     if !lib.exists() {
-        // Where depmod looks.
+        // depmod looks here.
         fs_err::os::unix::fs::symlink("usr/lib", &lib)?;
     } else if !lib.join("modules").exists() {
         fs_err::os::unix::fs::symlink("../usr/lib/modules", lib.join("modules"))?;
@@ -172,10 +172,10 @@ fn unpack_kernel(dir: &Path, first: &Path) -> Result<PathBuf, ImageError> {
     Ok(boot)
 }
 
-/// `timeout`'s arguments: a QEMU that reaches nothing but its disks.
+/// `timeout`'s arguments: a QEMU that reaches only its disks.
 fn machine(recipe: &Recipe, boot: &Path, disks: [&Path; 2], console: &Path) -> Vec<String> {
     let qemu = &recipe.architecture.platform().qemu;
-    // A comma in a path begins no option.
+    // Doubled, a comma in a path does not begin an option.
     let path = |p: &Path| p.display().to_string().replace(',', ",,");
     let append = kernel_command_line(recipe.architecture, true);
     let mut arguments: Vec<String> = [
@@ -212,7 +212,7 @@ fn machine(recipe: &Recipe, boot: &Path, disks: [&Path; 2], console: &Path) -> V
     for (number, disk) in disks.into_iter().enumerate() {
         arguments.extend([
             "-drive".to_owned(),
-            // A build that is interrupted starts anew, so no flush is needed.
+            // An interrupted build starts again, so no flush is needed.
             format!(
                 "file={},format=raw,if=none,id=d{number},cache=unsafe,discard=unmap",
                 path(disk)

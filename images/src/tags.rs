@@ -1,4 +1,4 @@
-//! Tags: names that users and the catalogue give to images. Each is a file that is replaced as a whole.
+//! Tags: names that users and the catalogue give to images. Each is a file, which kvmc replaces as a whole.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::architecture::Architecture;
 use crate::error::ImageError;
 
-/// Longest name, in bytes; with the architecture it is a file's name.
+/// Longest name, in bytes. The name and the architecture form a file's name.
 const LONGEST: usize = 100;
 
 /// The folder of tags below the store's.
@@ -32,7 +32,7 @@ impl Tags {
     /// Gives a tag to an image, and takes it from another.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The tag cannot be written.
     pub(crate) fn set(
         &self,
         name: &str,
@@ -81,7 +81,7 @@ impl Tags {
 /// Checks that a word can be a tag.
 ///
 /// # Errors
-/// It cannot; the error says what can.
+/// The word is not valid; the error says what is.
 pub(crate) fn valid(name: &str) -> Result<(), ImageError> {
     let fine = name.len() <= LONGEST
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())

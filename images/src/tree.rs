@@ -1,4 +1,5 @@
-//! Makes the tree of installed packages a template: adds kvmc's files and user, and removes and masks what nodes do not need.
+//! Turns the tree of installed packages into a template: adds kvmc's files and user, and removes and masks parts that nodes do
+//! not need.
 
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::path::Path;
 use crate::error::ImageError;
 use crate::guest_files;
 
-/// Units that a node of a cluster does not need; each would cost boot time.
+/// Units that nodes do not need; each would cost boot time.
 const MASKED: [&str; 42] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
@@ -53,8 +54,8 @@ const MASKED: [&str; 42] = [
     "systemd-journald-audit.socket",
 ];
 
-/// systemd's generators for what a node does not have: partitions, a TPM, sockets of hypervisors, updates at boot, and
-/// units from the kernel's command line.
+/// systemd's generators for features that nodes do not have: partitions, a TPM, sockets of hypervisors, updates at boot,
+/// and units from the kernel's command line.
 const GENERATORS: [&str; 10] = [
     "systemd-debug-generator",
     "systemd-factory-reset-generator",
@@ -68,20 +69,20 @@ const GENERATORS: [&str; 10] = [
     "systemd-tpm2-generator",
 ];
 
-/// Units that are enabled, with the folder of the target that wants them.
+/// Units to enable, with the folder of the target that wants them.
 const ENABLED: [(&str, &str); 5] = [
     ("sysinit.target.wants", "kvmc-coldplug.service"),
     ("multi-user.target.wants", "kvmc-agent.service"),
     ("multi-user.target.wants", "systemd-networkd.service"),
     ("multi-user.target.wants", "ssh.service"),
-    // Runs where something wants the target.
+    // Runs only if another unit wants the target.
     (
         "network-online.target.wants",
         "systemd-networkd-wait-online.service",
     ),
 ];
 
-/// Files that are removed: no node needs them, or they must differ between nodes.
+/// Files to remove: nodes do not need them, or they must differ between nodes.
 const REMOVED: [&str; 14] = [
     "etc/ssh/ssh_host_rsa_key",
     "etc/ssh/ssh_host_rsa_key.pub",
@@ -95,16 +96,16 @@ const REMOVED: [&str; 14] = [
     "initrd.img",
     "vmlinuz.old",
     "initrd.img.old",
-    // sshd listens by itself: it is frozen while it does.
+    // sshd must listen itself, since kvmc freezes the machine while sshd listens.
     "etc/systemd/system/ssh.service.requires/ssh.socket",
-    // D-Bus starts it when a program asks for it; the agent shuts down without it.
+    // D-Bus starts logind when a program asks for it. The agent shuts down without it.
     "usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service",
 ];
 
 /// Makes the tree a template.
 ///
 /// # Errors
-/// A file of it cannot be read or written.
+/// A file of the tree cannot be read or written.
 pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
     guest_files::install(root, guest_files::of_template())?;
     for (path, mode) in [
@@ -139,14 +140,14 @@ pub(crate) fn finish(root: &Path) -> Result<(), ImageError> {
     quiet_logins(root)?;
     // The agent writes there that the node has its identity.
     fs_err::create_dir_all(root.join("var/lib/kvmc"))?;
-    // To systemd an empty file is no first boot. The agent writes the id before anything reads it.
+    // With an empty file, systemd does not take the boot for the first one. The agent writes the id before anything reads it.
     fs_err::write(root.join("etc/machine-id"), "")?;
     symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id"))
         .map_err(ImageError::io("link machine-id"))?;
     add_admin(root)
 }
 
-/// Disables the scripts that pam_motd(8) runs at each login, and thus for each task of Ansible's.
+/// Disables the scripts that pam_motd(8) runs at each login, and so for each Ansible task.
 fn quiet_logins(root: &Path) -> Result<(), ImageError> {
     let scripts = root.join("etc/update-motd.d");
     if !scripts.is_dir() {
@@ -154,7 +155,7 @@ fn quiet_logins(root: &Path) -> Result<(), ImageError> {
     }
     for script in fs_err::read_dir(scripts)? {
         let script = script?;
-        // A link may lead to a file of the host's.
+        // A link may lead to a file of the host.
         if script.file_type()?.is_file() {
             fs_err::set_permissions(script.path(), std::fs::Permissions::from_mode(0o644))?;
         }
@@ -240,7 +241,7 @@ mod tests {
             .1
     }
 
-    /// One of two units does the work, by a word of the kernel's command line.
+    /// A word of the kernel's command line selects one of two units.
     #[test]
     fn an_emulated_machine_looks_for_virtio_alone_and_any_other_for_all() {
         let few = text("etc/systemd/system/kvmc-coldplug.service");

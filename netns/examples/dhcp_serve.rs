@@ -1,8 +1,8 @@
-//! Serves DHCP on one link with the same server, table and lease file as the keeper of a cluster, and with no
-//! cluster: for benchmarks and for trying other people's clients.
+//! Serves DHCP on one link with the server, table and lease file of a cluster's keeper, without a cluster. It is for
+//! benchmarks and for tests of other programs' clients.
 //!
-//! Takes LINK SERVER/PREFIX LEASE_FILE LEASE_SECONDS [MAC=ADDRESS=NAME]..., prints `serving` once it does, and
-//! then a line for each event; ends by a signal.
+//! Takes LINK SERVER/PREFIX LEASE_FILE LEASE_SECONDS [MAC=ADDRESS=NAME]..., prints `serving` once it serves, and then a
+//! line for each event. A signal ends it.
 
 use std::error::Error;
 use std::io::Write;
@@ -55,7 +55,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     let (events, mut heard) = mpsc::channel(64);
     let tell = async {
         while let Some(event) = heard.recv().await {
-            // A line for each of them would be what a benchmark measures.
+            // A benchmark would measure the printing of these lines.
             if !matches!(&event, Event::Client(n) if n.hostname.is_none() && n.kind == NoticeKind::Offered || n.kind == NoticeKind::Acked)
             {
                 writeln!(out, "{event:?}")?;

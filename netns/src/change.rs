@@ -1,15 +1,15 @@
-//! What an idempotent operation did.
+//! The outcome of an idempotent operation.
 
 use std::fmt;
 
-/// Whether an operation changed anything; displayed as the verb of a sentence.
+/// Whether an operation changed anything. It displays as the verb of a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// The object was not there and is now.
     Created,
     /// The object was there and was corrected.
     Changed,
-    /// The object was there and is gone now.
+    /// The object was there and was removed.
     Removed,
     /// The object was as wanted.
     Unchanged,

@@ -7,7 +7,7 @@ use std::{
     process::{Command, ExitStatus, Stdio},
 };
 
-/// A program could not be run, or failed. The message has its command, its status and what it wrote to stderr.
+/// A program could not be run, or failed. The message has its command, its status and its stderr.
 #[derive(Debug, thiserror::Error)]
 #[error("`{command}` {failure}")]
 pub struct ExecError {
@@ -70,7 +70,7 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|source| error(Failure::Start, Some(source)))?;
-    // A program that fails early closes its stdin. What it wrote says more than the broken pipe.
+    // A program that fails early closes its stdin. Its stderr says more than the broken pipe.
     let written = child
         .stdin
         .take()

@@ -1,14 +1,14 @@
-//! What a virtual network needs: links, NAT, DHCP and DNS.
+//! The parts of a virtual network: links, NAT, DHCP and DNS.
 //!
-//! Everything works in the network namespace of the calling thread, and knows nothing of machines or clusters.
+//! Everything works in the network namespace of the calling thread. This crate does not know machines or clusters.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`link`] | bridges, taps, addresses and routes over rtnetlink |
-//! | [`ports`] | which process has a port |
+//! | [`ports`] | the process that has a port |
 //! | [`range`] | pure checks of subnets and link names |
 //! | [`sysctl`] | `/proc/sys`, read before written |
-//! | [`firewall`] | our own nft table, and what the rules of other programs need beside it |
+//! | [`firewall`] | our own nft table, and the accept rules beside it in the chains of other programs |
 //! | [`ra`] | IPv6 router advertisements: the messages and the loop that sends them |
 //! | [`dhcp`] | a DHCP server: a pure function and the loop that feeds it |
 //! | [`dns`] | a name server for the network, which forwards other names to the host's resolvers |

@@ -27,7 +27,7 @@ impl MacAddr {
         self.0[0] & 1 == 1
     }
 
-    /// Whether one station can have it: it is no group's, and not all zero.
+    /// Whether one station can have it: it is not a group's, and not all zero.
     pub fn is_unicast(self) -> bool {
         !self.is_multicast() && self.0 != [0; 6]
     }
@@ -61,7 +61,7 @@ impl FromStr for MacAddr {
         let mut parts = text.split(':');
         for octet in &mut octets {
             let part = parts.next().ok_or_else(wrong)?;
-            // from_str_radix alone would take "+a".
+            // from_str_radix would accept "+a".
             if part.len() != 2 || !part.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                 return Err(wrong());
             }

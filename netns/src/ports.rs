@@ -1,4 +1,4 @@
-//! Which process has a port: for error messages, and to look before a port is taken.
+//! Finds the process that has a port: for error messages, and for checks before kvmc takes a port.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,13 +11,13 @@ mod socket;
 use crate::Protocol;
 use socket::Socket;
 
-/// How long the ports of a process may outlive it.
+/// How long the ports of a process may stay taken after its end.
 const LINGERING: Duration = Duration::from_secs(1);
 
 /// A process that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its pid, if this process may see it.
+    /// Its pid, if kvmc may see it.
     pub process: Option<i32>,
     /// The name of its program, as the kernel has it.
     pub name: String,
@@ -49,14 +49,14 @@ pub fn holder_on(protocol: Protocol, link: u32, address: IpAddr, port: u16) -> O
     })
 }
 
-/// As [`holder`], but only a socket that is certainly bound to no link, and so is in the way on each.
+/// As [`holder`], but counts only a socket that is certainly not bound to a link, and so conflicts on each.
 #[must_use]
 pub fn holder_on_all(protocol: Protocol, address: IpAddr, port: u16) -> Option<Holder> {
     find(protocol, address, port, |s| s.link == Some(0))
 }
 
-/// Takes a port, and tries again for a second while no process has it: the ports of a killed process become free a moment
-/// after it is gone.
+/// Takes a port. Tries again for a second while no process has it, since the ports of a killed process become free a
+/// moment after its end.
 ///
 /// # Errors
 /// The last error of `take`.

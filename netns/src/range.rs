@@ -35,7 +35,7 @@ pub enum SubnetError {
         subnet: Ipv4Network,
         /// The block that it is in.
         block: Ipv4Network,
-        /// What the block is for.
+        /// The use of the block.
         purpose: &'static str,
     },
     /// Addresses of the internet, or for documentation.
@@ -66,14 +66,14 @@ enum NameReason {
     Reserved,
 }
 
-/// A shorter prefix would make the address pool large for no use.
+/// A shorter prefix would only make the address pool larger than any cluster needs.
 const MIN_PREFIX: u8 = 16;
 /// The longest prefix with addresses for a gateway and a guest.
 const MAX_PREFIX: u8 = 30;
 /// `IFNAMSIZ` without the final zero.
 const MAX_LINK_NAME: usize = 15;
 
-/// Blocks of RFC 6890 that no network of hosts can have.
+/// Blocks of RFC 6890 that a network of hosts cannot have.
 const RESERVED: [(Ipv4Network, &str); 5] = [
     (block([0, 0, 0, 0], 8), "\"this network\""),
     (block([127, 0, 0, 0], 8), "loopback"),
@@ -91,7 +91,7 @@ const PRIVATE: [Ipv4Network; 5] = [
     block([198, 18, 0, 0], 15),
 ];
 
-/// Where a free subnet is looked for, in order: seldom used blocks first.
+/// The blocks to search for a free subnet, in order: seldom used blocks first.
 const CANDIDATES: [Ipv4Network; 4] = [
     block([10, 80, 0, 0], 12),
     block([172, 16, 0, 0], 12),
@@ -99,8 +99,8 @@ const CANDIDATES: [Ipv4Network; 4] = [
     block([10, 0, 0, 0], 8),
 ];
 
-/// The shortest prefix of a route that counts as a conflict. A shorter one covers more than any private block and is a
-/// default route in effect, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
+/// The shortest prefix of a route that counts as a conflict. A shorter one covers more than any private block and is in
+/// effect a default route, such as a VPN's pair 0.0.0.0/1 and 128.0.0.0/1.
 pub const SHORTEST_PLACE: u8 = 8;
 
 const fn block([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Network {
@@ -123,11 +123,11 @@ const fn panic_free() -> Ipv4Network {
 pub struct Conflict {
     /// The wanted subnet.
     pub wanted: Ipv4Network,
-    /// What it overlaps.
+    /// The object that it overlaps.
     pub what: ConflictWith,
 }
 
-/// What a wanted subnet overlaps.
+/// The object that a wanted subnet overlaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConflictWith {
     /// An address of a link of this host.
@@ -165,8 +165,8 @@ impl fmt::Display for Conflict {
 
 /// The first address or else route of this host that overlaps `want`.
 ///
-/// Routes with a prefix shorter than [`SHORTEST_PLACE`] do not count. Nothing of `ignore_link` counts: an existing bridge is
-/// no conflict with itself.
+/// Routes with a prefix shorter than [`SHORTEST_PLACE`] do not count. Addresses and routes of `ignore_link` do not count: an
+/// existing bridge does not conflict with itself.
 pub fn overlap(
     want: Ipv4Network,
     addresses: &[Address],
@@ -234,14 +234,14 @@ fn first_free(within: Ipv4Network, prefix: u8, taken: &[Ipv4Network]) -> Option<
         let Some(hit) = taken.iter().find(|network| network.overlaps(candidate)) else {
             return Some(candidate);
         };
-        // The next subnet behind the one that is taken.
+        // The next subnet after the one that is taken.
         let past = u64::from(u32::from(hit.broadcast())) + 1;
         start = past.max(start + size).next_multiple_of(size);
     }
     None
 }
 
-/// Checks that `text` is an IPv4 subnet for guests: private, of a usable size, without host bits.
+/// Checks that `text` is an IPv4 subnet for guests: private, with a usable size, without host bits.
 pub fn validate_subnet(text: &str) -> Result<Ipv4Network, SubnetError> {
     let network = match text.parse::<IpNetwork>() {
         Ok(IpNetwork::V4(network)) if text.contains('/') => network,

@@ -28,7 +28,7 @@ mod ioctl {
 /// Makes a tap in the network namespace of this thread. It lives as long as the file descriptor. Its frames have a
 /// virtio-net header and no packet information.
 ///
-/// A link of that name is `EBUSY` (`IFF_TUN_EXCL`): shared, its maker would receive a guest's traffic.
+/// An existing link of that name gives `EBUSY` (`IFF_TUN_EXCL`): the maker of a shared tap would receive a guest's traffic.
 pub(crate) fn create(name: &str) -> io::Result<OwnedFd> {
     let device = std::fs::OpenOptions::new()
         .read(true)

@@ -10,14 +10,14 @@ use tokio::sync::oneshot;
 pub(crate) struct Call {
     pub(crate) name: String,
     pub(crate) arguments: Value,
-    /// A descriptor that goes with the command (`getfd`).
+    /// A descriptor to send with the command (`getfd`).
     pub(crate) fd: Option<OwnedFd>,
     /// The log shows neither arguments nor answer.
     pub(crate) is_secret: bool,
     pub(crate) answer: oneshot::Sender<Outcome>,
 }
 
-/// What the peer answered.
+/// The peer's answer.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Return(Value),

@@ -1,4 +1,4 @@
-//! The client: what callers hold, and how it connects and asks.
+//! The client: connects to a peer and executes commands.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::event::{EventQueue, Events};
 use crate::log::ExchangeLog;
 use crate::owner;
 
-/// For an answer that QEMU only looks up.
+/// The deadline of a command whose answer QEMU only looks up.
 const QUICK: Duration = Duration::from_secs(5);
-/// For a command that moves data or waits for devices.
+/// The deadline of a command that moves data or waits for devices.
 const HEAVY: Duration = Duration::from_secs(30);
 
 /// A connection. Clones share it; it is closed when the last clone is dropped.
@@ -31,7 +31,7 @@ impl Client {
     /// Connects to a QMP socket, waits for the greeting and leaves negotiation mode.
     ///
     /// # Errors
-    /// See [`ConnectError`]; none takes longer than `deadline`.
+    /// Nobody listens, the peer sends no greeting within `deadline`, or it refuses the negotiation.
     pub async fn connect_qmp(
         path: &Path,
         log: Option<ExchangeLog>,
@@ -96,7 +96,7 @@ impl Client {
     /// Executes a command of QEMU's QAPI; its deadline is 5 s, or 30 s where it moves data.
     ///
     /// # Errors
-    /// See [`ExecuteError`].
+    /// The connection ended, no answer came in time, the peer refused the command, or its result has another type.
     pub async fn execute<C: QmpCommand>(&self, command: C) -> Result<C::Ok, ExecuteError> {
         let arguments = serde_json::to_value(&command).map_err(|source| ExecuteError::Decode {
             command: C::NAME.to_owned(),
@@ -114,7 +114,7 @@ impl Client {
     /// Executes the command `name`.
     ///
     /// # Errors
-    /// See [`ExecuteError`].
+    /// The connection ended, no answer came in time, the peer refused the command, or its result has another type.
     pub async fn request(
         &self,
         name: &str,
@@ -124,10 +124,10 @@ impl Client {
         self.call(name, arguments, None, false, deadline).await
     }
 
-    /// As [`Self::request`], with arguments and answer kept out of the log.
+    /// As [`Self::request`], but the log shows neither arguments nor answer.
     ///
     /// # Errors
-    /// See [`ExecuteError`].
+    /// The connection ended, no answer came in time, the peer refused the command, or its result has another type.
     pub async fn request_secret(
         &self,
         name: &str,
@@ -137,10 +137,10 @@ impl Client {
         self.call(name, arguments, None, true, deadline).await
     }
 
-    /// Executes `getfd`: hands QEMU a descriptor under the name `name`.
+    /// Executes `getfd`: passes a descriptor to QEMU under the name `name`.
     ///
     /// # Errors
-    /// See [`ExecuteError`].
+    /// The connection ended, no answer came in time, the peer refused the command, or its result has another type.
     pub async fn pass_fd(&self, name: &str, fd: OwnedFd) -> Result<(), ExecuteError> {
         self.call("getfd", json!({ "fdname": name }), Some(fd), false, QUICK)
             .await
@@ -150,7 +150,7 @@ impl Client {
     /// Executes `quit`. A connection that ends without an answer counts as one: QEMU may exit first.
     ///
     /// # Errors
-    /// [`ExecuteError::Timeout`] or [`ExecuteError::Refused`].
+    /// No answer came in time, or the peer refused the command.
     pub async fn quit(&self) -> Result<(), ExecuteError> {
         match self.request("quit", json!({}), QUICK).await {
             Ok(_) | Err(ExecuteError::Disconnected { .. }) => Ok(()),

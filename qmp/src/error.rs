@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// Why a connection could not be made.
+/// The client could not connect.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "fields are named by what they hold")]
 pub enum ConnectError {
@@ -16,7 +16,7 @@ pub enum ConnectError {
         #[source]
         source: std::io::Error,
     },
-    /// The peer took the connection and sent nothing: it is stopped, or serves another client.
+    /// The peer accepted the connection and sent nothing. It is stopped, or serves another client.
     #[error("{} sent no greeting within {deadline:?}; another client may be connected", path.display())]
     NoGreeting { path: PathBuf, deadline: Duration },
     /// The connection ended before a greeting came.
@@ -31,11 +31,11 @@ pub enum ConnectError {
     },
 }
 
-/// Why a command has no result.
+/// A command has no result.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "fields are named by what they hold")]
 pub enum ExecuteError {
-    /// No answer came in time; one that comes later is dropped.
+    /// No answer came in time. The client drops a later one.
     #[error("`{command}` got no answer within {deadline:?}")]
     Timeout { command: String, deadline: Duration },
     /// The connection ended first.

@@ -1,4 +1,4 @@
-//! Events that a peer sends of itself, and the bounded queue that keeps them for their listener.
+//! Events that a peer sends, and the bounded queue that keeps them for their listener.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// Events kept for a slow listener; the oldest is dropped for a new one.
+/// Events kept for a slow listener. A new event then replaces the oldest.
 const MOST_WAITING: usize = 256;
 
 /// One event.
@@ -21,7 +21,7 @@ pub struct Event {
     pub data: Value,
 }
 
-/// The events of one connection, at most 256 of them: without a listener the oldest are dropped.
+/// The events of one connection. At most 256 wait; a new event then replaces the oldest.
 #[derive(Debug)]
 pub struct Events {
     queue: Arc<EventQueue>,
@@ -49,7 +49,7 @@ impl Events {
     }
 }
 
-/// What the connection's task and the listener share.
+/// The queue that the connection's task and the listener share.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     state: Mutex<QueueState>,
@@ -73,7 +73,7 @@ impl EventQueue {
         self.changed.notify_one();
     }
 
-    /// Ends [`Events::next`] once all that waits was taken.
+    /// Makes [`Events::next`] end after the events that wait.
     pub(crate) fn close(&self) {
         if let Ok(mut state) = self.state.lock() {
             state.is_closed = true;

@@ -1,7 +1,7 @@
-//! A client for QMP, and for kvmc's guest agent, whose lines of JSON have QMP's form.
+//! A client for QMP, and for kvmc's guest agent, which sends lines of JSON in QMP's form.
 //!
-//! One task owns each socket. A caller that gives up, or an answer that comes late, disturbs no other caller.
-//! Of the qapi crates only the types are used. Reference: QEMU's docs/interop/qmp-spec.
+//! One task owns each socket. A caller that gives up, or a late answer, does not disturb other callers. The client uses
+//! only the types of the qapi crates. Reference: QEMU's docs/interop/qmp-spec.
 
 mod call;
 mod client;

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Bytes kept of one line.
 const LONGEST_LINE: usize = 2048;
 
-/// A log that moves itself to `<path>.old` and starts anew once it is larger than its bound.
+/// A log that renames its file to `<path>.old` and starts a new one once it exceeds its bound.
 #[derive(Debug)]
 pub struct ExchangeLog {
     path: PathBuf,
@@ -38,7 +38,7 @@ impl ExchangeLog {
         })
     }
 
-    /// Appends a line. A write that fails, on a full disk say, is dropped: the connection goes on.
+    /// Appends a line. Ignores a failed write, for instance on a full disk, so that the connection continues.
     pub(crate) fn write(&mut self, direction: &str, text: &str) {
         if self.length > self.max_bytes {
             let mut old = self.path.clone().into_os_string();

@@ -1,4 +1,4 @@
-//! The task that owns the socket: it sends commands, and gives answers and events to those who wait.
+//! The task that owns the socket. It sends commands and passes answers and events to the waiting callers.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -15,16 +15,16 @@ use crate::call::{Call, Outcome};
 use crate::event::{Event, EventQueue};
 use crate::log::ExchangeLog;
 
-/// Longest line of QEMU's that is read, in bytes; its longest answers stay far below.
+/// Longest line from QEMU, in bytes. Its longest answers are far shorter.
 const LONGEST_LINE: usize = 16 << 20;
-/// Longest line of an agent's, in bytes. A guest writes it, and a whole answer is below a kilobyte.
+/// Longest line from an agent, in bytes. A guest writes it, and its answers are shorter than a kilobyte.
 const LONGEST_AGENT_LINE: usize = 1 << 20;
 
 /// Bytes received of a line that has not ended yet.
 #[derive(Debug, Default)]
 struct Received {
     bytes: Vec<u8>,
-    /// The line grew too long: the rest of it is dropped too.
+    /// The line grew too long: its rest is dropped too.
     skips: bool,
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn run(
         tokio::select! {
             call = calls.recv() => {
                 let Some(call) = call else { break };
-                // A caller that gave up is dropped here; its answer, should it come, is dropped in `take`.
+                // Drops callers that gave up. `take` drops their answers if they come.
                 owner.pending.retain(|_, call| !call.answer.is_closed());
                 if owner.send(&stream, next_id, call).await.is_err() { break }
                 next_id += 1;
@@ -68,14 +68,14 @@ pub(crate) async fn run(
             }
         }
     }
-    // Callers see the end by their dropped calls, the listener by the closed queue.
+    // The dropped calls end the callers, and the closed queue ends the listener.
     owner.queue.close();
 }
 
 impl Owner {
     async fn send(&mut self, stream: &UnixStream, id: u64, mut call: Call) -> io::Result<()> {
         let mut line = json!({ "execute": call.name, "arguments": call.arguments, "id": id });
-        // QEMU refuses arguments that are no object, and a unit struct serialises as null.
+        // QEMU refuses arguments that are not an object, and a unit struct serialises as null.
         if !line["arguments"].is_object() {
             line["arguments"] = json!({});
         }
@@ -95,7 +95,7 @@ impl Owner {
         write(stream, &bytes, fd.as_ref()).await
     }
 
-    /// Reads what has come; false when the connection has ended or is no longer usable.
+    /// Reads the received bytes; false when the connection has ended or is no longer usable.
     fn receive(&mut self, stream: &UnixStream, received: &mut Received) -> bool {
         let mut chunk = [0; 8192];
         match stream.try_read(&mut chunk) {
@@ -117,7 +117,7 @@ impl Owner {
         let bytes = &mut received.bytes;
         let before = bytes.len();
         bytes.extend_from_slice(chunk);
-        // Only the new bytes can hold a line's end; searching all again would be quadratic.
+        // Only the new bytes can hold a line's end. A search of all bytes would be quadratic.
         let mut searched = before;
         while let Some(end) = bytes.iter().skip(searched).position(|b| *b == b'\n') {
             let line: Vec<u8> = bytes.drain(..=searched + end).collect();
@@ -149,7 +149,7 @@ impl Owner {
         }
         let Ok(value) = serde_json::from_slice::<Value>(line) else {
             self.note("?", &String::from_utf8_lossy(line));
-            // A serial port may hold the rest of an earlier talk; QMP never does.
+            // A serial port may hold the rest of an earlier exchange; QMP never does.
             return !self.is_qmp;
         };
         if value.get("QMP").is_some() {
@@ -200,7 +200,7 @@ impl Owner {
     }
 }
 
-/// Writes all of `bytes`, the descriptor with the first of them (`SCM_RIGHTS`, unix(7)).
+/// Writes all of `bytes`, and sends the descriptor with the first of them (`SCM_RIGHTS`, unix(7)).
 async fn write(stream: &UnixStream, mut bytes: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
     let raw = fd.map(|fd| [fd.as_raw_fd()]);
     let mut rights = raw
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever a peer sends, in whatever pieces: lines are taken or dropped, and what is kept is bounded.
+    /// Feeds the owner any bytes in pieces of any size: it takes or drops lines, and keeps a bounded number of bytes.
     fn hear(bytes: &[u8], is_qmp: bool) -> String {
         let queue = Arc::new(EventQueue::default());
         let (greeted, _greeting) = oneshot::channel();

@@ -14,7 +14,7 @@ use serde_json::json;
 const GREETING: &str = "{\"QMP\": {\"version\": {}, \"capabilities\": [\"oob\"]}}\r\n";
 const SOON: Duration = Duration::from_millis(400);
 
-/// A peer that does as `script` says with the first connection.
+/// A peer that runs `script` with the first connection.
 fn peer(script: impl FnOnce(UnixStream) + Send + 'static) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
@@ -203,7 +203,7 @@ async fn p18_garbage_ends_qmp_but_not_an_agents_line() {
     assert_eq!(events.next().await.unwrap().name, "hello");
 }
 
-/// Costs those who wait their deadline, and those who ask later nothing.
+/// Waiting callers time out, and later callers get their answers at once.
 #[tokio::test]
 async fn p18_a_line_of_a_hundred_megabytes_is_dropped_and_what_comes_after_it_is_heard() {
     fn flood(stream: &mut UnixStream) {
@@ -238,7 +238,7 @@ async fn p18_a_line_of_a_hundred_megabytes_is_dropped_and_what_comes_after_it_is
     );
     assert!(logged.len() < 10_000, "{}", logged.len());
 
-    // A guest's word, of which less is taken.
+    // A guest sends this, so the limit is lower.
     let (_dir, socket) = peer(|mut stream| {
         flood(&mut stream);
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -303,7 +303,7 @@ async fn p18_a_greeting_that_comes_late_costs_the_deadline_or_nothing() {
         .unwrap();
 }
 
-/// The negotiation has its deadline too, and a greeting that is none is no greeting.
+/// The negotiation also has a deadline, and only a real greeting counts as one.
 #[tokio::test]
 async fn p18_half_a_greeting_and_a_negotiation_without_an_answer() {
     let (_dir, path) = peer(|mut stream| say(&mut stream, "{\"QMP\": {"));

@@ -1,4 +1,4 @@
-//! The settings of `kvmc.toml` as flags: made of the table of settings, so that no flag is listed twice.
+//! The settings of `kvmc.toml` as flags, made from the table of settings.
 
 use clap::builder::{Arg, ArgAction};
 use clap::error::ErrorKind;
@@ -13,25 +13,25 @@ const SET: &str = "set";
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Flags(Layer);
 
-/// Settings that have a meaning for a machine that an image is built in.
+/// Settings that apply to a machine in which an image is built.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct MachineFlags(Layer);
 
 impl Flags {
-    /// The flags given, as the uppermost layer of settings.
+    /// The given flags, as the topmost layer of settings.
     pub(crate) fn layer(&self) -> Layer {
         self.0.clone()
     }
 }
 
 impl MachineFlags {
-    /// As [`Flags::layer`].
+    /// Like [`Flags::layer`].
     pub(crate) fn layer(&self) -> Layer {
         self.0.clone()
     }
 }
 
-/// A flag with the setting that it is of.
+/// A flag and its setting.
 struct Row {
     key: Key,
     kind: Kind,
@@ -39,7 +39,7 @@ struct Row {
     help: String,
 }
 
-/// The flags of all settings, those of the default roles behind the setting that they are of.
+/// The flags of all settings. The flags of default roles follow the setting that they belong to.
 fn rows(wanted: impl Fn(&Setting) -> bool, with_aliases: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     for row in SETTINGS.iter().filter(|s| wanted(s)) {
@@ -65,12 +65,12 @@ fn rows(wanted: impl Fn(&Setting) -> bool, with_aliases: bool) -> Vec<Row> {
     rows
 }
 
-/// `cluster` is a flag of every verb, so it stands with those.
+/// Leaves out `cluster`, which is a flag of every verb.
 fn all_rows() -> Vec<Row> {
     rows(|s| s.kind != Kind::Cluster, true)
 }
 
-/// Of a machine that an image is built in, whose RAM was once a master's.
+/// The flags of a build machine, which takes `--ram` for the RAM of masters.
 fn machine_rows() -> Vec<Row> {
     let mut rows = rows(|s| s.builds, false);
     for row in rows.iter_mut().filter(|r| r.kind == Kind::Ram) {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_there_is_not_is_wrong_usage() {
+    fn an_unknown_key_is_wrong_usage() {
         for (set, expected) in [
             ("vcpu=1", "did you mean `vcpus`"),
             ("roles.a.cout=1", "did you mean `roles.NAME.count`"),

@@ -1,6 +1,6 @@
-//! The help of every verb, as it was last agreed on.
+//! The help of every verb, compared with the agreed snapshots.
 //!
-//! After a change that is meant, write the snapshots anew and read their diff:
+//! After an intended change, write the snapshots again and read their diff:
 //!
 //!     INSTA_UPDATE=always cargo test --workspace --bins help_of_every_verb
 
@@ -9,10 +9,10 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 
-/// Columns of the terminal, the widest that the help makes use of.
+/// The widest terminal, in columns, that the help makes use of.
 const WIDTH: usize = 100;
 
-/// The help of a verb and of all below it, each by the words to type.
+/// The help of a verb and of all its subverbs, each with the words that call it.
 fn helps(verb: &mut Command, words: &str, all: &mut Vec<(String, String)>) {
     all.push((words.to_owned(), verb.render_long_help().to_string()));
     for below in verb.get_subcommands_mut() {
@@ -24,7 +24,7 @@ fn helps(verb: &mut Command, words: &str, all: &mut Vec<(String, String)>) {
 }
 
 #[test]
-fn help_of_every_verb_is_as_agreed() {
+fn help_of_every_verb_matches_its_snapshot() {
     let mut kvmc = super::Cli::command().term_width(WIDTH);
     kvmc.build();
     let mut all = Vec::new();
@@ -48,5 +48,5 @@ fn help_of_every_verb_is_as_agreed() {
         .iter()
         .map(|(words, _)| format!("{words}.snap"))
         .collect();
-    assert_eq!(kept, wanted, "snapshots of verbs that are no more");
+    assert_eq!(kept, wanted, "snapshots of verbs that no longer exist");
 }

@@ -9,9 +9,10 @@ use crate::output;
 use crate::spec::{Key, Layer, Source, check};
 
 pub(super) async fn run(session: &Session, fix: bool, arch: Option<&str>) -> Result<Exit> {
-    Architecture::host().context("kvmc runs on amd64 and arm64 hosts")?;
+    Architecture::host()
+        .context("unsupported architecture of this host; kvmc runs on amd64 and arm64")?;
     let engine = session.engine()?;
-    // First, since a damaged record is in the way of the settings.
+    // This comes first, because a damaged record keeps the settings from being read.
     let remains = engine.remains(fix).await?;
     let mut flags = Layer::default();
     if let Some(arch) = arch {

@@ -21,7 +21,7 @@ pub(super) async fn run(session: &Session, all: bool) -> Result<Exit> {
     }
     if exit == Exit::Done {
         engine.remove_shared()?;
-        output::talk("templates and frozen machines removed");
+        output::talk("removed the templates and frozen machines");
     }
     Ok(exit)
 }

@@ -1,4 +1,4 @@
-//! `forward`: ports of the host that lead to nodes, seen and changed while the cluster runs.
+//! `forward`: lists and changes the forwards of a cluster, also while it runs.
 
 use anyhow::{Context, Result};
 
@@ -13,7 +13,7 @@ pub(super) async fn run(session: &Session, command: ForwardCommand) -> Result<Ex
     let engine = session.engine()?;
     let engine = engine
         .forwarding()
-        .context("this engine has no forwards of its own")?;
+        .context("this engine does not support forwards")?;
     match command {
         ForwardCommand::Ls { json } => output::forwards(&engine.forwards()?, json)?,
         ForwardCommand::Add { forwards } => {

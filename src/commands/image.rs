@@ -58,7 +58,7 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Result<Exit
     Ok(Exit::Done)
 }
 
-/// The template, or an image that is built in a machine; its digest.
+/// Builds the template, or an image in a machine, and returns its digest.
 async fn build(session: &Session, engine: &Local, flags: BuildFlags) -> Result<String> {
     if !flags.is_in_a_machine() {
         let settings = session.settings(engine, flags.layer())?;

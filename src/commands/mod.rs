@@ -1,4 +1,4 @@
-//! One file a verb: what was typed goes to an engine, and its report to the output.
+//! One file a verb: it passes the parsed command line to an engine, and the engine's report to the output.
 
 mod config;
 mod doctor;
@@ -20,10 +20,10 @@ use self::session::Session;
 use crate::cli::{Cli, Command};
 use crate::model::Exit;
 
-/// Carries out what was typed.
+/// Carries out the parsed command.
 ///
 /// # Errors
-/// Whatever kept it from being done.
+/// Fails if the verb fails.
 pub(crate) async fn run(cli: Cli) -> Result<Exit> {
     let session = Session::new(cli.cluster, Duration::from_secs(cli.wait));
     match cli.command {

@@ -1,4 +1,4 @@
-//! `service`: clusters come back when the host starts, and shut down cleanly before it stops.
+//! `service`: stops clusters cleanly before the host shuts down and starts them with the host.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::host::{install_unit, remove_unit};
 use crate::model::Exit;
 use crate::output;
 
-/// For the guests of one cluster to power off.
+/// Time for the guests of one cluster to power off.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) async fn run(session: &Session, command: ServiceCommand) -> Result<Exit> {
@@ -20,14 +20,14 @@ pub(super) async fn run(session: &Session, command: ServiceCommand) -> Result<Ex
         ServiceCommand::Install => {
             let path = install_unit(engine.root())?;
             output::talk(&format!(
-                "{} is installed: clusters that run when the host shuts down are stopped cleanly, and come back with it",
+                "{} is installed: clusters that run when the host shuts down are stopped cleanly and start with the host again",
                 path.display()
             ));
             Ok(Exit::Done)
         }
         ServiceCommand::Remove => {
             output::talk(&match remove_unit()? {
-                Some(path) => format!("{} is removed; clusters that run go on", path.display()),
+                Some(path) => format!("{} is removed; running clusters go on", path.display()),
                 None => "the unit is not installed".to_owned(),
             });
             Ok(Exit::Done)
@@ -37,7 +37,7 @@ pub(super) async fn run(session: &Session, command: ServiceCommand) -> Result<Ex
     }
 }
 
-/// Starts what ran when the host went down: in order, or with the power.
+/// Starts the clusters that ran when the host shut down or lost power.
 async fn start_all(engine: &Local) -> Exit {
     let mut exit = Exit::Done;
     for cluster in engine.to_start_with_host() {
@@ -60,7 +60,7 @@ async fn start_all(engine: &Local) -> Exit {
 async fn start(cluster: &Local) -> Result<Exit> {
     let report = cluster.start(StartOptions::default()).await;
     let report =
-        report.map_err(|e| e.context(format!("cluster `{}` is not started", cluster.name())))?;
+        report.map_err(|e| e.context(format!("cluster `{}` was not started", cluster.name())))?;
     let exit = output::up(&report);
     if exit == Exit::Done {
         cluster.set_at_boot(false)?;
@@ -68,7 +68,7 @@ async fn start(cluster: &Local) -> Result<Exit> {
     Ok(exit)
 }
 
-/// Stops what runs, and notes that it did.
+/// Stops all running clusters, and marks them to start with the host.
 async fn stop_all(engine: &Local) -> Result<Exit> {
     let mut exit = Exit::Done;
     for cluster in engine.running() {
@@ -79,7 +79,7 @@ async fn stop_all(engine: &Local) -> Result<Exit> {
             Ok(_) => exit = Exit::Failed,
             Err(e) => {
                 let name = cluster.name();
-                output::error(&e.context(format!("cluster `{name}` is not stopped")));
+                output::error(&e.context(format!("cluster `{name}` was not stopped")));
                 exit = Exit::Failed;
             }
         }

@@ -1,4 +1,4 @@
-//! What every verb starts from: which cluster is meant, and what is asked of it.
+//! What every verb needs: the cluster's name, its engine and its settings.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::spec::{
 
 const FILE: &str = "kvmc.toml";
 
-/// One call of kvmc.
+/// One invocation of kvmc.
 #[derive(Debug)]
 pub(super) struct Session {
     /// `--cluster`
@@ -30,35 +30,37 @@ impl Session {
         Self { cluster, wait }
     }
 
-    /// The cluster that is meant, on the engine that has it.
+    /// The engine of the cluster to work on.
     ///
     /// # Errors
-    /// A name that cannot be a cluster's, or no place for its state.
+    /// Fails if the cluster's name is not allowed, or if there is no place for the state.
     pub(super) fn engine(&self) -> Result<Local> {
         self.named(&self.name()?)
     }
 
-    /// A cluster by name.
+    /// The engine of a cluster by its name.
     ///
     /// # Errors
-    /// No place for its state.
+    /// Fails if there is no place for the state.
     pub(super) fn named(&self, name: &str) -> Result<Local> {
         Local::open(name, self.wait, Rc::new(Live::new()))
     }
 
-    /// All settings for a cluster, with what it was made of, if it is there, under what is asked now.
+    /// All settings of a cluster: those it was made from, under `kvmc.toml`, variables and flags, each above the
+    /// previous.
     ///
     /// # Errors
-    /// A `kvmc.toml` that cannot be read, or a cluster whose record cannot.
+    /// Fails if `kvmc.toml` or the cluster's record cannot be read.
     pub(super) fn settings(&self, engine: &dyn Lifecycle, flags: Layer) -> Result<Settings> {
         let made_of = engine.made_of()?.unwrap_or_default();
         let settings = Settings::resolve([made_of, file()?, variables()]);
         Ok(settings.over(self.flag(flags)))
     }
 
-    /// The name of the cluster that is meant.
+    /// The name of the cluster to work on.
     fn name(&self) -> Result<String> {
-        // The record has no say in it, nor what else is wrong in the file, so that they are in nobody's way.
+        // Only the name is read here. A damaged record or another mistake in the file must not stop verbs that need
+        // only the name.
         let named = match read()? {
             Some(text) => cluster_named(Path::new(FILE), &text),
             None => Ok(Layer::default()),
@@ -107,10 +109,10 @@ fn read() -> Result<Option<String>> {
             let text = String::from_utf8(bytes).ok();
             text.context("kvmc.toml is not UTF-8 text").map(Some)
         }
-        // A link that leads nowhere was meant to lead somewhere.
+        // A dangling symbolic link is a mistake, not a missing file.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             match fs_err::symlink_metadata(FILE) {
-                Ok(_) => Err(e).context("kvmc.toml leads nowhere"),
+                Ok(_) => Err(e).context("kvmc.toml is a symbolic link whose target is missing"),
                 Err(_) => Ok(None),
             }
         }

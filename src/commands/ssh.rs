@@ -1,4 +1,4 @@
-//! `ssh`: ssh(1) itself takes this process over, so its exit code is the command's.
+//! `ssh`: this process becomes ssh(1), so the exit code is that of the command on the node.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -20,6 +20,6 @@ pub(super) fn run(session: &Session, node: &str, command: &[String]) -> Result<E
         .args(command)
         .exec();
     Err(error)
-        .context("failed to run ssh")
+        .context("ssh cannot be run")
         .hint(|| format!("{} installs it", host_command("doctor --fix")))
 }

@@ -20,7 +20,7 @@ pub(super) async fn up(
     let engine = session.engine()?;
     let request = UpRequest {
         settings: session.settings(&engine, flags.layer())?,
-        project: std::env::current_dir().context("this folder is gone")?,
+        project: std::env::current_dir().context("the current folder no longer exists")?,
         pull: pull.asked(),
         start: options(start),
     };

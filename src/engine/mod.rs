@@ -1,4 +1,4 @@
-//! What verbs speak to: whatever runs the machines. [`local`] runs them on this host.
+//! The interface between verbs and the engine that runs the machines. [`local`] runs them on this host.
 
 pub(crate) mod local;
 
@@ -9,113 +9,113 @@ use anyhow::Result;
 use async_trait::async_trait;
 
 pub(crate) use self::local::Local;
-use crate::image::Asked;
+use crate::image::PullOptions;
 use crate::model::{ClusterStatus, DownReport, ForwardReport, PlanReport, StopReport, UpReport};
 use crate::spec::{Forward, Layer, Settings};
 
-/// What `up` is asked for.
+/// A request for `up`.
 #[derive(Debug, Clone)]
 pub(crate) struct UpRequest {
     pub(crate) settings: Settings,
     /// The folder for the files of Ansible and ssh.
     pub(crate) project: PathBuf,
     /// How images are downloaded.
-    pub(crate) pull: Asked,
+    pub(crate) pull: PullOptions,
     pub(crate) start: StartOptions,
 }
 
-/// How nodes are started.
+/// Options for starting nodes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StartOptions {
-    /// What each node has to become ready; none for what suits the accelerator.
+    /// Time that each node has to become ready; `None` means the accelerator's default.
     pub(crate) timeout: Option<Duration>,
-    /// Boot every node, instead of waking it from a frozen machine.
+    /// Boot every node instead of waking it from a frozen machine.
     pub(crate) cold: bool,
-    /// Go ahead though memory may not suffice.
+    /// Start even if memory may not suffice.
     pub(crate) overcommit: bool,
 }
 
 /// The life of one cluster.
 #[async_trait(?Send)]
 pub(crate) trait Lifecycle {
-    /// The settings that the cluster was made of; none where there is no cluster.
+    /// The settings that the cluster was made from, or `None` if there is no cluster.
     ///
     /// # Errors
-    /// What is known of it cannot be read.
+    /// Fails if the cluster's record cannot be read.
     fn made_of(&self) -> Result<Option<Layer>>;
 
-    /// What [`Self::up`] would do.
+    /// The steps that [`Self::up`] would carry out.
     ///
     /// # Errors
-    /// What is in the way, and what to do.
+    /// Fails at an obstacle, with its cure.
     async fn plan(&self, request: UpRequest) -> Result<PlanReport>;
 
-    /// Creates the cluster, or completes and starts what is missing.
+    /// Creates the cluster, or completes it and starts what does not run.
     ///
     /// # Errors
-    /// What kept the cluster as a whole from being made; all that this run made is gone again then. Nodes that fail are
-    /// in the report.
+    /// Fails if the cluster as a whole cannot be made; everything that this run made is removed then. Nodes that fail
+    /// are in the report.
     async fn up(&self, request: UpRequest) -> Result<UpReport>;
 
-    /// Starts a cluster that was stopped.
+    /// Starts a stopped cluster.
     ///
     /// # Errors
-    /// As [`Self::up`].
+    /// Like [`Self::up`].
     async fn start(&self, options: StartOptions) -> Result<UpReport>;
 
     /// Shuts all nodes down, each within `patience`; disks and addresses stay.
     ///
     /// # Errors
-    /// No such cluster, or another verb that works on it.
+    /// Fails if there is no such cluster, or if another verb works on it.
     async fn stop(&self, patience: Duration) -> Result<StopReport>;
 
     /// Removes the cluster: nodes, network, files.
     ///
     /// # Errors
-    /// Another verb that works on it. What cannot be removed is in the report.
+    /// Fails if another verb works on the cluster. Errors of a removal are in the report.
     async fn down(&self) -> Result<DownReport>;
 
-    /// The cluster as it is seen; what is broken is in the answer.
+    /// The cluster's state on the host. What is broken is part of the answer.
     ///
     /// # Errors
-    /// No such cluster.
+    /// Fails if there is no such cluster.
     async fn status(&self) -> Result<ClusterStatus>;
 }
 
-/// The way to nodes.
+/// Access to nodes.
 pub(crate) trait Reach {
-    /// The ssh configuration by which a node is reached under its name.
+    /// The ssh configuration that reaches a node by its name.
     ///
     /// # Errors
-    /// No such node, or one that cannot be reached from here.
+    /// Fails if there is no such node, or if it cannot be reached from here.
     fn ssh_config(&self, node: &str) -> Result<PathBuf>;
 }
 
-/// Ports of the host that lead to nodes, where an engine has them.
+/// Forwards from ports of the host to nodes, for engines that have them.
 #[async_trait(?Send)]
 pub(crate) trait Forwarding {
-    /// All of them.
+    /// All forwards of the cluster.
     ///
     /// # Errors
-    /// No such cluster.
+    /// Fails if there is no such cluster.
     fn forwards(&self) -> Result<Vec<ForwardReport>>;
 
-    /// Adds some, at once if the cluster runs.
+    /// Adds forwards, at once if the cluster runs.
     ///
     /// # Errors
-    /// A port that something else has, or a node that is not there; nothing has changed then.
+    /// Fails without a change if a port is taken or a node does not exist.
     async fn add_forwards(&self, forwards: &[Forward]) -> Result<Vec<ForwardReport>>;
 
-    /// Removes some, named whole or by the host's side.
+    /// Removes forwards. A name is the whole forward or its host side.
     ///
     /// # Errors
-    /// One that is not there; nothing has changed then.
+    /// Fails without a change if there is no such forward.
     async fn remove_forwards(&self, names: &[String]) -> Result<()>;
 }
 
-/// All that every engine can do, and what some can.
+/// Everything that an engine can do.
 pub(crate) trait Engine: Lifecycle + Reach {
-    /// None where the engine has no forwards of its own.
+    /// `None` if the engine does not support forwards.
     fn forwarding(&self) -> Option<&dyn Forwarding> {
         None
     }

@@ -1,5 +1,5 @@
-//! Which accelerator works here. `/dev/kvm` can open and still run no guest (a PVM host does that), so
-//! the answer comes from a guest of 16 bytes that says it ran.
+//! Chooses the accelerator. `/dev/kvm` may open and still run no guest, as on a PVM host. So a guest of 16 bytes is
+//! run to find out.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -7,59 +7,60 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kvmc_images::{Architecture, Probe};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::hint::bail_with_hint;
 use crate::ids::boot_id;
 use crate::model::Accelerator;
 use crate::spec::AccelChoice;
 use crate::state::{State, private_dir, read_json, replace_json};
 
-/// MiB of translated code that an emulated node may keep; the default would be up to 1 GB.
+/// MiB of translated code that an emulated node may keep. QEMU's default is up to 1 GB.
 pub(crate) const TB_SIZE: u32 = 256;
 
-/// The host's cores that this process may use.
+/// Number of host cores that this process may use.
 pub(crate) fn cores() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
 }
 
-/// The group of `/dev/kvm`, when it is not open to everybody: the one group that a node's QEMU then
-/// runs with, since this device can only be opened by path.
+/// The group of `/dev/kvm`, unless everybody may open the device. It is the only group of a node's QEMU, because the
+/// device can be opened by path only.
 pub(crate) fn kvm_group() -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let device = std::fs::metadata("/dev/kvm").ok()?;
     (device.mode() & 0o006 != 0o006).then(|| device.gid())
 }
 
-/// Answers of the probe that hold until the host reboots or QEMU is replaced.
+/// A cached result of the probe. It is valid until the host reboots or QEMU is replaced.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Cached {
     boot_id: String,
     qemu: String,
-    /// `None`: it works.
-    why_not: Option<WhyNot>,
+    /// `None` if KVM works.
+    why_not: Option<KvmFault>,
 }
 
 /// Why KVM is not used.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct WhyNot {
+struct KvmFault {
     why: String,
     said: String,
 }
 
-impl From<String> for WhyNot {
+impl From<String> for KvmFault {
     fn from(why: String) -> Self {
         let said = String::new();
         Self { why, said }
     }
 }
 
-/// Decides by the wish, and by the probe where the wish leaves it open.
+/// Chooses the requested accelerator, or the one that the probe finds for `auto`.
 ///
 /// # Errors
-/// KVM was demanded and does not work.
+/// Fails if KVM was requested but does not work.
 pub(crate) fn choose(
     state: &State,
     wish: AccelChoice,
@@ -73,14 +74,15 @@ pub(crate) fn choose(
         }),
         AccelChoice::Auto => Ok(match kvm_is_unusable(state, guest, may_cache) {
             None => Accelerator::Kvm,
-            Some(WhyNot { why, said }) => Accelerator::Tcg { why, said },
+            Some(KvmFault { why, said }) => Accelerator::Tcg { why, said },
         }),
         AccelChoice::Kvm => match kvm_is_unusable(state, guest, may_cache) {
             None => Ok(Accelerator::Kvm),
-            Some(WhyNot { why, said }) => {
+            Some(KvmFault { why, said }) => {
                 let said = said.lines().map(|l| format!("\n  | {l}"));
-                bail!(
-                    "KVM was asked for and cannot be used: {why}; leave --accel out to emulate{}",
+                bail_with_hint!(
+                    "leave out --accel to emulate",
+                    "KVM was requested but cannot be used: {why}{}",
                     said.collect::<String>()
                 )
             }
@@ -88,12 +90,12 @@ pub(crate) fn choose(
     }
 }
 
-fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Option<WhyNot> {
+fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Option<KvmFault> {
     if guest.is_foreign() {
-        return Some(format!("{guest} guests, on a host of another architecture").into());
+        return Some(format!("{guest} guests on a host of another architecture").into());
     }
     if !Path::new("/dev/kvm").exists() {
-        let why = "/dev/kvm is not there; load kvm_intel or kvm_amd, or enable virtualization in the firmware";
+        let why = "/dev/kvm is missing; load kvm_intel or kvm_amd, or enable virtualization in the firmware";
         return Some(why.to_owned().into());
     }
     let key = (
@@ -108,7 +110,7 @@ fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Optio
     }
     let why_not = probe(guest).unwrap_or_else(|e| Some(format!("{e:#}").into()));
     if may_cache && private_dir(state.root()).is_ok() {
-        // A cache: when it cannot be written, the next run probes again.
+        // If the cache cannot be written, the next run probes again.
         let _unwritten = replace_json(
             &path,
             &Cached {
@@ -132,16 +134,16 @@ fn qemu_key(program: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Runs a firmware of a few instructions under KVM with the CPU model that nodes get, and waits for
-/// it to end QEMU with the agreed status; returns why it did not.
+/// Runs firmware of a few instructions under KVM with the nodes' CPU model, and waits until it ends QEMU with the
+/// agreed status. Returns why it did not.
 ///
 /// # Errors
-/// That QEMU could not be run.
-fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
+/// Fails if QEMU cannot be run.
+fn probe(guest: Architecture) -> Result<Option<KvmFault>> {
     const LIMIT: Duration = Duration::from_secs(5);
     let qemu = &guest.platform().qemu;
-    let firmware = firmware(&qemu.probe).context("failed to write the probe")?;
-    #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
+    let firmware = firmware(&qemu.probe).context("the probe cannot be written")?;
+    #[expect(clippy::disallowed_methods, reason = "this QEMU is not a node")]
     let mut child = Command::new(qemu.program)
         .args([
             "-accel",
@@ -160,10 +162,13 @@ fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .with_context(|| format!("failed to start {}", qemu.program))?;
+        .with_context(|| format!("{} cannot be started", qemu.program))?;
     let until = Instant::now() + LIMIT;
     let status = loop {
-        match child.try_wait().context("failed to wait for the probe")? {
+        match child
+            .try_wait()
+            .context("the state of the probe is unknown")?
+        {
             Some(status) => break Some(status),
             None if Instant::now() > until => break None,
             None => std::thread::sleep(Duration::from_millis(2)),
@@ -174,18 +179,18 @@ fn probe(guest: Architecture) -> Result<Option<WhyNot>> {
     }
     let output = child
         .wait_with_output()
-        .context("failed to wait for the probe")?;
+        .context("the state of the probe is unknown")?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let how = match status {
         Some(status) if status.code() == Some(qemu.probe.agreed) => return Ok(None),
         Some(status) => how_it_ended(status, &said, qemu.program),
-        None => format!("nothing for {} s", LIMIT.as_secs()),
+        None => format!("no result within {} s", LIMIT.as_secs()),
     };
-    let why = format!("/dev/kvm is there but a guest does not run: {how}");
-    Ok(Some(WhyNot { why, said }))
+    let why = format!("/dev/kvm exists, but a guest does not run: {how}");
+    Ok(Some(KvmFault { why, said }))
 }
 
-/// A QEMU that refuses says why in its last line; one that crashes names a line of its source.
+/// A QEMU that refuses gives the reason in its last line. One that crashes only names a line of its source.
 fn how_it_ended(status: ExitStatus, said: &str, program: &str) -> String {
     if let Some(signal) = status.signal() {
         let name = Signal::try_from(signal).map_or("a signal", Signal::as_str);
@@ -195,21 +200,21 @@ fn how_it_ended(status: ExitStatus, said: &str, program: &str) -> String {
         .lines()
         .map(str::trim)
         .rfind(|l| !l.is_empty())
-        .unwrap_or("no word from QEMU");
+        .unwrap_or("QEMU wrote no message");
     last.strip_prefix(program)
         .map_or(last, |l| l.trim_start_matches([':', ' ']))
         .to_owned()
 }
 
-/// 64 KiB of firmware with the probe's instructions.
+/// Writes 64 KiB of firmware with the probe's instructions.
 fn firmware(probe: &Probe) -> Result<tempfile::NamedTempFile> {
     let mut image = vec![0_u8; 64 << 10];
     if let Some(place) = image.get_mut(probe.offset..probe.offset + probe.code.len()) {
         place.copy_from_slice(probe.code);
     }
-    let mut file = tempfile::NamedTempFile::new().context("failed to make a temporary file")?;
+    let mut file = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     file.write_all(&image)
-        .context("failed to write a temporary file")?;
+        .context("cannot write a temporary file")?;
     Ok(file)
 }
 
@@ -218,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_are_told_what_qemu_refused_but_not_where_its_source_crashed() {
+    fn the_reason_is_what_qemu_refused_and_never_a_line_of_its_source() {
         let refused = "qemu: warning: x\nqemu: failed to initialize kvm: Permission denied";
         assert_eq!(
             how_it_ended(ExitStatus::from_raw(1 << 8), refused, "qemu"),
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_guest_is_emulated_in_one_line_and_kvm_refused() {
+    fn a_foreign_guest_is_emulated_and_kvm_is_refused_in_one_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().display().to_string();
         let state = State::locate(|n| (n == "KVMC_STATE_DIR").then(|| path.clone()), true).unwrap();
@@ -269,12 +274,12 @@ mod tests {
         };
         assert_eq!(
             why,
-            format!("{foreign} guests, on a host of another architecture")
+            format!("{foreign} guests on a host of another architecture")
         );
         assert_eq!(said, "");
         let error = choose(&state, AccelChoice::Kvm, foreign, true).unwrap_err();
         assert_eq!(error.to_string().lines().count(), 1);
-        // No probe ran, so nothing is remembered.
+        // No probe ran, so nothing is cached.
         assert!(!state.accel_cache().exists());
     }
 

@@ -1,5 +1,5 @@
-//! Programs of another architecture, run by QEMU's user-mode emulation: the kernel is told what to run
-//! them with by binfmt_misc (Linux's Documentation/admin-guide/binfmt-misc.rst). A template is built so.
+//! Runs programs of another architecture, which building a template needs. binfmt_misc tells the kernel to run them
+//! with QEMU's user-mode emulation (Linux's Documentation/admin-guide/binfmt-misc.rst).
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use crate::hint::host_command;
 
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
-/// What building a template of a foreign architecture needs: that its programs run, or the means to
-/// configure its packages in an emulated machine.
+/// Checks what a template of a foreign architecture needs: the host runs its programs, or it can configure the
+/// packages in an emulated machine.
 pub(super) fn checks(guest: Architecture) -> Vec<Check> {
     let runs = runs_programs_of(guest);
     let mut checks = vec![Check {
@@ -23,14 +23,14 @@ pub(super) fn checks(guest: Architecture) -> Vec<Check> {
             Ok(true) => Finding::Fine(format!("{guest} programs run, in a chroot too")),
             Ok(false) => cannot(guest),
             Err(e) => Finding::Missing {
-                what: format!("whether {guest} programs run cannot be tried: {e}"),
-                cure: "see that the folder for temporary files can be written to".to_owned(),
+                what: format!("a {guest} program cannot be tried: {e}"),
+                cure: "make the folder for temporary files writable".to_owned(),
                 package: None,
             },
         },
     }];
     if runs.is_ok_and(|runs| runs) {
-        // mmdebstrap asks it before it begins.
+        // mmdebstrap runs it first.
         checks.push(has_program("arch-test", "arch-test", "arch-test"));
     }
     checks
@@ -47,7 +47,9 @@ fn cannot(guest: Architecture) -> Finding {
         .all(|program| find_program(program).is_some());
     if is_fallen_back_on {
         Finding::Warning {
-            what: format!("{what}: templates are built in an emulated machine, slower by far"),
+            what: format!(
+                "{what}, so templates are built in an emulated machine, which is much slower"
+            ),
             cure,
         }
     } else {
@@ -59,7 +61,7 @@ fn cannot(guest: Architecture) -> Finding {
     }
 }
 
-/// The packages that [`register`] and a build after it need.
+/// The packages for [`register`] and for a build after it.
 pub(crate) fn packages(guest: Architecture) -> Vec<&'static str> {
     if !guest.is_foreign() || runs_programs_of(guest).unwrap_or(true) {
         return Vec::new();
@@ -74,12 +76,11 @@ pub(crate) fn packages(guest: Architecture) -> Vec<&'static str> {
     missing.map(|(_, package)| package).collect()
 }
 
-/// Tells the kernel to run `guest`'s programs with QEMU, unless they run already; true when it did
-/// something. It lasts until the host reboots; where the distribution's package did not see to the next
-/// boot, `doctor --fix` does it again.
+/// Makes the kernel run `guest`'s programs with QEMU, unless it does already. Returns whether something changed. It
+/// lasts until the host reboots. If the distribution's package does not restore it then, `doctor --fix` does.
 ///
 /// # Errors
-/// The step that the system refused.
+/// Fails at the first step that the system refuses.
 pub(crate) fn register(guest: Architecture) -> Result<bool> {
     if !guest.is_foreign() || runs_programs_of(guest)? {
         return Ok(false);
@@ -87,7 +88,7 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
     let platform = guest.platform();
     let interpreter = find_program(platform.qemu.user_program).with_context(|| {
         format!(
-            "{} is not installed, which {guest} programs run with",
+            "{} is not installed, but {guest} programs need it",
             platform.qemu.user_program
         )
     })?;
@@ -100,13 +101,13 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
             MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
             None::<&str>,
         )
-        .with_context(|| format!("failed to mount binfmt_misc on {BINFMT}"))?;
+        .with_context(|| format!("cannot mount binfmt_misc on {BINFMT}"))?;
     }
-    // Debian's name for it: the two never stand side by side.
+    // This is Debian's name, so the two rules never exist side by side.
     let name = format!("qemu-{}", platform.machine);
     let entry = Path::new(BINFMT).join(&name);
     if entry.exists() {
-        // Switched off, or with an interpreter that a chroot does not have.
+        // The rule is switched off, or its interpreter is missing in a chroot.
         fs_err::write(&entry, "-1")?;
     }
     fs_err::write(
@@ -119,7 +120,7 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
     )?;
     if !runs_programs_of(guest)? {
         bail!(
-            "the kernel was told to run {guest} programs with {} and still does not; see {}",
+            "the kernel has a rule to run {guest} programs with {}, but does not run them; see {}",
             interpreter.display(),
             entry.display()
         );
@@ -127,10 +128,10 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
     Ok(true)
 }
 
-/// A line for binfmt_misc's `register`. The flag F opens the interpreter now, so that it is there in a
-/// chroot as well; P keeps the name that a program was called by.
+/// A line for binfmt_misc's `register`. Flag F opens the interpreter now, so that it works in a chroot too. Flag P
+/// keeps the name by which a program was called.
 fn rule(name: &str, elf_machine: u16, interpreter: &str) -> String {
-    // An ELF header, elf(5), to its e_machine: any ABI, ET_EXEC or ET_DYN.
+    // An ELF header up to e_machine, elf(5), for any ABI and for ET_EXEC or ET_DYN.
     let mut magic = [0; 20];
     let mut mask = [0xff; 20];
     magic[..7].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1, 1]);
@@ -156,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rule_is_that_of_debians_package() {
+    fn the_rule_equals_that_of_debians_package() {
         assert_eq!(
             rule("qemu-aarch64", 183, "/usr/bin/qemu-aarch64-static"),
             concat!(

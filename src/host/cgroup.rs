@@ -1,18 +1,18 @@
-//! The memory cgroup of a process, of either version, cgroups(7).
+//! Finds the memory cgroup of a process, in either version, cgroups(7).
 
 use std::path::{Path, PathBuf};
 
-/// Where both versions are mounted.
+/// The mount point of both versions.
 pub(super) const ROOT: &str = "/sys/fs/cgroup";
 
-/// Which of the two file layouts.
+/// The version of the file layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     V1,
     V2,
 }
 
-/// A hierarchy that may account memory, and the process's place in it.
+/// A process's cgroup in a hierarchy that may account memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) version: Version,
@@ -22,7 +22,7 @@ pub(super) struct Place {
     pub(super) group: PathBuf,
 }
 
-/// The places that `/proc/PID/cgroup` names, with the hierarchies mounted below `root`.
+/// The groups that `/proc/PID/cgroup` names, with the hierarchies mounted below `root`.
 pub(super) fn places(groups: &str, root: &Path) -> Vec<Place> {
     let place = |line: &str| {
         let mut fields = line.splitn(3, ':');
@@ -50,8 +50,8 @@ pub(super) fn places(groups: &str, root: &Path) -> Vec<Place> {
 }
 
 impl Place {
-    /// The group and those around it, up to the hierarchy's root. In a container without a namespace of
-    /// cgroups its own path is not there, and what it is bound by stands in the root.
+    /// The group and its parents, up to the hierarchy's root. In a container without a cgroup namespace the group's
+    /// own path is missing, and its limits are in the root.
     pub(super) fn around(&self) -> impl Iterator<Item = &Path> {
         let below = |p: &&Path| p.starts_with(&self.root);
         let all = self.group.ancestors().take_while(below);

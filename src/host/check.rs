@@ -1,16 +1,16 @@
-//! What a check of preflight says.
+//! The result of a check.
 
 use super::find_program;
 use crate::hint::host_command;
 
-/// What one check found.
+/// The finding of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// In order; what was seen.
+    /// Nothing is wrong; says what was seen.
     Fine(String),
-    /// Not as it should be, but nothing that stops.
+    /// A fault that does not stop the verb.
     Warning { what: String, cure: String },
-    /// In the way.
+    /// A fault that stops the verb.
     Missing {
         what: String,
         cure: String,

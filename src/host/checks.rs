@@ -1,4 +1,4 @@
-//! Preflight: a list of small named checks. None touches anything.
+//! Checks of the host before a verb acts. None changes anything.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use super::check::{Check, Finding, has_program};
 use super::{Memory, binfmt, memory};
 use crate::spec::approximate;
 
-/// What a run is going to need.
+/// What a verb needs from the host.
 #[derive(Debug, Clone)]
 pub(crate) struct Needs {
     pub(crate) architecture: Architecture,
-    /// A template has to be built first.
+    /// A template has to be built.
     pub(crate) build: bool,
 }
 
-/// Memory and disk that a run is going to need.
+/// Memory and disk space that a verb needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Room {
     pub(crate) memory: Memory,
@@ -25,7 +25,7 @@ pub(crate) struct Room {
     pub(crate) disk: u64,
 }
 
-/// Programs, devices and rights: what does not depend on the cluster.
+/// Checks programs, devices and capabilities, which do not depend on the cluster.
 pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
     let qemu = &needs.architecture.platform().qemu;
     let mut checks = vec![
@@ -41,7 +41,7 @@ pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
     checks
 }
 
-/// What a template is built with.
+/// Checks the programs that build a template.
 pub(crate) fn build_tools(architecture: Architecture) -> Vec<Check> {
     let mut checks = vec![
         has_program("mmdebstrap", "mmdebstrap", "mmdebstrap"),
@@ -54,10 +54,10 @@ pub(crate) fn build_tools(architecture: Architecture) -> Vec<Check> {
     checks
 }
 
-/// [`basics`], and whether there is room.
+/// [`basics`], and checks of memory and disk space.
 ///
 /// # Errors
-/// When /proc/meminfo cannot be read.
+/// Fails if /proc/meminfo cannot be read.
 pub(crate) fn run(needs: &Needs, room: Room, state_root: &Path) -> Result<Vec<Check>> {
     let mut checks = basics(needs);
     checks.push(memory::check(room.memory)?);
@@ -72,7 +72,7 @@ fn device(name: &'static str, path: &str, cure: &str) -> Check {
         Finding::Fine(path.to_owned())
     } else {
         Finding::Missing {
-            what: format!("the device {path} is not there"),
+            what: format!("the device {path} is missing"),
             cure: format!("load its module: {cure}"),
             package: None,
         }
@@ -116,10 +116,10 @@ fn judge_rights(effective: u64) -> Finding {
         .map(|(_, name)| name)
         .collect();
     if missing.is_empty() {
-        Finding::Fine("all that is needed".to_owned())
+        Finding::Fine("all needed capabilities".to_owned())
     } else {
         Finding::Missing {
-            what: format!("not enough privilege: {} missing", missing.join(", ")),
+            what: format!("missing capabilities: {}", missing.join(", ")),
             cure: "run it with sudo".to_owned(),
             package: None,
         }
@@ -138,7 +138,7 @@ fn disk(wanted: u64, free: u64, at: &Path) -> Check {
     } else {
         Finding::Missing {
             what: sentence,
-            cure: "free some, or set KVMC_STATE_DIR to a larger disk".to_owned(),
+            cure: "free some space, or set KVMC_STATE_DIR to a folder on a larger disk".to_owned(),
             package: None,
         }
     };
@@ -148,7 +148,7 @@ fn disk(wanted: u64, free: u64, at: &Path) -> Check {
     }
 }
 
-/// Bytes free to us on the file system where `path` is or would be.
+/// Bytes free for this user on the file system where `path` is or would be.
 fn free_disk(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|p| p.exists())?;
     let stat = nix::sys::statvfs::statvfs(existing).ok()?;
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_the_capability_that_is_missing() {
+    fn a_missing_capability_is_named() {
         assert_eq!(
             capabilities("Name:\tx\nCapEff:\t000001ffffffffff\n"),
             Some(0x1ff_ffff_ffff)
@@ -169,12 +169,12 @@ mod tests {
         let Finding::Missing { what, .. } = judge_rights(without_net_admin) else {
             panic!()
         };
-        assert_eq!(what, "not enough privilege: CAP_NET_ADMIN missing");
+        assert_eq!(what, "missing capabilities: CAP_NET_ADMIN");
         assert!(matches!(judge_rights(!0), Finding::Fine(_)));
     }
 
     #[test]
-    fn disk_is_refused_with_the_numbers() {
+    fn too_little_disk_space_is_refused_with_the_numbers() {
         let check = disk(2 << 30, 1 << 30, Path::new("/s"));
         let Finding::Missing { what, .. } = check.finding else {
             panic!()

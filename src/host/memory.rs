@@ -1,5 +1,5 @@
-//! Whether there is memory for what is to be started: what the host has left, what the cgroups that we
-//! are in leave us, and what nodes take.
+//! Checks whether memory suffices: the host's available memory and the limits of our cgroups against what the nodes
+//! take.
 
 use std::path::{Path, PathBuf};
 
@@ -10,33 +10,33 @@ use super::cgroup::{Place, ROOT, Version, places};
 use super::check::{Check, Finding};
 use crate::spec::approximate;
 
-/// Memory that a run is going to need.
+/// Memory that a verb needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
-    /// RAM of the nodes to be started, in bytes.
+    /// RAM of the nodes to start, in bytes.
     pub(crate) ram: u64,
-    /// Bytes of it that are there once for several nodes: what they wake from.
+    /// Bytes of it that nodes share, because they wake from the same frozen machine.
     pub(crate) shared: u64,
     pub(crate) nodes: u64,
     pub(crate) emulated: bool,
     pub(crate) overcommit: bool,
 }
 
-/// Memory of a QEMU beside its guest's, in bytes: its heap and its devices; measured.
+/// Memory of QEMU in addition to its guest's, in bytes: its heap and devices, measured.
 const QEMU_OVERHEAD: u64 = 48 << 20;
 
-/// What can still be taken.
+/// Memory that is available.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Available {
     bytes: u64,
-    /// The cgroup that leaves no more, where that is less than the host has.
+    /// The cgroup that limits it, if that is less than the host has.
     within: Option<PathBuf>,
 }
 
-/// Whether it fits.
+/// Checks whether the memory suffices.
 ///
 /// # Errors
-/// When /proc/meminfo cannot be read.
+/// Fails if /proc/meminfo cannot be read.
 pub(super) fn check(wanted: Memory) -> Result<Check> {
     let host = meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable");
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -44,7 +44,7 @@ pub(super) fn check(wanted: Memory) -> Result<Check> {
     Ok(judge(wanted, &available(host.unwrap_or(u64::MAX), &places)))
 }
 
-/// The least of what the host has and of what any cgroup leaves.
+/// The least of the host's memory and of what each cgroup leaves.
 fn available(host: u64, places: &[Place]) -> Available {
     let mut least = Available {
         bytes: host,
@@ -63,7 +63,7 @@ fn available(host: u64, places: &[Place]) -> Available {
     least
 }
 
-/// What a cgroup's limit leaves, its page cache counted as free, as `MemAvailable` has it: Linux's
+/// What a cgroup's limit leaves. Page cache counts as free, as in `MemAvailable`: Linux's
 /// Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
 fn left(group: &Path, version: Version) -> Option<u64> {
     let (limits, used, cache): (&[&str], _, [&str; 2]) = match version {
@@ -72,7 +72,7 @@ fn left(group: &Path, version: Version) -> Option<u64> {
             "memory.usage_in_bytes",
             ["total_inactive_file ", "total_active_file "],
         ),
-        // Above `high` a group is slowed down until nothing in it moves.
+        // Above `high` the kernel slows a group down until nothing in it makes progress.
         Version::V2 => (
             &["memory.max", "memory.high"],
             "memory.current",
@@ -104,15 +104,12 @@ fn judge(wanted: Memory, available: &Available) -> Check {
         .saturating_add(wanted.nodes.saturating_mul(QEMU_OVERHEAD + code));
     let of = available.within.as_ref();
     let sentence = format!(
-        "{} nodes want {} of memory{}, {} is available{}",
+        "{} nodes need {} of memory{}, {} is available{}",
         wanted.nodes,
         approximate(bytes),
         match wanted.shared {
             0 => String::new(),
-            shared => format!(
-                " ({} less than alone, for what they share)",
-                approximate(shared)
-            ),
+            shared => format!(" ({} less than without sharing)", approximate(shared)),
         },
         approximate(available.bytes),
         of.map_or_else(String::new, |group| format!(
@@ -128,7 +125,7 @@ fn judge(wanted: Memory, available: &Available) -> Check {
         (true, _) => Finding::Fine(sentence),
         (false, true) => Finding::Warning {
             what: sentence,
-            cure: "going on, as --overcommit asks".to_owned(),
+            cure: "continuing because of --overcommit".to_owned(),
         },
         (false, false) => Finding::Missing {
             what: sentence,
@@ -176,7 +173,7 @@ mod tests {
         let Finding::Missing { what, .. } = judge(wanted, &host(9 << 30)).finding else {
             panic!()
         };
-        assert_eq!(what, "7 nodes want 20.3G of memory, 9.0G is available");
+        assert_eq!(what, "7 nodes need 20.3G of memory, 9.0G is available");
         let fits = judge(wanted, &host(32 << 30)).finding;
         assert!(matches!(fits, Finding::Fine(_)));
         let over = Memory {
@@ -188,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn p23_what_woken_nodes_share_counts_once() {
+    fn p23_shared_memory_of_woken_nodes_counts_once() {
         let wanted = Memory {
             ram: 20 << 30,
             shared: 2 << 30,
@@ -198,7 +195,7 @@ mod tests {
         let Finding::Missing { what, .. } = judge(wanted, &host(9 << 30)).finding else {
             panic!()
         };
-        assert!(what.contains("want 18.3G of memory (2.0G less"), "{what}");
+        assert!(what.contains("need 18.3G of memory (2.0G less"), "{what}");
     }
 
     #[test]
@@ -210,7 +207,7 @@ mod tests {
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();
             fs_err::write(path, text).unwrap();
         };
-        // A limit around an own group without one.
+        // The own group has no limit, but its parent has.
         write("a/memory.max", "3000\n");
         write("a/memory.current", "1500\n");
         write(
@@ -225,7 +222,7 @@ mod tests {
         let found = available(9000, &places("0::/a/b\n", root));
         assert_eq!((found.bytes, found.within), (990, Some(root.join("a/b"))));
         assert_eq!(available(500, &places("0::/a/b\n", root)), host(500));
-        // Version 1, in a container: the path is the host's, and not there.
+        // Version 1 in a container: the path is the host's and is missing here.
         write("memory/memory.limit_in_bytes", "700\n");
         write("memory/memory.usage_in_bytes", "300\n");
         write("memory/memory.stat", "total_inactive_file 50\n");
@@ -234,14 +231,14 @@ mod tests {
             (found.bytes, found.within),
             (450, Some(root.join("memory")))
         );
-        // More in use than the limit is by now.
+        // Memory in use already exceeds the limit.
         write("memory/memory.usage_in_bytes", "5000\n");
         let found = available(9000, &places("4:memory:/docker/0\n", root));
         assert_eq!(found.bytes, 0);
     }
 
     #[test]
-    fn reads_meminfo() {
+    fn a_line_of_meminfo_is_read_in_bytes() {
         assert_eq!(
             meminfo("MemTotal: 1 kB\nMemAvailable:   24 kB\n", "MemAvailable"),
             Some(24 << 10)

@@ -1,4 +1,4 @@
-//! Whether the kernel killed a process for want of memory: what its log and its cgroups say.
+//! Finds whether the kernel killed a process because memory ran out, from its log and the cgroups.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,24 +7,24 @@ use std::path::{Path, PathBuf};
 
 use super::cgroup::{ROOT, Version, places};
 
-/// The longest record that a read of /dev/kmsg gives, in bytes (`CONSOLE_EXT_LOG_MAX`).
+/// The longest record that a read of /dev/kmsg returns, in bytes (`CONSOLE_EXT_LOG_MAX`).
 const LONGEST_RECORD: usize = 8192;
-/// Records of a log buffer far larger than any host's; no more are read.
+/// Most records that are read, more than any host's log buffer holds.
 const MOST_RECORDS: usize = 1 << 20;
 
-/// What the kernel's log says.
+/// The finding in the kernel's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kmsg {
-    /// It killed a process of that user for memory.
+    /// The kernel killed a process of that user because memory ran out.
     Killed,
-    /// It says nothing of the kind.
+    /// The kernel killed no such process.
     Silent,
-    /// It cannot be read here.
+    /// The log cannot be read here.
     Closed,
 }
 
-/// Looks for the death, by the kernel's hand, of a process of `uid` that started `start_time` clock
-/// ticks after boot. Each node has a user of its own, and pids mean nothing across pid namespaces.
+/// Searches for a memory kill of a process of `uid` that started `start_time` clock ticks after boot. Each node has
+/// its own user id; pids mean nothing across pid namespaces.
 pub(crate) fn kmsg(uid: u32, start_time: u64) -> Kmsg {
     let opened = File::options()
         .read(true)
@@ -46,7 +46,7 @@ pub(crate) fn kmsg(uid: u32, start_time: u64) -> Kmsg {
                     return Kmsg::Killed;
                 }
             }
-            // A record was overwritten while we read: the next read goes on behind it.
+            // A record was overwritten during the read. The next read continues after it.
             Err(e) if e.raw_os_error() == Some(nix::libc::EPIPE) => {}
             Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
             Err(_) => return Kmsg::Closed,
@@ -55,12 +55,12 @@ pub(crate) fn kmsg(uid: u32, start_time: u64) -> Kmsg {
     Kmsg::Silent
 }
 
-/// A record of /dev/kmsg (Linux's Documentation/ABI/testing/dev-kmsg) that tells of a death for
-/// memory: microseconds after boot, and the user whose process it was.
+/// Parses a record of /dev/kmsg (Linux's Documentation/ABI/testing/dev-kmsg) about a memory kill: microseconds after
+/// boot, and the user id of the process.
 pub(crate) fn killed(record: &str) -> Option<(u64, u32)> {
     let (head, text) = record.split_once(';')?;
     let text = text.lines().next()?;
-    // "oom-kill:constraint=…,task=…,pid=…,uid=…", and "Out of memory: Killed process … UID:…".
+    // The kernel writes "oom-kill:constraint=…,task=…,pid=…,uid=…" and "Out of memory: Killed process … UID:…".
     let mark = if text.starts_with("oom-kill:") {
         "uid="
     } else if text.contains("Killed process") {
@@ -76,7 +76,7 @@ pub(crate) fn killed(record: &str) -> Option<(u64, u32)> {
     ))
 }
 
-/// The counters of deaths for memory in the cgroup of a process, at one moment.
+/// The counters of memory kills in a process's cgroups, at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CgroupKills {
     file: Option<PathBuf>,
@@ -91,7 +91,7 @@ impl CgroupKills {
         Self { file, count }
     }
 
-    /// True when there was another one since.
+    /// Whether a counter has grown since.
     pub(crate) fn has_grown(&self) -> bool {
         let now = self.file.as_deref().and_then(count);
         now.is_some_and(|now| now > self.count)
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p20_the_kernels_two_ways_to_tell_of_a_death_for_memory() {
+    fn p20_both_forms_of_the_kernels_memory_kill_records_are_read() {
         let long = "6,1234,98765432,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom,task_memcg=/user.slice,task=qemu-system-x86,pid=4711,uid=1912345\n SUBSYSTEM=x\n";
         assert_eq!(killed(long), Some((98_765_432, 1_912_345)));
         let short = "3,1235,98765499,-;Out of memory: Killed process 4711 (qemu-system-x86) total-vm:1kB, anon-rss:1kB, file-rss:0kB, shmem-rss:0kB, UID:1912345 pgtables:44kB oom_score_adj:0\n";
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn p20_no_user_of_ours_was_killed_before_it_started() {
+    fn p20_a_memory_kill_before_the_processes_start_does_not_count() {
         assert_ne!(kmsg(u32::MAX, u64::MAX), Kmsg::Killed);
     }
 

@@ -1,4 +1,4 @@
-//! What the host has and lacks: named checks, each with its cure; and which accelerator works.
+//! What the host has and lacks: named checks, each with its cure, and the accelerator that works.
 
 mod accel;
 mod binfmt;
@@ -23,7 +23,7 @@ pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};
 pub(crate) use packages::install;
 pub(crate) use unit::{install_unit, remove_unit};
 
-/// Looks a program up in PATH, and in the folders that root's PATH may lack.
+/// Finds a program in PATH, and in folders that root's PATH may lack.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

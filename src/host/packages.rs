@@ -1,4 +1,4 @@
-//! `doctor --fix`: installs what is missing with the host's package manager.
+//! `doctor --fix`: installs missing packages with the host's package manager.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::find_program;
 
-/// The package managers known, with the command that installs without asking.
+/// The known package managers, with their command that installs without questions.
 const MANAGERS: [(&str, &[&str]); 4] = [
     ("apt-get", &["install", "--yes", "--no-install-recommends"]),
     ("dnf", &["install", "--assumeyes"]),
@@ -14,7 +14,7 @@ const MANAGERS: [(&str, &[&str]); 4] = [
     ("zypper", &["--non-interactive", "install"]),
 ];
 
-/// What other distributions call Debian's packages.
+/// The name of a Debian package in another distribution.
 fn name_for(manager: &str, debian: &str) -> String {
     let other = match (manager, debian) {
         ("dnf", "qemu-system-x86") => "qemu-system-x86-core",
@@ -33,22 +33,22 @@ fn name_for(manager: &str, debian: &str) -> String {
     other.to_owned()
 }
 
-/// Installs packages, named as Debian names them; what the manager prints goes to the terminal.
+/// Installs packages by their Debian names. The package manager writes to the terminal.
 ///
 /// # Errors
-/// No package manager that is known, or its failure.
+/// Fails if no package manager is known, or if it fails.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let Some((manager, arguments)) = MANAGERS
         .into_iter()
         .find(|(m, _)| find_program(m).is_some())
     else {
         bail!(
-            "no package manager that is known (apt-get, dnf, pacman, zypper); install by hand: {}",
+            "no known package manager; expected apt-get, dnf, pacman or zypper; install these packages by hand: {}",
             packages.join(" ")
         );
     };
     if manager == "apt-get" {
-        // A machine that is new has no list of packages yet; a list that is old serves as well.
+        // A new machine has no list of packages yet. An old list is good enough.
         let _as_good_as_it_gets = run(manager, &["update".to_owned()]);
     }
     let mut all: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
@@ -59,15 +59,15 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 fn run(program: &str, arguments: &[String]) -> Result<()> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the host's package manager, on its terminal"
+        reason = "the user sees the output of the package manager"
     )]
     let status = Command::new(program)
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .status()
-        .with_context(|| format!("failed to start {program}"))?;
+        .with_context(|| format!("{program} cannot be started"))?;
     if !status.success() {
-        bail!("`{program} {}` failed ({status})", arguments.join(" "));
+        bail!("`{program} {}` ended with {status}", arguments.join(" "));
     }
     Ok(())
 }

@@ -10,30 +10,30 @@ use crate::hint::{WithHint, host_command};
 use crate::state::remove_file;
 
 const UNIT: &str = "kvmc.service";
-/// Where an administrator's units are, systemd.unit(5).
+/// The folder for an administrator's units, systemd.unit(5).
 const UNITS: &str = "/etc/systemd/system";
 fn unit_path() -> PathBuf {
     Path::new(UNITS).join(UNIT)
 }
 
-/// Installs and enables the unit for a state folder; where it is.
+/// Installs and enables the unit for a state folder, and returns the unit's path.
 ///
 /// # Errors
-/// No systemd, or what it said.
+/// Fails if systemd is not installed, or with systemd's words.
 pub(crate) fn install_unit(state: &Path) -> Result<PathBuf> {
     if find_program("systemctl").is_none() || !Path::new(UNITS).is_dir() {
-        return Err(anyhow::anyhow!("systemd is not installed here")).hint(|| {
+        return Err(anyhow::anyhow!("systemd is not installed on this host")).hint(|| {
             let (start, stop) = (host_command("service start"), host_command("service stop"));
-            format!("have what starts this host run {start}, and {stop} before it shuts down")
+            format!("let this host's init system run {start} when it starts and {stop} before it shuts down")
         });
     }
-    let program = std::env::current_exe().context("failed to find this program")?;
+    let program = std::env::current_exe().context("the path of this program is unknown")?;
     let path = unit_path();
     let text = unit(&program, state);
     fs_err::write(&path, text)?;
     if is_running() {
         systemctl(&["daemon-reload"])?;
-        // A unit that is not active would not be stopped when the host shuts down.
+        // Start it too, because systemd does not stop an inactive unit at shutdown.
         systemctl(&["enable", "--now", UNIT])?;
     } else {
         systemctl(&["enable", UNIT])?;
@@ -41,10 +41,10 @@ pub(crate) fn install_unit(state: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Disables and removes the unit; where it was, none where it was not installed.
+/// Disables and removes the unit. Returns its path, or `None` if it was not installed.
 ///
 /// # Errors
-/// What systemd said.
+/// Fails with systemd's words.
 pub(crate) fn remove_unit() -> Result<Option<PathBuf>> {
     let path = unit_path();
     if !path.exists() {
@@ -58,21 +58,21 @@ pub(crate) fn remove_unit() -> Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-/// sd_booted(3)
+/// Whether systemd runs, like sd_booted(3).
 fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
 fn systemctl(arguments: &[&str]) -> Result<()> {
-    let program = find_program("systemctl").context("there is no systemctl")?;
+    let program = find_program("systemctl").context("systemctl is not installed")?;
     #[expect(clippy::disallowed_methods, reason = "the host's service manager")]
     let output = Command::new(program)
         .args(arguments)
         .output()
-        .context("failed to start systemctl")?;
+        .context("systemctl cannot be started")?;
     if !output.status.success() {
         bail!(
-            "`systemctl {}` failed ({}): {}",
+            "`systemctl {}` ended with {}: {}",
             arguments.join(" "),
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
@@ -81,7 +81,7 @@ fn systemctl(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The unit: ordered behind what else writes firewall rules, so that ours are made for what is there.
+/// The unit's text. It starts after other programs that write firewall rules, so that kvmc's rules fit theirs.
 fn unit(program: &Path, state: &Path) -> String {
     let program = quote(&program.display().to_string());
     let state = quote(&format!("KVMC_STATE_DIR={}", state.display()));
@@ -106,7 +106,7 @@ WantedBy=multi-user.target
     )
 }
 
-/// A word of a unit file as it is, systemd.syntax(7) and systemd.unit(5): specifiers too.
+/// Quotes a word of a unit file, specifiers included, systemd.syntax(7) and systemd.unit(5).
 fn quote(word: &str) -> String {
     let escaped: String = word
         .chars()
@@ -136,9 +136,9 @@ mod tests {
         );
     }
 
-    /// systemd's own judgement; where it is not installed there is nothing to judge with.
+    /// Lets systemd check the unit, where it is installed.
     #[test]
-    fn p21_systemd_takes_the_unit() {
+    fn p21_systemd_accepts_the_unit() {
         if find_program("systemd-analyze").is_none() {
             println!("skipped: no systemd-analyze");
             return;

@@ -1,18 +1,18 @@
-//! What nodes lie on is what it was: looked at before any of them starts.
+//! Checks, before any node starts, that the files below its disk are unchanged.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Error, Result};
 use kvmc_images::Store;
 
-use crate::hint::advise;
+use crate::hint::add_hint;
 use crate::state::{ClusterRecord, State};
 use crate::warm;
 
-/// Refuses to go on when an image or a frozen machine's disk has changed.
+/// Fails if an image or a frozen machine's disk has changed.
 ///
 /// # Errors
-/// The file, with the digests expected and found, and every node that lies on it.
+/// Fails with the file, the expected and the found digest, and every node whose disk lies on the file.
 pub(crate) fn check_intact<'a>(
     state: &State,
     images: impl Iterator<Item = &'a str>,
@@ -43,16 +43,16 @@ pub(crate) fn check_intact<'a>(
     Ok(())
 }
 
-/// The images of a cluster, and what else its nodes lie on.
+/// Checks the images of a cluster and the frozen machines of its nodes.
 ///
 /// # Errors
-/// As [`check_intact`].
+/// Like [`check_intact`].
 pub(crate) fn check_cluster_intact(state: &State, record: &ClusterRecord) -> Result<()> {
     let images = record.nodes.iter().map(|n| n.base.image());
     check_intact(state, images, Some(record))
 }
 
-/// Adds the nodes, of all clusters, whose disks are of no use without it.
+/// Adds the nodes of all clusters whose disks need the file.
 fn with_dependents(
     error: Error,
     state: &State,
@@ -74,8 +74,8 @@ fn with_dependents(
         return error;
     }
     let dependents = dependents.join("; ");
-    advise(
-        anyhow::anyhow!("{error:#}\n       on it lie {dependents}"),
-        "put the file back as it was; new nodes need `down` and `up` of these clusters".to_owned(),
+    add_hint(
+        anyhow::anyhow!("{error:#}\n       used by {dependents}"),
+        "restore the original file, or remove these clusters and their data with `down` and create them again with `up`".to_owned(),
     )
 }

@@ -1,4 +1,4 @@
-//! Making an image that is not there, with what is said meanwhile.
+//! Makes a missing image and reports the progress.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::source::{firmware, is_outdated, line, name_of};
 use crate::hint::host_command;
 use crate::model::Progress;
 
-/// What is to be made first.
+/// The work that makes an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Make {
     Build(Recipe),
@@ -32,10 +32,10 @@ impl std::fmt::Display for Make {
     }
 }
 
-/// Makes it.
+/// Carries out the work.
 ///
 /// # Errors
-/// Why it cannot be had.
+/// Fails if the image cannot be made.
 pub(crate) async fn make(store: &Store, make: &Make, progress: &dyn Progress) -> Result<Image> {
     match make {
         Make::Build(recipe) => build(store, recipe, progress),
@@ -50,19 +50,19 @@ pub(crate) async fn make(store: &Store, make: &Make, progress: &dyn Progress) ->
     }
 }
 
-/// Builds a template, saying what takes so long.
+/// Builds a template and reports the slow steps.
 ///
 /// # Errors
-/// The program that failed.
+/// Fails with the program that failed.
 pub(crate) fn build(store: &Store, recipe: &Recipe, progress: &dyn Progress) -> Result<Image> {
     let began = Instant::now();
     progress.say(&format!(
-        "building the template {} (once; it stays for the next clusters)",
+        "building the template {}; it is done once for all clusters",
         recipe.name()
     ));
     let image = store
         .build(recipe, &mut |what| progress.say(&format!("  {what}")))
-        .context("failed to build the template")?;
+        .context("the template cannot be built")?;
     progress.say(&format!(
         "template {} built in {}",
         image.name,
@@ -71,10 +71,10 @@ pub(crate) fn build(store: &Store, recipe: &Recipe, progress: &dyn Progress) -> 
     let is_before = |i: &Image| {
         i.origin == image.origin && is_outdated(store, i).is_ok_and(|outdated| outdated)
     };
-    // A damaged image of something else is no reason to stop who has a template now.
+    // An error about another, damaged image must not fail this build.
     if store.list().is_ok_and(|all| all.iter().any(is_before)) {
         progress.say(&format!(
-            "  the one that another version of kvmc built is outdated: {} removes it",
+            "  the template of another version of kvmc is outdated; {} removes it",
             host_command("image prune")
         ));
     }
@@ -84,12 +84,12 @@ pub(crate) fn build(store: &Store, recipe: &Recipe, progress: &dyn Progress) -> 
 /// Downloads an image.
 ///
 /// # Errors
-/// The address with what went wrong.
+/// Fails with the URL and the reason.
 pub(crate) async fn pull(store: &Store, pull: &Pull, progress: &dyn Progress) -> Result<Image> {
     let began = Instant::now();
     progress.say(&format!("downloading {} from {}", pull.name, pull.url));
     if pull.verification == download::Verification::Insecure {
-        progress.say("  --insecure: nothing tells whether it is what its publisher made");
+        progress.say("  --insecure: the image is not verified against its publisher's checksum");
     }
     let image = pull
         .run(store, &mut |event| match event {
@@ -97,7 +97,7 @@ pub(crate) async fn pull(store: &Store, pull: &Pull, progress: &dyn Progress) ->
             Event::Bytes { done, total } => progress.transfer(&pull.name, done, total),
         })
         .await
-        .context("failed to download an image")?;
+        .context("the image cannot be downloaded")?;
     progress.say(&format!("{} in {}", line(&image), seconds(began.elapsed())));
     Ok(image)
 }

@@ -1,4 +1,4 @@
-//! Which image each role's nodes lie on: asked for by name, found in the store or made.
+//! Chooses the image of each role's nodes: found in the store by its name, or made.
 
 mod intact;
 mod make;
@@ -15,14 +15,14 @@ use crate::state::NodeRecord;
 pub(crate) use intact::{check_cluster_intact, check_intact};
 pub(crate) use make::{build, pull};
 pub(crate) use source::{
-    Asked, at, catalogue, firmware, in_store, is_outdated, line, name_of, named,
+    PullOptions, at, catalogue, firmware, in_store, is_outdated, line, name_of, named,
 };
-pub(crate) use wanted::{Wanted, recipe};
+pub(crate) use wanted::{WantedImages, recipe};
 
-/// What a new node has to know of its image.
+/// What the record of a new node needs to know of its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pick {
-    /// Its digest; empty while it is still to be made.
+    /// The digest; empty while the image does not exist yet.
     pub(crate) id: String,
     pub(crate) guest: Guest,
 }
@@ -47,7 +47,7 @@ impl Images {
             .map(|(role, image)| (role.as_str(), image))
     }
 
-    /// Gives a role's new nodes another image.
+    /// Replaces the image of a role's new nodes.
     pub(crate) fn replace(&mut self, role: &str, image: Image) {
         self.insert(role, image);
     }
@@ -56,10 +56,10 @@ impl Images {
         self.by_id.insert(image.id.clone(), image);
     }
 
-    /// The image that a node lies on.
+    /// The image that a node's disk lies on.
     ///
     /// # Errors
-    /// That it is not among those of this run.
+    /// Fails if this run has not looked the image up.
     pub(crate) fn of(&self, node: &NodeRecord) -> Result<&Image> {
         let id = node.base.image();
         self.by_id
@@ -67,20 +67,21 @@ impl Images {
             .with_context(|| format!("the image {id} of {} was not looked up", node.name))
     }
 
-    /// Keeps them all from being removed: until the record that names them is written nobody else knows.
+    /// Protects all images from removal. Until the record that names them is written, no other process knows that they
+    /// are needed.
     ///
     /// # Errors
-    /// One that is gone.
+    /// Fails if an image is missing.
     pub(crate) fn hold(&self, store: &Store) -> Result<Vec<ImageHold>> {
         self.ids().map(|id| Ok(store.hold(id)?)).collect()
     }
 
-    /// The digests of them all.
+    /// The digests of all images.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
         self.by_id.keys().map(String::as_str)
     }
 
-    /// What new nodes of each role are to know.
+    /// What the records of new nodes need to know, by role.
     pub(crate) fn picks(&self) -> BTreeMap<String, Pick> {
         let pick = |image: &Image| Pick {
             id: image.id.clone(),

@@ -1,4 +1,4 @@
-//! Names and addresses as downloads: the catalogue, ours with the user's over it.
+//! Turns names and URLs into downloads, with kvmc's catalogue and the user's over it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,35 +7,35 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::download::{Catalogue, Pull, Source, Verification};
 use kvmc_images::{Architecture, Boot, Image, Origin, Store};
 
-use crate::hint::{advise, host_command};
+use crate::hint::{add_hint, bail_with_hint, host_command};
 use crate::spec::approximate;
 
-/// How images are asked for.
+/// How images may be downloaded.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Asked {
-    /// Look whether the publisher has a newer one.
+pub(crate) struct PullOptions {
+    /// Check whether the publisher has a newer image.
     pub(crate) refresh: bool,
-    /// Take what cannot be verified.
+    /// Accept images that cannot be verified.
     pub(crate) insecure: bool,
 }
 
-/// The catalogue, with the host's and the user's files over ours.
+/// kvmc's catalogue, overridden by the host's and then the user's files.
 ///
 /// # Errors
-/// A file that is wrong, with its line.
+/// Fails at a file with a mistake, with its line.
 pub(crate) fn catalogue() -> Result<Catalogue> {
     let mut catalogue = Catalogue::built_in()?;
     for path in files(|name| std::env::var(name).ok()) {
         match std::fs::read_to_string(&path) {
             Ok(text) => catalogue = catalogue.with(&path, &text)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e).context(format!("failed to read {}", path.display())),
+            Err(e) => return Err(e).context(format!("cannot read {}", path.display())),
         }
     }
     Ok(catalogue)
 }
 
-/// The user's catalogues, the last of which wins.
+/// The files of additional catalogues. Later files override earlier ones.
 fn files(read: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     let set = |name: &str| read(name).filter(|v| !v.is_empty());
     let config = set("XDG_CONFIG_HOME")
@@ -46,7 +46,7 @@ fn files(read: impl Fn(&str) -> Option<String>) -> Vec<PathBuf> {
     files
 }
 
-/// What firmware an image of an architecture is booted by, unless it says otherwise.
+/// The default firmware for images of an architecture.
 pub(crate) const fn firmware(architecture: Architecture) -> Boot {
     match architecture {
         Architecture::Amd64 => Boot::Bios,
@@ -54,27 +54,37 @@ pub(crate) const fn firmware(architecture: Architecture) -> Boot {
     }
 }
 
-/// The download that a name of the catalogue stands for; `None` where it has no such name.
+/// The download for a name from the catalogue, or `None` if the catalogue lacks the name.
 ///
 /// # Errors
-/// A catalogue that is wrong, or that has the name for another architecture only.
-pub(crate) fn named(name: &str, architecture: Architecture, asked: Asked) -> Result<Option<Pull>> {
+/// Fails if a catalogue has a mistake, or if it has the name for another architecture only.
+pub(crate) fn named(
+    name: &str,
+    architecture: Architecture,
+    asked: PullOptions,
+) -> Result<Option<Pull>> {
     let catalogue = catalogue()?;
     if !catalogue.has(name) {
         return Ok(None);
     }
-    let source = catalogue
-        .get(name, architecture)
-        .with_context(|| format!("image: the catalogue has no `{name}` for {architecture}"))?;
+    let source = catalogue.get(name, architecture).with_context(|| {
+        format!("image: the catalogue has `{name}`, but not for {architecture}")
+    })?;
     pull(name, source, architecture, asked).map(Some)
 }
 
-fn pull(name: &str, source: &Source, architecture: Architecture, asked: Asked) -> Result<Pull> {
+fn pull(
+    name: &str,
+    source: &Source,
+    architecture: Architecture,
+    asked: PullOptions,
+) -> Result<Pull> {
     let verification = match source.verification() {
         Some(verification) => verification,
         None if asked.insecure => Verification::Insecure,
-        None => bail!(
-            "image: the catalogue names no checksums for `{name}`; add `sums` or `checksum` to it, or pass --insecure"
+        None => bail_with_hint!(
+            "add `sums` or `checksum` to its entry, or pass --insecure",
+            "image: the catalogue has no checksum for `{name}`"
         ),
     };
     Ok(Pull {
@@ -87,21 +97,22 @@ fn pull(name: &str, source: &Source, architecture: Architecture, asked: Asked) -
     })
 }
 
-/// The download of an address, `URL` or `URL#sha256:…`.
+/// The download for a URL, written as `URL` or `URL#sha256:…`.
 ///
 /// # Errors
-/// No checksum, and no leave to do without.
-pub(crate) fn at(text: &str, architecture: Architecture, asked: Asked) -> Result<Pull> {
+/// Fails if there is no checksum and unverified images are not accepted.
+pub(crate) fn at(text: &str, architecture: Architecture, asked: PullOptions) -> Result<Pull> {
     let (url, checksum) = split(text);
     let verification = match checksum {
         Some(checksum) => Verification::Given(
             checksum
                 .parse()
-                .with_context(|| format!("image: the checksum of {url} is none"))?,
+                .with_context(|| format!("image: the checksum of {url} is wrong; expected sha256: or sha512: and hexadecimal digits"))?,
         ),
         None if asked.insecure => Verification::Insecure,
-        None => bail!(
-            "image: {url} has no checksum to verify it by; write it as {url}#sha256:DIGITS, name the publisher's list with `image pull --sums`, or pass --insecure"
+        None => bail_with_hint!(
+            format!("write {url}#sha256:DIGITS, name the publisher's list with `image pull --sums`, or pass --insecure"),
+            "image: {url} has no checksum"
         ),
     };
     Ok(Pull {
@@ -114,29 +125,29 @@ pub(crate) fn at(text: &str, architecture: Architecture, asked: Asked) -> Result
     })
 }
 
-/// The image of an address that is in the store, however it was verified.
+/// The image in the store that came from a URL, verified or not.
 ///
 /// # Errors
-/// One that cannot be read.
+/// Fails if an image cannot be read.
 pub(crate) fn pulled(
     store: &Store,
     text: &str,
     architecture: Architecture,
 ) -> Result<Option<Image>> {
-    let asked = Asked {
+    let asked = PullOptions {
         insecure: true,
         refresh: false,
     };
     Ok(at(text, architecture, asked)?.find(store)?)
 }
 
-/// An address and the checksum behind its `#`.
+/// Splits a URL from the checksum after its `#`.
 fn split(text: &str) -> (&str, Option<&str>) {
     text.split_once('#')
         .map_or((text, None), |(url, checksum)| (url, Some(checksum)))
 }
 
-/// A file's name without what says its form.
+/// A file's name without the endings for its format.
 pub(crate) fn name_of(path: &str) -> String {
     const FORMS: [&str; 6] = [".xz", ".gz", ".zst", ".qcow2", ".img", ".raw"];
     let path = path.split(['?', '#']).next().unwrap_or(path);
@@ -147,22 +158,22 @@ pub(crate) fn name_of(path: &str) -> String {
     name.to_owned()
 }
 
-/// An image of the store by tag, digest or name.
+/// Finds an image in the store by its tag, digest or name.
 ///
 /// # Errors
-/// That there is none, and what there is.
+/// Fails if there is none, with the images that there are.
 pub(crate) fn in_store(store: &Store, name: &str, architecture: Architecture) -> Result<Image> {
     if let Some(image) = store.named(name, architecture)? {
         return Ok(image);
     }
-    let missing = format!("there is no image `{name}` for {architecture} in the store");
+    let missing = format!("the store has no image `{name}` for {architecture}");
     for other in Architecture::ALL {
         match store.named(name, other)? {
-            // A digest says which without the architecture.
+            // A digest identifies an image without the architecture.
             Some(image) if name.len() >= Store::SHORTEST_ID && image.id.starts_with(name) => {
                 return Ok(image);
             }
-            Some(_) => bail!("{missing}; there is one for {other}, with --arch {other}"),
+            Some(_) => bail!("{missing}; it has one for {other}, which --arch {other} chooses"),
             None => {}
         }
     }
@@ -171,12 +182,12 @@ pub(crate) fn in_store(store: &Store, name: &str, architecture: Architecture) ->
         .collect();
     let there: Vec<_> = there.into_iter().collect();
     if there.is_empty() {
-        bail!("{missing}; it is empty");
+        bail!("{missing}; the store is empty");
     }
     bail!("{missing}; it has {}", there.join(", "))
 }
 
-/// What an image of the store is called: its tags, and its own name where it has none.
+/// The names of an image in the store: its tags, or else its own name.
 pub(crate) fn names(store: &Store, image: &Image) -> Vec<String> {
     let tags = store.tags(&image.id);
     if tags.is_empty() {
@@ -186,11 +197,11 @@ pub(crate) fn names(store: &Store, image: &Image) -> Vec<String> {
     }
 }
 
-/// Whether another version of kvmc made it, and no `up` of this one would take it by itself: a cloud image prepared
-/// otherwise, or a template of which this version has built its own.
+/// Whether another version of kvmc made the image and this version's `up` would not use it. That is true for an image
+/// prepared by other rules, and for a template of which this version has built its own.
 ///
 /// # Errors
-/// An image that cannot be read; nothing is called outdated for that.
+/// Fails if an image cannot be read. It does not count as outdated then.
 pub(crate) fn is_outdated(store: &Store, image: &Image) -> Result<bool> {
     Ok(match &image.origin {
         Origin::Prepared => {
@@ -209,10 +220,10 @@ pub(crate) fn is_outdated(store: &Store, image: &Image) -> Result<bool> {
     })
 }
 
-/// An image of the store that a cluster is to lie on, by a name that the catalogue does not have.
+/// Finds an image in the store for a cluster, by a name that the catalogue lacks.
 ///
 /// # Errors
-/// That there is none, and what could be meant.
+/// Fails if there is none, with the names that may be meant.
 pub(crate) fn for_cluster(store: &Store, name: &str, architecture: Architecture) -> Result<Image> {
     if let Some(image) = store.named(name, architecture)? {
         return Ok(image);
@@ -227,18 +238,18 @@ pub(crate) fn for_cluster(store: &Store, name: &str, architecture: Architecture)
     let hint = match nearest {
         Some((_, nearest)) => format!("did you mean `{nearest}`?"),
         None => format!(
-            "{} shows those that there are; the catalogue has {}",
+            "{} lists the images in the store; the catalogue has {}",
             host_command("image ls"),
             known.join(", ")
         ),
     };
-    Err(advise(
-        anyhow::anyhow!("image: there is no image `{name}` for {architecture}"),
+    Err(add_hint(
+        anyhow::anyhow!("image: unknown image `{name}` for {architecture}"),
         hint,
     ))
 }
 
-/// One line about an image, for people.
+/// One line about an image.
 pub(crate) fn line(image: &Image) -> String {
     format!(
         "{} ({}, {}, {})",
@@ -252,9 +263,10 @@ pub(crate) fn line(image: &Image) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hint::hints;
 
     #[test]
-    fn the_users_catalogue_is_beside_the_hosts() {
+    fn the_users_catalogue_follows_the_hosts() {
         let home = |n: &str| (n == "HOME").then(|| "/home/a".to_owned());
         assert_eq!(
             files(home),
@@ -266,18 +278,18 @@ mod tests {
     }
 
     #[test]
-    fn bad_input_23_an_address_without_a_checksum_wants_leave() {
+    fn bad_input_23_a_url_without_a_checksum_needs_insecure() {
         let url = "https://h/x.qcow2";
-        let error = at(url, Architecture::Amd64, Asked::default()).unwrap_err();
-        assert!(error.to_string().contains("--insecure"), "{error}");
+        let error = at(url, Architecture::Amd64, PullOptions::default()).unwrap_err();
+        assert!(hints(&error).concat().contains("--insecure"), "{error}");
         let short = format!("{url}#sha512:{}", "a".repeat(64));
-        let error = at(&short, Architecture::Amd64, Asked::default()).unwrap_err();
+        let error = at(&short, Architecture::Amd64, PullOptions::default()).unwrap_err();
         assert!(
             format!("{error:#}").contains("128 hex digits, got 64"),
             "{error:#}"
         );
         let whole = format!("{url}#sha256:{}", "a".repeat(64));
-        let pull = at(&whole, Architecture::Amd64, Asked::default()).unwrap();
+        let pull = at(&whole, Architecture::Amd64, PullOptions::default()).unwrap();
         assert_eq!((pull.url.as_str(), pull.name.as_str()), (url, "x"));
         assert_eq!(name_of("/a/b.raw.xz"), "b");
     }

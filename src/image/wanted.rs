@@ -1,4 +1,4 @@
-//! From what a spec asks for to images: what is there already, and what is to be made first.
+//! Turns a specification into images: those that exist and those to make.
 
 use std::collections::BTreeMap;
 
@@ -7,47 +7,47 @@ use kvmc_images::download;
 use kvmc_images::{Guest, Image, Recipe, Store};
 
 use super::make::{self, Make};
-use super::source::{self, Asked};
+use super::source::{self, PullOptions};
 use super::{Images, Pick};
 use crate::model::Progress;
 use crate::spec::{ClusterSpec, Reference, RoleSpec};
 use crate::state::ClusterRecord;
 
-/// One role's image.
+/// The image of one role.
 #[derive(Debug, Clone)]
-enum Want {
+enum RoleImage {
     There(Box<Image>),
     Make(Make),
 }
 
-/// The images that a cluster's nodes want.
+/// The images that a cluster's nodes need.
 #[derive(Debug, Clone)]
-pub(crate) struct Wanted {
-    by_role: BTreeMap<String, Want>,
-    /// Those that nodes of the cluster lie on already.
+pub(crate) struct WantedImages {
+    by_role: BTreeMap<String, RoleImage>,
+    /// Images that existing nodes of the cluster lie on.
     in_use: Images,
 }
 
-impl Wanted {
-    /// Looks for what `spec` asks for; the nodes of a cluster stay on what they were made from.
+impl WantedImages {
+    /// Looks for the images of `spec`. Existing nodes keep the image that they were made from.
     ///
     /// # Errors
-    /// An image that is gone or damaged, or a name that nothing has.
+    /// Fails if an image is missing or damaged, or if a name is unknown.
     pub(crate) fn look(
         spec: &ClusterSpec,
         existing: Option<&ClusterRecord>,
         store: &Store,
-        asked: Asked,
+        asked: PullOptions,
     ) -> Result<Self> {
         let mut in_use = Images::default();
         let mut by_role = BTreeMap::new();
         for node in existing.iter().flat_map(|r| &r.nodes) {
             let id = node.base.image();
             let image = store.get(id).with_context(|| {
-                format!("the template {id} of {} is gone or damaged", node.name)
+                format!("the image {id} of {} is missing or damaged", node.name)
             })?;
             in_use.keep(image.clone());
-            by_role.insert(node.role.clone(), Want::There(Box::new(image)));
+            by_role.insert(node.role.clone(), RoleImage::There(Box::new(image)));
         }
         for role in spec.roles.iter().filter(|r| r.count > 0) {
             if !by_role.contains_key(&role.name) {
@@ -58,11 +58,11 @@ impl Wanted {
         Ok(Self { by_role, in_use })
     }
 
-    /// What is to be made, each once.
+    /// The images to make, each once.
     pub(crate) fn to_make(&self) -> Vec<&Make> {
         let mut all: Vec<&Make> = Vec::new();
         for want in self.by_role.values() {
-            if let Want::Make(make) = want
+            if let RoleImage::Make(make) = want
                 && !all.contains(&make)
             {
                 all.push(make);
@@ -71,20 +71,20 @@ impl Wanted {
         all
     }
 
-    /// Whether a template is to be built.
+    /// Whether a template has to be built.
     pub(crate) fn must_build(&self) -> bool {
         let to_make = self.to_make();
         to_make.iter().any(|m| matches!(m, Make::Build(_)))
     }
 
-    /// What is known of them before any is made.
+    /// What is known of the images before any is made.
     pub(crate) fn picks(&self) -> BTreeMap<String, Pick> {
-        let pick = |want: &Want| match want {
-            Want::There(image) => Pick {
+        let pick = |want: &RoleImage| match want {
+            RoleImage::There(image) => Pick {
                 id: image.id.clone(),
                 guest: image.guest,
             },
-            Want::Make(_) => Pick {
+            RoleImage::Make(_) => Pick {
                 id: String::new(),
                 guest: Guest::Agent,
             },
@@ -95,25 +95,25 @@ impl Wanted {
             .collect()
     }
 
-    /// Those that are there.
+    /// The images that exist.
     pub(crate) fn found(&self) -> Images {
         let mut images = self.in_use.clone();
         for (role, want) in &self.by_role {
-            if let Want::There(image) = want {
+            if let RoleImage::There(image) = want {
                 images.insert(role, (**image).clone());
             }
         }
         images
     }
 
-    /// Makes those that are not.
+    /// Makes the missing images.
     ///
     /// # Errors
-    /// The one that cannot be made.
+    /// Fails if an image cannot be made.
     pub(crate) async fn obtain(self, store: &Store, progress: &dyn Progress) -> Result<Images> {
         let mut images = self.found();
         for (role, want) in &self.by_role {
-            if let Want::Make(make) = want {
+            if let RoleImage::Make(make) = want {
                 images.insert(role, make::make(store, make, progress).await?);
             }
         }
@@ -121,11 +121,16 @@ impl Wanted {
     }
 }
 
-fn want(spec: &ClusterSpec, role: &RoleSpec, store: &Store, asked: Asked) -> Result<Want> {
+fn want(
+    spec: &ClusterSpec,
+    role: &RoleSpec,
+    store: &Store,
+    asked: PullOptions,
+) -> Result<RoleImage> {
     let reference = role.reference();
     let found = |image: Option<Image>, make: Make| match image {
-        Some(image) => Want::There(Box::new(image)),
-        None => Want::Make(make),
+        Some(image) => RoleImage::There(Box::new(image)),
+        None => RoleImage::Make(make),
     };
     match &reference {
         Reference::BuiltIn => {
@@ -142,7 +147,7 @@ fn want(spec: &ClusterSpec, role: &RoleSpec, store: &Store, asked: Asked) -> Res
                 Ok(found(there, Make::Pull(pull)))
             }
             None => source::for_cluster(store, name, spec.architecture)
-                .map(|image| Want::There(Box::new(image))),
+                .map(|image| RoleImage::There(Box::new(image))),
         },
         Reference::File(path) => {
             let image = download::imported(store, path, spec.architecture)
@@ -157,17 +162,17 @@ fn want(spec: &ClusterSpec, role: &RoleSpec, store: &Store, asked: Asked) -> Res
             let pull = source::at(url, spec.architecture, asked);
             let there = source::pulled(store, url, spec.architecture)?;
             match there {
-                Some(image) if !asked.refresh => Ok(Want::There(Box::new(image))),
-                _ => Ok(Want::Make(Make::Pull(pull?))),
+                Some(image) if !asked.refresh => Ok(RoleImage::There(Box::new(image))),
+                _ => Ok(RoleImage::Make(Make::Pull(pull?))),
             }
         }
     }
 }
 
-/// What the built-in template is made of.
+/// The recipe of the template.
 ///
 /// # Errors
-/// A word that is not fit.
+/// Fails if a word in the settings is not allowed.
 pub(crate) fn recipe(spec: &ClusterSpec) -> Result<Recipe> {
     let template = &spec.template;
     Ok(Recipe::new(

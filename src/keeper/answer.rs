@@ -1,4 +1,4 @@
-//! One connection of the CLI's, answered.
+//! Answers one connection from the CLI.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::protocol::{Answer, Line, PROTOCOL, Request};
 use super::served::Served;
 use super::status::Status;
 
-/// Most bytes of a request.
+/// Largest request, in bytes.
 const LONGEST: u64 = 4096;
 
 /// Reads the request and answers it.
@@ -46,7 +46,7 @@ pub(super) async fn answer(stream: UnixStream, served: Arc<Served>) {
         }
         Request::Console { node } => {
             let console = served.connections(&node).and_then(|c| {
-                let missing = || anyhow!("{node} has no console at this moment");
+                let missing = || anyhow!("{node} has no console now");
                 c.console.ok_or_else(missing)
             });
             let console = match console {
@@ -66,14 +66,14 @@ pub(super) async fn answer(stream: UnixStream, served: Arc<Served>) {
 }
 
 fn parse(line: &str) -> Result<Request> {
-    let line: Line<serde_json::Value> =
-        serde_json::from_str(line).context("not a request of this version of kvmc")?;
+    let line: Line<serde_json::Value> = serde_json::from_str(line)
+        .context("the request is not a line of this version's protocol")?;
     let version = line.protocol;
     anyhow::ensure!(
         version == PROTOCOL,
-        "this keeper speaks version {PROTOCOL} of its protocol, the request is of version {version}"
+        "the request has protocol version {version}; this keeper expects version {PROTOCOL}"
     );
-    serde_json::from_value(line.body).context("not a request")
+    serde_json::from_value(line.body).context("unknown request")
 }
 
 async fn watch_board(writer: &mut OwnedWriteHalf, status: &Status) {
@@ -86,7 +86,7 @@ async fn watch_board(writer: &mut OwnedWriteHalf, status: &Status) {
     }
 }
 
-/// Tells events behind `since`; a reader that is slow stops nothing, and reads from the log what it was late for.
+/// Sends the events after `since`. A slow reader stops nothing, because it reads from the log what it missed.
 async fn tell_events(
     writer: &mut OwnedWriteHalf,
     status: &Status,
@@ -119,7 +119,7 @@ async fn tell_events(
                 return;
             }
         }
-        // Of numbers that the log never had there is nothing to tell.
+        // The log never had these numbers, so there is nothing to send.
         told = told.max(last);
         if !follow || news.changed().await.is_err() {
             return;
@@ -128,9 +128,13 @@ async fn tell_events(
 }
 
 async fn say(writer: &mut OwnedWriteHalf, answer: Answer) -> Result<()> {
-    let mut line = serde_json::to_vec(&Line::new(answer)).context("failed to write an answer")?;
+    let mut line =
+        serde_json::to_vec(&Line::new(answer)).context("an answer cannot be written as JSON")?;
     line.push(b'\n');
-    writer.write_all(&line).await.context("the CLI is gone")
+    writer
+        .write_all(&line)
+        .await
+        .context("the CLI closed the connection")
 }
 
 #[cfg(test)]
@@ -138,20 +142,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_of_another_version_is_refused_by_name() {
+    fn a_request_of_another_version_is_refused_with_both_versions() {
         let sync = serde_json::to_string(&Line::new(Request::Sync)).unwrap();
         assert_eq!(sync, r#"{"protocol":2,"request":"sync"}"#);
         assert_eq!(parse(&sync).unwrap(), Request::Sync);
         for (line, expected) in [
             (
                 r#"{"request":"sync"}"#,
-                "not a request of this version of kvmc",
+                "not a line of this version's protocol",
             ),
             (
                 r#"{"protocol":3,"request":"sync"}"#,
-                "this keeper speaks version 2 of its protocol, the request is of version 3",
+                "the request has protocol version 3; this keeper expects version 2",
             ),
-            (r#"{"protocol":2,"request":"dance"}"#, "not a request"),
+            (r#"{"protocol":2,"request":"dance"}"#, "unknown request"),
         ] {
             assert!(
                 parse(line).unwrap_err().to_string().contains(expected),

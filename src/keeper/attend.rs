@@ -1,4 +1,4 @@
-//! One node, attended: its QMP, its agent, its way to ready and its end.
+//! Attends one node: its QMP connection, its agent, its way to ready and its end.
 
 use std::time::Duration;
 
@@ -20,24 +20,24 @@ use crate::node::{
 };
 use crate::warm;
 
-/// Longest that QEMU takes from the end of its QMP connection to its own.
+/// Longest time from the end of the QMP connection to the end of QEMU.
 const LAST_BREATH: Duration = Duration::from_secs(1);
-/// Before a connection that was lost is made again; each further time waits twice as long.
+/// Wait before a lost connection is opened again; it doubles each time.
 const RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// A look-up in QEMU.
+/// Longest time for a query to QEMU.
 const STATUS: Duration = Duration::from_secs(5);
 
 /// How a node's QEMU ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum End {
     Ended(Cause),
-    /// The guest asked for a reset that this QEMU could not do, since it has no kernel to boot.
+    /// The guest asked for a reset. A woken QEMU cannot carry it out, because it has no kernel to boot.
     Reset,
 }
 
 impl Attended {
-    /// Attends the node until its QEMU ends. A connection that is lost is made again.
+    /// Attends the node until its QEMU ends, and opens lost connections again.
     pub(super) async fn run(self, connections: watch::Sender<Connections>) -> End {
         let name = &self.node.name;
         let kills = CgroupKills::of(self.process.pid);
@@ -56,7 +56,7 @@ impl Attended {
             self.status.note(
                 name,
                 EventKind::Lost,
-                &format!("QEMU runs, but {why}; trying again"),
+                &format!("QEMU runs, but {why}; the keeper connects again"),
             );
             if handle.ended(wait).await {
                 break;
@@ -75,7 +75,7 @@ impl Attended {
         };
         let note = match (&end, failure) {
             (End::Reset, _) => "the guest reboots".to_owned(),
-            // We ended it, and this is why.
+            // The keeper ended QEMU because of this failure.
             (_, Some(failure)) if cause == Cause::Quit => format!("{failure:#}"),
             _ => cause.to_string(),
         };
@@ -104,13 +104,13 @@ impl Attended {
         let name = self.node.name.clone();
         self.status.regained(&name);
         let console = tokio::spawn(guest_side.serve(stream, name, self.status.clone()));
-        let waits = match self.set_going(&qmp).await {
+        let waits = match self.start_guest(&qmp).await {
             Ok(waits) => waits,
             Err(e) => {
-                // Whoever starts it sees its end, and our words on the board.
+                // The verb that starts the node sees its end, and the failure on the board.
                 let _gone = qmp.quit().await;
-                // Its own word for that is not waited for.
-                evidence.hear("SHUTDOWN", &json!({ "reason": "host-qmp-quit" }));
+                // QEMU's own event about this may come too late.
+                evidence.note_event("SHUTDOWN", &json!({ "reason": "host-qmp-quit" }));
                 return Err(e);
             }
         };
@@ -121,16 +121,16 @@ impl Attended {
         Ok(())
     }
 
-    /// From paused to running: booting, or waking. One that runs already is left alone, and one that
-    /// stands still is looked after by the task returned.
-    async fn set_going(&self, qmp: &Client) -> Result<Option<JoinHandle<()>>> {
-        // By its name: a state that a newer QEMU has is none of those that need anything.
+    /// Boots or wakes a paused QEMU. A running QEMU is left alone. For a guest that is paused for another reason, the
+    /// returned task resumes it.
+    async fn start_guest(&self, qmp: &Client) -> Result<Option<JoinHandle<()>>> {
+        // Compare by name: a state that only a newer QEMU has needs nothing.
         let seen = qmp.request("query-status", json!({}), STATUS).await?;
         let state = seen.get("status").and_then(Value::as_str);
         if matches!(state, Some("prelaunch" | "inmigrate")) {
             check_connected(&self.networks, &self.node, &Links::open()?)
                 .await
-                .context("it is not started, for it would have no network")?;
+                .context("the node is not started, because it would have no network")?;
         }
         match state {
             Some("prelaunch") => {
@@ -140,10 +140,14 @@ impl Attended {
                 qmp.execute(qapi_qmp::cont {}).await?;
             }
             Some("inmigrate") => {
-                let frozen = self.node.base.frozen().context("it was never frozen")?;
+                let frozen = self
+                    .node
+                    .base
+                    .frozen()
+                    .context("the node has no frozen machine")?;
                 warm::wake(qmp, &self.store.state(frozen), self.grown()?)
                     .await
-                    .context("it cannot be woken")?;
+                    .context("the node cannot be woken")?;
                 self.status.reach(&self.node.name, Stage::Woken, "");
             }
             Some("io-error" | "paused") => {
@@ -156,16 +160,16 @@ impl Attended {
     }
 
     fn look_after(&self, qmp: &Client, why: Pause) -> JoinHandle<()> {
-        tokio::spawn(self.clone().stand_still(qmp.clone(), why))
+        tokio::spawn(self.clone().resume_when_possible(qmp.clone(), why))
     }
 
-    /// The size that the node's disk is to have, when it has another yet.
+    /// The size that the node's disk must grow to, if it differs from the current size.
     fn grown(&self) -> Result<Option<u64>> {
         let is = qcow2::inspect(&self.dir.disk())?.virtual_size;
         Ok((is < self.node.disk.0).then_some(self.node.disk.0))
     }
 
-    /// Follows QEMU's events until there are no more.
+    /// Follows QEMU's events until the connection ends.
     async fn until_end(
         &self,
         qmp: &Client,
@@ -175,20 +179,20 @@ impl Attended {
     ) {
         let name = &self.node.name;
         while let Some(Event { name: event, data }) = events.next().await {
-            evidence.hear(&event, &data);
+            evidence.note_event(&event, &data);
             match event.as_str() {
                 "RESET" if data.get("guest") == Some(&Value::Bool(true)) => {
                     self.status.restart(name);
                     let _told_by_the_board =
                         Ended::record(&self.dir, Cause::Rebooted, self.process.clone());
                 }
-                // One for each request that failed: the first will do.
+                // QEMU sends one event for each failed request. The first is enough.
                 "BLOCK_IO_ERROR" if waits.as_ref().is_none_or(JoinHandle::is_finished) => {
                     let why = Pause::of_event(&data, self.dir.path());
                     waits = why.map(|why| self.look_after(qmp, why)).or(waits);
                 }
                 "STOP" if waits.as_ref().is_none_or(JoinHandle::is_finished) => {
-                    waits = Some(self.look_after(qmp, Pause::Asked));
+                    waits = Some(self.look_after(qmp, Pause::PullOptions));
                 }
                 "RESUME" => {
                     if let Some(task) = waits.take() {
@@ -205,7 +209,7 @@ impl Attended {
     }
 }
 
-/// How a process ended that has: it may be that its parent is yet to reap it.
+/// The exit status of an ended process. Its parent may not have reaped it yet.
 async fn exit_status(handle: &Handle) -> Option<std::process::ExitStatus> {
     for _ in 0..20 {
         if let Some(status) = handle.exit_status() {

@@ -10,28 +10,26 @@ use crate::node::Identity;
 use crate::state::{ClusterDir, NetworkRecord, NodeDir, NodeRecord};
 use crate::warm;
 
-/// What a node's task needs to know.
+/// What the task of a node needs to know.
 #[derive(Debug, Clone)]
 pub(super) struct Attended {
-    /// The names' domain.
+    /// The domain of the cluster's names.
     pub(super) domain: String,
     pub(super) cluster_dir: ClusterDir,
     pub(super) dir: NodeDir,
     pub(super) node: NodeRecord,
-    /// Of its NICs, in their order.
+    /// The networks of its NICs, in the same order.
     pub(super) networks: Vec<NetworkRecord>,
-    /// Its QEMU.
     pub(super) process: Identity,
-    /// From when all nodes are ready until what stands still in it goes on.
+    /// Time from when all nodes are ready until the stopped programs of a woken node resume.
     pub(super) rest: Duration,
-    /// From then to the start of its journal.
+    /// Time from then to the start of the journal.
     pub(super) journal: Duration,
-    /// The frozen machines.
     pub(super) store: warm::Store,
     pub(super) status: Status,
 }
 
-/// The connections to one node, once there are any.
+/// The connections to one node, `None` until they are open.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Connections {
     pub(super) qmp: Option<Client>,

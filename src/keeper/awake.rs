@@ -1,4 +1,4 @@
-//! What woken nodes still have to do, and when: not while others are on their way to ready.
+//! The deferred work of woken nodes, and when each may do it: not while other nodes are becoming ready.
 
 use std::time::Duration;
 
@@ -12,28 +12,27 @@ use crate::model::{Board, Stage};
 /// An emulated guest may take seconds to start its processors.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What clones do once they are awake: first after so long, and each takes so much of a core where it is
-/// emulated.
+/// Deferred work of clones: how long it waits at first, and how much time of one core it takes under emulation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Chore {
+pub(super) struct DeferredWork {
     first: Duration,
     emulated: Duration,
 }
 
-/// What stood still goes on, and networkd asks for its lease; from when all nodes are ready.
-pub(super) const GOING_ON: Chore = Chore {
+/// Stopped programs resume and networkd asks for a lease. The time counts from when all nodes are ready.
+pub(super) const RESUME: DeferredWork = DeferredWork {
     first: Duration::from_secs(2),
     emulated: Duration::from_millis(300),
 };
-/// The journal starts anew, with the ids that are its own by now; from when it goes on.
-pub(super) const JOURNAL: Chore = Chore {
+/// The journal starts with the clone's own ids. The time counts from [`RESUME`].
+pub(super) const JOURNAL: DeferredWork = DeferredWork {
     first: Duration::from_secs(8),
     emulated: Duration::from_millis(500),
 };
 
-impl Chore {
-    /// When a clone does it: one after the other, since all at once they would take a host's cores from the
-    /// first that is done with the cluster.
+impl DeferredWork {
+    /// When a clone does the work. Emulated clones take turns, because all at once they would take the host's cores
+    /// from the first thing the user does with the cluster.
     pub(super) fn turn(self, position: usize, accelerator: &Accelerator, cores: u32) -> Duration {
         if accelerator.is_kvm() {
             return self.first;
@@ -43,8 +42,9 @@ impl Chore {
     }
 }
 
-/// A woken guest has processors switched off and programs that stand still: going on, they would take the host's cores
-/// from nodes on their way to ready, so it hears when there are none. It does without that word where it takes long.
+/// Tells a woken guest when all nodes are ready. Until then some of its processors are off and some programs stopped,
+/// so that they take no cores from nodes that are becoming ready. If the message takes long, the guest resumes by
+/// itself.
 pub(super) async fn tell_all_ready(board: watch::Receiver<Board>, agent: Client, rest: Duration) {
     if all_ready(board).await {
         let rest = rest.as_secs_f64();
@@ -53,7 +53,7 @@ pub(super) async fn tell_all_ready(board: watch::Receiver<Board>, agent: Client,
     }
 }
 
-/// Waits until no node is on its way to ready; false when nobody writes on the board any more.
+/// Waits until no node is becoming ready. Returns false if the board will not change any more.
 pub(super) async fn all_ready(mut board: watch::Receiver<Board>) -> bool {
     let all = |board: &Board| board.values().all(|v| v.stage >= Stage::Ready);
     board.wait_for(all).await.is_ok()
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn emulated_clones_go_on_one_after_the_other() {
+    fn emulated_clones_resume_one_after_the_other() {
         let emulated = Accelerator::Tcg {
             why: String::new(),
             said: String::new(),

@@ -1,4 +1,4 @@
-//! The CLI's side of the keeper: to find it, start it, ask it and end it.
+//! The CLI's side of the keeper: finds, starts, asks and ends it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -17,12 +17,12 @@ use crate::model::Board;
 use crate::node::{Identity, scan};
 use crate::state::{ClusterDir, read_json, remove_file};
 
-/// Longest that an answer takes: each is a look-up, or a command to one QEMU.
+/// Longest wait for an answer. Each request is a look-up, or a command to one QEMU.
 const ANSWER: Duration = Duration::from_secs(6);
-/// Longest from start to first answer.
+/// Longest time from the start of a keeper to its first answer.
 const START: Duration = Duration::from_secs(10);
 
-/// The keeper of a cluster, whether it runs or not.
+/// The keeper of a cluster, running or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Keeper {
     dir: ClusterDir,
@@ -37,7 +37,7 @@ impl Keeper {
         }
     }
 
-    /// The argument that tells this cluster's keeper from every other process.
+    /// The argument by which this cluster's keeper is told from every other process.
     pub(crate) fn mark(dir: &ClusterDir) -> String {
         format!("--folder={}", dir.path().display())
     }
@@ -51,7 +51,7 @@ impl Keeper {
             .or_else(|| self.find()?.open())
     }
 
-    /// By its arguments, when the record of it was never written.
+    /// Finds the keeper by its arguments, if its record was never written.
     fn find(&self) -> Option<Identity> {
         let mark = Self::mark(&self.dir);
         let is_it = |arguments: &[String]| {
@@ -65,27 +65,29 @@ impl Keeper {
         self.process().is_some()
     }
 
-    /// Whether it runs and can be asked: one whose socket is gone, that hangs, or that is of another version is as good
-    /// as none.
+    /// Whether the keeper runs and answers. It does not if its socket is missing, if it hangs, or if it is of another
+    /// version.
     pub(crate) async fn answers(&self) -> bool {
         self.is_running() && matches!(self.exchange(&Request::Board).await, Ok(Answer::Board(_)))
     }
 
-    /// Starts the keeper if it does not run, and waits until it answers; true when it was started.
+    /// Starts the keeper if it does not run, and waits until it answers. Returns whether it was started.
     ///
     /// # Errors
-    /// That it ended at once, with the last line of its log.
+    /// Fails if the keeper ends at once, with the last line of its log, or if it does not answer.
     pub(crate) async fn ensure(&self) -> Result<bool> {
         if self.answers().await {
             return Ok(false);
         }
-        // One that runs but does not answer is of no use, and two must not hold one socket.
+        // End a keeper that runs but does not answer; two keepers cannot share a socket.
         self.end().await?;
         let log = fs_err::File::create(self.dir.keeper_log())?.into_parts().0;
-        let errors = log.try_clone().context("failed to share the log")?;
+        let errors = log
+            .try_clone()
+            .context("the keeper's log cannot be shared")?;
         #[expect(
             clippy::disallowed_methods,
-            reason = "this program again, as the keeper"
+            reason = "the keeper is this program itself"
         )]
         let mut command = Command::new(own_program()?);
         command
@@ -96,9 +98,9 @@ impl Keeper {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
-        // A process group of its own: Ctrl-C at the terminal is for the CLI. It calls setsid itself.
+        // Its own process group keeps Ctrl-C at the terminal for the CLI. The keeper calls setsid itself.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut child = command.spawn().context("failed to start the keeper")?;
+        let mut child = command.spawn().context("the keeper cannot be started")?;
         failpoint!("up.keeper.started");
         let until = Instant::now() + START;
         let mut last = String::new();
@@ -113,7 +115,7 @@ impl Keeper {
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
         bail!(
-            "the keeper does not answer ({last}); see {}",
+            "the keeper does not answer ({last}); its log is {}",
             self.dir.keeper_log().display()
         )
     }
@@ -122,14 +124,14 @@ impl Keeper {
         let text = fs_err::read_to_string(self.dir.keeper_log()).unwrap_or_default();
         text.lines()
             .rfind(|l| !l.trim().is_empty())
-            .unwrap_or("it said nothing")
+            .unwrap_or("its log is empty")
             .to_owned()
     }
 
-    /// Ends the keeper; one that does not run is done. No VM notices.
+    /// Ends the keeper, if it runs. The nodes do not notice.
     ///
     /// # Errors
-    /// That it cannot be signalled, or does not end.
+    /// Fails if the keeper cannot be signalled or does not end.
     pub(crate) async fn end(&self) -> Result<bool> {
         let Some(process) = self.process() else {
             self.forget()?;
@@ -139,7 +141,7 @@ impl Keeper {
         if !process.ended(Duration::from_secs(2)).await {
             process.signal(Signal::SIGKILL)?;
             if !process.ended(Duration::from_secs(2)).await {
-                bail!("the keeper does not end");
+                bail!("the keeper did not end after its signal");
             }
         }
         self.forget()?;
@@ -151,10 +153,10 @@ impl Keeper {
         remove_file(&self.dir.keeper_process())
     }
 
-    /// Asks for something to be done, and waits until it is.
+    /// Sends a request, and waits until it is carried out.
     ///
     /// # Errors
-    /// No keeper, no answer in time, or the keeper's own.
+    /// Fails if there is no keeper, no answer in time, or if the keeper answers with an error.
     pub(crate) async fn ask(&self, request: &Request) -> Result<()> {
         match self.exchange(request).await? {
             Answer::Done => Ok(()),
@@ -162,10 +164,10 @@ impl Keeper {
         }
     }
 
-    /// All nodes as the keeper sees them.
+    /// The keeper's view of all nodes.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// Like [`Self::ask`].
     pub(crate) async fn board(&self) -> Result<Board> {
         match self.exchange(&Request::Board).await? {
             Answer::Board(board) => Ok(board),
@@ -173,10 +175,11 @@ impl Keeper {
         }
     }
 
-    /// As [`Self::board`], also of a keeper of before, which a verb that changes something replaces; true where it is one.
+    /// Like [`Self::board`], but also from a keeper of another version. The flag says whether it is of another
+    /// version; a verb that changes something replaces it then.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// Like [`Self::ask`].
     pub(crate) async fn board_of_any_version(&self) -> Result<(Board, bool)> {
         match self.board().await.map_err(|e| e.downcast::<OtherVersion>()) {
             Ok(board) => Ok((board, false)),
@@ -192,27 +195,29 @@ impl Keeper {
             answers
                 .next()
                 .await?
-                .context("the keeper ended without an answer")
+                .context("the keeper closed the connection without an answer")
         };
         let answer = tokio::time::timeout(ANSWER, exchange)
             .await
-            .with_context(|| format!("the keeper gave no answer for {} s", ANSWER.as_secs()))??;
+            .with_context(|| {
+                format!("the keeper did not answer within {} s", ANSWER.as_secs())
+            })??;
         match answer {
             Answer::Failed(why) => Err(anyhow!(why)),
             answer => Ok(answer),
         }
     }
 
-    /// The board, kept up to date until the keeper ends; then the sender is dropped.
+    /// The board, kept up to date. The sender is dropped when the keeper ends.
     ///
     /// # Errors
-    /// No keeper.
+    /// Fails if there is no keeper.
     pub(crate) async fn watch(&self) -> Result<watch::Receiver<Board>> {
         let mut answers = self.send(&Request::Watch).await?;
         let first = match answers.next().await? {
             Some(Answer::Board(board)) => board,
             Some(other) => return Err(unexpected(&other)),
-            None => bail!("the keeper ended without an answer"),
+            None => bail!("the keeper closed the connection without an answer"),
         };
         let (sender, receiver) = watch::channel(first);
         tokio::spawn(async move {
@@ -227,29 +232,32 @@ impl Keeper {
 
     async fn send(&self, request: &Request) -> Result<Answers> {
         let path = self.dir.keeper_socket();
-        let mut stream = UnixStream::connect(&path)
-            .await
-            .with_context(|| format!("failed to reach the keeper at {}", path.display()))?;
-        let mut line =
-            serde_json::to_vec(&Line::new(request)).context("failed to write a request")?;
+        let mut stream = UnixStream::connect(&path).await.with_context(|| {
+            format!(
+                "the keeper does not accept a connection at {}",
+                path.display()
+            )
+        })?;
+        let mut line = serde_json::to_vec(&Line::new(request))
+            .context("a request cannot be written as JSON")?;
         line.push(b'\n');
         stream
             .write_all(&line)
             .await
-            .context("failed to ask the keeper")?;
+            .context("the request cannot be sent to the keeper")?;
         Ok(Answers(BufReader::new(stream)))
     }
 }
 
-/// What a keeper says, line by line.
+/// The keeper's answers, one a line.
 struct Answers(BufReader<UnixStream>);
 
 impl Answers {
-    /// The next answer; none when the keeper is gone.
+    /// The next answer, or `None` when the keeper has closed the connection.
     async fn next(&mut self) -> Result<Option<Answer>> {
         let mut line = String::new();
         let read = self.0.read_line(&mut line).await;
-        if read.context("failed to hear the keeper")? == 0 {
+        if read.context("the keeper's answer cannot be read")? == 0 {
             return Ok(None);
         }
         read_answer(&line).map(Some)
@@ -260,7 +268,7 @@ fn read_answer(line: &str) -> Result<Answer> {
     let value: Value = serde_json::from_str(line).context("the keeper sent an invalid answer")?;
     let version = value.get("protocol").and_then(Value::as_u64);
     if version != Some(PROTOCOL.into()) {
-        // Version 1 has no number, and its board the same fields.
+        // Version 1 sends no version number; its board has the same fields.
         let board = value.get("board").cloned();
         let board = board.and_then(|b| serde_json::from_value(b).ok());
         return Err(OtherVersion { board }.into());
@@ -270,7 +278,7 @@ fn read_answer(line: &str) -> Result<Answer> {
     Ok(line.body)
 }
 
-/// The keeper is of another version of kvmc; the board, if that is what it said.
+/// The keeper is of another version of kvmc. Holds the board, if that was the answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the keeper is of another version of kvmc")]
 struct OtherVersion {
@@ -278,13 +286,13 @@ struct OtherVersion {
 }
 
 fn unexpected(answer: &Answer) -> anyhow::Error {
-    anyhow!("the keeper sent an answer to another question: {answer:?}")
+    anyhow!("the keeper sent an answer of the wrong kind: {answer:?}")
 }
 
-/// This program's own file, also when it was replaced on disk since it started.
+/// The path of this program's file, also after it was replaced on disk.
 fn own_program() -> Result<PathBuf> {
     let link = PathBuf::from("/proc/self/exe");
-    let path = std::env::current_exe().context("failed to find this program")?;
+    let path = std::env::current_exe().context("the path of this program is unknown")?;
     Ok(if path.exists() { path } else { link })
 }
 
@@ -293,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_board_of_a_keeper_of_before_is_read_and_its_version_known() {
+    fn the_board_of_an_older_keeper_is_read_and_its_version_known() {
         let error = read_answer(r#"{"board":{"master0":{"stage":"ready"}}}"#).unwrap_err();
         let other = error.downcast::<OtherVersion>().unwrap();
         assert!(other.board.unwrap().contains_key("master0"));

@@ -1,4 +1,4 @@
-//! A node's serial console: into a log that is bounded whatever the guest writes, and to who looks on.
+//! A node's serial console: it goes to a log of bounded size and to all viewers.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,14 +12,14 @@ use tokio::sync::{broadcast, mpsc};
 use super::status::Status;
 use crate::model::Stage;
 
-/// Bytes of one log; with the one before it, twice that is kept.
+/// Bytes of one log. The log before it is kept, so this is half of what is kept.
 const LONGEST: u64 = 1 << 20;
-/// Bytes of the log that who comes is shown first.
+/// Bytes of the log that a new viewer sees first.
 const HISTORY: u64 = 64 << 10;
-/// Reads of the console that who looks on may be behind; who is further behind misses some.
+/// Reads of the console that a viewer may be behind. A slower viewer misses some.
 const BEHIND: usize = 256;
 
-/// A console that can be looked at and typed into; clones are of one.
+/// A console that can be viewed and typed into. All clones share one console.
 #[derive(Debug, Clone)]
 pub(super) struct Console {
     log: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct Console {
     input: mpsc::Sender<Vec<u8>>,
 }
 
-/// The side of it that QEMU is on.
+/// The end of a console that QEMU writes to.
 #[derive(Debug)]
 pub(super) struct Guest {
     console: Console,
@@ -46,7 +46,7 @@ impl Console {
         (console, guest)
     }
 
-    /// Shows the console to who looks on, what it wrote before first, and types what they type, until either side ends.
+    /// Shows a viewer the end of the log and then the console, and types the viewer's input, until either side ends.
     pub(super) async fn show(
         &self,
         mut reader: impl AsyncRead + Unpin,
@@ -79,7 +79,7 @@ impl Console {
 }
 
 impl Guest {
-    /// Copies what the guest writes to the log and to who looks on, and types what they type, until QEMU ends.
+    /// Copies the guest's output to the log and to all viewers, and types their input, until QEMU ends.
     pub(super) async fn serve(mut self, stream: UnixStream, node: String, status: Status) {
         let (mut reader, mut writer) = stream.into_split();
         let Ok(mut log) = Log::open(&self.console.log) else {
@@ -107,7 +107,7 @@ impl Guest {
     }
 }
 
-/// The end of a log.
+/// The last bytes of a log.
 fn tail(path: &Path) -> Vec<u8> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
@@ -141,7 +141,7 @@ impl Log {
         })
     }
 
-    /// A disk that is full costs the log, never the console.
+    /// If the disk is full, the log loses output but the console does not.
     fn write(&mut self, bytes: &[u8]) {
         if self.length > LONGEST {
             let _kept = std::fs::rename(&self.path, self.path.with_extension("log.old"));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_looks_on_sees_what_was_and_what_comes_and_can_type() {
+    async fn a_viewer_sees_past_and_new_output_and_can_type() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("console.log");
         std::fs::write(&path, "before\n").unwrap();

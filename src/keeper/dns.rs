@@ -1,4 +1,4 @@
-//! The cluster's names: from its record to a zone, served on every network's bridge.
+//! The cluster's DNS: makes a zone from the record, and serves it on every network's bridge.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::model::EventKind;
 use crate::spec::{BALANCERS, ClusterSpec};
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, NodeRecord};
 
-/// The name server of a cluster; clones are of one.
+/// The name server of a cluster. All clones share one.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     service: Arc<Service>,
@@ -26,7 +26,7 @@ impl Names {
     /// Opens the sockets on all bridges; [`Self::serve`] takes them.
     ///
     /// # Errors
-    /// That port 53 is taken, and by whom; or the system's.
+    /// Fails if a socket cannot be opened. If port 53 is in use, the error says by which program.
     pub(super) fn open(
         record: &ClusterRecord,
         dir: &ClusterDir,
@@ -52,31 +52,31 @@ impl Names {
         Ok((Self { service }, servers))
     }
 
-    /// Takes over who is in the record.
+    /// Serves the names of this record from now on.
     pub(super) fn follow(&self, record: &ClusterRecord) {
-        // What is recorded was checked before.
+        // The names in a record were checked when it was made.
         if let Ok(zone) = zone(record) {
             self.service.set_zone(zone);
         }
     }
 
-    /// Serves for ever.
+    /// Serves until an error.
     ///
     /// # Errors
-    /// That a socket failed for good.
+    /// Fails if a socket fails for good.
     pub(super) async fn serve(self, servers: Vec<Server>) -> Result<()> {
         let mut serving = JoinSet::new();
         for server in servers {
             serving.spawn(server.run(Arc::clone(&self.service)));
         }
         match serving.join_next().await {
-            Some(ended) => Ok(ended.context("a task of the keeper failed")??),
+            Some(ended) => Ok(ended.context("a task of the keeper panicked")??),
             None => Ok(()),
         }
     }
 }
 
-/// Whom questions go to stands in the event log, each time that it changes.
+/// Logs an event each time that the upstream resolvers change.
 async fn note_resolvers(mut heard: mpsc::Receiver<Arc<Resolvers>>, status: Status) {
     while let Some(resolvers) = heard.recv().await {
         let all = |of: Vec<String>| of.join(", ");
@@ -87,18 +87,20 @@ async fn note_resolvers(mut heard: mpsc::Receiver<Arc<Resolvers>>, status: Statu
             .collect());
         let loops = all(resolvers.loops.iter().map(ToString::to_string).collect());
         let mut note = if servers.is_empty() {
-            "the host has no resolver: only names of the cluster are known".to_owned()
+            "the host has no resolver, so only names of the cluster resolve".to_owned()
         } else {
-            format!("other names are asked of {servers}")
+            format!("questions about other names go to {servers}")
         };
         if !loops.is_empty() {
-            note += &format!("; {loops} in the host's resolv.conf is kvmc's own and would loop");
+            note += &format!(
+                "; {loops} in the host's resolv.conf is kvmc's own server and is left out, because it would loop"
+            );
         }
         status.event("", EventKind::Resolvers, &note);
     }
 }
 
-/// Where this host's clusters are served: asked, each would ask the others.
+/// Addresses where clusters of this host serve DNS. As upstream resolvers, they would ask each other in a loop.
 fn gateways(dir: &ClusterDir) -> Vec<IpAddr> {
     let all = dir.others().into_iter().chain([dir.clone()]);
     all.filter_map(|dir| ClusterRecord::load(&dir).ok().flatten())
@@ -109,7 +111,7 @@ fn gateways(dir: &ClusterDir) -> Vec<IpAddr> {
         .collect()
 }
 
-/// All that is the cluster's.
+/// All subnets and prefixes of the cluster.
 fn ranges(record: &ClusterRecord) -> Vec<IpNetwork> {
     record
         .networks()
@@ -155,7 +157,7 @@ fn zone(record: &ClusterRecord) -> Result<Zone> {
     Ok(Zone::new(&spec)?)
 }
 
-/// Whether a node stands for the cluster's balancers: by its inventory group.
+/// Whether a node is a load balancer of the cluster, by its inventory group.
 fn is_balancer(spec: &ClusterSpec, node: &NodeRecord) -> bool {
     let role = spec.role(&node.role);
     role.is_some_and(|role| role.groups.iter().any(|g| g == BALANCERS))

@@ -1,4 +1,4 @@
-//! The event log: numbered, bounded, and read again by who missed something.
+//! The event log: numbered, of bounded size, and readable again by clients that missed events.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,12 +11,11 @@ use tokio::sync::watch;
 use crate::ids::now;
 use crate::model::{Event, EventKind};
 
-/// The log starts anew beyond so many bytes; the one before is kept beside it.
+/// Size in bytes at which a new log is begun. The log before it is kept beside it.
 const LONGEST: u64 = 1 << 20;
-/// Events that are at hand without the file.
+/// Number of events that are kept in memory.
 const RECENT: usize = 512;
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct EventLog {
     path: PathBuf,
@@ -26,7 +25,7 @@ pub(super) struct EventLog {
 }
 
 impl EventLog {
-    /// A log that goes on behind what is in the file.
+    /// Opens a log that continues the numbers in the file.
     pub(super) fn open(path: PathBuf) -> Self {
         let numbers = read(&path).map(|e| e.number);
         let (last, _) = watch::channel(numbers.max().unwrap_or(0));
@@ -37,7 +36,7 @@ impl EventLog {
         }
     }
 
-    /// Hears of each event that comes.
+    /// A receiver that changes with each new event.
     pub(super) fn watch(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
@@ -55,7 +54,7 @@ impl EventLog {
             note: note.to_owned(),
         };
         if std::fs::metadata(&self.path).is_ok_and(|m| m.len() > LONGEST) {
-            // A log: losing the one before the last costs nobody anything.
+            // Losing the log before the last is acceptable.
             let _kept = std::fs::rename(&self.path, before(&self.path));
         }
         let mut line = serde_json::to_vec(&event).unwrap_or_default();
@@ -74,7 +73,7 @@ impl EventLog {
         self.last.send_replace(number);
     }
 
-    /// The events behind a number, as far as they are kept.
+    /// The events after a number, as far as they are kept.
     pub(super) fn since(&self, number: u64) -> Vec<Event> {
         let oldest = self.recent.front().map_or(u64::MAX, |e| e.number);
         let is_newer = |e: &Event| e.number > number;
@@ -87,19 +86,19 @@ impl EventLog {
                 .collect();
         }
         let mut events: Vec<_> = read(&self.path).filter(is_newer).collect();
-        // Of a disk that was full, what the file lacks is at hand yet.
+        // Events that a full disk kept out of the file are still in memory.
         let written = events.last().map_or(number, |e| e.number);
         events.extend(self.recent.iter().filter(|e| e.number > written).cloned());
         events
     }
 }
 
-/// The log before this one.
+/// The path of the log before this one.
 fn before(path: &Path) -> PathBuf {
     path.with_extension("jsonl.old")
 }
 
-/// All events that are kept. What is no event, such as a line that a crash has cut off, is left out.
+/// All kept events. Lines that are not events, such as one that a crash has cut off, are skipped.
 fn read(path: &Path) -> impl Iterator<Item = Event> {
     let files = [before(path), path.to_owned()].into_iter();
     let files = files.filter_map(|path| File::open(path).ok());
@@ -112,14 +111,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_go_on_over_a_new_keeper_and_a_new_file() {
+    fn numbers_continue_across_a_new_keeper_and_a_new_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let unnumbered = r#"{"time":1.0,"node":"a","event":"started","note":""}"#;
         std::fs::write(&path, format!("{unnumbered}\n{{\"time\":")).unwrap();
         let mut log = EventLog::open(path.clone());
         assert_eq!(log.last(), 0);
-        // The line that was cut off costs the first one.
+        // The cut-off line makes the first new event unreadable.
         for _ in 0..3 {
             log.write("a", EventKind::Ready, "");
         }
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_bounded_and_so_is_what_is_at_hand() {
+    fn the_log_and_the_events_in_memory_are_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let mut log = EventLog::open(path.clone());

@@ -1,5 +1,5 @@
-//! Forwards on the host's loopback addresses, in this process: nft could only send a guest packets from
-//! 127.0.0.1, which it cannot answer. What comes by the other addresses never gets here.
+//! Forwards on the host's loopback addresses, relayed by this process. nft could only send a guest packets from
+//! 127.0.0.1, which the guest cannot answer. Connections to other host addresses do not pass here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
@@ -16,31 +16,31 @@ use tokio::task::AbortHandle;
 use crate::spec::Forward;
 use crate::state::ClusterRecord;
 
-/// Connections at once for each forward, and clients of a UDP port.
+/// Most connections at once for each TCP forward, and most clients of a UDP forward.
 const MOST: usize = 512;
-/// To connect to a node on the same host.
+/// Longest time to connect to a node on the same host.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A UDP client that is silent this long is forgotten.
+/// Idle time after which a UDP client is forgotten.
 const IDLE: Duration = Duration::from_secs(60);
-/// No UDP packet is longer.
+/// Largest UDP packet.
 const LONGEST: usize = 65535;
 
-/// The forwards that are served.
+/// The forwards that are served now.
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
     serving: Mutex<BTreeMap<Forward, Vec<AbortHandle>>>,
 }
 
 impl Forwards {
-    /// Serves what is in the record, and that alone; connections that are open stay so.
+    /// Serves exactly the forwards of this record. Open connections stay open.
     ///
     /// # Errors
-    /// The ports that cannot be had; the others are served all the same.
+    /// Fails with the ports that cannot be opened. The other ports are served nevertheless.
     pub(super) fn follow(&self, record: &ClusterRecord) -> Result<()> {
         let mut serving = self
             .serving
             .lock()
-            .map_err(|_| anyhow!("a task of the keeper failed"))?;
+            .map_err(|_| anyhow!("a task of the keeper panicked"))?;
         serving.retain(|forward, tasks| {
             let stays = record.forwards.contains(forward);
             if !stays {
@@ -66,7 +66,7 @@ impl Forwards {
     }
 }
 
-/// The loopback addresses that a forward is on.
+/// The loopback addresses of a forward.
 fn addresses(forward: &Forward) -> Vec<IpAddr> {
     match forward.address {
         None => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
@@ -92,7 +92,8 @@ fn serve(forward: &Forward, record: &ClusterRecord) -> Result<Vec<AbortHandle>> 
             Err(e) if address.is_ipv6() && e.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {}
             Err(e) => {
                 tasks.iter().for_each(AbortHandle::abort);
-                return Err(e).with_context(|| format!("{forward}: failed to listen on {at}"));
+                return Err(e)
+                    .with_context(|| format!("forward `{forward}`: cannot listen on {at}"));
             }
         }
     }
@@ -118,13 +119,13 @@ async fn relay_tcp(listener: TcpListener, to: SocketAddr) {
             return;
         };
         let Ok((mut client, _)) = listener.accept().await else {
-            // Out of descriptors, for instance: better a little later than in a tight loop.
+            // This happens when descriptors run out, for instance. Wait, to avoid a tight loop.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         tokio::spawn(async move {
             let _slot = slot;
-            // A node that does not answer: the client sees its connection closed.
+            // If the node does not answer, the client's connection is closed.
             if let Ok(Ok(mut node)) = tokio::time::timeout(CONNECT, TcpStream::connect(to)).await {
                 let _either_end_is_gone =
                     tokio::io::copy_bidirectional(&mut client, &mut node).await;
@@ -133,7 +134,7 @@ async fn relay_tcp(listener: TcpListener, to: SocketAddr) {
     }
 }
 
-/// Each client has a socket of its own towards the node, by which answers find their way back.
+/// Each client has its own socket to the node, so that answers find their way back.
 async fn relay_udp(socket: UdpSocket, to: SocketAddr) {
     let socket = Arc::new(socket);
     let clients: Clients = Arc::default();
@@ -149,7 +150,7 @@ async fn relay_udp(socket: UdpSocket, to: SocketAddr) {
             .and_then(|c| c.get(&client).map(Arc::clone));
         let node = match known {
             Some(node) => node,
-            None => match meet(&socket, client, to, &clients).await {
+            None => match add_client(&socket, client, to, &clients).await {
                 Some(node) => node,
                 None => continue,
             },
@@ -160,8 +161,8 @@ async fn relay_udp(socket: UdpSocket, to: SocketAddr) {
 
 type Clients = Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>>;
 
-/// A socket for a new client, and a task that brings it what the node answers.
-async fn meet(
+/// Opens a socket for a new client, and starts a task that returns the node's answers to it.
+async fn add_client(
     socket: &Arc<UdpSocket>,
     client: SocketAddr,
     to: SocketAddr,
@@ -179,7 +180,7 @@ async fn meet(
     let (socket, answers, clients) = (Arc::clone(socket), Arc::clone(&node), Arc::clone(clients));
     tokio::spawn(async move {
         let mut packet = vec![0; LONGEST];
-        // Its port on the node may be closed for the moment: that ends it as silence does.
+        // A closed port on the node ends the relay, as silence does.
         while let Ok(Ok(length)) = tokio::time::timeout(IDLE, answers.recv(&mut packet)).await {
             let answer = packet.get(..length).unwrap_or_default();
             let _lost = socket.send_to(answer, client).await;
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tcp_goes_both_ways_and_each_end_is_told_of_the_others() {
+    async fn tcp_data_and_half_closes_pass_both_ways() {
         let node = TcpListener::bind(ANY).await.unwrap();
         let to = node.local_addr().unwrap();
         let host = TcpListener::bind(ANY).await.unwrap();

@@ -1,4 +1,4 @@
-//! One node's guest, brought to ready: its identity, its lease, its sshd.
+//! Brings the guest of one node to ready: its identity, its lease and its sshd.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,15 +17,16 @@ use crate::model::Stage;
 use crate::node::{for_agent, identity, savestate};
 use crate::state::{read_json, remove_file};
 
-/// An emulated guest may take seconds to run what the agent does for the first time.
+/// An emulated guest may take seconds when it runs the agent's code for the first time.
 const AGENT: Duration = Duration::from_secs(60);
-/// Between two looks at a guest that has no agent.
+/// Interval between checks of a guest that has no agent.
 const LOOK: Duration = Duration::from_secs(2);
-/// One patient look at ssh: each further one would make the guest fork another sshd.
+/// Longest wait for an ssh banner. It is long, because each further connection makes the guest fork another sshd.
 const BANNER: Duration = Duration::from_secs(180);
-/// Longest that ssh is kept on the line after that; it hangs up by itself after two minutes, sshd_config(5).
+/// Longest time that the ssh connection stays open afterwards. sshd closes it by itself after two minutes,
+/// sshd_config(5).
 const HANG_UP: Duration = Duration::from_secs(10);
-/// Between two attempts to connect.
+/// Interval between attempts to connect.
 const KNOCK: Duration = Duration::from_secs(1);
 
 impl Attended {
@@ -34,10 +35,10 @@ impl Attended {
         if self.node.seeded {
             return self.watch_from_outside(events).await;
         }
-        // A guest that runs already (it was woken, or the keeper is new and the guest is not) says no
-        // hello of itself; one that boots says it, and answers nothing before.
+        // A booting guest greets first and answers nothing before. A guest that runs already, because it was woken or
+        // because only the keeper is new, sends no greeting.
         let mut first = None;
-        // Ends with this task: it holds the agent's connection, of which QEMU takes one.
+        // Ends with this task, because it holds the agent's connection and QEMU accepts only one.
         let mut telling = JoinSet::new();
         if self.dir.waking().exists() {
             if self.introduce_woken(&qmp, &agent).await {
@@ -69,16 +70,16 @@ impl Attended {
         }
     }
 
-    /// A guest without an agent is ready when its sshd answers, and cloud-init has said by its seed's
-    /// words that it is done: it may start sshd again until then. One that says nothing is taken at its
-    /// banner. After a reboot all of that is asked anew.
+    /// A guest without an agent is ready when its sshd answers and its seed has reported that cloud-init is done.
+    /// Until then cloud-init may restart sshd. For a guest that reports nothing, the banner is enough. After a reboot,
+    /// both are awaited again.
     ///
-    /// Nothing listens before, so nothing is forked by knocking.
+    /// Nothing listens on the port before, so early attempts make the guest fork nothing.
     async fn watch_from_outside(&self, mut events: Events) {
         let name = &self.node.name;
         let address = (self.node.address(), 22).into();
         let stage = || self.status.board().get(name).map(|v| v.stage);
-        // What the seed makes the guest say, see `node::seed`.
+        // The seed makes the guest report this, see `node::seed`.
         let (mut began, mut done, mut answered) = (false, false, false);
         loop {
             let waits = stage().is_some_and(|s| s < Stage::Ready);
@@ -109,8 +110,8 @@ impl Attended {
         }
     }
 
-    /// A woken guest gets its identity while its NIC is cut, and the network after that.
-    /// True when it has it.
+    /// Gives a woken guest its identity while its NIC is disconnected, and then connects the NIC. Returns whether it
+    /// succeeded.
     async fn introduce_woken(&self, qmp: &Client, agent: &Client) -> bool {
         if !self.introduce(agent, true).await {
             return false;
@@ -126,16 +127,16 @@ impl Attended {
         true
     }
 
-    /// True when the guest took its identity.
+    /// Returns whether the guest took its identity.
     async fn introduce(&self, agent: &Client, woken: bool) -> bool {
         let name = &self.node.name;
         let pushed = async {
             let secrets =
-                read_json(&self.cluster_dir.secrets())?.context("secrets.json is gone")?;
+                read_json(&self.cluster_dir.secrets())?.context("secrets.json is missing")?;
             let mut push =
                 identity::push(&self.domain, &self.node, &self.networks, &secrets, woken)?;
             if let Some(user_data) = self.cluster_dir.stored_user_data(&self.node.role) {
-                // An agent without cloud-init beside it ignores it.
+                // An agent without cloud-init ignores it.
                 push.cloud = Some(for_agent(&self.domain, &self.node, &secrets, &user_data)?);
             }
             push.journal = woken.then_some(self.journal.as_secs_f64());
@@ -147,7 +148,7 @@ impl Attended {
                 self.status.reach(name, Stage::Identity, "");
                 let answer: IdentityAnswer = serde_json::from_value(answer).unwrap_or_default();
                 if let Some(random) = answer.random.filter(|_| woken) {
-                    // Drawn to be shown, and for nothing else: no two nodes may have the same.
+                    // These bytes are only shown. No two nodes may have the same.
                     let note = format!("first random bytes {random}");
                     self.status.log(name, Stage::Identity, &note);
                 }
@@ -172,7 +173,7 @@ impl Attended {
                 Ok(Ok(stream)) => {
                     status.reach(&node.name, Stage::Ssh, "");
                     status.reach(&node.name, Stage::Ready, "");
-                    // The guest has work with its end, while others may be on their way yet.
+                    // Closing the connection makes the guest work, while other nodes may still be starting.
                     let _over = tokio::time::timeout(HANG_UP, all_ready(status.watch())).await;
                     drop(stream);
                 }
@@ -183,10 +184,10 @@ impl Attended {
     }
 }
 
-/// Reads the identification that a server sends first, RFC 4253 section 4.2.
+/// Reads the identification that an ssh server sends first, RFC 4253 section 4.2.
 ///
-/// A guest that has too little of the host to answer ARP in three seconds is unreachable for a while:
-/// connecting is tried again, which costs it nothing, for its sshd has heard of none of it.
+/// A guest that gets too little CPU to answer ARP within three seconds is unreachable for a while. Connecting is
+/// repeated, which costs the guest nothing, because its sshd does not see these attempts.
 async fn banner(address: SocketAddr) -> Result<TcpStream> {
     let mut stream = loop {
         match TcpStream::connect(address).await {
@@ -196,7 +197,10 @@ async fn banner(address: SocketAddr) -> Result<TcpStream> {
     };
     let mut start = [0; 4];
     stream.read_exact(&mut start).await?;
-    anyhow::ensure!(&start == b"SSH-", "what answers on {address} is not ssh");
+    anyhow::ensure!(
+        &start == b"SSH-",
+        "the server on {address} does not speak ssh"
+    );
     Ok(stream)
 }
 
@@ -209,7 +213,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_guest_that_cannot_be_reached_yet_is_knocked_at_again() {
+    async fn connecting_to_an_unreachable_guest_is_repeated() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);

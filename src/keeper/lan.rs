@@ -1,4 +1,4 @@
-//! The services of one of the cluster's networks, on its bridge.
+//! DHCP and router advertisements for one network of the cluster, on its bridge.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,13 +14,12 @@ use super::uplink;
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord};
 
-/// DHCP's lease time: short enough that a change of the uplink's MTU is heard within the hour.
+/// DHCP's lease time. It is short, so that nodes learn of a changed path MTU within the hour.
 const LEASE_TIME: Duration = Duration::from_secs(3600);
 
-/// One network, served.
 #[derive(Debug)]
 pub(super) struct Lan {
-    /// Its place among the networks, and that of a node's NIC in it.
+    /// The network's index in the record, and the index of a node's NIC in it.
     number: usize,
     bridge: String,
     /// The bridge's MTU.
@@ -32,15 +31,15 @@ pub(super) struct Lan {
 }
 
 impl Lan {
-    /// Opens the sockets on the bridge of the network of this number, and takes its leases over.
+    /// Opens the sockets on the bridge of the network with this index, and reads its leases.
     ///
     /// # Errors
-    /// That port 67 is taken, or the system's.
+    /// Fails if a socket cannot be opened, for instance because port 67 is in use.
     pub(super) fn open(record: &ClusterRecord, number: usize, dir: &ClusterDir) -> Result<Self> {
         let network = record
             .networks()
             .nth(number)
-            .context("a network that is not in the record")?;
+            .context("the record has no network {number}")?;
         let server = dhcp::Server::bind(&network.bridge)?;
         let router = advertisement(network)
             .map(|a| ra::Server::bind(&network.bridge, &a))
@@ -51,7 +50,7 @@ impl Lan {
         );
         let (leases, problem) = dhcp::LeaseFile::load(lease_file(dir, network), &mut table);
         if let Some(problem) = problem {
-            // Into keeper.log: stderr leads there.
+            // stderr goes to keeper.log.
             output::error(&problem.into());
         }
         Ok(Self {
@@ -65,10 +64,10 @@ impl Lan {
         })
     }
 
-    /// Serves for ever.
+    /// Serves until an error.
     ///
     /// # Errors
-    /// That a socket failed for good, as when the bridge is gone.
+    /// Fails if a socket fails for good, for instance because the bridge was removed.
     pub(super) async fn run(self, status: Status) -> Result<()> {
         let (events, heard) = mpsc::channel(64);
         let uplink = uplink::follow(self.mtu, self.reservations.clone());
@@ -86,11 +85,11 @@ impl Lan {
             () = follow => Ok(()),
             () = async { uplink.await; std::future::pending().await } => Ok(()),
         };
-        ended.with_context(|| format!("the network on {} is served no more", self.bridge))
+        ended.with_context(|| format!("the keeper no longer serves the network on {}", self.bridge))
     }
 }
 
-/// Each network has a file of its own: an address is leased in one of them.
+/// Each network has its own lease file, because an address is leased in one network.
 fn lease_file(dir: &ClusterDir, network: &NetworkRecord) -> PathBuf {
     if network.is_main() {
         return dir.leases();
@@ -100,8 +99,7 @@ fn lease_file(dir: &ClusterDir, network: &NetworkRecord) -> PathBuf {
     path.into()
 }
 
-/// Only the main network leads anywhere: with a second default route a node would answer by the wrong
-/// NIC.
+/// Only the main network has a default route. With a second one, a node would answer through the wrong NIC.
 fn config(network: &NetworkRecord, domain: &str) -> dhcp::Config {
     let is_main = network.is_main();
     dhcp::Config {
@@ -117,8 +115,8 @@ fn config(network: &NetworkRecord, domain: &str) -> dhcp::Config {
     }
 }
 
-/// What nodes are told of IPv6, where a network has it. The resolver too, for machines that have no DHCP; of the main
-/// network's alone, as by DHCP.
+/// The IPv6 router advertisement of a network, if it has IPv6. The main network's also names the resolver, for
+/// machines without DHCP.
 fn advertisement(network: &NetworkRecord) -> Option<ra::Advertisement> {
     Some(ra::Advertisement {
         mac: network.mac,

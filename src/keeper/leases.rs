@@ -1,5 +1,5 @@
-//! What DHCP has to tell: a node's lease is a stage of its boot, and what goes wrong is in the event log,
-//! which guests must not be able to fill.
+//! Turns DHCP's notices into stages and events. A node's lease is a stage of its boot; faults go to the event log.
+//! Guests must not be able to fill the log.
 
 use std::time::{Duration, Instant};
 
@@ -9,24 +9,23 @@ use tokio::sync::mpsc;
 use super::status::Status;
 use crate::model::{EventKind, Stage};
 
-/// Lines that strangers can cause in each span of time; more are counted only.
+/// Lines that foreign machines can cause in each period. Further ones are only counted.
 const MOST: u32 = 20;
 const SPAN: Duration = Duration::from_secs(60);
 
-/// Follows one network's events for ever. Only the main network's leases are a stage: they are what nodes
-/// are reached by.
+/// Follows one network's notices. Only leases of the main network are a stage, because nodes are reached through it.
 pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is_main: bool) {
     let mut budget = Budget::default();
     while let Some(event) = events.recv().await {
         let notice = match event {
             Event::Client(notice) => notice,
             Event::Unsaved { reason } => {
-                let note = format!("leases are served, but cannot be kept: {reason}");
+                let note = format!("leases are served, but cannot be saved: {reason}");
                 status.event("dhcp", EventKind::Unsaved, &note);
                 continue;
             }
             Event::Saved => {
-                status.event("dhcp", EventKind::Saved, "leases are kept again");
+                status.event("dhcp", EventKind::Saved, "leases are saved again");
                 continue;
             }
         };
@@ -42,10 +41,10 @@ pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is
         match budget.spend(Instant::now()) {
             None => continue,
             Some(0) => {}
-            Some(more) => note += &format!(" ({more} more were not written)"),
+            Some(more) => note += &format!(" ({more} more were left out)"),
         }
         match &notice.hostname {
-            // On the board: nothing else explains a node that cannot be reached.
+            // The board shows it, because nothing else explains an unreachable node.
             Some(name) if event == EventKind::Conflict => status.note(name, event, &note),
             Some(name) => status.event(name, event, &note),
             None => status.event(&notice.mac.to_string(), event, &note),
@@ -53,7 +52,7 @@ pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is
     }
 }
 
-/// The event's name and what is to be known of it; none for what is as it should be.
+/// The event and its note, or `None` if nothing is wrong.
 fn words(notice: &Notice) -> Option<(EventKind, String)> {
     let address = notice
         .address
@@ -64,7 +63,7 @@ fn words(notice: &Notice) -> Option<(EventKind, String)> {
     Some(match notice.kind {
         NoticeKind::Nak => (
             EventKind::Refused,
-            format!("asked for {address}, which it cannot have"),
+            format!("asked for {address}, which is not its address"),
         ),
         NoticeKind::Declined => (
             EventKind::Declined,
@@ -72,22 +71,25 @@ fn words(notice: &Notice) -> Option<(EventKind, String)> {
         ),
         NoticeKind::InUse => (
             EventKind::Conflict,
-            format!("{address} is used by {other} too; give that machine another address"),
+            format!("{other} uses {address} too; give that machine another address"),
         ),
         NoticeKind::SharedIdentifier => (
             EventKind::Shared,
             format!(
-                "calls itself by the same DHCP client identifier as {other}; each has its own address nevertheless"
+                "has the same DHCP client identifier as {other}; each gets its own address nevertheless"
             ),
         ),
-        NoticeKind::RangeFull => (EventKind::Full, "gets no address: all are taken".to_owned()),
+        NoticeKind::RangeFull => (
+            EventKind::Full,
+            "gets no address, because all are taken".to_owned(),
+        ),
         NoticeKind::Offered | NoticeKind::Acked | NoticeKind::Released | NoticeKind::Informed => {
             return None;
         }
     })
 }
 
-/// So many lines in a span of time.
+/// A limit on lines in a period.
 #[derive(Debug, Default)]
 struct Budget {
     since: Option<Instant>,
@@ -96,7 +98,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// How many were refused since the last that was not; none if this one is refused too.
+    /// Returns how many lines were refused since the last accepted one, or `None` if this one is refused.
     fn spend(&mut self, now: Instant) -> Option<u32> {
         if self.since.is_none_or(|since| now - since >= SPAN) {
             self.since = Some(now);
@@ -151,7 +153,7 @@ mod tests {
         follow(receiver, status.clone(), true).await;
         let view = &status.board()["master0"];
         assert_eq!(view.stage, Stage::Lease);
-        let note = "192.168.80.2 is used by 02:00:00:00:00:09 too";
+        let note = "02:00:00:00:00:09 uses 192.168.80.2 too";
         assert!(view.note.starts_with(note), "{}", view.note);
     }
 }

@@ -1,5 +1,5 @@
-//! The per-cluster process: it owns the DHCP and DNS sockets and every QMP, agent and console connection, and
-//! answers the CLI on a unix socket. Killing it stops no VM; any verb starts it again.
+//! The keeper, one process a cluster. It owns the DHCP and DNS sockets and every QMP, agent and console connection,
+//! and answers the CLI on a Unix socket. Killing it stops no VM, and any verb starts it again.
 
 mod answer;
 mod attend;

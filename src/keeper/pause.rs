@@ -1,4 +1,4 @@
-//! A guest that stands still because its disk could not be written, and when it may go on.
+//! Guests that QEMU has paused because their disk could not be written, and when they resume.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,33 +9,33 @@ use serde_json::{Value, json};
 
 use super::attended::Attended;
 
-/// How often the free space is looked at.
+/// Interval between checks of the free space.
 const LOOK: Duration = Duration::from_secs(1);
-/// Free bytes with which a guest goes on: with less it would stand still again at once.
+/// Free bytes at which a guest resumes. With less it would pause again at once.
 const ENOUGH: u64 = 16 << 20;
 
-/// Why a guest stands still.
+/// Why a guest is paused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Pause {
     NoSpace(PathBuf),
-    /// Another error of the disk below it, in QEMU's words.
+    /// Another error of its disk, in QEMU's words.
     Disk(String),
-    /// QEMU was told to.
-    Asked,
+    /// A QMP client asked for it.
+    PullOptions,
 }
 
 impl std::fmt::Display for Pause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoSpace(path) => write!(f, "no space on {}", path.display()),
-            Self::Disk(reason) => write!(f, "its disk cannot be written or read: {reason}"),
-            Self::Asked => f.write_str("stopped through QMP"),
+            Self::Disk(reason) => write!(f, "the disk cannot be read or written: {reason}"),
+            Self::PullOptions => f.write_str("stopped through QMP"),
         }
     }
 }
 
 impl Pause {
-    /// `BLOCK_IO_ERROR` of QEMU's QAPI reference, if it is one that stops the guest.
+    /// Reads the event `BLOCK_IO_ERROR` of QEMU's QAPI reference, if it pauses the guest.
     pub(crate) fn of_event(data: &Value, dir: &Path) -> Option<Self> {
         let text = |key: &str| data.get(key).and_then(Value::as_str);
         if text("action") != Some("stop") {
@@ -50,7 +50,7 @@ impl Pause {
         )
     }
 
-    /// Why a guest stands still that did so before we came: `query-block` keeps the last error's kind.
+    /// Why a guest is paused that was paused before the keeper came. `query-block` holds the kind of the last error.
     pub(super) async fn found(qmp: &Client, dir: &Path) -> Self {
         const DEADLINE: Duration = Duration::from_secs(5);
         let blocks = qmp.request("query-block", json!({}), DEADLINE).await;
@@ -60,14 +60,14 @@ impl Pause {
         match statuses.find(|s| *s != "ok") {
             Some("nospace") => Self::NoSpace(mount_point(dir)),
             Some(_) => Self::Disk("an I/O error".to_owned()),
-            None => Self::Asked,
+            None => Self::PullOptions,
         }
     }
 }
 
 impl Attended {
-    /// Says that the guest stands still, and lets it go on once there is space again.
-    pub(super) async fn stand_still(self, qmp: Client, why: Pause) {
+    /// Reports the pause, and resumes the guest once there is space.
+    pub(super) async fn resume_when_possible(self, qmp: Client, why: Pause) {
         let name = self.node.name.clone();
         self.status.pause(&name, Some(why.to_string()));
         if !matches!(why, Pause::NoSpace(_)) {
@@ -76,18 +76,18 @@ impl Attended {
         while free(self.dir.path()).is_none_or(|free| free < ENOUGH) {
             tokio::time::sleep(LOOK).await;
         }
-        // Refused or unanswered, it goes on when it is asked again: by `kvmc stop`, or our next look.
+        // If QEMU refuses or does not answer, the guest resumes at the next check, or `kvmc stop` resumes it.
         let _told_by_its_event = qmp.execute(qapi_qmp::cont {}).await;
     }
 }
 
-/// Bytes free on the file system of a folder for who is not root, as QEMU is not.
+/// Bytes free on the folder's file system for users other than root, because QEMU does not run as root.
 fn free(dir: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(dir).ok()?;
     stat.blocks_available().checked_mul(stat.fragment_size())
 }
 
-/// Where the file system of a folder begins.
+/// The mount point of a folder's file system.
 fn mount_point(dir: &Path) -> PathBuf {
     let device = |path: &Path| std::fs::metadata(path).map(|m| m.dev()).ok();
     let own = device(dir);
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p22_a_full_disk_is_named_and_other_errors_are_not_taken_for_one() {
+    fn p22_a_full_disk_is_told_from_other_disk_errors() {
         let event = |nospace: bool, action: &str| {
             let data = json!({ "device": "", "operation": "write", "action": action,
                 "nospace": nospace, "reason": "No space left on device" });
@@ -112,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             event(false, "stop").unwrap().to_string(),
-            "its disk cannot be written or read: No space left on device"
+            "the disk cannot be read or written: No space left on device"
         );
         assert_eq!(event(true, "report"), None);
         assert_eq!(Pause::of_event(&Value::Null, Path::new("/")), None);

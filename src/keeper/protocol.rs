@@ -1,17 +1,17 @@
-//! What the CLI and the keeper say to each other: one request a connection, lines of JSON, each with the protocol's
+//! The protocol between the CLI and the keeper: one request a connection, in lines of JSON that carry the protocol's
 //! version.
 //!
-//! A request has one kind of answer. `watch` and `events` have a stream of them; behind the answer to `console` the
-//! connection is the console's, byte by byte in both directions.
+//! Each request has one kind of answer. `watch` and `events` get a stream of answers. After the answer to `console`,
+//! the connection carries the console's bytes in both directions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Board, Event};
 
-/// The version of all that is here. Version 1 had no word for it.
+/// The version of this protocol. Version 1 sent no version number.
 pub(crate) const PROTOCOL: u32 = 2;
 
-/// A line: its version, and what it says.
+/// A line: its version and its body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line<T> {
     pub(crate) protocol: u32,
@@ -26,11 +26,11 @@ impl<T> Line<T> {
     }
 }
 
-/// What the CLI asks.
+/// A request from the CLI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "lowercase")]
 pub(crate) enum Request {
-    /// Read the record again and attend every node that runs. Answer: done.
+    /// Read the record again and attend every running node. Answer: done.
     Sync,
     /// Read the record again and serve its forwards. Answer: done.
     Forward,
@@ -42,31 +42,32 @@ pub(crate) enum Request {
     Powerdown { node: String },
     /// Tell a QEMU to quit. Answer: done.
     Quit { node: String },
-    /// Events behind a number, as far as they are kept; without one, the state first. Answers: state, missed, event.
+    /// Events after a number, as far as they are kept; without a number, first the state. Answers: state, missed,
+    /// event.
     Events {
         #[serde(default)]
         since: Option<u64>,
-        /// Go on with those that come.
+        /// Also send the events that follow.
         #[serde(default)]
         follow: bool,
     },
-    /// A node's console. Answer: done, and then bytes.
+    /// A node's console. Answer: done, then bytes.
     Console { node: String },
 }
 
-/// What the keeper answers.
+/// An answer from the keeper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "value", rename_all = "lowercase")]
 pub(crate) enum Answer {
     Done,
     Board(Board),
-    /// The board, and the last event that it knows of.
+    /// The board, and the number of the last event that it includes.
     State {
         number: u64,
         board: Board,
     },
     Event(Event),
-    /// Events from one number to another are kept no more.
+    /// The events from one number to another are not kept any more.
     Missed {
         from: u64,
         to: u64,

@@ -1,4 +1,4 @@
-//! Which node has which address in a network, shared by those who serve it and those who change it.
+//! The addresses of nodes in a network, shared by the tasks that serve them and those that change them.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,7 +6,7 @@ use kvmc_netns::dhcp;
 
 use crate::state::ClusterRecord;
 
-/// Who has which address in a network; all clones are of one table.
+/// The addresses of nodes in a network. All clones share one table.
 #[derive(Debug, Clone)]
 pub(super) struct Reservations {
     number: usize,
@@ -25,14 +25,14 @@ impl Reservations {
         Arc::clone(&self.table)
     }
 
-    /// Takes over who is in the record.
+    /// Serves the addresses of this record from now on.
     pub(super) fn follow(&self, record: &ClusterRecord) {
         if let Ok(mut table) = self.table.lock() {
             table.set_reservations(reserved(record, self.number));
         }
     }
 
-    /// Has nodes told another MTU.
+    /// Announces another MTU to the nodes.
     pub(super) fn set_mtu(&self, mtu: Option<u16>) {
         if let Ok(mut table) = self.table.lock() {
             table.set_mtu(mtu);
@@ -40,7 +40,7 @@ impl Reservations {
     }
 }
 
-/// The addresses that the record gives to nodes in the network of this number.
+/// The addresses that the record gives to nodes in the network with this index.
 pub(super) fn reserved(record: &ClusterRecord, number: usize) -> Vec<dhcp::Reservation> {
     let Some(network) = record.networks().nth(number) else {
         return Vec::new();

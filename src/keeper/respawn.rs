@@ -1,4 +1,4 @@
-//! A node started again by the keeper: for a guest's reset, or by its role's policy.
+//! Starts a node again, after a reset by its guest or by its role's restart policy.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use crate::node::{Identity, Launch, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, State, read_json};
 use crate::warm;
 
-/// A verb may hold the cluster as long as nodes take to start.
+/// A verb may hold the cluster's lock as long as nodes take to start.
 const LOCK: Duration = Duration::from_secs(3600);
-/// Longest that a QEMU takes to end, which said it does.
+/// Longest time that QEMU takes to end after it has announced its end.
 const END: Duration = Duration::from_secs(10);
-/// A process is waited for in steps, so that no wait is for ever.
+/// Waiting for a process is done in steps, so that each wait has a limit.
 const STEP: Duration = Duration::from_secs(3600);
-/// Longest that its attendance takes to look how it ended.
+/// Longest time that the attending task takes to read the exit status.
 const REAPED: Duration = Duration::from_secs(30);
 
-/// Boots a node again, from its own disk, unless a verb has done so or wants it stopped.
+/// Boots a node again from its own disk, unless a verb has done so or wants it stopped.
 ///
 /// # Errors
-/// What keeps it from starting.
+/// Fails if the node cannot be started.
 pub(super) async fn respawn(
     root: &Path,
     dir: &ClusterDir,
@@ -37,7 +37,7 @@ pub(super) async fn respawn(
     };
     let is_wanted = matches!(record.phase, Phase::Up | Phase::Starting);
     let node_dir = dir.node(node);
-    // Its connections are closed a moment before it has ended. Another one is a verb's.
+    // Its connections close a moment before QEMU ends. Another QEMU was started by a verb.
     let recorded = read_json::<Identity>(&node_dir.process())?;
     if recorded.as_ref() != Some(ended) {
         return Ok(());
@@ -55,7 +55,7 @@ pub(super) async fn respawn(
     check_cluster_intact(&state, &record)?;
     let image = Store::open(root)
         .get(node.base.image())
-        .context("its template is gone")?;
+        .context("its image is missing")?;
     let nics = connect(&record, node, &Links::open()?).await?;
     let mut running = launch(Launch {
         cluster: &record.spec.name,
@@ -67,12 +67,12 @@ pub(super) async fn respawn(
         nics,
         memory: None,
     })?;
-    // It is a child of ours, and somebody must hear of its end.
+    // It is our child, so its end must be awaited here.
     tokio::spawn(async move {
         if let Some(handle) = running.identity.open() {
             while !handle.ended(STEP).await {}
         }
-        // Who attends it reaps it, to know how it ended; unless nobody does.
+        // The attending task reaps it first, to read how it ended. This is for a node that nobody attends.
         tokio::time::sleep(REAPED).await;
         running.ended()
     });

@@ -1,29 +1,29 @@
-//! How often and how soon a node that ends by itself is started again. Pure.
+//! Decides how often and how soon a node that ended by itself is restarted. It does no I/O.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Restarts within [`WINDOW`] before it is given up: what ends each time it starts is not cured by starts.
+/// Restarts within [`WINDOW`] after which the keeper gives up. More would not cure a node that ends at each start.
 const MOST: usize = 5;
 const WINDOW: Duration = Duration::from_secs(600);
-/// Before the first; each further one within the window waits twice as long.
+/// Wait before the first restart. It doubles with each further restart within the window.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// The restarts of one node.
+/// The past restarts of one node.
 #[derive(Debug, Default)]
 pub(super) struct Restarts(VecDeque<Instant>);
 
-/// What is to be done about an end.
+/// What to do after a node has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Start it again after this long.
+pub(super) enum Decision {
+    /// Restart it after this time.
     Again(Duration),
-    /// It has ended this often within ten minutes.
+    /// Give up; it has ended this often within ten minutes.
     GiveUp(usize),
 }
 
 impl Restarts {
-    pub(super) fn ended(&mut self, now: Instant) -> Verdict {
+    pub(super) fn ended(&mut self, now: Instant) -> Decision {
         while self
             .0
             .front()
@@ -33,11 +33,11 @@ impl Restarts {
         }
         let before = self.0.len();
         if before >= MOST {
-            return Verdict::GiveUp(before);
+            return Decision::GiveUp(before);
         }
         self.0.push_back(now);
         let doublings = u32::try_from(before).unwrap_or(0);
-        Verdict::Again(FIRST * 2_u32.pow(doublings))
+        Decision::Again(FIRST * 2_u32.pow(doublings))
     }
 }
 
@@ -46,12 +46,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn restarts_wait_longer_each_time_and_are_given_up() {
+    fn each_restart_waits_longer_until_the_keeper_gives_up() {
         let began = Instant::now();
         let at = |s: u64| began + Duration::from_secs(s);
         let mut restarts = Restarts::default();
         let waits: Vec<_> = (0..6).map(|i| restarts.ended(at(10 * i))).collect();
-        let again = |s| Verdict::Again(Duration::from_secs(s));
+        let again = |s| Decision::Again(Duration::from_secs(s));
         assert_eq!(
             waits,
             [
@@ -60,13 +60,13 @@ mod tests {
                 again(4),
                 again(8),
                 again(16),
-                Verdict::GiveUp(5)
+                Decision::GiveUp(5)
             ]
         );
         assert_eq!(
             restarts.ended(at(5000)),
             again(1),
-            "what is long ago counts no more"
+            "ends long ago do not count"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Rules that others flush or reload while the cluster runs: noticed, put back, and told of.
+//! Watches the firewall for changes by other programs while the cluster runs, restores kvmc's rules and reports that.
 
 use std::time::Duration;
 
@@ -12,29 +12,29 @@ use crate::model::EventKind;
 use crate::network::{self, NetworkState};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
-/// A reload is many changes: it is over when there was none for this long, or after [`LONGEST`].
+/// A reload makes many changes. It counts as over after this long without a change, or after [`LONGEST`].
 const QUIET: Duration = Duration::from_millis(150);
 const LONGEST: Duration = Duration::from_secs(2);
-/// The legacy iptables and the host's switches tell nobody of a change: they are glanced at this often, at the cost of a
-/// few small files.
+/// The legacy iptables and the host's sysctls announce no changes. They are checked at this interval, at the cost of
+/// reading a few small files.
 const GLANCE: Duration = Duration::from_secs(10);
-/// All rules are read unasked this often.
+/// Interval at which all rules are read without a change notice.
 const LOOK: Duration = Duration::from_secs(300);
-/// After a look, rules are left alone for so many times as long as it took, up to [`REST`]: some hosts change theirs
-/// without end.
+/// After a look at the rules, the next one waits this many times as long as the look took, up to [`REST`], because
+/// some hosts change their rules all the time.
 const SHARE: u32 = 10;
 const REST: Duration = Duration::from_secs(3);
-/// From one repair to the next, doubled up to [`TRUCE`] when somebody keeps undoing ours.
+/// Time between two repairs. It doubles up to [`TRUCE`] while another program keeps undoing them.
 const PAUSE: Duration = Duration::from_secs(1);
 const TRUCE: Duration = Duration::from_secs(60);
 
-/// Watches for ever.
+/// Watches the rules until the keeper ends.
 pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
     let changes = match Changes::listen() {
         Ok(changes) => Some(changes),
         Err(e) => {
             let note = format!(
-                "changes are not heard, only seen every {} s: {e}",
+                "the kernel's change notices are not available, so the rules are checked every {} s: {e}",
                 GLANCE.as_secs()
             );
             status.event("", EventKind::Firewall, &note);
@@ -60,25 +60,27 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
         let pause = match look_and_restore(&dir, &cluster).await {
             Ok(Some((seen, restored))) => {
                 if !restored.is_empty() {
-                    let note =
-                        format!("lost to another program, put back: {}", restored.join(", "));
+                    let note = format!(
+                        "restored rules that another program had removed: {}",
+                        restored.join(", ")
+                    );
                     status.event("", EventKind::Firewall, &note);
                 }
                 last.tell(
                     &status,
                     seen.obstacles.iter().map(ToString::to_string).collect(),
                 );
-                // What was put back is looked at once more.
+                // The next loop checks the repair.
                 glanced = glance.filter(|_| restored.is_empty());
                 last.pause(!restored.is_empty())
             }
-            // No cluster, or one that is being taken away.
+            // There is no cluster, or it is being removed.
             Ok(None) => {
                 glanced = None;
                 Duration::ZERO
             }
             Err(e) => {
-                last.tell(&status, vec![format!("rules cannot be put back: {e:#}")]);
+                last.tell(&status, vec![format!("rules cannot be restored: {e:#}")]);
                 glanced = None;
                 last.pause(true)
             }
@@ -88,7 +90,7 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
     }
 }
 
-/// Until rules have changed and come to rest, which is true, or it is time to glance.
+/// Waits for a change of the rules and its end, which returns true, or for the next check, which returns false.
 async fn wait(changes: Option<&Changes>) -> bool {
     let Some(changes) = changes else {
         sleep(GLANCE).await;
@@ -102,7 +104,7 @@ async fn wait(changes: Option<&Changes>) -> bool {
             {}
             true
         }
-        // Rather late than in a tight loop.
+        // Wait, to avoid a tight loop.
         Ok(Err(_)) => {
             sleep(GLANCE).await;
             true
@@ -123,19 +125,19 @@ async fn look_and_restore(
     }
     let seen = network::look(&record, &Links::open()?).await?;
     let dir = dir.clone();
-    // nft and firewall-cmd take their time, and nodes ask for leases meanwhile.
+    // nft and firewall-cmd take time, and nodes ask for leases meanwhile.
     let task = tokio::task::spawn_blocking(move || {
-        // What we went by may be of before a verb's change of forwards, which has made its rules itself.
+        // A verb may have changed the forwards since the look, and made its rules itself.
         if !seen.missing().is_empty() && ClusterRecord::load(&dir)?.as_ref() != Some(&record) {
             return Ok(None);
         }
         let restored = network::restore(&record, &dir, &seen)?;
         anyhow::Ok(Some((seen, restored)))
     });
-    task.await.context("a task of the keeper failed")?
+    task.await.context("a task of the keeper panicked")?
 }
 
-/// What was there the last time.
+/// The problems last reported and the current pause.
 #[derive(Debug, Default)]
 struct Last {
     pause: Option<Duration>,
@@ -143,7 +145,7 @@ struct Last {
 }
 
 impl Last {
-    /// How long to leave the rules alone, after a repair and after none.
+    /// How long to leave the rules alone, after a repair or without one.
     fn pause(&mut self, repaired: bool) -> Duration {
         let pause = match (repaired, self.pause) {
             (false, _) => None,
@@ -154,7 +156,7 @@ impl Last {
         pause.unwrap_or_default()
     }
 
-    /// Into the event log, once for as long as it stays.
+    /// Logs each problem once, as long as it stays.
     fn tell(&mut self, status: &Status, now: Vec<String>) {
         for news in now.iter().filter(|n| !self.told.contains(n)) {
             status.event("", EventKind::Firewall, news);
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_keeps_undoing_ours_is_fought_ever_more_seldom() {
+    fn repairs_become_rarer_while_another_program_undoes_them() {
         let mut last = Last::default();
         assert_eq!(last.pause(true), PAUSE);
         assert_eq!(last.pause(true), PAUSE * 2);

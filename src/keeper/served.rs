@@ -1,4 +1,4 @@
-//! What the keeper's tasks share, and what is done on request: records read again, nodes asked to end.
+//! State that the keeper's tasks share, and the requests that change it: reading the record again, ending nodes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use tokio::sync::watch;
 
 use super::attend::End;
 use super::attended::{Attended, Connections};
-use super::awake::{GOING_ON, JOURNAL};
+use super::awake::{JOURNAL, RESUME};
 use super::dns::Names;
 use super::forward::Forwards;
 use super::reservations::Reservations;
 use super::respawn::respawn;
-use super::restarts::{Restarts, Verdict};
+use super::restarts::{Decision, Restarts};
 use super::status::Status;
 use crate::host::cores;
 use crate::model::{Cause, EventKind};
@@ -26,16 +26,16 @@ use crate::node::{Ended, Filling, Identity};
 use crate::state::{ClusterDir, ClusterRecord, read_json};
 use crate::warm;
 
-/// Longest that a guest's agent may take to say that it heard.
+/// Longest time that a guest's agent takes to acknowledge.
 const ASK_GUEST: Duration = Duration::from_secs(3);
-/// Longest that QEMU may take to say whether it is paused; with [`ASK_GUEST`] it fits in what the CLI
-/// waits for an answer.
+/// Longest time that QEMU takes to say whether it is paused. Together with [`ASK_GUEST`] it fits into the CLI's wait
+/// for an answer.
 const ASK_PAUSED: Duration = Duration::from_secs(1);
 
-/// All that the keeper's tasks share.
+/// State that all the keeper's tasks share.
 #[derive(Debug)]
 pub(super) struct Served {
-    /// The state folder, with templates and frozen machines.
+    /// The state folder, with images and frozen machines.
     pub(super) root: PathBuf,
     pub(super) dir: ClusterDir,
     pub(super) status: Status,
@@ -44,12 +44,12 @@ pub(super) struct Served {
     pub(super) forwards: Forwards,
     pub(super) connections: Mutex<BTreeMap<String, watch::Receiver<Connections>>>,
     pub(super) restarts: Mutex<BTreeMap<String, Restarts>>,
-    /// Keys for the cluster after this one.
+    /// Host keys for the next cluster.
     pub(super) keys: Mutex<Option<Filling>>,
 }
 
 impl Served {
-    /// Reads the record again: reservations for all nodes, attendance for those that run.
+    /// Reads the record again: reserves addresses for all nodes, and attends those that run.
     pub(super) fn sync(self: &Arc<Self>) -> Result<()> {
         let Some(record) = ClusterRecord::load(&self.dir)? else {
             return Ok(());
@@ -64,7 +64,7 @@ impl Served {
             let mut connections = self
                 .connections
                 .lock()
-                .map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+                .map_err(|_| anyhow::anyhow!("a task of the keeper panicked"))?;
             let attended = connections
                 .get(&node.name)
                 .is_some_and(|c| c.has_changed().is_ok());
@@ -88,7 +88,7 @@ impl Served {
                     .map(|(network, _)| network.clone())
                     .collect(),
                 process: process.clone(),
-                rest: GOING_ON.turn(position, &record.accelerator, cores()),
+                rest: RESUME.turn(position, &record.accelerator, cores()),
                 journal: JOURNAL.turn(position, &record.accelerator, cores()),
                 store: warm::Store::open(&self.root),
                 status: self.status.clone(),
@@ -105,7 +105,7 @@ impl Served {
         Ok(())
     }
 
-    /// Reads the record again for the forwards.
+    /// Reads the record again and serves its forwards.
     pub(super) fn forward(&self) -> Result<()> {
         match ClusterRecord::load(&self.dir)? {
             Some(record) => self.forwards.follow(&record),
@@ -113,7 +113,7 @@ impl Served {
         }
     }
 
-    /// Starts a node again that has ended by itself, if that is its role's policy.
+    /// Restarts a node that has ended by itself, if its role's policy says so.
     async fn after(self: &Arc<Self>, node: &str, process: &Identity, cause: &Cause) {
         let policy = ClusterRecord::load(&self.dir).ok().flatten();
         let policy = policy.and_then(|r| Some(r.spec.role(&r.node(node).ok()?.role)?.restart));
@@ -128,25 +128,25 @@ impl Served {
             Err(_) => return,
         };
         match verdict {
-            Verdict::Again(wait) => {
-                let note = format!("{cause}; it starts again in {} s", wait.as_secs());
+            Decision::Again(wait) => {
+                let note = format!("{cause}; the keeper restarts it in {} s", wait.as_secs());
                 self.status.note(node, EventKind::Restarting, &note);
                 tokio::time::sleep(wait).await;
                 self.restart(node, process).await;
             }
-            Verdict::GiveUp(times) => {
-                let note = format!("{cause}; given up after {times} restarts in ten minutes");
+            Decision::GiveUp(times) => {
+                let note =
+                    format!("{cause}; the keeper gave up after {times} restarts in ten minutes");
                 self.status.note(node, EventKind::GivenUp, &note);
             }
         }
     }
 
-    /// Boots a node whose QEMU has ended, or whose guest asked for a reset: a woken QEMU has no kernel
-    /// to do it with.
+    /// Boots a node whose QEMU has ended or whose guest asked for a reset. A woken QEMU has no kernel to reset to.
     async fn restart(self: &Arc<Self>, node: &str, process: &Identity) {
         let restarted = respawn(&self.root, &self.dir, node, process).await;
         if let Err(e) = restarted.and_then(|()| self.sync()) {
-            let note = format!("cannot be booted again: {e:#}");
+            let note = format!("the keeper cannot restart it: {e:#}");
             self.status.note(node, EventKind::Ended, &note);
         }
     }
@@ -155,47 +155,51 @@ impl Served {
         let connections = self
             .connections
             .lock()
-            .map_err(|_| anyhow::anyhow!("a task of the keeper failed"))?;
+            .map_err(|_| anyhow::anyhow!("a task of the keeper panicked"))?;
         let connections = connections
             .get(node)
-            .with_context(|| format!("{node} is not attended"))?;
+            .with_context(|| format!("the keeper does not attend {node}"))?;
         Ok(connections.borrow().clone())
     }
 
-    /// Both ways at once: an image of the user's may have no agent, ours has no logind.
+    /// Asks both the agent and ACPI: the user's image may have no agent, and kvmc's template has no logind.
     pub(super) async fn power_down(&self, node: &str) -> Result<()> {
         let Connections { qmp, agent, .. } = self.connections(node)?;
         if let Some(qmp) = &qmp {
             wake_paused(qmp).await;
         }
         let by_agent = async {
-            let agent = agent.context("the agent is not there")?;
+            let agent = agent.context("the agent is not connected")?;
             let mode = PowerMode::Powerdown;
             let arguments = Shutdown { mode }.arguments();
             agent.request(Shutdown::NAME, arguments, ASK_GUEST).await?;
             anyhow::Ok(())
         };
         let by_button = async {
-            let qmp = qmp.context("QMP is not there")?;
+            let qmp = qmp.context("QMP is not connected")?;
             qmp.request("system_powerdown", json!({}), ASK_GUEST)
                 .await?;
             anyhow::Ok(())
         };
         match tokio::join!(by_agent, by_button) {
-            (Err(agent), Err(button)) => {
-                Err(agent.context(format!("the power button failed too: {button:#}")))
-            }
+            (Err(agent), Err(button)) => Err(agent.context(format!(
+                "the ACPI power button did not work either: {button:#}"
+            ))),
             _ => Ok(()),
         }
     }
 
     pub(super) async fn quit(&self, node: &str) -> Result<()> {
-        let qmp = self.connections(node)?.qmp.context("QMP is not there")?;
+        let qmp = self
+            .connections(node)?
+            .qmp
+            .context("QMP is not connected")?;
         Ok(qmp.quit().await?)
     }
 }
 
-/// A guest that stands still hears nothing. Out of space it will stand still again, and be made to end.
+/// Resumes a paused guest, because a paused guest cannot power off. If it lacks disk space it pauses again, and is
+/// forced later.
 async fn wake_paused(qmp: &Client) {
     let seen = qmp.request("query-status", json!({}), ASK_PAUSED).await;
     let seen = seen.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The keeper's own life: sockets, requests, and the nodes it attends.
+//! The keeper's main loop: its sockets, requests and nodes.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -22,15 +22,15 @@ use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
 
-/// A cluster whose nodes are ready and that is up this long is at rest.
+/// A cluster counts as idle when its nodes are ready and it has been up this long.
 const REST: Duration = Duration::from_secs(5);
 
 /// Runs the keeper of a cluster until it is told to end.
 ///
 /// # Errors
-/// What keeps it from serving: the record, port 67 or 53, its socket.
+/// Fails if it cannot read the record, open its socket, or serve DHCP and DNS (ports 67 and 53).
 pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Result<()> {
-    // Alone in its session, no terminal's end reaches it. A leader already is as good.
+    // In its own session, the end of a terminal does not reach it. It may be a session leader already.
     let _leader_already = nix::unistd::setsid();
     let record =
         ClusterRecord::load(&dir)?.with_context(|| format!("there is no cluster `{cluster}`"))?;
@@ -58,19 +58,19 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     });
     state.sync()?;
     if let Err(e) = state.forward() {
-        // Of a port that somebody took while there was no keeper; the nodes need one all the same.
+        // Another program may have taken a port while there was no keeper. The nodes need the keeper nevertheless.
         output::error(&e);
     }
     tokio::spawn(keep_keys(Arc::clone(&state)));
     tokio::spawn(keep_up(Arc::clone(&state)));
-    tokio::spawn(trim::now_and_then());
+    tokio::spawn(trim::run());
     tokio::spawn(rules::watch(dir.clone(), cluster, status.clone()));
-    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     let serve = async {
         loop {
             match socket.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(answer(stream, Arc::clone(&state)))),
-                // Out of descriptors, for instance: better a little later than in a tight loop.
+                // This happens when descriptors run out, for instance. Wait, to avoid a tight loop.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -80,7 +80,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         ended = names.serve(name_servers) => ended,
         () = serve => Ok(()),
         _ = terminate.recv() => {
-            // Nothing of the keeper's outlives it.
+            // None of the keeper's tasks outlives it.
             drop(state.keys.lock().map(|mut keys| keys.take()));
             remove_file(&dir.keeper_socket())?;
             remove_file(&dir.keeper_process())
@@ -88,14 +88,14 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     }
 }
 
-/// Ends with the first network that is served no more.
+/// Returns when the first network fails.
 async fn serve_lans(lans: Vec<Lan>, status: Status) -> Result<()> {
     let mut serving = tokio::task::JoinSet::new();
     for lan in lans {
         serving.spawn(lan.run(status.clone()));
     }
     match serving.join_next().await {
-        Some(ended) => ended.context("a task of the keeper failed")?,
+        Some(ended) => ended.context("a task of the keeper panicked")?,
         None => Ok(()),
     }
 }
@@ -104,12 +104,12 @@ fn listen(dir: &ClusterDir) -> Result<UnixListener> {
     let path = dir.keeper_socket();
     remove_file(&path)?;
     let socket = UnixListener::bind(&path)
-        .with_context(|| format!("failed to listen on {}", path.display()))?;
+        .with_context(|| format!("cannot listen on {}", path.display()))?;
     fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
     Ok(socket)
 }
 
-/// Once the nodes are up and at rest, makes keys for the cluster that comes after this one.
+/// Once the cluster is idle, makes host keys for the next cluster.
 async fn keep_keys(state: Arc<Served>) {
     loop {
         tokio::time::sleep(REST).await;
@@ -125,7 +125,7 @@ async fn keep_keys(state: Arc<Served>) {
     }
 }
 
-/// Looks how the nodes keep up, for as long as there are any.
+/// Updates the nodes' vitals at an interval.
 async fn keep_up(state: Arc<Served>) {
     let pid = |node: &str| {
         let identity = read_json::<Identity>(&state.dir.node(node).process()).ok()??;

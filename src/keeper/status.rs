@@ -1,4 +1,4 @@
-//! The board that the keeper's tasks write on and its clients watch, and the event log.
+//! The board, which the keeper's tasks write and its clients watch, and the event log.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::events::EventLog;
 use crate::model::{Board, Event, EventKind, NodeView, Stage, Vitals};
 
-/// Cheap to clone; all clones are of one board.
+/// The board and the event log. All clones share one.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     board: watch::Sender<Board>,
@@ -33,7 +33,7 @@ impl Status {
         self.board.borrow().clone()
     }
 
-    /// A node that is attended from now on.
+    /// Begins to attend a node.
     pub(super) fn begin(&self, node: &str, process: Option<(i32, u64)>) {
         self.board.send_modify(|board| {
             board.insert(
@@ -52,12 +52,12 @@ impl Status {
         self.log(node, Stage::Started, "");
     }
 
-    /// What `status` is told of how nodes keep up. Nobody who watches the board waits for that.
+    /// Stores the nodes' vitals without waking those who watch the board.
     pub(super) fn set_vitals(&self, vitals: &BTreeMap<String, Vitals>) {
         self.change_quietly(|name, view| view.vitals = vitals.get(name).copied());
     }
 
-    /// As [`Self::set_vitals`]: the share of the time that its vcpus waited for a core of the host.
+    /// Stores the nodes' steal, the share of time that vcpus waited for a host core. Like [`Self::set_vitals`].
     pub(super) fn set_steal(&self, steal: &BTreeMap<String, f64>) {
         self.change_quietly(|name, view| view.steal = steal.get(name).copied());
     }
@@ -71,7 +71,7 @@ impl Status {
         });
     }
 
-    /// A node has come to `stage`; one that it is past is no news.
+    /// Reports that a node has reached `stage`, unless it was there before.
     pub(super) fn reach(&self, node: &str, stage: Stage, note: &str) {
         let news = self
             .board
@@ -92,14 +92,14 @@ impl Status {
         }
     }
 
-    /// A guest has gone back to its boot.
+    /// Reports that a guest reboots.
     pub(super) fn restart(&self, node: &str) {
         self.event(node, EventKind::Rebooted, "");
         let process = self.board().get(node).and_then(|v| v.process);
         self.begin(node, process);
     }
 
-    /// A guest stands still, or goes on.
+    /// Reports that a guest is paused, or resumes with `None`.
     pub(super) fn pause(&self, node: &str, why: Option<String>) {
         let news = self
             .board
@@ -119,7 +119,7 @@ impl Status {
         }
     }
 
-    /// A connection is there; that it was lost is no news any more.
+    /// Removes the note about a lost connection.
     pub(super) fn regained(&self, node: &str) {
         let was_lost = self.board().get(node).is_some_and(|v| !v.note.is_empty());
         if was_lost {
@@ -127,7 +127,7 @@ impl Status {
         }
     }
 
-    /// Says on the board what is to be known of a node, at whatever stage it is.
+    /// Puts a note about a node on the board, at any stage.
     pub(super) fn note(&self, node: &str, event: EventKind, note: &str) {
         self.board.send_if_modified(|board| {
             let view = board.get_mut(node);
@@ -144,16 +144,16 @@ impl Status {
         self.event(node, stage.into(), note);
     }
 
-    /// The number of the last event, changed by each that comes.
+    /// A receiver for the number of the last event, which changes with each event.
     pub(super) fn watch_events(&self) -> watch::Receiver<u64> {
         match self.events.lock() {
             Ok(events) => events.watch(),
-            // A task has panicked: nothing is to come.
+            // A task has panicked, so no more events will come.
             Err(_) => watch::channel(0).1,
         }
     }
 
-    /// The events behind a number, as far as they are kept.
+    /// The events after a number, as far as they are kept.
     pub(super) fn events_since(&self, number: u64) -> Vec<Event> {
         let events = self.events.lock();
         events

@@ -1,8 +1,8 @@
-//! Gives back the pages of the program itself that only the keeper's start needed.
+//! Gives back memory of the program's own pages that only the keeper's start needed.
 
 #![allow(
     unsafe_code,
-    reason = "madvise on mappings whose pages are all the files' own, and come from there again"
+    reason = "madvise on mappings whose pages are unchanged file content, which is read again when needed"
 )]
 
 use std::ffi::c_void;
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use nix::sys::mman::{MmapAdvise, madvise};
 
-/// From the start until the nodes are on their way and their successors' keys made, mostly; and between two times.
+/// Time from the start until the first trim, when the nodes are mostly started and the next host keys made.
 const FIRST: Duration = Duration::from_secs(25);
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Unmaps the pages of the program's text once the start is over, and now and then: what is needed again
-/// comes back from the page cache by minor faults, some hundred each time. A keeper at rest uses less than half of a
-/// text that has a downloader and all verbs in it besides.
-pub(super) async fn now_and_then() {
+/// Unmaps the pages of the program's text after the start, and again at an interval. Pages that are needed again come
+/// back from the page cache by some hundred minor faults. An idle keeper uses less than half of the text, which also
+/// holds the downloader and all verbs.
+pub(super) async fn run() {
     tokio::time::sleep(FIRST).await;
     loop {
         trim();
@@ -35,14 +35,14 @@ fn trim() {
         let Some(start) = NonNull::new(range.start as *mut c_void) else {
             continue;
         };
-        // SAFETY: a private mapping that cannot be written to and has no page of its own; madvise(2) has
-        // such pages read from the file again.
+        // SAFETY: a private, read-only mapping without changed pages; madvise(2) makes the kernel read such pages from
+        // the file again.
         let _not_given_back = unsafe { madvise(start, range.len(), MmapAdvise::MADV_DONTNEED) };
     }
 }
 
-/// Mappings of files that cannot be written to and of which nothing was changed, as relocations do: see
-/// `/proc/PID/smaps`, proc(5).
+/// Read-only mappings of files without changed pages. Relocations change pages, for instance. See `/proc/PID/smaps`,
+/// proc(5).
 fn clean(smaps: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut candidate = None;
@@ -57,10 +57,10 @@ fn clean(smaps: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// For a mapping's first line, its addresses if it is of a file, private and not to be written to.
+/// For the first line of a mapping, its addresses if it is a private, read-only mapping of a file.
 #[expect(
     clippy::option_option,
-    reason = "a line of another kind, or one that is not wanted"
+    reason = "`None` for another kind of line, `Some(None)` for an unwanted mapping"
 )]
 fn file_mapping(line: &str) -> Option<Option<Range<usize>>> {
     let mut words = line.split_ascii_whitespace();
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_comes_from_a_file_again_is_given_back() {
+    fn only_unchanged_file_pages_are_given_back() {
         let smaps = "\
 1000-3000 r-xp 00000000 fe:00 7    /usr/bin/kvmc
 Rss:                   8 kB
@@ -99,7 +99,7 @@ Anonymous:             0 kB
     }
 
     #[test]
-    fn the_program_goes_on_without_the_pages_it_had() {
+    fn the_program_runs_on_after_its_pages_are_given_back() {
         let resident = || {
             let smaps = std::fs::read_to_string("/proc/self/status").unwrap();
             let line = smaps.lines().find(|l| l.starts_with("RssFile:")).unwrap();

@@ -1,4 +1,4 @@
-//! The uplink's MTU, followed: it changes with a VPN, and nodes hear of it when they renew.
+//! Follows the uplink's MTU, which changes with a VPN. Nodes learn of it when they renew their leases.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use kvmc_netns::Links;
 
 use super::reservations::Reservations;
 
-/// A look is two questions to the kernel; a node renews every half an hour.
+/// Each check asks the kernel two questions. A node renews its lease every half hour.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// Has a network's DHCP server tell the MTU of the way out, up to `most`, its bridge's own.
+/// Keeps a network's DHCP server announcing the MTU of the uplink, but at most `most`, the bridge's MTU.
 pub(super) async fn follow(most: u32, reservations: Reservations) {
     let Ok(links) = Links::open() else {
         return;
     };
     loop {
-        // Without an uplink for the moment, what was told last is as good.
+        // While there is no uplink, the last MTU stays.
         if let Ok(Some(uplink)) = links.uplink().await {
             reservations.set_mtu(usable(uplink.mtu, most));
         }
@@ -23,7 +23,7 @@ pub(super) async fn follow(most: u32, reservations: Reservations) {
     }
 }
 
-/// What nodes are to use: no more than their bridge carries, no less than RFC 791 asks of every link.
+/// The MTU for nodes: at most their bridge's, at least what RFC 791 requires of every link.
 fn usable(uplink: u32, most: u32) -> Option<u16> {
     const LEAST: u32 = 576;
     u16::try_from(uplink.max(LEAST).min(most)).ok()
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p32_nodes_are_told_what_both_links_carry() {
+    fn p32_nodes_get_an_mtu_that_both_links_carry() {
         assert_eq!(usable(1400, 1500), Some(1400));
         assert_eq!(usable(9000, 1500), Some(1500));
         assert_eq!(usable(68, 1500), Some(576));

@@ -1,5 +1,5 @@
-//! How well the guests keep up: looked at every now and then, so that `status` need not wait for it.
-//! Their agents are asked more rarely, since an emulated guest pays for each answer.
+//! Measures at an interval how well the guests keep up, so that `status` need not wait. Agents are asked less often,
+//! because each answer costs an emulated guest time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,30 +10,30 @@ use serde_json::Value;
 
 use super::status::Status;
 use crate::model::{Board, Stage, Vitals};
-use crate::node::Turns;
+use crate::node::VcpuWaits;
 
-/// Time between two looks: what the steal is a share of.
+/// Interval between two measurements. The steal is a share of it.
 const EVERY: Duration = Duration::from_secs(10);
-/// Looks between two questions to the guests' agents.
+/// Measurements between two questions to the agents.
 const ASK_EACH: u32 = 3;
 
-/// Longest that a guest may take to answer; one that takes longer is told apart by that.
+/// Longest time that a guest may take to answer. A missing answer is a finding in itself.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Questions to a guest whose clock is to be set, at most, and the time between two.
+/// Most attempts to set a guest's clock, and the interval between two.
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_secs(2);
-/// Seconds of drift that are left alone.
+/// Drift in seconds that is not corrected.
 const GOOD_ENOUGH: f64 = 0.02;
 
-/// Keeps the steal and the vitals on the board up to date; `pid` and `agent` find a node's.
+/// Keeps the steal and the vitals on the board up to date. `pid` and `agent` look up a node.
 pub(super) async fn keep_up(
     status: Status,
     pid: impl Fn(&str) -> Option<i32>,
     agent: impl Fn(&str) -> Option<Client>,
 ) {
-    let turns = |board: &Board| -> BTreeMap<String, Turns> {
-        let of = |name: &String| Some((name.clone(), Turns::of(pid(name)?)?));
+    let turns = |board: &Board| -> BTreeMap<String, VcpuWaits> {
+        let of = |name: &String| Some((name.clone(), VcpuWaits::of(pid(name)?)?));
         board.keys().filter_map(of).collect()
     };
     let mut before = turns(&status.board());
@@ -70,20 +70,20 @@ async fn ask(board: &Board, agent: impl Fn(&str) -> Option<Client>) -> BTreeMap<
     vitals
 }
 
-/// Sets a guest's clock by its drift. The time that came with its identity was on the way for as long as
-/// a busy host makes a guest wait, seconds at worst; an adjustment is right however long it takes.
+/// Corrects a guest's clock by its drift. The time that a woken guest got with its identity is late by the guest's
+/// waiting time on a busy host, at worst by seconds. An adjustment is right however late it arrives.
 pub(super) async fn correct_clock(agent: Client) {
     for _ in 0..TRIES {
-        // Not while it starts: each question delays what it is doing.
+        // Not while the guest starts, because each question delays it.
         tokio::time::sleep(BETWEEN).await;
-        // One that has too little of the host to answer in time is asked again.
+        // A guest that gets too little CPU to answer in time is asked again.
         if let Some(vitals) = one(agent.clone()).await {
             match correction(&vitals) {
                 Some(seconds) => {
                     let arguments = Adjust { seconds }.arguments();
                     let adjusted = agent.request(Adjust::NAME, arguments, ANSWER).await;
-                    // An agent of before cannot do it. One that is late does it before it answers
-                    // the next question.
+                    // An older agent does not know this request. A slow agent carries it out before it answers the
+                    // next question.
                     if let Err(ExecuteError::Refused { .. }) = adjusted {
                         return;
                     }
@@ -95,7 +95,7 @@ pub(super) async fn correct_clock(agent: Client) {
     }
 }
 
-/// What to add to the guest's clock, in seconds; none when the drift may be the asking's alone.
+/// Seconds to add to the guest's clock, or `None` if the drift is within the measurement's error.
 fn correction(vitals: &Vitals) -> Option<f64> {
     (vitals.drift.abs() > vitals.error.max(GOOD_ENOUGH)).then_some(-vitals.drift)
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_corrected_by_what_it_surely_drifted() {
+    fn a_clock_is_corrected_by_its_certain_drift() {
         let vitals = |drift, error| Vitals {
             drift,
             error,
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drift_is_from_the_middle_of_the_asking() {
+    fn the_drift_is_measured_from_the_middle_of_the_question() {
         let answer = json!({ "time": 1010.5, "load": [0.25, 0.1, 0.0], "disk": 1 });
         let vitals = judge(answer, 1000.0, 1001.0).unwrap();
         assert!((vitals.drift - 10.0).abs() < 1e-9);
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(judge(json!({ "time": "x" }), 0.0, 1.0), None);
     }
 
-    /// A guest that was taken over answers what it likes.
+    /// A compromised guest may answer anything.
     #[test]
     fn fuzz_info() {
         kvmc_fuzz::run("info", |bytes| {

@@ -1,17 +1,17 @@
-//! What a node's vcpus run on.
+//! The accelerator of a node's vcpus.
 
 use kvmc_images::Architecture;
 use serde::{Deserialize, Serialize};
 
-/// What a node's vcpus run on: the host's processor by KVM, or QEMU's emulation.
+/// The host's processor through KVM, or QEMU's emulation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Accelerator {
     Kvm,
     Tcg {
-        /// Why not KVM, in a few words.
+        /// Why KVM is not used, in a few words.
         why: String,
-        /// All that QEMU said of it; nothing for people who only want their cluster.
+        /// QEMU's whole output, for those who look for the cause.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         said: String,
     },

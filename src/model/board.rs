@@ -1,4 +1,4 @@
-//! What the keeper knows of its nodes, as it sends it to who asks.
+//! The keeper's view of its nodes, as it sends it to clients.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use super::Stage;
 
-/// A node as the keeper sees it.
+/// The keeper's view of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NodeView {
-    /// The QEMU that all this is about: pid and start time. The one before it may have been ready too.
+    /// Pid and start time of the QEMU that this view is about. The previous QEMU may have been ready too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) process: Option<(i32, u64)>,
     pub(crate) stage: Stage,
-    /// All that it came through since QEMU's start, the present one last: who watches the board may miss
-    /// what is there but for a moment.
+    /// All stages since QEMU's start, the current one last. A client may miss a stage that is short.
     #[serde(default)]
     pub(crate) passed: Vec<Stage>,
-    /// Why it stands still, when it does: `no space on <path>`.
+    /// Why the guest is paused: `no space on <path>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) paused: Option<String>,
-    /// What went wrong, or how it ended; empty when there is nothing to say.
+    /// A fault, or how the node ended; empty if there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
-    /// As its agent last said.
+    /// The agent's last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vitals: Option<Vitals>,
-    /// The share of the last seconds that its vcpus waited for a core of the host.
+    /// The share of the last seconds that its vcpus waited for a host core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) steal: Option<f64>,
 }
@@ -34,12 +33,12 @@ pub(crate) struct NodeView {
 /// All nodes that the keeper attends.
 pub(crate) type Board = BTreeMap<String, NodeView>;
 
-/// A guest beside its host.
+/// How well a guest keeps up with its host.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Vitals {
     /// Seconds that the guest's clock is ahead of the host's.
     pub(crate) drift: f64,
-    /// The drift is known no better than this, in seconds: half the time that asking took.
+    /// The error of the drift in seconds: half the time that the question took.
     pub(crate) error: f64,
     /// The guest's load average over a minute.
     pub(crate) load: f64,

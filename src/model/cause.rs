@@ -1,34 +1,34 @@
-//! Why a QEMU ended.
+//! The causes of a QEMU's end.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a QEMU ended, or a guest went back to its boot.
+/// Why a QEMU ended, or a guest rebooted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Cause {
-    /// By the guest.
+    /// The guest powered off.
     PoweredOff,
-    /// By the guest; the node goes on.
+    /// The guest rebooted, and the node continues.
     Rebooted,
-    /// The guest's kernel.
+    /// The guest's kernel panicked.
     Panicked,
-    /// By kvmc.
+    /// kvmc ended QEMU.
     Quit,
-    /// QEMU was asked to end by a signal, and did so in order.
+    /// A signal asked QEMU to end, and it ended normally.
     Terminated,
-    /// By the kernel, for want of memory.
+    /// The host's kernel killed QEMU because memory ran out.
     OutOfMemory,
-    /// By a signal; `maybe_memory` where it may have been the kernel's, and its log is closed to us.
+    /// A signal killed QEMU. With `maybe_memory`, the kernel may have sent it, but its log cannot be read.
     Killed { signal: i32, maybe_memory: bool },
-    /// QEMU ended itself, with this exit status and these last words.
+    /// QEMU ended itself, with this exit status and this last line of its log.
     Failed { status: i32, words: String },
-    /// QEMU gave another reason, of its QAPI's `ShutdownCause`.
+    /// QEMU gave another reason, from its QAPI's `ShutdownCause`.
     Other(String),
-    /// Killed or crashed: this kernel does not say how.
+    /// QEMU was killed or crashed. This kernel does not say which.
     Vanished,
-    /// With the host.
+    /// The host rebooted.
     HostRebooted,
-    /// While there was no keeper to see it.
+    /// QEMU ended while no keeper ran.
     Unseen,
 }
 
@@ -40,13 +40,13 @@ impl std::fmt::Display for Cause {
             Self::Panicked => f.write_str("the guest's kernel panicked"),
             Self::Quit => f.write_str("kvmc ended it"),
             Self::Terminated => f.write_str("a signal asked QEMU to end"),
-            Self::OutOfMemory => f.write_str("killed by the host's kernel for want of memory"),
+            Self::OutOfMemory => f.write_str("killed by the host's kernel because memory ran out"),
             Self::Killed {
                 signal,
                 maybe_memory,
             } => {
                 let memory = if *maybe_memory {
-                    "; for the host's memory? /dev/kmsg cannot be read here"
+                    ", perhaps because memory ran out (/dev/kmsg cannot be read here)"
                 } else {
                     ""
                 };
@@ -61,7 +61,7 @@ impl std::fmt::Display for Cause {
             Self::Other(reason) => write!(f, "QEMU ended ({reason})"),
             Self::Vanished => f.write_str("QEMU was killed or crashed"),
             Self::HostRebooted => f.write_str("the host rebooted"),
-            Self::Unseen => f.write_str("it ended while no keeper ran"),
+            Self::Unseen => f.write_str("QEMU ended while no keeper ran"),
         }
     }
 }

@@ -1,19 +1,19 @@
-//! What happened in a cluster, as the event log has it.
+//! Events of a cluster, as the event log holds them.
 
 use serde::{Deserialize, Serialize};
 
 use super::Stage;
 
-/// Something that happened.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Event {
     pub(crate) event: EventKind,
-    /// A node's name, another machine's MAC, or empty for the cluster as a whole.
+    /// A node's name, another machine's MAC address, or empty for the whole cluster.
     pub(crate) node: String,
-    /// In words, where there is more to say.
+    /// Details in words.
     #[serde(default)]
     pub(crate) note: String,
-    /// Of the cluster, one more for each; 0 in logs of before events had numbers.
+    /// The event's number in the cluster, counted from 1; 0 in logs from before events had numbers.
     #[serde(default)]
     pub(crate) number: u64,
     /// Seconds since 1970.
@@ -33,36 +33,36 @@ pub(crate) enum EventKind {
     Ssh,
     Ready,
     Ended,
-    /// The guest went back to its boot.
+    /// The guest rebooted.
     Rebooted,
-    /// The guest stands still.
+    /// The guest is paused.
     Paused,
     Resumed,
     /// The connection to QEMU was lost.
     Lost,
     Regained,
-    /// The keeper starts a node again that ended by itself.
+    /// The keeper will restart a node that ended by itself.
     Restarting,
-    /// It does so no more.
+    /// The keeper will not restart it any more.
     GivenUp,
-    /// Rules were restored, or are in the way.
+    /// Rules were restored, or block the cluster.
     Firewall,
-    /// Whom other names are asked of.
+    /// The resolvers for other names have changed.
     Resolvers,
-    /// Leases cannot be stored.
+    /// Leases cannot be saved.
     Unsaved,
     Saved,
-    /// A machine asked by DHCP for an address that it cannot have.
+    /// A machine asked by DHCP for an address that is not its own.
     Refused,
     /// A machine found its address in use.
     Declined,
     /// Another machine uses a node's address.
     Conflict,
-    /// Two machines send one client identifier.
+    /// Two machines send the same client identifier.
     Shared,
-    /// No address is left.
+    /// No address is free.
     Full,
-    /// Of a later kvmc.
+    /// A kind from a newer kvmc.
     #[serde(other)]
     Other,
 }

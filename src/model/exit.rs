@@ -1,19 +1,19 @@
-//! How a verb ended, as its exit code says it.
+//! The outcomes of verbs, with their exit codes.
 
 use std::process::ExitCode;
 
-/// The kinds of ends, with their exit codes. They stand in README.
+/// The kinds of outcomes. README lists their exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     Done = 0,
     Failed = 1,
-    /// Wrong usage: a flag, a value, a setting.
+    /// Wrong usage: a flag, a value or a setting.
     Usage = 2,
-    /// Some nodes are not what they were to be; the others are.
+    /// Some nodes did not reach the requested state.
     SomeNodes = 3,
     /// There is no such cluster or node.
     NothingThere = 4,
-    /// As shells have it for SIGINT.
+    /// The exit code that shells use for SIGINT.
     Interrupted = 130,
 }
 
@@ -34,12 +34,12 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub(crate) struct NothingThere(pub(crate) String);
 
-/// The command line is at fault.
+/// The command line has a mistake.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// A verb was told to stop, and did; what there is now.
+/// A verb was interrupted by a signal. The text says what it left.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted; {0}")]
 pub(crate) struct Interrupted(pub(crate) String);

@@ -1,11 +1,11 @@
-//! Images of the store and of the catalogue, as they are shown.
+//! Images of the store and of the catalogue, as shown to the user.
 
 use std::collections::BTreeMap;
 
 use kvmc_images::{Architecture, Boot, Guest, Origin};
 use serde::Serialize;
 
-/// An image of the store.
+/// An image in the store.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ImageReport {
     /// Its digest.
@@ -16,15 +16,15 @@ pub(crate) struct ImageReport {
     pub(crate) boot: Boot,
     pub(crate) guest: Guest,
     pub(crate) origin: Origin,
-    /// Digest of the image that it lies on.
+    /// The digest of its backing image.
     pub(crate) parent: Option<String>,
     /// Seconds since 1970.
     pub(crate) created: u64,
-    /// In bytes, as a guest sees its disk.
+    /// Size of its disk in bytes, as a guest sees it.
     pub(crate) virtual_size: u64,
-    /// In bytes, on this host.
+    /// Size on this host in bytes.
     pub(crate) size: u64,
-    /// Another version of kvmc made it, and no `up` of this one would take it by itself.
+    /// Another version of kvmc made it, and this version's `up` would not use it.
     pub(crate) outdated: bool,
     /// SHA-256 of the disk.
     pub(crate) digest: String,
@@ -34,7 +34,7 @@ pub(crate) struct ImageReport {
 }
 
 impl ImageReport {
-    /// What it is called: its tags, and its own name where it has none.
+    /// Its tags, or else its own name.
     pub(crate) fn names(&self) -> String {
         if self.tags.is_empty() {
             self.name.clone()
@@ -43,7 +43,7 @@ impl ImageReport {
         }
     }
 
-    /// What it is, in a few words.
+    /// Its kind, in a few words.
     pub(crate) fn kind(&self) -> String {
         let verified = match &self.origin {
             Origin::Pulled { checksum: None, .. } => ", UNVERIFIED",
@@ -58,33 +58,33 @@ impl ImageReport {
     }
 }
 
-/// A machine frozen of an image.
+/// A frozen machine of an image.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct FrozenReport {
     pub(crate) id: String,
-    /// In bytes, on this host.
+    /// Size on this host in bytes.
     pub(crate) size: u64,
-    /// Clusters with a node that lies on it.
+    /// Clusters with a node whose disk lies on it.
     pub(crate) clusters: Vec<String>,
     /// Its shape and disk, in words.
     #[serde(skip)]
     pub(crate) shape: String,
 }
 
-/// An image with what only a look at itself tells.
+/// An image with details that need a look at its files.
 #[derive(Debug, Clone)]
 pub(crate) struct ImageDetail {
     pub(crate) image: ImageReport,
     pub(crate) directory: String,
-    /// Every byte was compared with what came into the store.
+    /// Every byte was compared with its digest in the store.
     pub(crate) verified: bool,
 }
 
-/// A name of the catalogue.
+/// An entry of the catalogue.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct CatalogueEntry {
     pub(crate) name: String,
     pub(crate) about: String,
-    /// By architecture.
+    /// The URLs by architecture.
     pub(crate) urls: BTreeMap<String, String>,
 }

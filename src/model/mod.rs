@@ -1,4 +1,4 @@
-//! What is shown and sent: types that every room may see. No effects, and nothing below but the members.
+//! Types that are shown or sent, for use in every room. They have no effects and use no other room.
 
 mod accelerator;
 mod board;

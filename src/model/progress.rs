@@ -1,8 +1,8 @@
-//! Who hears how work goes on.
+//! The interface to which verbs report their progress.
 
 use super::Stage;
 
-/// Receives a line for each step of a verb while it works.
+/// Receives the progress of a verb.
 pub(crate) trait Progress: std::fmt::Debug {
     /// A line about the cluster as a whole.
     fn say(&self, text: &str);
@@ -10,6 +10,6 @@ pub(crate) trait Progress: std::fmt::Debug {
     fn stage(&self, node: &str, stage: Stage, note: &str);
     /// `done` bytes of `total` of a transfer are there.
     fn transfer(&self, what: &str, done: u64, total: Option<u64>);
-    /// No more is to come: what is shown live stays as it is.
+    /// No more progress will come. The last display stays.
     fn end(&self);
 }

@@ -1,64 +1,64 @@
-//! What verbs come back with: typed values, which `output` makes into words.
+//! The reports of verbs, which `output` turns into text.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// How `up` or `start` went.
+/// The result of `up` or `start`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct UpReport {
     pub(crate) cluster: String,
-    /// Nodes of the cluster.
+    /// Number of nodes in the cluster.
     pub(crate) nodes: usize,
-    /// The node that hints show: the first one.
+    /// The first node, for hints.
     pub(crate) first: String,
     pub(crate) outcome: UpOutcome,
-    /// Where the files for Ansible and ssh are.
+    /// The folder of the files for Ansible and ssh.
     pub(crate) project: PathBuf,
-    /// In seconds, since the verb began.
+    /// Seconds since the verb began.
     pub(crate) took: Duration,
 }
 
-/// What became of the nodes.
+/// What happened to the nodes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum UpOutcome {
-    /// All was there.
+    /// Everything ran already.
     NothingToDo,
     Done {
-        /// Nodes that were started by this run.
+        /// Nodes that this run started.
         started: Vec<String>,
         /// Nodes that did not become ready.
         failed: Vec<NodeFailure>,
     },
 }
 
-/// A node that is not what it was to be.
+/// A node that did not reach the requested state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct NodeFailure {
     pub(crate) node: String,
     pub(crate) why: String,
 }
 
-/// What `up` would do.
+/// The plan of `up`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct PlanReport {
     pub(crate) cluster: String,
-    /// In words, in their order.
+    /// The steps in words, in their order.
     pub(crate) steps: Vec<String>,
 }
 
-/// How `stop` went.
+/// The result of `stop`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct StopReport {
     pub(crate) cluster: String,
-    /// It was stopped before.
+    /// The cluster was stopped before.
     pub(crate) was_stopped: bool,
     pub(crate) nodes: Vec<(String, NodeStop)>,
-    /// What could not be ended or removed; the next `stop` tries again.
+    /// Errors. The next `stop` tries again.
     pub(crate) errors: Vec<String>,
-    /// What was switched on and stays so, with the reason.
+    /// A host setting that stays switched on, with the reason.
     pub(crate) kept: Option<String>,
 }
 
@@ -68,45 +68,45 @@ pub(crate) struct StopReport {
 pub(crate) enum NodeStop {
     /// It did not run.
     WasStopped,
-    /// The guest powered off, after this long.
+    /// The guest powered off after this time.
     Clean(Duration),
-    /// It did not, and was made to.
+    /// The guest did not power off, and QEMU was forced to end.
     Forced(String),
 }
 
 impl StopReport {
-    /// Every node that ran powered off by itself, and all else is gone.
+    /// Whether every running node powered off by itself, and everything else is removed.
     pub(crate) fn is_clean(&self) -> bool {
         let is_forced = |(_, stop): &(String, NodeStop)| matches!(stop, NodeStop::Forced(_));
         self.errors.is_empty() && !self.nodes.iter().any(is_forced)
     }
 }
 
-/// What `down` did.
+/// The result of `down`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DownReport {
     pub(crate) cluster: String,
     pub(crate) found: Found,
-    /// Nodes that were running.
+    /// Number of nodes that were running.
     pub(crate) killed: usize,
     pub(crate) errors: Vec<String>,
-    /// What was switched on and stays so, with the reason.
+    /// A host setting that stays switched on, with the reason.
     pub(crate) kept: Option<String>,
 }
 
-/// What there was of a cluster that was to be removed.
+/// What existed of a cluster before its removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Found {
     Nothing,
-    /// Rules of a cluster that is no more, in words.
+    /// Rules of a cluster that does not exist any more, in words.
     Leftovers(Vec<String>),
-    /// A folder that a killed kvmc left, and nothing else.
+    /// Only a folder that a killed kvmc left.
     Folder,
     Cluster,
 }
 
-/// One check of `doctor`.
+/// One finding of `doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     pub(crate) check: String,
@@ -114,7 +114,7 @@ pub(crate) struct Finding {
     pub(crate) what: String,
 }
 
-/// What a check comes to.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
@@ -140,26 +140,26 @@ impl Verdict {
         }
     }
 
-    /// Something is left to do.
+    /// Whether something is left to do.
     pub(crate) const fn is_bad(self) -> bool {
         matches!(self, Self::Missing | Self::Damaged | Self::Remains)
     }
 }
 
-/// A port of the host that leads to a node.
+/// A forward from a port of the host to a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ForwardReport {
     pub(crate) protocol: &'static str,
-    /// The host's address that it is on; none for all of them.
+    /// The address of the host; `None` for all addresses.
     pub(crate) address: Option<std::net::Ipv4Addr>,
-    /// On the host.
+    /// The port of the host.
     pub(crate) port: u16,
     pub(crate) node: String,
-    /// On the node.
+    /// The port of the node.
     pub(crate) node_port: u16,
     /// The node's address and port.
     pub(crate) target: String,
-    /// As it is typed.
+    /// The forward as it is typed.
     #[serde(skip)]
     pub(crate) text: String,
 }

@@ -2,25 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How far a node has come, in the order it comes.
+/// The stages of a node's start, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
-    /// It has its disk.
+    /// Its disk exists.
     Cloned,
     /// QEMU runs.
     Started,
     /// The guest has written to its console.
     Kernel,
-    /// It runs, from a frozen machine's state.
+    /// The guest runs, from a frozen machine's state.
     Woken,
     /// The agent has taken the identity.
     Identity,
-    /// It holds its address.
+    /// The node has a lease.
     Lease,
     /// Its ssh banner was read.
     Ssh,
-    /// All of it.
+    /// The node is ready.
     Ready,
     /// QEMU has ended.
     Ended,

@@ -1,4 +1,4 @@
-//! A cluster as it is seen: what `kvmc status` shows, and prints as JSON.
+//! The status of a cluster, which `kvmc status` shows and prints as JSON.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Accelerator, Cause};
 
-/// Version of what kvmc prints as JSON: goes up when a field goes or changes its meaning.
+/// Version of kvmc's JSON output. It grows when a field is removed or changes its meaning.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// A cluster.
@@ -15,7 +15,7 @@ pub(crate) const SCHEMA: u32 = 1;
 pub(crate) struct ClusterStatus {
     pub(crate) schema: u32,
     pub(crate) cluster: String,
-    /// `unknown` where its record is not.
+    /// `unknown` if its record is missing.
     pub(crate) phase: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) accelerator: Option<Accelerator>,
@@ -26,22 +26,22 @@ pub(crate) struct ClusterStatus {
     /// Digest of the first node's image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<String>,
-    /// The keeper answers.
+    /// Whether the keeper answers.
     pub(crate) keeper: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) networks: Vec<NetworkStatus>,
-    /// None where the rules cannot be seen, or there are none.
+    /// `None` if there are no rules or they cannot be read.
     pub(crate) firewall: Option<FirewallStatus>,
     pub(crate) forwards: Vec<String>,
     pub(crate) nodes: Vec<NodeStatus>,
     /// Bridges of a cluster without a record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) bridges: Vec<String>,
-    /// Where record and host contradict each other, each with what to do.
+    /// Contradictions between record and host, each with its cure.
     pub(crate) doubts: Vec<String>,
 }
 
-/// One of its networks.
+/// A network of the cluster.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct NetworkStatus {
     pub(crate) name: String,
@@ -51,7 +51,7 @@ pub(crate) struct NetworkStatus {
     pub(crate) prefix6: Option<Ipv6Network>,
     pub(crate) gateway6: Option<Ipv6Addr>,
     pub(crate) isolated: bool,
-    /// In bytes.
+    /// The MTU in bytes.
     pub(crate) mtu: u32,
 }
 
@@ -61,28 +61,28 @@ pub(crate) struct NodeStatus {
     pub(crate) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<String>,
-    /// In words: `ready`, `running (identity)`, `stopped (3 s ago: …)`.
+    /// The state in words: `ready`, `running (identity)`, `stopped (3 s ago: …)`.
     pub(crate) state: String,
     pub(crate) pid: Option<i32>,
-    /// What is known of its record; none without one.
+    /// What its record says; `None` without a record.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) machine: Option<MachineStatus>,
-    /// Why it stands still, when it does.
+    /// Why the guest is paused.
     pub(crate) paused: Option<String>,
     pub(crate) vitals: VitalsStatus,
-    /// How it last ended, or rebooted.
+    /// Its last end or reboot.
     pub(crate) last_end: Option<EndStatus>,
 }
 
-/// What a node is made of.
+/// The recorded machine of a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct MachineStatus {
     pub(crate) address: Ipv4Addr,
     pub(crate) mac: String,
     pub(crate) vcpus: u32,
-    /// In bytes.
+    /// RAM in bytes.
     pub(crate) ram: u64,
-    /// Its virtual size in bytes.
+    /// Virtual size of its disk in bytes.
     pub(crate) disk: u64,
     pub(crate) nics: Vec<NicStatus>,
 }
@@ -97,14 +97,14 @@ pub(crate) struct NicStatus {
     pub(crate) tap: String,
 }
 
-/// How well a node keeps up with its host: fractions and seconds, null where nothing is known.
+/// How well a node keeps up with its host: fractions and seconds, null if unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct VitalsStatus {
-    /// The share of the last seconds that its vcpus waited for a core of the host.
+    /// The share of the last seconds that its vcpus waited for a host core.
     pub(crate) steal: Option<f64>,
     /// Seconds that the guest's clock is ahead of the host's.
     pub(crate) clock_drift: Option<f64>,
-    /// The drift is known no better than this, in seconds.
+    /// The error of the drift in seconds.
     pub(crate) clock_drift_error: Option<f64>,
     /// The guest's load average over a minute.
     pub(crate) load: Option<f64>,
@@ -120,25 +120,25 @@ pub(crate) struct EndStatus {
     pub(crate) time: f64,
 }
 
-/// What there is to say of a cluster's firewall rules.
+/// The state of a cluster's firewall rules.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct FirewallStatus {
-    /// Rules and switches that are gone at this moment.
+    /// Rules and sysctls that are missing now.
     pub(crate) missing: Vec<String>,
-    /// Other programs' rules that are in the way.
+    /// Rules of other programs that block the cluster.
     pub(crate) obstacles: Vec<String>,
-    /// What was added to other programs' rules.
+    /// Rules added to other programs' firewalls.
     pub(crate) among_others: Vec<String>,
-    /// What was lost while the cluster ran, and restored, the last time.
+    /// The last repair while the cluster ran.
     pub(crate) restored: Option<RestoredStatus>,
 }
 
-/// Rules that other programs took away.
+/// Rules that another program removed and the keeper restored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct RestoredStatus {
     /// Seconds since 1970.
     pub(crate) time: u64,
-    /// How often until now.
+    /// Number of repairs so far.
     pub(crate) times: u64,
     pub(crate) what: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! What a cluster adds to other programs' firewalls: written down first, made, removed.
+//! Rules that a cluster adds to other programs' firewalls. They are recorded before they are made.
 
 use anyhow::{Context, Result};
 use kvmc_netns::Links;
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json};
 
-/// `firewall.json`: beside the record, for the keeper writes it while a verb may hold that.
+/// `firewall.json`. It is apart from the record, because the keeper writes it while a verb may hold the record's lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Made {
-    /// What was added to others' rules, written down before it was made.
+pub(crate) struct FirewallLog {
+    /// Rules added to other programs' firewalls, recorded before they were made.
     pub(crate) accepts: Vec<Accept>,
-    /// What was lost while the cluster ran, and put back, the last time.
+    /// The last repair of rules that were lost while the cluster ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restored: Option<Restored>,
 }
 
-/// Rules that others took away.
+/// Rules that another program removed and the keeper restored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Restored {
-    /// In seconds since 1970.
+    /// Time of the last repair, in seconds since 1970.
     pub(crate) time: u64,
-    /// How often until now.
+    /// Number of repairs so far.
     pub(crate) times: u64,
     pub(crate) what: Vec<String>,
 }
 
-impl Made {
+impl FirewallLog {
     pub(crate) fn load(dir: &ClusterDir) -> Result<Self> {
         Ok(read_json(&dir.firewall())?.unwrap_or_default())
     }
@@ -37,35 +37,37 @@ impl Made {
     }
 }
 
-/// Adds to others' rules, and remembers it first.
+/// Records a rule and then adds it to another program's firewall.
 ///
 /// # Errors
-/// The state folder's, or the tool's, with its words.
+/// Fails if the state folder cannot be written, or with the words of the firewall's tool.
 pub(crate) fn make(record: &ClusterRecord, dir: &ClusterDir, accept: &Accept) -> Result<()> {
-    let mut made = Made::load(dir)?;
+    let mut made = FirewallLog::load(dir)?;
     if !made.accepts.contains(accept) {
         made.accepts.push(accept.clone());
         made.save(dir)?;
     }
     accept
         .make(&firewall::mark(&record.spec.name))
-        .with_context(|| format!("failed to add to {accept}"))
+        .with_context(|| format!("cannot add a rule to {accept}"))
 }
 
-/// Takes all back that was added to others' rules; what is gone already is done. Goes on past errors and
-/// returns them.
+/// Removes all rules that were added to other programs' firewalls, and accepts that some are removed already.
+/// Continues past errors and returns them.
 pub(crate) fn remove(dir: &ClusterDir) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
     let mark = firewall::mark(&dir.name());
     if let Err(e) = firewall::withdraw(&mark) {
-        errors.push(anyhow::Error::from(e).context("failed to take rules out of iptables"));
+        errors.push(anyhow::Error::from(e).context("cannot remove rules from iptables"));
     }
-    match Made::load(dir) {
+    match FirewallLog::load(dir) {
         Ok(made) => {
             for accept in &made.accepts {
                 if let Err(e) = accept.unmake() {
-                    errors
-                        .push(anyhow::Error::from(e).context(format!("failed to leave {accept}")));
+                    errors.push(
+                        anyhow::Error::from(e)
+                            .context(format!("cannot remove rules from {accept}")),
+                    );
                 }
             }
         }
@@ -77,11 +79,10 @@ pub(crate) fn remove(dir: &ClusterDir) -> Vec<anyhow::Error> {
     errors
 }
 
-/// Removes rules that carry the name of a cluster which is not recorded and whose bridge is gone. Returns
-/// what it was.
+/// Removes rules that name a cluster which has no record and no bridge. Returns the removed rules in words.
 ///
 /// # Errors
-/// When rules cannot be read or removed.
+/// Fails if rules cannot be read or removed.
 pub(crate) async fn remove_leftovers(cluster: &str, links: &Links) -> Result<Vec<String>> {
     let names: Vec<_> = links.list().await?.into_iter().map(|l| l.name).collect();
     Ok(firewall::remove_leftovers(

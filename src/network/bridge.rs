@@ -1,4 +1,4 @@
-//! A network's bridge: looked at, made, removed.
+//! Checks, makes and removes a network's bridge.
 
 use anyhow::Result;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
@@ -8,10 +8,10 @@ use super::ranges;
 use crate::failpoint::failpoint;
 use crate::state::{ClusterDir, NetworkRecord};
 
-/// Whether the bridge is there, up, with its MTU and addresses.
+/// Whether the bridge exists and is up, with the recorded MTU and addresses.
 ///
 /// # Errors
-/// When the links cannot be read.
+/// Fails if the links cannot be read.
 pub(super) async fn is_as_recorded(network: &NetworkRecord, links: &Links) -> Result<bool> {
     Ok(match links.find(&network.bridge).await? {
         Some(link) => {
@@ -28,7 +28,7 @@ pub(super) async fn is_as_recorded(network: &NetworkRecord, links: &Links) -> Re
     })
 }
 
-/// Makes a bridge, or sets it right, and marks whose it is.
+/// Makes a bridge or corrects it, and marks it as this cluster's.
 pub(crate) async fn make(network: &NetworkRecord, dir: &ClusterDir, links: &Links) -> Result<()> {
     let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
     links
@@ -44,12 +44,12 @@ pub(crate) async fn make(network: &NetworkRecord, dir: &ClusterDir, links: &Link
     ranges::check_alone(network, links).await
 }
 
-/// The host's IPv6 address on the bridge, with the prefix's length.
+/// The host's IPv6 address on the bridge, with the prefix length.
 fn address6(network: &NetworkRecord) -> Option<Ipv6Network> {
     Ipv6Network::new(network.gateway6()?, network.prefix6?.prefix()).ok()
 }
 
-/// Removes the bridge if it is the one that was made: by its address on the wire.
+/// Removes the bridge if its Ethernet address is the recorded one.
 pub(crate) async fn remove(network: &NetworkRecord, links: &Links) -> Result<()> {
     match links.find(&network.bridge).await? {
         Some(link) if link.mac == Some(network.mac) => {

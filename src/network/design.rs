@@ -1,4 +1,4 @@
-//! From a spec to the records of its networks.
+//! Designs the records of a cluster's networks from its specification.
 
 use anyhow::Result;
 use kvmc_netns::Links;
@@ -7,13 +7,13 @@ use super::naming::{bridge_mac, bridge_name, gateway, prefix6, table};
 use crate::spec::{ClusterSpec, MAIN, NetworkSpec};
 use crate::state::{ClusterDir, NetworkRecord};
 
-/// Ethernet's MTU in bytes, where no uplink says otherwise.
+/// Ethernet's MTU in bytes, used if there is no uplink.
 const DEFAULT_MTU: u32 = 1500;
 
-/// What the networks of a new cluster will be, the main one first.
+/// The networks of a new cluster, the main one first.
 ///
 /// # Errors
-/// When the host's links cannot be read.
+/// Fails if the host's links cannot be read.
 pub(crate) async fn design(
     spec: &ClusterSpec,
     dir: &ClusterDir,
@@ -32,11 +32,11 @@ pub(crate) async fn design(
         table: table(&spec.bridge),
         dns: vec![gateway(spec.subnet)],
     };
-    Ok(beside(main, spec, dir))
+    Ok(all_networks(main, spec, dir))
 }
 
-/// The main network and those beside it, which are like it in all that they have no word of their own in.
-pub(crate) fn beside(
+/// The main network and the further ones, which take the main network's values for all settings that they lack.
+pub(crate) fn all_networks(
     main: NetworkRecord,
     spec: &ClusterSpec,
     dir: &ClusterDir,

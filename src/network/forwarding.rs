@@ -1,5 +1,5 @@
-//! The host's own switches that nodes need on: that it routes, IPv4 and IPv6. What they were before the
-//! first cluster is kept beside the clusters, since the first to come is not always the last to go.
+//! The sysctls of the host that nodes need: IPv4 and IPv6 forwarding. Their original values are stored beside the
+//! clusters, because the cluster that comes first may not be the last to go.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,23 +20,23 @@ const IPV4: &str = "net.ipv4.ip_forward";
 const IPV6: &str = "net.ipv6.conf.all.forwarding";
 const LINKS6: &str = "/proc/sys/net/ipv6/conf";
 
-/// Which of the two switches.
+/// The two forwarding sysctls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     V4,
     V6,
 }
 
-/// What was on the host before there was a cluster, in one network namespace.
+/// The original values in one network namespace, before there was a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Before {
+struct OriginalValues {
     namespace: u64,
     boot_id: String,
     /// IPv4 forwarding was off.
     ipv4_was_off: bool,
-    /// IPv6 forwarding was off; with it, what of the links was changed.
-    ipv6_was_off: Option<Links6>,
-    /// Who else would forward when it was switched on, and lived without it.
+    /// IPv6 forwarding was off. Holds the link settings that were changed with it.
+    ipv6_was_off: Option<ChangedLinks>,
+    /// The other programs that forwarded when kvmc switched it on, and so did not need it.
     #[serde(
         default,
         rename = "translated",
@@ -45,25 +45,25 @@ struct Before {
     forwarders: BTreeSet<String>,
 }
 
-/// Links whose IPv6 settings the switch changes along.
+/// Links whose IPv6 settings change with the sysctl.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Links6 {
-    /// Those that follow router advertisements as hosts do (`accept_ra` 1): a router does not, unless it
-    /// is told to with 2, and would lose its default route on the spot.
+struct ChangedLinks {
+    /// Links that accept router advertisements as hosts (`accept_ra` 1). A router accepts them only with `accept_ra`
+    /// 2, and would lose its default route at once otherwise.
     hosts: Vec<String>,
-    /// Those that forwarded already.
+    /// Links that forwarded before.
     routers: Vec<String>,
 }
 
-/// IPv6 settings of one link.
+/// The IPv6 settings of one link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Link6 {
+struct LinkSettings {
     name: String,
     accept_ra: String,
     forwarding: String,
 }
 
-/// Whether the host routes.
+/// Whether the host forwards.
 pub(crate) fn is_on(family: Family) -> Result<bool> {
     let name = match family {
         Family::V4 => IPV4,
@@ -72,16 +72,16 @@ pub(crate) fn is_on(family: Family) -> Result<bool> {
     Ok(sysctl::read(name)?.as_deref() == Some("1"))
 }
 
-/// Switches routing on, and remembers that it was off.
+/// Switches forwarding on, and records that it was off.
 ///
 /// # Errors
-/// The system's: /proc/sys may be read-only in a container.
+/// Fails if a sysctl cannot be written; /proc/sys may be read-only in a container.
 pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
     if is_on(family)? {
         return Ok(());
     }
-    let mut memory = Memory::open(state)?;
-    // Another cluster may have been first while this one waited.
+    let mut memory = LockedFile::open(state)?;
+    // Another cluster may have done it while this one waited for the lock.
     if is_on(family)? {
         return Ok(());
     }
@@ -90,7 +90,7 @@ pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
     before.forwarders.extend(there);
     match family {
         Family::V4 => before.ipv4_was_off = true,
-        // Of one that was killed half-way the links are known, and may be changed already.
+        // After a kill half-way, the links are recorded and may be changed already.
         Family::V6 if before.ipv6_was_off.is_some() => {}
         Family::V6 => before.ipv6_was_off = Some(changed_along(&links6()?)),
     }
@@ -113,19 +113,18 @@ pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
     Ok(())
 }
 
-/// Makes the switches what they were, unless another cluster needs them, or somebody came to live by
-/// them meanwhile: then they stay on, and the answer says why. What others have come to rely on is theirs
-/// from then on.
+/// Restores the original values, unless another cluster needs forwarding or another program has come to need it. In
+/// the second case forwarding stays on, the return value says why, and kvmc never switches it off later.
 ///
-/// `in_record`: this cluster's record says that it was off, as kvmc kept it before there was the file.
+/// `in_record`: this cluster's record says that forwarding was off. kvmc stored it there before this file existed.
 ///
 /// # Errors
-/// The system's.
+/// Fails if a sysctl or the file cannot be read or written.
 pub(crate) fn release(state: &State, cluster: &str, in_record: bool) -> Result<Option<String>> {
     if !in_record && !state.host_before().exists() {
         return Ok(None);
     }
-    let mut memory = Memory::open(state)?;
+    let mut memory = LockedFile::open(state)?;
     let others = others(state, cluster)?;
     let now = forwarders(state)?;
     let before = memory.here()?;
@@ -144,7 +143,7 @@ pub(crate) fn release(state: &State, cluster: &str, in_record: bool) -> Result<O
     let needed = others.iter().any(has_ipv6);
     if !needed && let Some(links) = before.ipv6_was_off.take() {
         if came.is_some() {
-            // The links follow advertisements as they have to while it is on.
+            // Links must accept advertisements as routers while forwarding is on.
             kept.push(IPV6);
         } else {
             restore6(&links)?;
@@ -154,14 +153,14 @@ pub(crate) fn release(state: &State, cluster: &str, in_record: bool) -> Result<O
     Ok(came.filter(|_| !kept.is_empty()).map(|who| {
         let settings: Vec<_> = kept.iter().map(|name| format!("{name}=0")).collect();
         format!(
-            "{} stays on: others have come to need it ({who}); `sysctl -w {}` switches it off",
+            "{} stays on, because others need it now ({who}); `sysctl -w {}` switches it off",
             kept.join(" and "),
             settings.join(" ")
         )
     }))
 }
 
-fn restore6(links: &Links6) -> Result<()> {
+fn restore6(links: &ChangedLinks) -> Result<()> {
     sysctl::write(IPV6, "0")?;
     for link in &links.hosts {
         set_accept_ra(link, "2", "1")?;
@@ -175,7 +174,7 @@ fn restore6(links: &Links6) -> Result<()> {
     Ok(())
 }
 
-/// Who else lives by forwarding in this namespace, clusters of another state folder included.
+/// Everything else that needs forwarding in this namespace, including clusters of another state folder.
 fn forwarders(state: &State) -> Result<BTreeSet<String>> {
     let mut own = OwnNames::default();
     for name in state.cluster_names() {
@@ -187,7 +186,7 @@ fn forwarders(state: &State) -> Result<BTreeSet<String>> {
             own.bridges.insert(network.bridge.clone());
         }
     }
-    let all = firewall::forwarders(&own).context("failed to read the host's firewall rules")?;
+    let all = firewall::forwarders(&own).context("cannot read the host's firewall rules")?;
     Ok(all.into_iter().collect())
 }
 
@@ -203,7 +202,7 @@ fn others(state: &State, cluster: &str) -> Result<Vec<ClusterRecord>> {
     Ok(names
         .iter()
         .filter(|name| *name != cluster)
-        // Of one that cannot be read there may be a copy; that is its own verbs' to tell of.
+        // A record that cannot be read may have a good copy. The verbs for its cluster report the damage.
         .filter_map(|name| Found::look(&state.cluster(name)).record())
         .filter(|r| !matches!(r.phase, Phase::Stopped | Phase::Removing))
         .filter(|r| r.host.namespace == namespace)
@@ -213,30 +212,30 @@ fn others(state: &State, cluster: &str) -> Result<Vec<ClusterRecord>> {
 
 fn set_accept_ra(link: &str, from: &str, to: &str) -> Result<()> {
     let name = format!("net/ipv6/conf/{link}/accept_ra");
-    // A link that is gone, or that somebody set otherwise meanwhile, is not ours to set.
+    // Leave alone a link that was removed, or whose setting somebody has changed meanwhile.
     if sysctl::read(&name)?.as_deref() == Some(from) {
         sysctl::write(&name, to)?;
     }
     Ok(())
 }
 
-/// What of the links is to be set, and to be set back.
-fn changed_along(links: &[Link6]) -> Links6 {
-    let names = |is_one: &dyn Fn(&Link6) -> bool| {
+/// The links to change, and to restore later.
+fn changed_along(links: &[LinkSettings]) -> ChangedLinks {
+    let names = |is_one: &dyn Fn(&LinkSettings) -> bool| {
         links
             .iter()
             .filter(|l| is_one(l))
             .map(|l| l.name.clone())
             .collect()
     };
-    Links6 {
+    ChangedLinks {
         hosts: names(&|l| l.accept_ra == "1" && l.forwarding == "0"),
         routers: names(&|l| l.forwarding == "1"),
     }
 }
 
-/// All links and `default`, of which links that come later take their settings.
-fn links6() -> Result<Vec<Link6>> {
+/// All links, and `default`, which new links take their settings from.
+fn links6() -> Result<Vec<LinkSettings>> {
     let mut links = Vec::new();
     for entry in fs_err::read_dir(LINKS6)? {
         let Ok(name) = entry?.file_name().into_string() else {
@@ -246,9 +245,9 @@ fn links6() -> Result<Vec<Link6>> {
             continue;
         }
         let read = |key: &str| sysctl::read(&format!("net/ipv6/conf/{name}/{key}"));
-        // One that went meanwhile has none.
+        // A link that was removed meanwhile has no settings.
         if let (Some(accept_ra), Some(forwarding)) = (read("accept_ra")?, read("forwarding")?) {
-            links.push(Link6 {
+            links.push(LinkSettings {
                 name,
                 accept_ra,
                 forwarding,
@@ -259,19 +258,19 @@ fn links6() -> Result<Vec<Link6>> {
     Ok(links)
 }
 
-/// The file, locked while this lives. The lock is the folder's: the file comes and goes.
-struct Memory {
+/// The locked file. The lock is on its folder, because the file is created and removed.
+struct LockedFile {
     path: PathBuf,
-    all: Vec<Before>,
+    all: Vec<OriginalValues>,
     _lock: Flock<File>,
 }
 
-impl Memory {
+impl LockedFile {
     fn open(state: &State) -> Result<Self> {
         let folder = fs_err::File::open(state.root())?.into_parts().0;
         let lock = Flock::lock(folder, FlockArg::LockExclusive)
             .map_err(|(_, e)| e)
-            .with_context(|| format!("failed to lock {}", state.root().display()))?;
+            .with_context(|| format!("cannot lock {}", state.root().display()))?;
         let path = state.host_before();
         let all = read_json(&path)?.unwrap_or_default();
         Ok(Self {
@@ -281,22 +280,22 @@ impl Memory {
         })
     }
 
-    /// That of this namespace; what was before a reboot of the host is forgotten.
-    fn here(&mut self) -> Result<&mut Before> {
+    /// The values of this namespace. Values from before a reboot of the host are dropped.
+    fn here(&mut self) -> Result<&mut OriginalValues> {
         let (namespace, boot_id) = (namespace()?, boot_id()?);
         self.all.retain(|b| b.boot_id == boot_id);
         let at = match self.all.iter().position(|b| b.namespace == namespace) {
             Some(at) => at,
             None => {
-                self.all.push(Before {
+                self.all.push(OriginalValues {
                     namespace,
                     boot_id,
-                    ..Before::default()
+                    ..OriginalValues::default()
                 });
                 self.all.len() - 1
             }
         };
-        self.all.get_mut(at).context("it was just put there")
+        self.all.get_mut(at).context("the entry was added above")
     }
 
     fn save(&mut self) -> Result<()> {
@@ -314,8 +313,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p33_links_that_follow_advertisements_are_told_apart() {
-        let link = |name: &str, accept_ra: &str, forwarding: &str| Link6 {
+    fn p33_only_links_that_accept_advertisements_are_changed() {
+        let link = |name: &str, accept_ra: &str, forwarding: &str| LinkSettings {
             name: name.to_owned(),
             accept_ra: accept_ra.to_owned(),
             forwarding: forwarding.to_owned(),
@@ -323,7 +322,7 @@ mod tests {
         let links = changed_along(&[
             link("default", "1", "0"),
             link("eth0", "1", "0"),
-            // networkd and NetworkManager hear them by themselves.
+            // networkd and NetworkManager read advertisements themselves.
             link("eth1", "0", "0"),
             link("eth2", "2", "0"),
             link("docker0", "1", "1"),
@@ -334,6 +333,6 @@ mod tests {
 
     #[test]
     fn fuzz_host() {
-        kvmc_fuzz::run("host", crate::fuzz::round_trip::<Vec<Before>>);
+        kvmc_fuzz::run("host", crate::fuzz::round_trip::<Vec<OriginalValues>>);
     }
 }

@@ -1,23 +1,25 @@
-//! Whether a network can have IPv6 on this host.
+//! Checks whether a network can have IPv6 on this host.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use ipnetwork::IpNetwork;
 use kvmc_netns::{Links, sysctl};
 
+use crate::hint::bail_with_hint;
 use crate::state::NetworkRecord;
 
-/// Refuses IPv6 where the host has none, and a prefix that is another's.
+/// Refuses IPv6 on a host without it, and a prefix that is in use.
 ///
 /// # Errors
-/// What is in the way, with what to do.
+/// Fails with what is in the way and its cure.
 pub(crate) async fn check(network: &NetworkRecord, links: &Links) -> Result<()> {
     let Some(prefix) = network.prefix6 else {
         return Ok(());
     };
     let name = &network.name;
     if sysctl::read("net.ipv6.conf.all.forwarding")?.is_none() {
-        bail!(
-            "ipv6: this host's kernel has IPv6 switched off (ipv6.disable=1), and network {name} wants it; leave `ipv6` out, or boot the host with IPv6"
+        bail_with_hint!(
+            "leave out `ipv6`, or boot the host with IPv6",
+            "ipv6: network {name} needs IPv6, which this host's kernel has switched off (ipv6.disable=1)"
         );
     }
     let addresses = links.addresses().await?;
@@ -29,8 +31,9 @@ pub(crate) async fn check(network: &NetworkRecord, links: &Links) -> Result<()> 
         .find(|n| matches!(n, IpNetwork::V6(n) if n.prefix() >= 8 && n.overlaps(prefix)));
     match taken {
         None => Ok(()),
-        Some(taken) => bail!(
-            "ipv6: {prefix} of network {name} overlaps {taken} of this host; use another --cluster name, of which the prefix is made"
+        Some(taken) => bail_with_hint!(
+            "choose another --cluster name, which the prefix is derived from",
+            "ipv6: {prefix} of network {name} overlaps {taken} of this host"
         ),
     }
 }

@@ -1,7 +1,7 @@
-//! The host's side of a cluster's networks: bridges, rules, what other firewalls need, forwarding, address ranges
-//! and names. Knows no VM.
+//! The host's side of a cluster's networks: bridges, firewall rules, forwarding, subnets and names. It does not know
+//! VMs.
 //!
-//! Each host object has a file with its look, its making and its removal; [`repair`] and `up` use the same ones.
+//! Each host object has a file that looks for it, makes it and removes it. [`repair`] and `up` share these functions.
 
 pub(crate) mod accepts;
 pub(crate) mod bridge;
@@ -19,7 +19,7 @@ pub(crate) mod rules;
 mod state;
 
 #[cfg(test)]
-pub(crate) use design::beside;
+pub(crate) use design::all_networks;
 pub(crate) use design::design;
 pub(crate) use ipv6::check as check_ipv6;
 pub(crate) use namespace::{check_namespace, namespace};

@@ -1,4 +1,4 @@
-//! The cluster's names on the host, where systemd-resolved runs; elsewhere ssh_config serves.
+//! Registers the cluster's names with systemd-resolved. On hosts without it, ssh_config gives the addresses.
 
 use anyhow::{Context, Result};
 use kvmc_netns::dns::HostNames;
@@ -11,12 +11,12 @@ fn of(network: &NetworkRecord, domain: &str) -> HostNames {
     HostNames::new(&network.bridge, gateway, domain, subnet)
 }
 
-/// Whether there is nothing to do: systemd-resolved knows, or is not there.
+/// Whether systemd-resolved has the names, or is not there to take them.
 pub(crate) fn are_known(record: &ClusterRecord) -> bool {
     if !HostNames::resolver_is_here() {
         return true;
     }
-    // One that cannot be asked cannot be told either.
+    // If it does not answer, it cannot be told either.
     link_exists(record.main())
         && of(record.main(), &record.spec.domain())
             .present()
@@ -27,26 +27,29 @@ fn link_exists(network: &NetworkRecord) -> bool {
     if_nametoindex(network.bridge.as_str()).is_ok()
 }
 
-/// Tells systemd-resolved.
+/// Registers the cluster's names with systemd-resolved.
 ///
 /// # Errors
-/// resolvectl's, with its words.
+/// Fails with resolvectl's words.
 pub(crate) fn make(record: &ClusterRecord) -> Result<()> {
     of(record.main(), &record.spec.domain()).apply().context(
-        "systemd-resolved does not take the cluster's names, so the host does not know them",
+        "systemd-resolved does not accept the cluster's names, so this host cannot resolve them",
     )
 }
 
-/// Has systemd-resolved forget, if it was told and still has what it was told of.
+/// Removes the names from systemd-resolved, if it has them.
 ///
 /// # Errors
-/// resolvectl's, with its words.
+/// Fails with resolvectl's words.
 pub(crate) fn remove(record: &ClusterRecord) -> Result<()> {
     let network = record.main();
     if !record.host.resolved || !link_exists(network) || !HostNames::resolver_is_here() {
         return Ok(());
     }
-    of(network, "")
-        .remove()
-        .with_context(|| format!("failed to have systemd-resolved forget {}", network.bridge))
+    of(network, "").remove().with_context(|| {
+        format!(
+            "cannot remove the names of {} from systemd-resolved",
+            network.bridge
+        )
+    })
 }

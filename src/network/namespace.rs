@@ -1,27 +1,29 @@
-//! The network namespace that a cluster's objects are in.
+//! The network namespace of a cluster's objects.
 
 use std::os::unix::fs::MetadataExt;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
+use crate::hint::bail_with_hint;
 use crate::state::{ClusterRecord, Phase};
 
-/// Inode of the network namespace that this process is in.
+/// Inode of this process's network namespace.
 pub(crate) fn namespace() -> Result<u64> {
     Ok(fs_err::metadata("/proc/self/ns/net")?.ino())
 }
 
-/// Refuses to work on a cluster from another network namespace than it is in.
+/// Refuses to work on a cluster that runs in another network namespace.
 ///
 /// # Errors
-/// That it is so.
+/// Fails if it does.
 pub(crate) fn check_namespace(record: &ClusterRecord) -> Result<()> {
     if record.phase == Phase::Stopped || record.host.namespace == namespace()? {
         return Ok(());
     }
-    // After a host reboot nothing of it is anywhere, and the number means nothing any more.
-    bail!(
-        "cluster `{}` runs in another network namespace; run kvmc there (ip netns exec, nsenter --net)",
+    // After a reboot of the host the cluster has no objects, and the inode means nothing.
+    bail_with_hint!(
+        "run kvmc in that namespace, with `ip netns exec` or `nsenter --net`",
+        "cluster `{}` runs in another network namespace",
         record.spec.name
     )
 }

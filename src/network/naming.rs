@@ -1,4 +1,4 @@
-//! Names and numbers of a cluster's networks: derived, so that they are the same each time.
+//! Names and numbers of a cluster's networks, derived so that they are always the same.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,27 +9,28 @@ use sha2::{Digest, Sha256};
 use crate::ids::{hex, mac};
 use crate::state::ClusterDir;
 
-/// The longest name that a link can have: `IFNAMSIZ` without the closing zero.
+/// The longest link name: `IFNAMSIZ` without the terminating zero.
 const LONGEST: usize = 15;
 
-/// The first address is the host's: router, DHCP and name server.
+/// The subnet's first address, which the host has as router, DHCP server and name server.
 pub(crate) fn gateway(subnet: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
 }
 
-/// The name of a bridge's nft table.
+/// The name of the nft table for a bridge.
 pub(crate) fn table(bridge: &str) -> String {
     let word = bridge.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     format!("kvmc_{word}")
 }
 
-/// The same each time for a bridge of a cluster of a state folder, and another for any other.
+/// The MAC address of a bridge. It is always the same for one bridge of a cluster and state folder, and differs for
+/// all others.
 pub(crate) fn bridge_mac(dir: &ClusterDir, bridge: &str) -> MacAddr {
     mac(&dir.mark(), &format!("bridge {bridge}"), 0)
 }
 
-/// Readable where 15 bytes allow, else from a hash. A hyphen more than a tap has, so that no network's name
-/// makes a tap's of it.
+/// A readable name if it fits into 15 bytes, else one from a hash. It has one hyphen more than a tap's name, so that
+/// the two never collide.
 pub(crate) fn bridge_name(main: &str, network: &str) -> String {
     let readable = format!("{main}--{network}");
     if readable.len() <= LONGEST {
@@ -39,7 +40,7 @@ pub(crate) fn bridge_name(main: &str, network: &str) -> String {
     format!("kvmb{}", hex(digest.get(..5).unwrap_or_default()))
 }
 
-/// The name of a node's tap: readable where 15 bytes allow, else from a hash.
+/// The name of a node's tap: readable if it fits into 15 bytes, else from a hash.
 pub(crate) fn tap_name(bridge: &str, node: &str) -> String {
     let readable = format!("{bridge}-{node}");
     if readable.len() <= LONGEST {
@@ -49,7 +50,7 @@ pub(crate) fn tap_name(bridge: &str, node: &str) -> String {
     format!("kvmc{}", hex(digest.get(..5).unwrap_or_default()))
 }
 
-/// A unique local prefix (RFC 4193): the same each time for a cluster of this host, another for each of
+/// A unique local IPv6 prefix (RFC 4193). It is always the same for a cluster of this host, and differs for each of
 /// its networks.
 pub(crate) fn prefix6(cluster: &str, number: u16) -> Ipv6Network {
     let host = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
@@ -65,7 +66,7 @@ fn prefix6_of(host: &str, cluster: &str, number: u16) -> Ipv6Network {
         *to = from;
     }
     [*high, *low] = number.to_be_bytes();
-    // A length of 64 is always fine; the other arm is for the compiler.
+    // A length of 64 is always valid; the compiler needs the other arm.
     Ipv6Network::new(Ipv6Addr::from(octets), 64)
         .unwrap_or_else(|_| Ipv6Network::from(Ipv6Addr::from(octets)))
 }
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn bridges_have_readable_names_where_they_fit_and_short_ones_always() {
+    fn bridge_names_are_readable_where_they_fit_and_always_short() {
         assert_eq!(bridge_name("k80", "storage"), "k80--storage");
         let long = bridge_name("bridge-of-mine1", "storage");
         assert!(long.len() <= LONGEST, "{long}");
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn taps_have_readable_names_where_they_fit_and_short_ones_always() {
+    fn tap_names_are_readable_where_they_fit_and_always_short() {
         assert_eq!(tap_name("k80", "master0"), "k80-master0");
         let long = tap_name("bridge-of-mine1", "master0");
         assert!(long.len() <= 15, "{long}");

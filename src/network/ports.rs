@@ -1,4 +1,4 @@
-//! Whether the host's ports that forwards want are free.
+//! Checks whether the host's ports of forwards are free.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -7,14 +7,14 @@ use anyhow::{Context, Result, bail};
 use kvmc_netns::firewall::Protocol;
 
 use super::namespace::namespace;
+use crate::hint::bail_with_hint;
 use crate::spec::Forward;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
-/// Refuses forwards whose port something else on the host has, but for those in `mine`, which are the
-/// cluster's own already.
+/// Refuses forwards whose port is in use on the host, except those in `mine`, which this cluster has already.
 ///
 /// # Errors
-/// The first of them, with who has the port, or how to find out.
+/// Fails at the first port in use, and names its user or how to find it.
 pub(crate) fn check_free(
     forwards: &[Forward],
     mine: &[Forward],
@@ -27,15 +27,16 @@ pub(crate) fn check_free(
     }
     let here = namespace()?;
     let others = dir.others().into_iter();
-    // A record that cannot be read is told of by the verbs that work on its cluster.
+    // The verbs for its cluster report a record that cannot be read.
     let others = others
         .filter_map(|other| ClusterRecord::load(&other).ok().flatten())
         .filter(|r| r.phase != Phase::Stopped && r.host.namespace == here);
     for other in others {
         for forward in &wanted {
             if let Some(theirs) = other.forwards.iter().find(|f| f.collides(forward)) {
-                bail!(
-                    "forward {forward}: cluster `{}` forwards that port ({theirs}); use another",
+                bail_with_hint!(
+                    "choose another port",
+                    "forward `{forward}`: cluster `{}` forwards that port already (`{theirs}`)",
                     other.spec.name
                 );
             }
@@ -48,7 +49,7 @@ pub(crate) fn check_free(
     Ok(())
 }
 
-/// By taking the port for a moment: only the kernel knows.
+/// Binds the port for a moment, because only the kernel knows whether it is free.
 fn check_port(forward: &Forward) -> Result<()> {
     let address = forward.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let at = SocketAddr::from((address, forward.port));
@@ -59,12 +60,13 @@ fn check_port(forward: &Forward) -> Result<()> {
     let (protocol, port) = (forward.protocol.name(), forward.port);
     match taken {
         Ok(()) => Ok(()),
-        Err(e) if e.kind() == ErrorKind::AddrInUse => bail!(
-            "forward {forward}: {protocol} port {port} of this host is in use; `ss -{flag}lnp sport = :{port}` names who has it"
+        Err(e) if e.kind() == ErrorKind::AddrInUse => bail_with_hint!(
+            format!("`ss -{flag}lnp sport = :{port}` shows the program that has it"),
+            "forward `{forward}`: {protocol} port {port} of this host is in use"
         ),
         Err(e) if e.kind() == ErrorKind::AddrNotAvailable => {
-            bail!("forward {forward}: {address} is no address of this host")
+            bail!("forward `{forward}`: {address} is not an address of this host")
         }
-        Err(e) => Err(e).with_context(|| format!("forward {forward}: {protocol} port {port}")),
+        Err(e) => Err(e).with_context(|| format!("forward `{forward}`: {protocol} port {port}")),
     }
 }

@@ -1,5 +1,5 @@
-//! Which ranges and bridges are free: of the host's links and routes, and of the other clusters, those
-//! that are stopped too.
+//! Checks which subnets and bridges are free. Links and routes of the host and other clusters use them, including
+//! stopped clusters.
 
 use std::net::Ipv4Addr;
 
@@ -8,22 +8,22 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use kvmc_netns::{Links, PendingProbe, range};
 
 use super::namespace::namespace;
+use crate::hint::{add_hint, bail_with_hint};
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, Phase};
 
 /// A network of another cluster.
 #[derive(Debug, Clone)]
-struct Other {
+struct OtherNetwork {
     cluster: String,
     stopped: bool,
     bridge: String,
     subnet: Ipv4Network,
 }
 
-/// The networks of all other clusters that are here or will be again: a stopped one could not start
-/// where its range is taken.
-fn others(dir: &ClusterDir) -> Vec<Other> {
-    // A record that cannot be read is told of by the verbs that work on its cluster.
+/// The networks of all other clusters, including stopped ones, which could not start again if their subnet were taken.
+fn others(dir: &ClusterDir) -> Vec<OtherNetwork> {
+    // The verbs for its cluster report a record that cannot be read.
     let records = dir
         .others()
         .into_iter()
@@ -35,7 +35,7 @@ fn others(dir: &ClusterDir) -> Vec<Other> {
         if !stopped && Some(record.host.namespace) != here {
             continue;
         }
-        all.extend(record.networks().map(|network| Other {
+        all.extend(record.networks().map(|network| OtherNetwork {
             cluster: record.spec.name.clone(),
             stopped,
             bridge: network.bridge.clone(),
@@ -45,11 +45,10 @@ fn others(dir: &ClusterDir) -> Vec<Other> {
     all
 }
 
-/// Refuses a range or bridge that something else on the host or another cluster has, before anything is
-/// made.
+/// Refuses a subnet or bridge that another cluster or something else on the host uses, before anything is made.
 ///
 /// # Errors
-/// The cluster, link or route in the way, with a free range or the flag that helps.
+/// Fails with the cluster, link or route in the way, and with a free subnet or the flag to use.
 pub(crate) async fn check_free(
     network: &NetworkRecord,
     dir: &ClusterDir,
@@ -57,7 +56,7 @@ pub(crate) async fn check_free(
     links: &Links,
 ) -> Result<()> {
     let (bridge, subnet) = (&network.bridge, network.subnet);
-    // How to ask for others.
+    // How the user chooses others.
     let bridge_cure = if network.is_main() {
         "--bridge NAME".to_owned()
     } else {
@@ -66,11 +65,12 @@ pub(crate) async fn check_free(
     let subnet_cure = subnet_flag(network);
     let others = others(dir);
     if let Some(other) = others.iter().find(|o| o.bridge == *bridge) {
-        let Other { cluster, .. } = other;
-        // Between two that were made before this was looked at, the one that starts first has it.
+        let OtherNetwork { cluster, .. } = other;
+        // Two clusters of an older kvmc may share a bridge name. The one that starts first gets it.
         if is_new || !other.stopped {
-            bail!(
-                "{bridge} is the bridge of cluster `{cluster}`; pass {bridge_cure} for another name"
+            bail_with_hint!(
+                format!("choose another name with {bridge_cure}"),
+                "{bridge} is the bridge of cluster `{cluster}`"
             );
         }
     }
@@ -86,8 +86,11 @@ pub(crate) async fn check_free(
         } else {
             format!(", ports: {}", ports.join(", "))
         };
-        bail!(
-            "{bridge} exists and was not made by kvmc for this cluster (kind: {}{ports}); pass {bridge_cure} for another name, or remove it with `ip link delete {bridge}`",
+        bail_with_hint!(
+            format!(
+                "choose another name with {bridge_cure}, or remove it with `ip link delete {bridge}`"
+            ),
+            "{bridge} exists, but kvmc did not make it for this cluster (kind: {}{ports})",
             link.kind.as_deref().unwrap_or("device"),
         );
     }
@@ -116,12 +119,15 @@ pub(crate) async fn check_free(
         ""
     };
     let free = range::free_subnet(subnet.prefix(), &taken(&others, links).await?)
-        .map(|s| format!("; {s} is free: pass {subnet_cure} {s}{auto}"))
-        .unwrap_or_default();
-    bail!("{conflict}{free}");
+        .map(|s| format!("{s} is free; choose it with {subnet_cure} {s}{auto}"));
+    let error = anyhow::anyhow!("{conflict}");
+    Err(match free {
+        Some(free) => add_hint(error, free),
+        None => error,
+    })
 }
 
-/// The addresses that the host is to have are being asked for on its links.
+/// Asks the host's links whether another machine has an address of the cluster.
 #[derive(Debug)]
 pub(crate) struct Probe {
     networks: Vec<NetworkRecord>,
@@ -129,21 +135,21 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Asks who has the gateways' addresses of new networks.
+    /// Sends the questions for the gateways' addresses of new networks.
     ///
     /// # Errors
-    /// That the links cannot be read.
+    /// Fails if the links cannot be read.
     pub(crate) async fn start(networks: Vec<NetworkRecord>, links: &Links) -> Result<Self> {
         let addresses = networks.iter().flat_map(|n| [n.gateway, last(n)]).collect();
         let asked = links.who_has(addresses).await?;
         Ok(Self { networks, asked })
     }
 
-    /// Refuses networks whose gateway's address a machine on one of the host's links answers for: the host has
-    /// no address or route in that range, and would still cut it off, or be cut off by it.
+    /// Refuses networks whose gateway address another machine on the host's links has. The host has no route to that
+    /// subnet yet, but the cluster and that machine would cut each other off.
     ///
     /// # Errors
-    /// The machine's Ethernet address and link, with a free range.
+    /// Fails with the machine's MAC address and link, and a free subnet.
     pub(crate) async fn refuse_taken(self, dir: &ClusterDir, links: &Links) -> Result<()> {
         let heard = self.asked.answers();
         for network in &self.networks {
@@ -159,26 +165,29 @@ impl Probe {
             let mut taken = taken(&others(dir), links).await?;
             taken.push(IpNetwork::V4(network.subnet));
             let free = range::free_subnet(network.subnet.prefix(), &taken)
-                .map(|s| format!("; {s} is free: pass {} {s}", subnet_flag(network)))
-                .unwrap_or_default();
-            bail!(
-                "{} is to be this host's address in {}, and {} answers for it on {}{free}",
+                .map(|s| format!("{s} is free; choose it with {} {s}", subnet_flag(network)));
+            let error = anyhow::anyhow!(
+                "{} would be this host's address in {}, but {} has it on {}",
                 holder.address,
                 network.subnet,
                 holder.mac,
                 holder.link
             );
+            return Err(match free {
+                Some(free) => add_hint(error, free),
+                None => error,
+            });
         }
         Ok(())
     }
 }
 
-/// A router may answer for whatever it is asked (proxy ARP), so it is asked for one more.
+/// A router with proxy ARP answers for every address, so one more address is asked for.
 fn last(network: &NetworkRecord) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(network.subnet.broadcast()).saturating_sub(1))
 }
 
-/// How to ask for another range.
+/// How the user chooses another subnet.
 fn subnet_flag(network: &NetworkRecord) -> String {
     if network.is_main() {
         "--subnet".to_owned()
@@ -187,10 +196,10 @@ fn subnet_flag(network: &NetworkRecord) -> String {
     }
 }
 
-/// A subnet for a new cluster that nothing else has: the usual one if it is free.
+/// A free subnet for a new cluster: the default one if possible.
 ///
 /// # Errors
-/// When the host's links cannot be read, or all private ranges are taken.
+/// Fails if the host's links cannot be read, or if all private ranges are in use.
 pub(crate) async fn free_subnet(
     spec: &ClusterSpec,
     dir: &ClusterDir,
@@ -208,28 +217,28 @@ pub(crate) async fn free_subnet(
     }
     range::free_subnet(usual.prefix(), &taken).with_context(|| {
         format!(
-            "no private /{} is free on this host; pass a smaller one with --subnet",
+            "no private /{} is free on this host; choose a smaller one with --subnet",
             usual.prefix()
         )
     })
 }
 
-async fn taken(others: &[Other], links: &Links) -> Result<Vec<IpNetwork>> {
+async fn taken(others: &[OtherNetwork], links: &Links) -> Result<Vec<IpNetwork>> {
     let addresses = links.addresses().await?.into_iter().map(|a| a.network);
     let routes = links.routes().await?.into_iter().map(|r| r.destination);
     let others = others.iter().map(|o| IpNetwork::V4(o.subnet));
     Ok(addresses.chain(routes).chain(others).collect())
 }
 
-/// Looks again once the bridge is there: two clusters may have found one range free at the same moment.
+/// Checks the subnet again once the bridge exists, because two clusters may have found it free at the same time.
 ///
 /// # Errors
-/// That another link has it by now.
+/// Fails if another link has it by now.
 pub(crate) async fn check_alone(network: &NetworkRecord, links: &Links) -> Result<()> {
     let own = links.find(&network.bridge).await?.map(|link| link.index);
     let conflict = range::overlap(network.subnet, &links.addresses().await?, &[], own);
     match conflict {
-        Some(conflict) => bail!("{conflict}, which was not there a moment ago"),
+        Some(conflict) => bail!("{conflict}, which has just been added"),
         None => Ok(()),
     }
 }

@@ -1,10 +1,10 @@
-//! A bridge that was found by its mark, removed with its rules.
+//! Removes a bridge that was found by its mark, and its rules.
 
 use kvmc_netns::{Links, firewall};
 
 use super::naming::table;
 
-/// Removes a bridge that was found by its mark, and its rules. Goes on past errors and returns them.
+/// Removes a bridge that was found by its mark, and its rules. Continues past errors and returns them.
 pub(crate) async fn remove_found(bridge: &str, links: &Links) -> Vec<anyhow::Error> {
     let mut errors = Vec::new();
     let rules = firewall::Table::remove_named(&table(bridge));

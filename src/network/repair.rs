@@ -1,17 +1,17 @@
-//! What other programs took away while the cluster runs, restored. No node notices.
+//! Restores what other programs remove while the cluster runs. The nodes do not notice.
 
 use anyhow::Result;
 
-use super::accepts::{self, Made, Restored};
+use super::accepts::{self, FirewallLog, Restored};
 use super::forwarding::{self, Family};
 use super::{NetworkState, rules};
 use crate::ids::now;
 use crate::state::{ClusterDir, ClusterRecord};
 
-/// Restores what `seen` lacks; returns it in words.
+/// Restores what `seen` lacks, and returns it in words.
 ///
 /// # Errors
-/// What cannot be restored.
+/// Fails if something cannot be restored.
 pub(crate) fn restore(
     record: &ClusterRecord,
     dir: &ClusterDir,
@@ -35,7 +35,7 @@ pub(crate) fn restore(
     if !seen.forwarding6 {
         forwarding::enable(&dir.state(), Family::V6)?;
     }
-    let mut made = Made::load(dir)?;
+    let mut made = FirewallLog::load(dir)?;
     let times = made.restored.map_or(0, |r| r.times);
     made.restored = Some(Restored {
         time: now() as u64,

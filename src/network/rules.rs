@@ -1,4 +1,4 @@
-//! A network's own nft table: what it holds, made, removed.
+//! A network's own nft table: its content, and its removal.
 
 use anyhow::{Context, Result};
 use kvmc_netns::firewall;
@@ -28,7 +28,7 @@ pub(crate) fn table(record: &ClusterRecord, network: &NetworkRecord) -> firewall
     }
 }
 
-/// A forward as the nft table has it.
+/// A forward as an entry of the nft table.
 fn forward(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forward> {
     let node = record.node(&forward.node).ok()?;
     Some(firewall::Forward {
@@ -44,12 +44,12 @@ fn forward(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forwar
     })
 }
 
-/// Removes a table; one that is gone is done.
+/// Removes a table, and accepts that it is removed already.
 ///
 /// # Errors
-/// What nft said.
+/// Fails with nft's words.
 pub(crate) fn remove(rules: &firewall::Table) -> Result<()> {
-    rules.remove().context("failed to remove the NAT")?;
+    rules.remove().context("cannot remove the NAT rules")?;
     failpoint!("net.nat");
     Ok(())
 }

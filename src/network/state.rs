@@ -1,5 +1,5 @@
-//! What of a cluster's network is there, and what is in its way: the one look that `up`, `status`, `doctor` and
-//! the keeper share.
+//! The state of a cluster's networks on the host and the obstacles to them, shared by `up`, `status`, `doctor` and the
+//! keeper.
 
 use std::collections::BTreeSet;
 
@@ -11,29 +11,29 @@ use super::forwarding::{self, Family};
 use super::{bridge, rules};
 use crate::state::ClusterRecord;
 
-/// With it packets between ports of a bridge meet the rules for forwarded ones.
+/// With this module, packets between ports of a bridge pass the rules for forwarded packets.
 const BRIDGED: &str = "net.bridge.bridge-nf-call-iptables";
 const BRIDGED6: &str = "net.bridge.bridge-nf-call-ip6tables";
 
-/// The network of one cluster, as it is on the host.
+/// The networks of one cluster, as they are on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct NetworkState {
     /// The host forwards IPv4.
     pub(crate) forwarding: bool,
     /// The host forwards IPv6, or no network of the cluster has it.
     pub(crate) forwarding6: bool,
-    /// Bridges that are as recorded.
+    /// Bridges that exist as recorded.
     pub(crate) bridges: BTreeSet<String>,
-    /// Own nft tables that are not there, or not whole.
+    /// Own nft tables that are missing or incomplete.
     pub(crate) lost_tables: Vec<String>,
-    /// What is to be added to other programs' rules.
+    /// Rules to be added to other programs' firewalls.
     pub(crate) accepts: Vec<Accept>,
-    /// Other programs' rules that are in the way, and that kvmc must not change.
+    /// Rules of other programs that block the cluster, and that kvmc must not change.
     pub(crate) obstacles: Vec<Obstacle>,
 }
 
 impl NetworkState {
-    /// The rules and switches that are missing, in words.
+    /// The missing rules and sysctls, in words.
     pub(crate) fn missing(&self) -> Vec<String> {
         let tables = self
             .lost_tables
@@ -47,10 +47,10 @@ impl NetworkState {
     }
 }
 
-/// How the host's links stand to its rules.
+/// The links of the host, as its firewall rules see them.
 ///
 /// # Errors
-/// When the links cannot be read.
+/// Fails if the links cannot be read.
 pub(crate) async fn site(links: &Links) -> Result<HostNetwork> {
     Ok(HostNetwork {
         uplink: links.uplink().await?.map(|link| link.name),
@@ -60,7 +60,7 @@ pub(crate) async fn site(links: &Links) -> Result<HostNetwork> {
     })
 }
 
-/// What changes without a word, and costs little to look at.
+/// State that changes without a notice and is cheap to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Glance {
     site: HostNetwork,
@@ -68,10 +68,10 @@ pub(crate) struct Glance {
     legacy: u64,
 }
 
-/// Looks at it.
+/// Reads it.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Fails if it cannot be read.
 pub(crate) async fn glance(links: &Links) -> Result<Glance> {
     Ok(Glance {
         site: site(links).await?,
@@ -83,10 +83,10 @@ pub(crate) async fn glance(links: &Links) -> Result<Glance> {
     })
 }
 
-/// Looks at a cluster's network.
+/// Reads the state of a cluster's networks.
 ///
 /// # Errors
-/// When links or rules cannot be read, or firewalld does not answer.
+/// Fails if links or rules cannot be read, or if firewalld does not answer.
 pub(crate) async fn look(record: &ClusterRecord, links: &Links) -> Result<NetworkState> {
     let site = site(links).await?;
     let mut bridges = BTreeSet::new();
@@ -96,15 +96,17 @@ pub(crate) async fn look(record: &ClusterRecord, links: &Links) -> Result<Networ
         }
     }
     let record = record.clone();
-    // nft, iptables-save and firewall-cmd take their time, and the keeper serves leases meanwhile.
+    // nft, iptables-save and firewall-cmd take time, and the keeper serves leases meanwhile.
     let rules = tokio::task::spawn_blocking(move || look_at_rules(&record, &site));
-    let mut state = rules.await.context("the look at the rules stopped")??;
+    let mut state = rules
+        .await
+        .context("the task that reads the rules panicked")??;
     state.bridges = bridges;
     Ok(state)
 }
 
 fn look_at_rules(record: &ClusterRecord, site: &HostNetwork) -> Result<NetworkState> {
-    let rulesets = Rulesets::read().context("failed to read the host's firewall rules")?;
+    let rulesets = Rulesets::read().context("cannot read the host's firewall rules")?;
     let mut seen = NetworkState {
         forwarding: forwarding::is_on(Family::V4)?,
         forwarding6: !forwarding::has_ipv6(record) || forwarding::is_on(Family::V6)?,
@@ -114,7 +116,7 @@ fn look_at_rules(record: &ClusterRecord, site: &HostNetwork) -> Result<NetworkSt
         let table = rules::table(record, network);
         let zone = if rulesets.has_firewalld() {
             firewall::zone_of(&network.bridge)
-                .context("firewalld has rules on this host, but does not answer")?
+                .context("firewalld has rules on this host but does not answer")?
         } else {
             None
         };

@@ -1,4 +1,4 @@
-//! How a node's QEMU ended: told apart by what QEMU said, by its exit and by the kernel's log.
+//! Finds out how a node's QEMU ended, from QEMU's events, its exit status and the kernel's log.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -10,24 +10,24 @@ use crate::host::{CgroupKills, Kmsg, kmsg};
 use crate::model::Cause;
 use crate::state::NodeRecord;
 
-/// All that was seen of an end.
+/// Everything known about the end of a QEMU.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
     /// `reason` of QEMU's event `SHUTDOWN`.
     pub(crate) reason: Option<String>,
-    /// QEMU's event `GUEST_PANICKED`.
+    /// QEMU's event `GUEST_PANICKED` came.
     pub(crate) panicked: bool,
     pub(crate) status: Option<ExitStatus>,
-    /// What the kernel's log says.
+    /// The finding in the kernel's log.
     pub(crate) kmsg: Option<Kmsg>,
-    /// Its cgroup has counted another death for memory.
+    /// The cgroup's counter of memory kills has grown.
     pub(crate) cgroup_kill: bool,
     /// The last line of QEMU's log.
     pub(crate) words: String,
 }
 
 impl Evidence {
-    /// What it comes to. Who was killed says nothing, so QEMU's own word comes first.
+    /// Concludes the cause. QEMU's own event comes first, because a killed QEMU sends none.
     pub(crate) fn judge(&self) -> Cause {
         if self.panicked {
             return Cause::Panicked;
@@ -59,8 +59,8 @@ impl Evidence {
         }
     }
 
-    /// Takes note of one of QEMU's events.
-    pub(crate) fn hear(&mut self, event: &str, data: &Value) {
+    /// Notes one of QEMU's events.
+    pub(crate) fn note_event(&mut self, event: &str, data: &Value) {
         match event {
             "SHUTDOWN" => {
                 let reason = data.get("reason").and_then(Value::as_str);
@@ -71,7 +71,7 @@ impl Evidence {
         }
     }
 
-    /// Adds what the host knows of it.
+    /// Adds what the host knows about the end.
     pub(crate) fn look(&mut self, node: &NodeRecord, process: &Identity, kills: &CgroupKills) {
         self.kmsg = Some(kmsg(node.uid, process.start_time));
         self.cgroup_kill = kills.has_grown();
@@ -86,7 +86,7 @@ mod tests {
 
     fn said(reason: &str) -> Evidence {
         let mut evidence = Evidence::default();
-        evidence.hear("SHUTDOWN", &json!({ "guest": true, "reason": reason }));
+        evidence.note_event("SHUTDOWN", &json!({ "guest": true, "reason": reason }));
         evidence
     }
 
@@ -100,9 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn p20_deaths_are_told_apart() {
+    fn p20_causes_of_death_are_told_apart() {
         let mut panicked = said("guest-panic");
-        panicked.hear("GUEST_PANICKED", &json!({ "action": "poweroff" }));
+        panicked.note_event("GUEST_PANICKED", &json!({ "action": "poweroff" }));
         let by_cgroup = Evidence {
             cgroup_kill: true,
             ..exit(9, Kmsg::Closed)
@@ -116,14 +116,17 @@ mod tests {
             (said("of-2040"), "QEMU ended (of-2040)"),
             (
                 exit(9, Kmsg::Killed),
-                "killed by the host's kernel for want of memory",
+                "killed by the host's kernel because memory ran out",
             ),
-            (by_cgroup, "killed by the host's kernel for want of memory"),
+            (
+                by_cgroup,
+                "killed by the host's kernel because memory ran out",
+            ),
             (exit(9, Kmsg::Silent), "killed by signal 9"),
             (exit(11, Kmsg::Closed), "killed by signal 11"),
             (
                 exit(9, Kmsg::Closed),
-                "killed by signal 9; for the host's memory? /dev/kmsg cannot be read here",
+                "killed by signal 9, perhaps because memory ran out (/dev/kmsg cannot be read here)",
             ),
             (
                 exit(1 << 8, Kmsg::Silent),

@@ -1,4 +1,4 @@
-//! The ends of nodes, written down with the time, so that they are known when nobody asks until later.
+//! Records how and when nodes ended, for later questions.
 
 use std::fs::File;
 use std::process::ExitStatus;
@@ -14,24 +14,24 @@ use crate::ids::{boot_id, now};
 use crate::model::Cause;
 use crate::state::{NodeDir, NodeRecord, read_json, replace_json};
 
-/// Longest part of QEMU's own last words that is kept, in characters.
+/// Most characters kept of QEMU's last line.
 const LONGEST_WORDS: usize = 300;
 
-/// `end.json`: the last end, or reboot, of a node.
+/// `end.json`: the last end or reboot of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     /// Seconds since 1970.
     pub(crate) time: f64,
     pub(crate) cause: Cause,
-    /// The process whose end it was: of a node that runs again, this one is another.
+    /// The process that ended. A restarted node has another one.
     pub(crate) process: Identity,
 }
 
 impl Ended {
-    /// Writes it down for a node.
+    /// Records the end of a node's process.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Fails if the file cannot be written.
     pub(crate) fn record(dir: &NodeDir, cause: Cause, process: Identity) -> Result<Self> {
         let ended = Self {
             time: now(),
@@ -42,8 +42,8 @@ impl Ended {
         Ok(ended)
     }
 
-    /// Writes down an end that the parent of a QEMU saw, unless the keeper knows better: of one that ended
-    /// at once, it may have seen nothing, or no more than that it is gone.
+    /// Records an end that the parent of a QEMU saw, unless the keeper knows more. A keeper that saw a short-lived
+    /// QEMU may know nothing, or only that it is missing.
     pub(crate) fn witness(dir: &NodeDir, process: &Identity, status: ExitStatus) {
         let _alone = alone(dir);
         if matches!(Self::of(dir, process).0, Cause::Unseen | Cause::Vanished) {
@@ -56,8 +56,8 @@ impl Ended {
         }
     }
 
-    /// Writes down an end that we saw ourselves; gives back what is known of it, for its parent may have told
-    /// more already. What cannot be written is in the log.
+    /// Records an end that this process saw, and returns the known cause, because the parent may have recorded more. A
+    /// failed write goes to the log.
     pub(crate) fn see(dir: &NodeDir, process: &Identity, cause: Cause) -> Cause {
         let _alone = alone(dir);
         let best = match (cause, Self::of(dir, process).0) {
@@ -72,16 +72,16 @@ impl Ended {
             return best;
         }
         if let Err(e) = Self::record(dir, best.clone(), process.clone()) {
-            // Into keeper.log: stderr leads there.
+            // stderr goes to keeper.log.
             crate::output::error(&e);
         }
         best
     }
 
-    /// Writes down an end that nobody saw: when it was is not known, so the time is now.
+    /// Records an end that nobody saw. Its time is unknown, so the current time stands for it.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Fails if the file cannot be written.
     pub(crate) fn record_unseen(
         dir: &NodeDir,
         node: &NodeRecord,
@@ -95,17 +95,17 @@ impl Ended {
         Ok(())
     }
 
-    /// Whether the node is to go on, with another QEMU or the same.
+    /// Whether the node continues, with another QEMU or the same.
     pub(crate) fn is_reboot(&self) -> bool {
         self.cause == Cause::Rebooted
     }
 
-    /// The last one of a node. One that cannot be read is as good as none: it is told, not acted on.
+    /// The last end of a node. An unreadable file counts as missing, because this is information only.
     pub(crate) fn last(dir: &NodeDir) -> Option<Self> {
         read_json(&dir.end()).ok().flatten()
     }
 
-    /// The end of a process that is gone, when it was written down, and else what can still be known.
+    /// The end of a process: the recorded one, or what can still be found out.
     pub(crate) fn of(dir: &NodeDir, process: &Identity) -> (Cause, Option<f64>) {
         match Self::last(dir) {
             Some(ended) if ended.process == *process && ended.cause != Cause::Rebooted => {
@@ -117,12 +117,12 @@ impl Ended {
     }
 }
 
-/// Keeps the parent of a QEMU and the keeper from each writing over what the other has just told of its end.
+/// Locks the file, so that the parent of a QEMU and the keeper do not overwrite each other's record.
 fn alone(dir: &NodeDir) -> Option<Flock<File>> {
     Flock::lock(File::open(dir.path()).ok()?, FlockArg::LockExclusive).ok()
 }
 
-/// The last line of what QEMU said, without what a terminal would act on.
+/// The last line of QEMU's log, without control characters.
 pub(crate) fn last_words(dir: &NodeDir) -> String {
     let bytes = std::fs::read(dir.qemu_log()).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn p17_what_the_parent_of_a_qemu_saw_stays_whoever_is_first() {
+    fn p17_the_parents_record_stays_whoever_writes_first() {
         let root = tempfile::tempdir().unwrap();
         let (node, process) = node(root.path());
         std::fs::write(node.qemu_log(), "cannot do it\n").unwrap();
@@ -175,7 +175,7 @@ mod tests {
             });
             assert_eq!(Ended::of(&node, &process).0, told);
         }
-        // Of a process before it, word comes late at times.
+        // News of an earlier process may arrive late.
         let before = Identity {
             start_time: 1,
             ..process.clone()
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn p20_an_end_is_of_one_process_and_a_host_that_rebooted_is_known_by_its_boot() {
+    fn p20_an_end_belongs_to_one_process_and_a_host_reboot_is_known_by_its_boot_id() {
         let root = tempfile::tempdir().unwrap();
         let (node, process) = node(root.path());
         assert_eq!(Ended::of(&node, &process).0, Cause::Unseen);

@@ -1,8 +1,8 @@
-//! How a process ended, for who is not its parent too.
+//! Finds a process's exit status, also for a process that is not its parent.
 
 #![allow(
     unsafe_code,
-    reason = "an ioctl that libc has no name for yet, on a descriptor and a structure of ours"
+    reason = "an ioctl that libc does not define yet, on our own descriptor and structure"
 )]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 
-/// `PIDFD_INFO_EXIT` of linux/pidfd.h: since Linux 6.15.
+/// `PIDFD_INFO_EXIT` of linux/pidfd.h, since Linux 6.15.
 const INFO_EXIT: u64 = 1 << 3;
 
 /// `struct pidfd_info` in its first version, 64 bytes.
@@ -28,10 +28,10 @@ struct PidfdInfo {
 // _IOWR(0xFF, 11, struct pidfd_info)
 nix::ioctl_readwrite!(pidfd_get_info, 0xFF, 11, PidfdInfo);
 
-/// How the process behind a pidfd ended. `None` while it has not, or where none of the ways to know is
-/// open: to be its parent, to look before its parent has reaped it, or to ask Linux 6.15 after that.
+/// The exit status of the process behind a pidfd. `None` while it runs, or if its status is not available. It is
+/// available to its parent, to others before the parent has reaped it, and since Linux 6.15 to others after that.
 ///
-/// A child of ours is reaped by this.
+/// This reaps a child of ours.
 pub(super) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     match waitid(Id::PIDFd(pidfd), flags) {
@@ -47,18 +47,18 @@ pub(super) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<ExitStatus> {
         mask: INFO_EXIT,
         ..PidfdInfo::default()
     };
-    // SAFETY: the structure is of the size that the request number says.
+    // SAFETY: the structure has the size that the request number encodes.
     let asked = unsafe { pidfd_get_info(pidfd.as_raw_fd(), &raw mut info) };
     if asked.is_ok() && info.mask & INFO_EXIT != 0 {
         return Some(ExitStatus::from_raw(info.exit_code));
     }
     let pid = pid(pidfd)?;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Still the same one: a pid is free for another only once its process was reaped.
+    // It is still the same process: a pid is reused only after its process was reaped.
     (self::pid(pidfd) == Some(pid)).then(|| of_zombie(&stat))?
 }
 
-/// The pid behind a pidfd, as long as the process was not reaped: pidfd_open(2).
+/// The pid behind a pidfd, until the process is reaped, pidfd_open(2).
 fn pid(pidfd: BorrowedFd<'_>) -> Option<u32> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
@@ -69,7 +69,7 @@ fn pid(pidfd: BorrowedFd<'_>) -> Option<u32> {
         .ok()
 }
 
-/// Field 52 of `/proc/PID/stat` once field 3 says that the process waits for its parent, proc(5).
+/// Field 52 of `/proc/PID/stat`, if field 3 says that the process is a zombie, proc(5).
 fn of_zombie(stat: &str) -> Option<ExitStatus> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace();
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p20_a_process_that_waits_for_its_parent_says_how_it_ended() {
+    fn p20_a_zombie_has_an_exit_status() {
         let rest = format!("{}9", "0 ".repeat(48));
         let stat = |state: char| format!("7 (a) Z (b) {state} {rest}\n");
         assert_eq!(of_zombie(&stat('Z')).unwrap().signal(), Some(9));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn p20_the_parent_knows_how_its_child_ended() {
+    fn p20_a_parent_gets_the_exit_status_of_its_child() {
         for (script, code, signal) in [("exit 7", Some(7), None), ("kill -9 $$", None, Some(9))] {
             #[expect(clippy::disallowed_methods, reason = "a process to look at")]
             let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
@@ -116,9 +116,9 @@ mod tests {
         }
     }
 
-    /// Who is not the parent asks the kernel, which tells since Linux 6.15.
+    /// A process that is not the parent asks the kernel, which answers since Linux 6.15.
     #[test]
-    fn p20_a_stranger_knows_how_a_process_ended_where_the_kernel_tells() {
+    fn p20_another_process_gets_the_exit_status_where_the_kernel_supports_it() {
         #[expect(clippy::disallowed_methods, reason = "a process to look at")]
         let mut parent = Command::new("sh")
             .args(["-c", "sleep 60 & echo $!; wait; exec sleep 60"])

@@ -1,14 +1,14 @@
-//! UEFI, where an image wants it: code that all share, and variables that are each node's own.
+//! UEFI firmware: code that all nodes share, and variables that each node has.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use kvmc_images::Architecture;
 
-/// The host's firmware for an architecture: its code and the template of its variables.
+/// The host's UEFI firmware for an architecture: its code and the template of its variables.
 ///
 /// # Errors
-/// That there is none, with the package that has it.
+/// Fails if it is not installed, with the package to install.
 pub(crate) fn uefi(architecture: Architecture) -> Result<(&'static Path, &'static Path)> {
     let uefi = &architecture.platform().uefi;
     uefi.images
@@ -17,7 +17,7 @@ pub(crate) fn uefi(architecture: Architecture) -> Result<(&'static Path, &'stati
         .find(|(code, variables)| code.exists() && variables.exists())
         .with_context(|| {
             format!(
-                "the UEFI firmware for {architecture} is not installed; install {} (or its like), or take --firmware bios on amd64",
+                "the UEFI firmware for {architecture} is not installed; install {} or a similar package, or choose --firmware bios on amd64",
                 uefi.package
             )
         })

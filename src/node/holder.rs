@@ -1,4 +1,4 @@
-//! Who else has a disk open: asked before a QEMU is started on it, since QEMU's own words name nobody.
+//! Finds the process that has a disk open, before QEMU is started on it. QEMU's own error names no process.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -8,18 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use nix::fcntl::{FcntlArg, fcntl};
 
-/// The bytes that QEMU locks of an image: what it does from 100, what it forbids from 200
-/// (`RAW_LOCK_PERM_BASE` and `RAW_LOCK_SHARED_BASE` of its block/file-posix.c).
+/// The bytes of an image that QEMU locks: from 100 for what it does, from 200 for what it forbids
+/// (`RAW_LOCK_PERM_BASE` and `RAW_LOCK_SHARED_BASE` in block/file-posix.c).
 const LOCKED: (i64, i64) = (100, 200);
 
-/// Longest that a QEMU of which nothing is left but its locks keeps them.
+/// Longest time that a killed QEMU keeps its locks after it has left /proc.
 const LINGERING: Duration = Duration::from_secs(2);
 
-/// Refuses a disk that a QEMU has open already. One that was killed is gone from sight before its locks are, and
-/// is waited for.
+/// Refuses a disk that a QEMU has open. A killed QEMU leaves /proc before it releases its locks, so this waits for it.
 ///
 /// # Errors
-/// The file, and whose it is.
+/// Fails with the file and the process that has it open.
 pub(super) fn check_unused(disk: &File, path: &Path) -> Result<()> {
     let until = Instant::now() + LINGERING;
     while is_locked(disk) {
@@ -32,14 +31,14 @@ pub(super) fn check_unused(disk: &File, path: &Path) -> Result<()> {
             None => "another process".to_owned(),
         };
         bail!(
-            "{} is in use by {holder}: two machines on one disk would destroy it; end that one first",
+            "{} is in use by {holder}; two machines on one disk would destroy it, so end that process first",
             path.display()
         );
     }
     Ok(())
 }
 
-/// A file system without such locks cannot tell, and QEMU goes on there too.
+/// A file system without such locks gives no answer. QEMU starts there too.
 fn is_locked(disk: &File) -> bool {
     let (from, length) = LOCKED;
     let mut lock = nix::libc::flock {
@@ -53,8 +52,7 @@ fn is_locked(disk: &File) -> bool {
     asked.is_ok() && i32::from(lock.l_type) != nix::libc::F_UNLCK
 }
 
-/// The first other process with this file open: open file descriptions, which QEMU locks by, have no pid
-/// of their own.
+/// The first other process that has this file open. QEMU locks by open file descriptions, which do not show a pid.
 fn holder(file: &File) -> Option<(i32, String)> {
     let own = file.metadata().ok()?;
     let own_pid = std::process::id();
@@ -86,12 +84,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p5_a_disk_whose_holder_is_gone_from_sight_is_waited_for() {
+    fn p5_a_disk_of_a_killed_qemu_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("disk");
         std::fs::write(&path, "x").unwrap();
         let open = || File::options().read(true).write(true).open(&path).unwrap();
-        // This process's own, which is not looked for.
+        // This process's own descriptor does not count.
         let held = open();
         let (from, length) = LOCKED;
         let lock = nix::libc::flock {
@@ -119,7 +117,7 @@ mod tests {
         std::fs::write(&path, "x").unwrap();
         let open = || File::options().read(true).write(true).open(&path).unwrap();
         check_unused(&open(), &path).unwrap();
-        // As QEMU does: a lock of an open file description, on one of its bytes. 37 is F_OFD_SETLK.
+        // Locks like QEMU does: one byte, for an open file description. 37 is F_OFD_SETLK.
         let script = "import fcntl,struct,sys,time
 f=open(sys.argv[1],'r+b')
 fcntl.fcntl(f,37,struct.pack('hhqqi4x',fcntl.F_RDLCK,0,101,1,0))

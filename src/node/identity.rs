@@ -1,5 +1,5 @@
-//! What makes a node itself: keys, ids and names, all made on the host and pushed in, since a guest
-//! that runs ssh-keygen under emulation takes seconds for it.
+//! A node's identity: keys, ids and names. The host makes them and gives them to the guest, because ssh-keygen takes
+//! seconds in an emulated guest.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -14,12 +14,12 @@ use super::nics::NicKind;
 use crate::ids::{now, random_id, uuid};
 use crate::state::{NetworkRecord, NodeRecord};
 
-/// As ssh-keygen's default.
+/// ssh-keygen's default.
 const ADMIN_RSA_BITS: u32 = 3072;
-/// The pinned ed25519 key is what clients use; this one is for those that know only RSA.
+/// Clients use the pinned ed25519 key. This key is for those that know only RSA.
 const HOST_RSA_BITS: u32 = 2048;
 
-/// The user that Ansible comes as.
+/// The user for Ansible.
 pub(crate) const ADMIN: &str = "admin";
 /// The host keys of one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,10 +46,10 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// New secrets for a cluster of these nodes, on as many threads as there are cores.
+    /// Makes new secrets for a cluster of these nodes, on as many threads as there are cores.
     ///
     /// # Errors
-    /// None that a working random generator would give.
+    /// Fails if a key cannot be made.
     pub(crate) fn generate(cluster: &str, nodes: &[NodeRecord], pool: &KeyPool) -> Result<Self> {
         let password = password();
         let admin = std::thread::scope(|scope| {
@@ -58,7 +58,7 @@ impl Secrets {
             let hosts = host_keys(nodes, pool);
             admin
                 .join()
-                .map_err(|_| anyhow::anyhow!("key generation stopped"))?
+                .map_err(|_| anyhow::anyhow!("a thread that makes keys panicked"))?
                 .and_then(|a| Ok((a, hosts?)))
         });
         let (admin, hosts) = admin?;
@@ -70,10 +70,10 @@ impl Secrets {
         })
     }
 
-    /// Adds keys for nodes that have none yet; true when there were such.
+    /// Adds keys for nodes that have none, and returns whether there were any.
     ///
     /// # Errors
-    /// As [`Self::generate`].
+    /// Like [`Self::generate`].
     pub(crate) fn complete(&mut self, nodes: &[NodeRecord], pool: &KeyPool) -> Result<bool> {
         let missing: Vec<_> = nodes
             .iter()
@@ -85,11 +85,11 @@ impl Secrets {
     }
 }
 
-/// Keeps keys ready for the next two clusters of as many nodes: who tries something again and again has
-/// not always rested in between.
+/// Keeps keys ready for the next two clusters with as many nodes, because the pool may not have been refilled between
+/// two quick tries.
 ///
 /// # Errors
-/// As [`KeyPool::fill`].
+/// Like [`KeyPool::fill`].
 pub(crate) fn fill(pool: &KeyPool, nodes: usize, wanted: impl Fn() -> bool) -> Result<()> {
     pool.fill(ADMIN_RSA_BITS, 2, &wanted)?;
     pool.fill(HOST_RSA_BITS, 2 * nodes, &wanted)
@@ -121,14 +121,14 @@ fn host_keys(nodes: &[NodeRecord], pool: &KeyPool) -> Result<BTreeMap<String, Ho
             all.extend(
                 worker
                     .join()
-                    .map_err(|_| anyhow::anyhow!("key generation stopped"))??,
+                    .map_err(|_| anyhow::anyhow!("a thread that makes keys panicked"))??,
             );
         }
         Ok(all)
     })
 }
 
-/// 20 characters, about 119 bits, none that a shell or INI file would take for something else.
+/// 20 characters, about 119 bits, without any that are special to a shell or an INI file.
 fn password() -> String {
     const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let mut rng = rand::rng();
@@ -137,23 +137,23 @@ fn password() -> String {
         .collect()
 }
 
-/// crypt(5)'s SHA-512, with its default of 5000 rounds: more would be felt at each emulated login.
+/// crypt(5)'s SHA-512 with its default of 5000 rounds. More would slow each login under emulation.
 fn hash(password: &str) -> Result<String> {
     use sha_crypt::PasswordHasher;
     let salt: [u8; 12] = rand::rng().random();
     let params = sha_crypt::Params::new(5000)
-        .map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
+        .map_err(|e| anyhow::anyhow!("the password cannot be hashed: {e}"))?;
     let hash = sha_crypt::ShaCrypt::new(sha_crypt::Algorithm::Sha512Crypt, params)
         .hash_password_with_salt(password.as_bytes(), &salt)
-        .map_err(|e| anyhow::anyhow!("failed to hash the password: {e}"))?;
+        .map_err(|e| anyhow::anyhow!("the password cannot be hashed: {e}"))?;
     Ok(hash.to_string())
 }
 
-/// The arguments of the agent's `identity` in a machine that is to be frozen: nothing in it is anybody's,
-/// and the agent replaces it all on waking.
+/// Arguments of the agent's `identity` for a machine to freeze. Nothing in it belongs to a node, and the agent
+/// replaces all of it on waking.
 ///
 /// # Errors
-/// As [`Secrets::generate`].
+/// Like [`Secrets::generate`].
 pub(crate) fn template(disk: u64, nics: &[NicKind]) -> Result<agent::Identity> {
     let keys = ed25519("template")?;
     Ok(agent::Identity {
@@ -182,10 +182,10 @@ fn key_pair(keys: &KeyPair) -> agent::KeyPair {
     }
 }
 
-/// The arguments of the agent's `identity`; with `woken` also what a guest that boots makes itself.
+/// Arguments of the agent's `identity`. With `woken`, they include what a booting guest makes itself.
 ///
 /// # Errors
-/// Keys that are missing.
+/// Fails if keys are missing.
 pub(crate) fn push(
     domain: &str,
     node: &NodeRecord,
@@ -196,7 +196,7 @@ pub(crate) fn push(
     let keys = secrets
         .hosts
         .get(&node.name)
-        .with_context(|| format!("there are no host keys for `{}`", node.name))?;
+        .with_context(|| format!("host keys for `{}` are missing", node.name))?;
     let seed: [u8; 64] = rand::rng().random();
     let nics = networks
         .iter()
@@ -204,7 +204,7 @@ pub(crate) fn push(
         .map(|(network, nic)| agent::Nic {
             mac: Some(nic.mac.to_string()),
             ipv6: network.prefix6.is_some(),
-            // What it gets by DHCP as well.
+            // The node gets the same by DHCP.
             address: Some(nic.address),
             prefix: Some(network.subnet.prefix()),
             router: network.is_main().then_some(network.gateway),
@@ -239,7 +239,7 @@ fn resolvers(dns: &[Ipv4Addr]) -> Vec<String> {
     dns.iter().map(ToString::to_string).collect()
 }
 
-/// RFC 4648 section 4; the one use is the seed, so no crate for it.
+/// RFC 4648 section 4. Only the seed needs it, so there is no crate for it.
 pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_as_rfc_4648_has_it() {
+    fn base64_matches_rfc_4648() {
         for (plain, coded) in [
             ("", ""),
             ("f", "Zg=="),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_kept_as_crypt_has_it() {
+    fn a_password_is_stored_in_crypts_format() {
         let hashed = hash("secret").unwrap();
         assert!(hashed.starts_with("$6$"), "{hashed}");
     }

@@ -1,4 +1,4 @@
-//! Key pairs, made on the host. RSA ones take a good part of a second each, so some are kept ready.
+//! Makes key pairs on the host. An RSA pair takes a good part of a second, so some are kept ready.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
@@ -31,38 +31,37 @@ impl std::fmt::Debug for KeyPair {
     }
 }
 
-/// A folder of RSA keys that nobody has yet. Each is taken by a rename, so that no two takers ever have
-/// the same one.
+/// A folder of unused RSA keys. Taking a key renames its file, so that no two processes get the same key.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyPool {
     dir: PathBuf,
 }
 
-/// How the folders begin in which keys are made; after it come the maker's pid and start time, since another
-/// may have the pid by now.
+/// Prefix of the folders in which keys are made. The maker's pid and start time follow, because another process may
+/// have the pid later.
 const MAKING: &str = ".making-";
 
-/// How often a key that is being made is looked at, and how long it may still be made in vain.
+/// Interval at which a running ssh-keygen is checked, which bounds how long it runs in vain.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 impl KeyPool {
-    /// The pool below a state folder, which need not be there yet.
+    /// The pool below a state folder. The folder may be missing.
     pub(crate) fn open(root: &Path) -> Self {
         Self {
             dir: root.join("keys"),
         }
     }
 
-    /// An RSA key of the pool, or a new one.
+    /// An RSA key from the pool, or a new one.
     ///
     /// # Errors
-    /// That ssh-keygen failed.
+    /// Fails if ssh-keygen fails.
     pub(crate) fn rsa(&self, bits: u32, comment: &str) -> Result<KeyPair> {
         let mut key = match self.take(bits) {
             Some(key) => key,
             None => match self.make_rsa(bits, || true)? {
                 Some(key) => key,
-                None => bail!("no key was wanted any more"),
+                None => bail!("the key is not needed any more"),
             },
         };
         key.set_comment(comment);
@@ -76,7 +75,7 @@ impl KeyPool {
                 continue;
             }
             let text = std::fs::read_to_string(&taken);
-            // With the file still there, somebody might take it for spare.
+            // While the file exists, another process might take the key.
             std::fs::remove_file(&taken).ok()?;
             if let Some(key) = text.ok().and_then(|t| PrivateKey::from_openssh(t).ok()) {
                 return Some(key);
@@ -85,10 +84,10 @@ impl KeyPool {
         None
     }
 
-    /// Makes keys until `count` of `bits` are ready; ends at once when `wanted` says no.
+    /// Makes keys until `count` of `bits` are ready. Stops at once when `wanted` returns false.
     ///
     /// # Errors
-    /// ssh-keygen's, or the system's.
+    /// Fails if ssh-keygen fails, or if a file cannot be written.
     pub(crate) fn fill(&self, bits: u32, count: usize, wanted: impl Fn() -> bool) -> Result<()> {
         let mut ready = self.ready(bits).len();
         while ready < count {
@@ -97,7 +96,7 @@ impl KeyPool {
             };
             let text = key
                 .to_openssh(LineEnding::LF)
-                .context("failed to write a key")?;
+                .context("a key cannot be written")?;
             let name = format!("rsa{bits}-{}", crate::ids::random_id());
             crate::state::replace(&self.dir.join(name), text.as_bytes(), 0o600)?;
             ready += 1;
@@ -110,10 +109,10 @@ impl KeyPool {
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)
-            .with_context(|| format!("failed to make {}", self.dir.display()))
+            .with_context(|| format!("cannot make {}", self.dir.display()))
     }
 
-    /// Removes what those who made or took a key and were killed have left.
+    /// Removes the files of processes that were killed while they made or took a key.
     pub(crate) fn sweep(&self) {
         let entries = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         for path in entries.map(|e| e.path()) {
@@ -121,7 +120,7 @@ impl KeyPool {
             let maker = name.strip_prefix(MAKING);
             let is_left = match maker {
                 Some(maker) => !is_alive(maker),
-                // Who is at one of these at this moment makes another.
+                // A process that uses one of these files now makes another key.
                 None => name.starts_with('.') || name.ends_with(".taken"),
             };
             if is_left && maker.is_some() {
@@ -135,7 +134,7 @@ impl KeyPool {
     /// Removes the pool.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if a file cannot be removed.
     pub(crate) fn remove(&self) -> Result<()> {
         match fs_err::remove_dir_all(&self.dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
@@ -143,8 +142,8 @@ impl KeyPool {
         }
     }
 
-    /// OpenSSL makes RSA keys many times faster than what there is in Rust, and ssh is needed anyhow.
-    /// `None` once `wanted` says no.
+    /// Makes an RSA key with ssh-keygen, because OpenSSL is many times faster than the Rust crates, and kvmc needs ssh
+    /// anyway. Returns `None` once `wanted` returns false.
     fn make_rsa(&self, bits: u32, wanted: impl Fn() -> bool) -> Result<Option<PrivateKey>> {
         if !wanted() {
             return Ok(None);
@@ -153,7 +152,7 @@ impl KeyPool {
         let dir = tempfile::Builder::new()
             .prefix(&format!("{MAKING}{}-", me()))
             .tempdir_in(&self.dir)
-            .context("failed to make a folder for a key")?;
+            .context("cannot make a folder for a key")?;
         let path = dir.path().join("key");
         #[expect(clippy::disallowed_methods, reason = "ssh-keygen, for RSA keys")]
         let mut child = Command::new("ssh-keygen")
@@ -162,23 +161,25 @@ impl KeyPool {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // Ctrl-C at the terminal is for us alone.
+            // Ctrl-C at the terminal is for kvmc only.
             .process_group(0)
             .spawn()
-            .context("failed to start ssh-keygen")?;
+            .context("ssh-keygen cannot be started")?;
         if !ended(&mut child, wanted)? {
             return Ok(None);
         }
-        let output = child.wait_with_output().context("ssh-keygen is lost")?;
+        let output = child
+            .wait_with_output()
+            .context("the state of ssh-keygen is unknown")?;
         if !output.status.success() {
             bail!(
-                "ssh-keygen failed: {}",
+                "ssh-keygen ended with an error: {}",
                 String::from_utf8_lossy(&output.stderr).trim()
             );
         }
         let text = fs_err::read_to_string(&path)?;
         let key =
-            PrivateKey::from_openssh(text).context("ssh-keygen made a key that cannot be read")?;
+            PrivateKey::from_openssh(text).context("the key from ssh-keygen cannot be read")?;
         Ok(Some(key))
     }
 
@@ -193,12 +194,16 @@ impl KeyPool {
     }
 }
 
-/// Waits until a child has ended; false when it was made to, not being wanted any more.
+/// Waits for the end of a child. Returns false if the child was killed because it is not wanted any more.
 fn ended(child: &mut Child, wanted: impl Fn() -> bool) -> Result<bool> {
-    while child.try_wait().context("ssh-keygen is lost")?.is_none() {
+    while child
+        .try_wait()
+        .context("the state of ssh-keygen is unknown")?
+        .is_none()
+    {
         if !wanted() {
-            child.kill().context("failed to end ssh-keygen")?;
-            child.wait().context("ssh-keygen is lost")?;
+            child.kill().context("ssh-keygen cannot be killed")?;
+            child.wait().context("the state of ssh-keygen is unknown")?;
             return Ok(false);
         }
         std::thread::sleep(LOOK_AGAIN);
@@ -206,7 +211,7 @@ fn ended(child: &mut Child, wanted: impl Fn() -> bool) -> Result<bool> {
     Ok(true)
 }
 
-/// Keys being made in the background, by nobody any more once this is dropped.
+/// Makes keys in the background until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Filling {
     wanted: Arc<AtomicBool>,
@@ -214,8 +219,8 @@ pub(crate) struct Filling {
 }
 
 impl Filling {
-    /// Runs `fill` with what tells whether it is still wanted. Its failure is told to nobody: who finds
-    /// no spare key makes one, and hears then.
+    /// Runs `fill`, with a function that tells whether keys are still wanted. Its error is dropped, because a verb
+    /// that finds no spare key makes one and reports the error then.
     pub(crate) fn start(
         fill: impl FnOnce(&dyn Fn() -> bool) -> Result<()> + Send + 'static,
     ) -> Self {
@@ -240,7 +245,7 @@ impl Drop for Filling {
     }
 }
 
-/// This process, as a maker.
+/// This process as the maker of a key.
 fn me() -> String {
     let pid = std::process::id();
     let time = i32::try_from(pid).ok().and_then(start_time);
@@ -254,24 +259,24 @@ fn is_alive(maker: &str) -> bool {
     time.is_some() && pid.and_then(start_time) == time
 }
 
-/// A new ed25519 pair.
+/// Makes a new ed25519 key pair.
 ///
 /// # Errors
-/// None that a working random generator would give.
+/// Fails if the key cannot be made or written.
 pub(crate) fn ed25519(comment: &str) -> Result<KeyPair> {
     let key = PrivateKey::new(Ed25519Keypair::random(&mut OsRng).into(), comment)
-        .context("failed to make a key")?;
+        .context("a key cannot be made")?;
     pair_of(&key)
 }
 
 fn pair_of(key: &PrivateKey) -> Result<KeyPair> {
     let private = key
         .to_openssh(LineEnding::LF)
-        .context("failed to write a key")?;
+        .context("a key cannot be written")?;
     let public = key
         .public_key()
         .to_openssh()
-        .context("failed to write a key")?;
+        .context("a key cannot be written")?;
     Ok(KeyPair {
         private: private.to_string(),
         public: format!("{public}\n"),
@@ -293,19 +298,19 @@ mod tests {
         assert_ne!(first.public_key(), second.public_key());
         assert!(pool.take(1024).is_none());
         assert_eq!(std::fs::read_dir(&pool.dir).unwrap().count(), 0);
-        // With nothing spare one is made, and it bears the name it was asked for.
+        // Without a spare key one is made, with the requested comment.
         let pair = pool.rsa(1024, "node").unwrap();
         assert!(pair.public.trim_end().ends_with(" node"), "{}", pair.public);
     }
 
     #[test]
-    fn p2_what_a_killed_maker_left_goes_and_a_living_ones_stays() {
+    fn p2_files_of_a_killed_maker_are_removed_and_those_of_a_living_one_stay() {
         let dir = tempfile::tempdir().unwrap();
         let pool = KeyPool::open(dir.path());
         pool.fill(1024, 1, || true).unwrap();
         let mine = pool.dir.join(format!("{MAKING}{}-x", me()));
         std::fs::create_dir(&mine).unwrap();
-        // Another process may have this one's pid.
+        // Another process may have this pid.
         for left in ["4194305-7".to_owned(), format!("{}-1", std::process::id())] {
             std::fs::create_dir(pool.dir.join(format!("{MAKING}{left}-x"))).unwrap();
         }
@@ -319,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn filling_stops_when_it_is_not_wanted_any_more() {
+    fn filling_stops_when_keys_are_not_wanted_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let pool = KeyPool::open(dir.path());
         pool.fill(1024, 2, || false).unwrap();
@@ -327,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn a_key_half_made_is_given_up_at_once() {
+    fn an_unfinished_key_is_abandoned_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let pool = KeyPool::open(dir.path());
         let looks = std::cell::Cell::new(0);
-        // Many seconds' work for any machine.
+        // This takes any machine many seconds.
         let began = std::time::Instant::now();
         let wanted = || looks.replace(looks.get() + 1) < 3;
         pool.fill(16384, 1, wanted).unwrap();
@@ -340,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn private_parts_do_not_show_in_debug_output() {
+    fn private_keys_do_not_show_in_debug_output() {
         let key = ed25519("n").unwrap();
         assert!(!format!("{key:?}").contains("PRIVATE"));
         assert!(key.private.contains("BEGIN OPENSSH PRIVATE KEY"));

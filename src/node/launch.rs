@@ -1,4 +1,4 @@
-//! One node from its parts: disks, memory, sockets and a tap in, a running QEMU out.
+//! Starts a node's QEMU from its disks, memory, sockets and taps.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -25,25 +25,25 @@ use crate::model::Accelerator;
 use crate::spec::Bytes;
 use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
 
-/// Of a kernel that is never started, only its header is read (Linux's boot protocols of x86 and
-/// arm64), so long as it is not packed as a whole; of its initrd nothing.
+/// QEMU never runs this kernel. It reads only its header (Linux's boot protocols of x86 and arm64), if the kernel is
+/// not compressed as a whole. It reads nothing of the initrd.
 const HEAD: u64 = 64 << 10;
-/// A NIC of a machine that is to be frozen; nothing is ever sent from it.
+/// The MAC address of a machine to freeze, which never sends anything.
 pub(crate) fn template_mac(number: usize) -> MacAddr {
     let last = u8::try_from(number).unwrap_or(u8::MAX);
     MacAddr([0x52, 0x54, 0, 0, 1, last])
 }
 
-/// A generation that never changes, see [`unsafe_no_reseed`].
+/// A generation id that never changes, see [`unsafe_no_reseed`].
 const TEMPLATE_GUID: &str = "00000000-0000-4000-8000-000000000000";
 
-/// For the tests' negative control alone: woken nodes go on with the random numbers of the machine they
-/// woke from, and share them.
+/// A negative control for the tests only: woken nodes keep the random state of the frozen machine, and share it.
 pub(crate) fn unsafe_no_reseed() -> bool {
     std::env::var_os("KVMC_UNSAFE_NO_RESEED").is_some_and(|v| v == "1")
 }
 
-/// The vcpus a node gets: under emulation never more than the host has cores, where it would crawl.
+/// The number of vcpus of a node. Under emulation it is at most the number of host cores, because more would be very
+/// slow.
 pub(crate) fn vcpus(asked: u32, accelerator: &Accelerator) -> u32 {
     if accelerator.is_kvm() {
         asked
@@ -52,11 +52,11 @@ pub(crate) fn vcpus(asked: u32, accelerator: &Accelerator) -> u32 {
     }
 }
 
-/// Makes the node's disk on `backing` when it has none; true when it was made. With `asleep` the
-/// node's first start is to be a waking.
+/// Makes a node's disk on `backing` if it has none, and returns whether it did. With `asleep`, the node's first start
+/// will be a waking.
 ///
 /// # Errors
-/// A size below the template's, or the system's.
+/// Fails if the size is below that of the backing file, or if a file cannot be written.
 pub(crate) fn clone_disk(
     node: &NodeRecord,
     dir: &NodeDir,
@@ -68,36 +68,36 @@ pub(crate) fn clone_disk(
     if disk.exists() {
         return Ok(false);
     }
-    // What wakes has seen a disk of the template's size; it is told of the new one when it runs.
+    // A woken guest has seen a disk of its frozen machine's size. It is told the new size when it runs.
     let size = if asleep {
         qcow2::inspect(backing)?.virtual_size
     } else {
         node.disk.0
     };
     qcow2::create_overlay(&disk, backing, size)
-        .with_context(|| format!("failed to make the disk of {}", node.name))?;
+        .with_context(|| format!("the disk of {} cannot be made", node.name))?;
     if asleep {
         fs_err::write(dir.asleep(), "")?;
     }
     Ok(true)
 }
 
-/// Where a guest's memory comes from.
+/// The source of a guest's memory.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum MemorySource {
     /// Zeroed pages: the guest boots.
     Boot,
-    /// Pages that others will map: the guest boots, to be frozen.
+    /// Pages that others will map: the guest boots and is frozen later.
     Freeze(File),
-    /// A frozen guest's pages, mapped privately; its device state is awaited over QMP.
+    /// A frozen guest's pages, mapped privately. QEMU waits for the device state over QMP.
     Wake(File),
 }
 
-/// The NICs' other ends.
+/// The backends of the NICs.
 #[derive(Debug)]
 pub(crate) enum Nics {
     Taps(Vec<ConnectedNic>),
-    /// As many as this, connected to nothing.
+    /// This many NICs without a connection.
     Nowhere(usize),
 }
 
@@ -118,8 +118,7 @@ impl Nics {
     }
 }
 
-/// What a QEMU of ours is made of. The same parts give the same devices at the same places, which is
-/// what a frozen state needs to fit.
+/// The parts of a QEMU. The same parts give the same devices at the same addresses, which a frozen state needs.
 #[derive(Debug)]
 pub(crate) struct Parts<'a> {
     pub(crate) name: &'a str,
@@ -128,13 +127,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) accelerator: &'a Accelerator,
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
-    pub(crate) source: Source,
-    /// The writable one first, then what it lies on.
+    pub(crate) source: MemorySource,
+    /// The writable image first, then its backing files.
     pub(crate) disks: Vec<File>,
     pub(crate) nics: Nics,
-    /// The disk that tells cloud-init who the node is.
+    /// The disk with cloud-init's seed.
     pub(crate) seed: Option<File>,
-    /// UEFI's code and variables, where the image starts by it.
+    /// UEFI's code and variables, if the image boots by UEFI.
     pub(crate) pflash: Option<[File; 2]>,
     pub(crate) qmp: UnixListener,
     pub(crate) console: UnixListener,
@@ -142,20 +141,20 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// QEMU's arguments, and the descriptors that they speak of.
+    /// QEMU's arguments, and the descriptors that they name.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// Fails if a file cannot be read.
     pub(crate) fn assemble(self) -> Result<(Vec<String>, Passed)> {
         let mut passed = Passed::default();
         let mut line = CommandLine::new(self.name, self.uuid);
         let architecture = self.image.architecture;
         let platform = architecture.platform();
-        let is_woken = matches!(self.source, Source::Wake(_));
+        let is_woken = matches!(self.source, MemorySource::Wake(_));
         let memory_backend = match self.source {
-            Source::Boot => None,
-            Source::Freeze(file) => Some((passed.pass(file), true)),
-            Source::Wake(file) => Some((passed.pass(file), false)),
+            MemorySource::Boot => None,
+            MemorySource::Freeze(file) => Some((passed.pass(file), true)),
+            MemorySource::Wake(file) => Some((passed.pass(file), false)),
         };
         line.add(&Machine {
             kind: platform.qemu.machine,
@@ -171,7 +170,8 @@ impl Parts<'_> {
             Accel::Tcg { tb_size: TB_SIZE }
         });
         if !self.accelerator.is_kvm() {
-            // A kick is a function call there: by an eventfd it would wait for another thread.
+            // Under emulation a virtqueue kick is then a function call. With an eventfd it would wait for another
+            // thread.
             line.add(&Global {
                 driver: "virtio-pci",
                 property: "ioeventfd",
@@ -211,7 +211,7 @@ impl Parts<'_> {
         line.add_rng();
         line.add_panic_notifier();
         if platform.has_vmgenid {
-            // Tells the guest's kernel that it is a copy: it makes new random numbers then.
+            // Tells the guest's kernel that it is a copy, so that it reseeds its random numbers.
             let guid = if unsafe_no_reseed() {
                 TEMPLATE_GUID
             } else {
@@ -226,25 +226,25 @@ impl Parts<'_> {
     }
 }
 
-/// All that a node is started from.
+/// The input for starting a node.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) node: &'a NodeRecord,
     pub(crate) dir: &'a NodeDir,
     pub(crate) image: &'a Image,
-    /// What the node's disk lies on, the nearest first.
+    /// The backing files of the node's disk, the nearest first.
     pub(crate) backing: &'a [PathBuf],
     pub(crate) accelerator: &'a Accelerator,
     pub(crate) nics: Vec<ConnectedNic>,
-    /// The memory of the frozen machine to wake from; else the node boots.
+    /// The memory of the frozen machine to wake from. Without it the node boots.
     pub(crate) memory: Option<File>,
 }
 
-/// Starts the node's QEMU, paused, and writes down which process it is.
+/// Starts the node's QEMU, paused, and records its process.
 ///
 /// # Errors
-/// A file or socket that cannot be had, named, or that QEMU cannot be started.
+/// Fails if a file or socket cannot be opened, or if QEMU cannot be started.
 pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let Launch {
         cluster,
@@ -258,7 +258,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     } = launch;
     let disks = disks(&dir.disk(), backing)?;
     match memory {
-        // From here on its disk may change, and the frozen memory would not fit it any more.
+        // From here on the disk may change and would not fit the frozen memory any more.
         Some(_) => fs_err::rename(dir.asleep(), dir.waking())?,
         None => {
             remove_file(&dir.asleep())?;
@@ -272,7 +272,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         accelerator,
         vcpus: vcpus(node.vcpus, accelerator),
         ram: node.ram,
-        source: memory.map_or(Source::Boot, Source::Wake),
+        source: memory.map_or(MemorySource::Boot, MemorySource::Wake),
         disks,
         nics: Nics::Taps(nics),
         seed: node.seeded.then(|| read_only(&dir.seed())).transpose()?,
@@ -294,10 +294,10 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     Ok(running)
 }
 
-/// UEFI's code and a machine's variables, which are made where they are not there yet.
+/// UEFI's code and a machine's variables, which are created if they are missing.
 ///
 /// # Errors
-/// No firmware, or the system's.
+/// Fails if the firmware is not installed, or if a file cannot be written.
 pub(crate) fn pflash(image: &Image, variables: &Path) -> Result<Option<[File; 2]>> {
     if image.boot != Boot::Uefi {
         return Ok(None);
@@ -316,7 +316,7 @@ fn write_down(running: &Running, dir: &NodeDir) -> Result<()> {
     Ok(())
 }
 
-/// Who a QEMU runs as.
+/// The user and group of a QEMU.
 pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
     let gid = if accelerator.is_kvm() {
         kvm_group().unwrap_or(uid)
@@ -330,10 +330,10 @@ pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
     }
 }
 
-/// A disk and all that it lies on, opened.
+/// Opens a disk and its backing files.
 ///
 /// # Errors
-/// The one that cannot be opened, or that another QEMU has.
+/// Fails if one cannot be opened, or if another QEMU uses it.
 pub(crate) fn disks(disk: &Path, backing: &[PathBuf]) -> Result<Vec<File>> {
     let top = read_write(disk)?;
     check_unused(&top, disk)?;
@@ -344,10 +344,10 @@ pub(crate) fn disks(disk: &Path, backing: &[PathBuf]) -> Result<Vec<File>> {
     Ok(disks)
 }
 
-/// An empty log for what QEMU says.
+/// Makes an empty log for QEMU's output.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if the file cannot be made.
 pub(crate) fn create_log(path: &Path) -> Result<File> {
     File::options()
         .create(true)
@@ -355,7 +355,7 @@ pub(crate) fn create_log(path: &Path) -> Result<File> {
         .truncate(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| format!("failed to open {}", path.display()))
+        .with_context(|| format!("cannot open {}", path.display()))
 }
 
 fn read_write(path: &Path) -> Result<File> {
@@ -363,32 +363,31 @@ fn read_write(path: &Path) -> Result<File> {
         .read(true)
         .write(true)
         .open(path)
-        .with_context(|| format!("failed to open {}", path.display()))
+        .with_context(|| format!("cannot open {}", path.display()))
 }
 
 fn read_only(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| format!("failed to open {}", path.display()))
+    File::open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
-/// The head of a kernel or an initrd: QEMU reads all of what it is given into memory of its own, 12 and 2
-/// MB a node.
+/// The head of a kernel or an initrd. QEMU would read whole files into its own memory, 12 and 2 MB a node.
 fn head(path: &Path) -> Result<File> {
     let mut bytes = Vec::new();
     read_only(path)?
         .take(HEAD)
         .read_to_end(&mut bytes)
-        .with_context(|| format!("failed to read {}", path.display()))?;
-    let fd = memfd_create(c"kvmc-head", MFdFlags::MFD_CLOEXEC).context("failed to make a memfd")?;
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let fd = memfd_create(c"kvmc-head", MFdFlags::MFD_CLOEXEC).context("cannot make a memfd")?;
     let mut file = File::from(fd);
-    file.write_all(&bytes).context("failed to write a memfd")?;
+    file.write_all(&bytes).context("cannot write a memfd")?;
     Ok(file)
 }
 
-/// Listens before QEMU is there: nobody can take the path in between, and connecting never fails.
+/// Listens before QEMU starts, so that no other process can take the path and connecting never fails.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if the socket cannot be made.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener> {
     remove_file(path)?;
-    UnixListener::bind(path).with_context(|| format!("failed to listen on {}", path.display()))
+    UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! One VM: its command line, its process, what makes it itself. Knows no other node.
+//! One VM: its command line, its process and its identity. It does not know other nodes.
 
 pub(crate) mod cmdline;
 mod death;
@@ -25,7 +25,7 @@ pub(crate) use identity::{Secrets, fill as fill_keys};
 pub(crate) use keys::KeyPair;
 pub(crate) use keys::{Filling, KeyPool};
 pub(crate) use launch::{
-    Launch, Nics, Parts, Source, clone_disk, create_log, credentials, disks, launch, listen,
+    Launch, MemorySource, Nics, Parts, clone_disk, create_log, credentials, disks, launch, listen,
     pflash, template_mac, unsafe_no_reseed, vcpus,
 };
 pub(crate) use nics::{NicKind, check_connected, connect};
@@ -33,4 +33,4 @@ pub(crate) use process::{Credentials, Handle, Identity, Running, spawn};
 pub(crate) use scan::{find_qemu, qemu_of, scan};
 pub(crate) use seed::{for_agent, read_user_data, user_data_of as seed_user_data, write_seed};
 pub(crate) use session::{Session, Sockets, hello};
-pub(crate) use turns::Turns;
+pub(crate) use turns::VcpuWaits;

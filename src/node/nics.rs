@@ -1,4 +1,4 @@
-//! A node's NICs: their other ends, and what the guest is told of them.
+//! A node's NICs: their taps, and what the guest is told about them.
 
 use std::os::fd::OwnedFd;
 
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::{ClusterRecord, NetworkRecord, NicRecord, NodeRecord};
 
-/// What of a NIC is the same in a frozen machine and in every node that wakes from it.
+/// Properties of a NIC that a frozen machine shares with every node that wakes from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NicKind {
-    /// The guest makes itself IPv6 addresses on it.
+    /// The guest forms IPv6 addresses on it.
     pub(crate) ipv6: bool,
 }
 
 impl NicKind {
-    /// The NICs of a node that is in these networks.
+    /// The NICs of a node in these networks.
     pub(crate) fn of<'a>(networks: impl Iterator<Item = &'a NetworkRecord>) -> Vec<Self> {
         networks
             .map(|n| Self {
@@ -25,24 +25,24 @@ impl NicKind {
             .collect()
     }
 
-    /// One NIC without IPv6, as all nodes had before there were others.
+    /// One NIC without IPv6, as all nodes had in older versions.
     pub(crate) fn one() -> Vec<Self> {
         vec![Self { ipv6: false }]
     }
 }
 
-/// A NIC that is connected.
+/// A NIC with a tap.
 #[derive(Debug)]
 pub(crate) struct ConnectedNic {
     pub(crate) tap: OwnedFd,
     pub(crate) mac: MacAddr,
 }
 
-/// Makes the taps of a node's NICs, each a port of its network's bridge. They vanish with what is
-/// returned, and with the QEMU that it is passed to.
+/// Makes the taps of a node's NICs, each a port of its network's bridge. A tap vanishes with the returned value and
+/// with the QEMU that it is passed to.
 ///
 /// # Errors
-/// A bridge that is gone, a name that is taken, or the system's.
+/// Fails if a bridge is missing, if a name is taken, or if the kernel refuses.
 pub(crate) async fn connect(
     record: &ClusterRecord,
     node: &NodeRecord,
@@ -58,11 +58,11 @@ pub(crate) async fn connect(
     Ok(nics)
 }
 
-/// Whether each of a node's NICs is a port of its network's bridge still. What somebody took out since would
-/// run without a network, and nothing else would say so.
+/// Checks that each of a node's NICs is still a port of its network's bridge. A node with a removed port would run
+/// without a network, and no other error would say so.
 ///
 /// # Errors
-/// The first tap that is gone, or is not as it was made.
+/// Fails at the first tap that is missing or was changed.
 pub(crate) async fn check_connected(
     networks: &[NetworkRecord],
     node: &NodeRecord,

@@ -1,8 +1,8 @@
-//! QEMU as a process: how it is started, known again, and ended.
+//! QEMU as a process: starts, identifies and ends it.
 
 #![allow(
     unsafe_code,
-    reason = "pre_exec: what runs between fork and exec is async-signal-safe system calls"
+    reason = "pre_exec: only async-signal-safe system calls run between fork and exec"
 )]
 
 use std::fs::File;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::boot_id;
 
-/// Descriptors for a child, with the numbers they will have there.
+/// Descriptors for a child, with their numbers in the child.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     fds: Vec<OwnedFd>,
@@ -32,20 +32,20 @@ impl Passed {
     /// 0, 1 and 2 are the standard streams.
     const FIRST: RawFd = 3;
 
-    /// Takes `fd` along; returns its number in the child.
+    /// Passes `fd` to the child, and returns its number there.
     pub(crate) fn pass(&mut self, fd: impl Into<OwnedFd>) -> RawFd {
         self.fds.push(fd.into());
         Self::FIRST + RawFd::try_from(self.fds.len() - 1).unwrap_or(RawFd::MAX)
     }
 }
 
-/// Who a child runs as.
+/// The user and group of a child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Credentials {
     pub(crate) uid: u32,
-    /// The uid again, or the group of `/dev/kvm` where that is not open to all.
+    /// Equal to the uid, or the group of `/dev/kvm` if not everybody may open that.
     pub(crate) gid: u32,
-    /// It is killed when the thread that starts it ends.
+    /// The kernel kills the child when the thread that starts it ends.
     pub(crate) dies_with_us: bool,
 }
 
@@ -56,21 +56,21 @@ pub(crate) struct Identity {
     /// Clock ticks after boot, field 22 of `/proc/PID/stat`, proc(5).
     pub(crate) start_time: u64,
     pub(crate) boot_id: String,
-    /// A word that its command line must hold.
+    /// A word that its command line must contain.
     pub(crate) mark: String,
 }
 
-/// For less memory of a QEMU's own, near 2 MB of 27: one heap for all its threads (mallopt(3)), and none beside
-/// it for GLib's small pieces, which GLib itself has no more since 2.76.
-const LEAN: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("G_SLICE", "always-malloc")];
+/// Saves near 2 of 27 MB of a QEMU's own memory: one heap for all threads (mallopt(3)), and no separate one for GLib's
+/// small allocations, which GLib itself dropped in 2.76.
+const MEMORY_SAVING: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("G_SLICE", "always-malloc")];
 
-/// Starts `program` in a session of its own, confined, with output into `log`.
+/// Starts `program` in a session of its own, confined, with its output in `log`.
 ///
-/// It gets no group but `gid`, no capability, no new privileges, no core dump, and no descriptor but
-/// those passed.
+/// It gets no group except `gid`, no capabilities, no new privileges, no core dump, and no descriptors except the
+/// passed ones.
 ///
 /// # Errors
-/// That it cannot be started at all; what it says after that is in `log`.
+/// Fails if it cannot be started. Its later output is in `log`.
 pub(crate) fn spawn(
     program: &str,
     args: &[String],
@@ -89,28 +89,28 @@ pub(crate) fn spawn(
             child_fd,
         })
         .collect();
-    #[expect(clippy::disallowed_methods, reason = "the one place that starts QEMU")]
+    #[expect(clippy::disallowed_methods, reason = "only this function starts QEMU")]
     let mut command = Command::new(program);
     command
         .args(args)
         .env_clear()
         .envs(std::env::vars().filter(|(k, _)| k == "PATH"))
-        .envs(LEAN)
+        .envs(MEMORY_SAVING)
         .current_dir("/")
         .stdin(Stdio::null())
-        .stdout(log.try_clone().context("failed to share the log")?)
+        .stdout(log.try_clone().context("the log cannot be shared")?)
         .stderr(log);
     command
         .fd_mappings(mappings)
-        .context("two descriptors for one number")?;
-    // SAFETY: only system calls that are async-signal-safe, on values made before the fork.
+        .context("two descriptors have the same number")?;
+    // SAFETY: only async-signal-safe system calls, on values made before the fork.
     unsafe {
         command.pre_exec(move || confine(who).map_err(std::io::Error::from));
     }
     let mut child = command
         .spawn()
-        .with_context(|| format!("failed to start {program}"))?;
-    let pid = i32::try_from(child.id()).context("a pid beyond i32")?;
+        .with_context(|| format!("{program} cannot be started"))?;
+    let pid = i32::try_from(child.id()).context("the pid does not fit into an i32")?;
     let identity = match identify(pid, mark) {
         Ok(identity) => identity,
         Err(e) => {
@@ -130,26 +130,26 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Kills it and waits for its end; one that has ended is done.
+    /// Kills it and waits for its end. Accepts that it has ended already.
     pub(crate) fn kill(&mut self) {
         let _already_gone = self.child.kill();
         let _status = self.child.wait();
     }
 }
 
-/// Runs in the child between fork and exec; order matters: ids last, since they take the rights that
-/// the others need.
+/// Runs in the child between fork and exec. The ids come last, because the other calls need the privileges that they
+/// remove.
 fn confine(who: Credentials) -> Result<(), Errno> {
     nix::unistd::setsid()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
     nix::sys::prctl::set_no_new_privs()?;
-    // Capability numbers end at the first that the kernel does not know.
+    // The kernel refuses the first capability number that it does not know.
     for capability in 0..64 {
         // SAFETY: prctl with integers only.
         if unsafe { nix::libc::prctl(nix::libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
@@ -162,7 +162,7 @@ fn confine(who: Credentials) -> Result<(), Errno> {
     let uid = Uid::from_raw(who.uid);
     nix::unistd::setresuid(uid, uid, uid)?;
     if who.dies_with_us {
-        // After the change of ids, which would clear it again: prctl(2).
+        // This comes after the change of ids, which would clear it, prctl(2).
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
     }
     Ok(())
@@ -171,32 +171,32 @@ fn confine(who: Credentials) -> Result<(), Errno> {
 pub(super) fn identify(pid: i32, mark: &str) -> Result<Identity> {
     Ok(Identity {
         pid,
-        start_time: start_time(pid).with_context(|| format!("process {pid} is gone"))?,
+        start_time: start_time(pid).with_context(|| format!("process {pid} has ended"))?,
         boot_id: boot_id()?,
         mark: mark.to_owned(),
     })
 }
 
 impl Identity {
-    /// Of this very process.
+    /// The identity of this process.
     ///
     /// # Errors
-    /// When /proc cannot be read.
+    /// Fails if /proc cannot be read.
     pub(crate) fn of_self(mark: &str) -> Result<Self> {
         identify(
-            i32::try_from(std::process::id()).context("a pid beyond i32")?,
+            i32::try_from(std::process::id()).context("the pid does not fit into an i32")?,
             mark,
         )
     }
 
-    /// Pid and start time: which process it is, on one boot of the host.
+    /// Pid and start time, which identify a process within one boot of the host.
     pub(crate) const fn number(&self) -> (i32, u64) {
         (self.pid, self.start_time)
     }
 
-    /// A handle on the process, if it is alive and truly the one that was recorded.
+    /// A handle on the process, if it runs and is the recorded one.
     ///
-    /// The handle is opened first and checked then, so the pid cannot change hands in between.
+    /// The handle is opened before the checks, so the pid cannot change its owner in between.
     pub(crate) fn open(&self) -> Option<Handle> {
         let fd = pidfd_open(self.pid).ok()?;
         let same = start_time(self.pid) == Some(self.start_time)
@@ -214,25 +214,25 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Sends a signal; a process that is gone is done.
+    /// Sends a signal. Accepts that the process has ended.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if the kernel refuses the signal.
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let signal = rustix::process::Signal::from_named_raw(signal as i32)
-            .context("the signal has no name")?;
+            .context("the signal does not exist")?;
         match rustix::process::pidfd_send_signal(&self.fd, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(e) => bail!("failed to signal a process: {e}"),
+            Err(e) => bail!("cannot send a signal to a process: {e}"),
         }
     }
 
-    /// How it ended, once it has, where that can be known at all.
+    /// Its exit status, if it has ended and the status is available.
     pub(crate) fn exit_status(&self) -> Option<std::process::ExitStatus> {
         super::exit::exit_status(self.fd.as_fd())
     }
 
-    /// Waits until the process has ended, at most `for_at_most`; true when it has.
+    /// Waits up to `for_at_most` for the end of the process, and returns whether it has ended.
     pub(crate) fn has_ended(&self, for_at_most: Duration) -> bool {
         let until = Instant::now() + for_at_most;
         loop {
@@ -248,12 +248,12 @@ impl Handle {
         }
     }
 
-    /// As [`Self::has_ended`], for async callers.
+    /// Like [`Self::has_ended`], for async callers.
     pub(crate) async fn ended(&self, for_at_most: Duration) -> bool {
         let Ok(fd) = self.fd.try_clone() else {
             return self.has_ended(Duration::ZERO);
         };
-        // SAFETY: an OwnedFd is open as long as it lives, and is always the same descriptor.
+        // SAFETY: an OwnedFd is open while it lives, and always is the same descriptor.
         let watched = unsafe {
             tokio::io::unix::AsyncFd::register_with_interest(fd, tokio::io::Interest::READABLE)
         };
@@ -267,22 +267,22 @@ impl Handle {
 }
 
 pub(super) fn pidfd_open(pid: i32) -> Result<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid).context("a pid of 0 is nobody's")?;
+    let pid = rustix::process::Pid::from_raw(pid).context("no process has the pid 0")?;
     Ok(rustix::process::pidfd_open(
         pid,
         rustix::process::PidfdFlags::empty(),
     )?)
 }
 
-/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so the count starts after
-/// its closing bracket.
+/// Field 22 of `/proc/PID/stat`. The name in field 2 may contain anything, so counting starts after its closing
+/// bracket.
 pub(super) fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The command line of a process with `mark` as one whole argument or part of one.
+/// Whether an argument of the process is `mark` or contains it.
 fn command_line_holds(pid: i32, mark: &str) -> bool {
     let Ok(bytes) = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")) else {
         return false;
@@ -300,10 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn p1_a_process_is_ours_only_if_all_four_agree() {
+    fn p1_a_process_is_ours_only_if_all_four_values_agree() {
         let mut child = sleeper();
         let pid = i32::try_from(child.id()).unwrap();
-        // The command line is that of this test until exec is through.
+        // Until exec, the command line is that of this test.
         while !command_line_holds(pid, "5077") {
             std::thread::yield_now();
         }

@@ -1,7 +1,6 @@
-//! A machine's state: written to a file, read from one, and what QEMU is told before and after.
+//! Saves a machine's state to a file and loads it, with QEMU's settings before and after.
 //!
-//! The state is a QEMU migration stream. Memory that others map (`share=on`) is not in it: QEMU's
-//! `x-ignore-shared` leaves it out.
+//! The state is a QEMU migration stream. `x-ignore-shared` leaves out memory that others map (`share=on`).
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,17 +13,17 @@ use serde_json::{Value, json};
 
 use super::cmdline::{TOP_DISK, netdev};
 
-/// To write or load half a megabyte of device state, on a host that does much else.
+/// Time to write or load half a megabyte of device state on a busy host.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Between two looks at how far a migration is.
+/// Interval between checks of a migration's progress.
 const LOOK: Duration = Duration::from_millis(3);
-/// The name under which QEMU is handed the file.
+/// The name under which QEMU gets the file.
 const FD: &str = "state";
 
 /// Writes the state of a stopped machine, without its shared memory, to a new file.
 ///
 /// # Errors
-/// The file cannot be made, or QEMU's words.
+/// Fails if the file cannot be made, or with QEMU's words.
 pub(crate) async fn save(qmp: &Client, path: &Path) -> Result<()> {
     request(qmp, "migrate-set-capabilities", ignore_shared()).await?;
     let file = File::options()
@@ -32,19 +31,19 @@ pub(crate) async fn save(qmp: &Client, path: &Path) -> Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| format!("failed to make {}", path.display()))?;
+        .with_context(|| format!("cannot make {}", path.display()))?;
     qmp.pass_fd(FD, file.into()).await?;
     request(qmp, "migrate", json!({ "uri": format!("fd:{FD}") })).await?;
     tokio::time::timeout(LONGEST, migrated(qmp))
         .await
-        .context("its state takes too long to write")?
+        .context("saving its state takes too long")?
 }
 
-/// Loads a state into a machine that awaits one, and leaves it stopped. QEMU does not announce it to its networks: it
-/// has the addresses of the machine whose state it is.
+/// Loads a state into a machine that waits for one, and leaves it stopped. QEMU does not announce the guest to its
+/// networks, because it still has the addresses of the saved machine.
 ///
 /// # Errors
-/// The file cannot be read, or QEMU's words; the guest has not run then.
+/// Fails if the file cannot be read, or with QEMU's words. The guest has not run then.
 pub(crate) async fn load(qmp: &Client, path: &Path) -> Result<()> {
     let file = fs_err::File::open(path)?.into_parts().0;
     request(qmp, "migrate-set-capabilities", ignore_shared()).await?;
@@ -55,22 +54,22 @@ pub(crate) async fn load(qmp: &Client, path: &Path) -> Result<()> {
     request(qmp, "migrate-incoming", uri).await?;
     tokio::time::timeout(LONGEST, migrated(qmp))
         .await
-        .context("its state takes too long to load")?
+        .context("loading its state takes too long")?
 }
 
-/// Makes the disk `size` bytes, as the guest sees it.
+/// Resizes the disk to `size` bytes, as the guest sees it.
 ///
 /// # Errors
-/// QEMU's words.
+/// Fails with QEMU's words.
 pub(crate) async fn resize(qmp: &Client, size: u64) -> Result<()> {
     let arguments = json!({ "node-name": TOP_DISK, "size": size });
     request(qmp, "block_resize", arguments).await.map(drop)
 }
 
-/// Connects a guest's NICs to their networks, or cuts them off.
+/// Connects a guest's NICs to their networks, or disconnects them.
 ///
 /// # Errors
-/// QEMU's words.
+/// Fails with QEMU's words.
 pub(crate) async fn set_links(qmp: &Client, nics: usize, up: bool) -> Result<()> {
     for number in 0..nics {
         let arguments = json!({ "name": netdev(number), "up": up });

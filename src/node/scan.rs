@@ -1,14 +1,14 @@
-//! Processes found by what they were started with, for when no file says which they are.
+//! Finds processes by their arguments, if no file names them.
 
 use std::os::unix::fs::MetadataExt;
 
 use super::Identity;
 use super::process::identify;
 
-/// Processes in this network namespace that `is_it` knows by their arguments; it returns what they are and
-/// the argument that tells them.
+/// Finds processes of this network namespace by their arguments. `is_it` returns what a process is, and the argument
+/// that shows it.
 ///
-/// One of another namespace may have the same arguments, for the same cluster there.
+/// A process in another namespace may have the same arguments for the same cluster there.
 pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(T, Identity)> {
     let own = std::process::id().to_string();
     let namespace = |pid: &str| {
@@ -36,8 +36,8 @@ pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(
         .collect()
 }
 
-/// The node that a QEMU's arguments name, with its cluster, if it is of the state folder `tag`; and the
-/// argument that says so.
+/// The cluster and node that a QEMU's arguments name, if it is of the state folder `tag`, and the argument that says
+/// so.
 pub(crate) fn qemu_of(arguments: &[String], tag: &str) -> Option<((String, String), String)> {
     let program = arguments.first()?.rsplit('/').next()?;
     if !program.starts_with("qemu-system-") {
@@ -51,7 +51,7 @@ pub(crate) fn qemu_of(arguments: &[String], tag: &str) -> Option<((String, Strin
     (there == tag).then(|| ((cluster.to_owned(), node.to_owned()), name.clone()))
 }
 
-/// The QEMU with this uuid.
+/// Finds the QEMU with this uuid.
 pub(crate) fn find_qemu(uuid: &str) -> Option<Identity> {
     let is_it = |arguments: &[String]| {
         let program = arguments.first()?.rsplit('/').next()?;
@@ -62,7 +62,7 @@ pub(crate) fn find_qemu(uuid: &str) -> Option<Identity> {
     scan(is_it).into_iter().next().map(|(_, identity)| identity)
 }
 
-/// What QEMU is told to call a node, so that [`qemu_of`] knows it.
+/// The name that QEMU gives to a node, which [`qemu_of`] recognizes.
 pub(crate) fn qemu_name(cluster: &str, node: &str, tag: &str) -> String {
     format!("kvmc-{cluster}-{node}@{tag}")
 }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn p1_only_a_qemu_with_our_name_and_folder_is_taken_for_ours() {
+    fn p1_only_a_qemu_with_our_name_and_folder_counts_as_ours() {
         let name = format!(
             "guest={},debug-threads=on",
             qemu_name("a-b", "master0", "0123abcd")

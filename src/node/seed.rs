@@ -1,4 +1,4 @@
-//! Who a node is, told to cloud-init: the seed of an image that has no agent.
+//! cloud-init's seed, which gives an image without kvmc's agent its identity.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::identity::{ADMIN, Secrets, base64};
 use crate::state::{NodeDir, NodeRecord};
 
-/// Longest `user_data`, in bytes: what a person writes, with room.
+/// Largest `user_data` in bytes, more than a person writes.
 const LONGEST: usize = 1 << 20;
 const BOUNDARY: &str = "==kvmc==";
-/// Lists of the user's come behind ours, and what we set stays; cloud-init's "Merging user-data sections".
+/// Lists from the user come after kvmc's, and kvmc's values stay; see cloud-init's "Merging user-data sections".
 const MERGE: &str = "list(append)+dict(no_replace,recurse_list)+str()";
-/// Says in the agent's words, by the agent's port, that cloud-init has begun, and that it is done: when its
-/// last stage has written its result. In the background, since nobody may hear it.
+/// Reports through the agent's port and in its format that cloud-init has begun and that it is done, which is when its
+/// last stage has written its result. It runs in the background, because the keeper may not listen.
 const REPORT: &str = r#"say() {
   for p in /sys/class/virtio-ports/*; do
     [ "$(cat "$p/name")" != @port@ ] || echo "$1" > "/dev/${p##*/}"
@@ -27,7 +27,7 @@ const REPORT: &str = r#"say() {
   until [ -e /run/cloud-init/result.json ]; do sleep 1; done
   say '@done@'
 ) </dev/null >/dev/null 2>&1 &"#;
-/// First lines that cloud-init knows, and the types they stand for.
+/// First lines that cloud-init knows, and their types.
 const TYPES: [(&str, &str); 7] = [
     ("#cloud-config-archive", "text/cloud-config-archive"),
     ("#cloud-config", "text/cloud-config"),
@@ -38,10 +38,10 @@ const TYPES: [(&str, &str); 7] = [
     ("Content-Type: multipart/", ""),
 ];
 
-/// Writes a node's seed, with the user's own `user_data` merged in.
+/// Writes a node's seed, merged with the user's `user_data`.
 ///
 /// # Errors
-/// Keys that are missing, or the system's.
+/// Fails if keys are missing, or if the file cannot be written.
 pub(crate) fn write_seed(
     domain: &str,
     node: &NodeRecord,
@@ -65,10 +65,10 @@ pub(crate) fn write_seed(
             ("network-config", network.to_string().as_bytes()),
         ],
     )
-    .with_context(|| format!("failed to make the seed of {}", node.name))
+    .with_context(|| format!("the seed of {} cannot be made", node.name))
 }
 
-/// The script of [`REPORT`], with the agent's port and events.
+/// The script of [`REPORT`] with the agent's port and events.
 fn report() -> String {
     let began = agent::Event::Stage(agent::BootStage::Identity).message();
     let done = agent::Event::Ready.message();
@@ -78,10 +78,11 @@ fn report() -> String {
         .replace("@done@", &done.to_string())
 }
 
-/// What the agent of a node gives to its cloud-init: as a seed has it, but that the agent watches itself.
+/// What the agent of a node gives to cloud-init. It is the seed without the report, because the agent watches
+/// cloud-init itself.
 ///
 /// # Errors
-/// Keys that are missing.
+/// Fails if keys are missing.
 pub(crate) fn for_agent(
     domain: &str,
     node: &NodeRecord,
@@ -96,7 +97,7 @@ pub(crate) fn for_agent(
     })
 }
 
-/// A machine is new to cloud-init when its instance-id is.
+/// cloud-init treats a machine as new when its instance-id is new.
 fn meta_data(node: &NodeRecord) -> Value {
     json!({ "instance-id": node.machine_id, "local-hostname": node.name })
 }
@@ -105,7 +106,7 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
     let keys = secrets
         .hosts
         .get(&node.name)
-        .with_context(|| format!("there are no host keys for `{}`", node.name))?;
+        .with_context(|| format!("host keys for `{}` are missing", node.name))?;
     Ok(json!({
         "hostname": node.name,
         "fqdn": format!("{}.{domain}", node.name),
@@ -117,7 +118,7 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
             "sudo": "ALL=(ALL) NOPASSWD:ALL",
             "lock_passwd": false,
             "passwd": secrets.password_hash,
-            // Of a user that an image has already.
+            // This is for a user that the image has already.
             "hashed_passwd": secrets.password_hash,
             "ssh_authorized_keys": [secrets.admin.public.trim_end()],
         }],
@@ -134,12 +135,12 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
     }))
 }
 
-/// A public key as its file has it: cloud-init writes what it is given.
+/// A public key as a line, because cloud-init writes it to a file as it is.
 fn line(key: &str) -> String {
     format!("{}\n", key.trim_end())
 }
 
-/// Network configuration of version 2: by the NIC's address, since names differ between images.
+/// Network configuration of version 2. It matches NICs by MAC address, because their names differ between images.
 fn network(node: &NodeRecord) -> Value {
     let macs = node.nics.iter().map(|nic| nic.mac);
     let nics: serde_json::Map<_, _> = macs
@@ -157,7 +158,7 @@ fn network(node: &NodeRecord) -> Value {
     json!({ "version": 2, "ethernets": nics })
 }
 
-/// Our configuration and the user's, as one message of several parts.
+/// kvmc's configuration and the user's data, as one multipart message.
 pub(crate) fn user_data_of(config: &Value, user_data: Option<&str>) -> String {
     let mut text =
         format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n");
@@ -170,7 +171,7 @@ pub(crate) fn user_data_of(config: &Value, user_data: Option<&str>) -> String {
     );
     if let Some(user) = user_data {
         match kind(user) {
-            // It brings its own headers.
+            // The user's data has its own headers.
             Some("") => part(user.trim_end(), ""),
             kind => {
                 let headers = format!(
@@ -196,23 +197,23 @@ fn kind(text: &str) -> Option<&'static str> {
     known.map(|(_, kind)| *kind)
 }
 
-/// Reads the user's `user_data`, and looks whether cloud-init would understand it: in the guest nobody
-/// would hear of a fault.
+/// Reads the user's `user_data` and checks that cloud-init understands it, because nobody would see an error in the
+/// guest.
 ///
 /// # Errors
-/// The file, with line and column where there are such.
+/// Fails with the file, and with line and column if possible.
 pub(crate) fn read_user_data(path: &Path) -> Result<String> {
     let shown = path.display();
     let bytes = fs_err::read(path).context("user_data")?;
     if bytes.len() > LONGEST {
         bail!(
-            "user_data: {shown} has {} bytes, {LONGEST} at most",
+            "user_data: {shown} has {} bytes; expected {LONGEST} or less",
             bytes.len()
         );
     }
     let text = String::from_utf8(bytes).map_err(|e| {
         anyhow::anyhow!(
-            "user_data: {shown} is not text: byte {} is no UTF-8",
+            "user_data: {shown} is not text: byte {} is not UTF-8",
             e.utf8_error().valid_up_to() + 1
         )
     })?;
@@ -222,12 +223,12 @@ pub(crate) fn read_user_data(path: &Path) -> Result<String> {
             .map(|()| text),
         Some(_) => Ok(text),
         None => bail!(
-            "user_data: {shown} begins with none of the lines that cloud-init knows; write `#cloud-config` (or `#!/bin/sh` for a script) into its first"
+            "user_data: cloud-init does not know the first line of {shown}; write `#cloud-config` there, or `#!/bin/sh` for a script"
         ),
     }
 }
 
-/// A mapping, or nothing at all.
+/// Checks that the text is a mapping or empty.
 fn check_yaml(text: &str) -> Result<(), String> {
     let mut depth = 0_u32;
     for event in Parser::new_from_str(text) {
@@ -238,7 +239,7 @@ fn check_yaml(text: &str) -> Result<(), String> {
         match event {
             Event::SequenceStart(..) | Event::Scalar(..) if depth == 0 => {
                 return Err(format!(
-                    "{}:{}: it is to be a mapping, `key: value`",
+                    "{}:{}: expected a mapping, `key: value`",
                     span.start.line(),
                     span.start.col() + 1
                 ));
@@ -257,7 +258,7 @@ mod tests {
     use crate::samples::{record, secrets};
 
     #[test]
-    fn the_seed_says_who_the_node_is_and_keeps_the_users_part_whole() {
+    fn the_seed_has_the_nodes_identity_and_the_users_data_unchanged() {
         let record = record();
         let config = config("k80.internal", &record.nodes[0], &secrets()).unwrap();
         assert_eq!(config["hostname"], "master0");
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_without_the_agent_reports_by_the_agents_events() {
+    fn a_guest_without_the_agent_reports_with_the_agents_events() {
         let script = report();
         assert!(script.contains("!= org.kvmc.agent.0 ]") && !script.contains('@'));
         assert!(script.contains(r#"say '{"data":{"stage":"identity"},"event":"stage"}'"#));
@@ -313,14 +314,14 @@ mod tests {
         let error = say(b"#cloud-config\na: 1\nb: [1, 2\nc: 3\n").unwrap_err();
         assert!(error.contains("u:4:") || error.contains("u:3:"), "{error}");
         let error = say(b"#cloud-config\n- a\n").unwrap_err();
-        assert!(error.contains("u:2:1: it is to be a mapping"), "{error}");
+        assert!(error.contains("u:2:1: expected a mapping"), "{error}");
         assert!(
             say(b"#cloud-config\n\xff\xfe")
                 .unwrap_err()
-                .contains("byte 15 is no UTF-8")
+                .contains("byte 15 is not UTF-8")
         );
         let long = [b"#!".as_slice(), &vec![b'x'; LONGEST]].concat();
-        assert!(say(&long).unwrap_err().contains("at most"));
+        assert!(say(&long).unwrap_err().contains("or less"));
         assert!(read_user_data(&dir.path().join("none")).is_err());
     }
 }

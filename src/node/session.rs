@@ -1,4 +1,4 @@
-//! The connections to one QEMU: QMP, the guest's agent and the console, opened once for each attendance.
+//! The connections to one QEMU: QMP, the guest's agent and the console. Each attendance opens them once.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tokio::net::UnixStream;
 
 use crate::state::NodeDir;
 
-/// From QEMU's start to its greeting: it loads a kernel, and the host may be busy.
+/// Time from QEMU's start to its greeting. It loads a kernel, and the host may be busy.
 const GREETING: Duration = Duration::from_secs(30);
 
-/// Where a QEMU listens, and where exchanges with it are logged.
+/// The sockets of a QEMU, and the log of exchanges with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Sockets {
     pub(crate) qmp: PathBuf,
@@ -24,20 +24,20 @@ pub(crate) struct Sockets {
     pub(crate) longest_log: u64,
 }
 
-/// The open connections. QEMU takes one of each at a time, so they end with this.
+/// The open connections. QEMU accepts one of each at a time, so they close together.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) qmp: Client,
-    /// What QEMU says of itself.
+    /// QEMU's events.
     pub(crate) events: Events,
     pub(crate) agent: Client,
-    /// What the guest's agent says of itself.
+    /// The agent's events.
     pub(crate) said: Events,
     pub(crate) console: UnixStream,
 }
 
 impl Sockets {
-    /// Of a machine whose sockets stand in one folder under their usual names.
+    /// The sockets of a machine in one folder, under their usual names.
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             qmp: folder.join("qmp.sock"),
@@ -48,7 +48,7 @@ impl Sockets {
         }
     }
 
-    /// Of a node.
+    /// The sockets of a node.
     pub(crate) fn of(dir: &NodeDir) -> Self {
         Self {
             qmp: dir.qmp_socket(),
@@ -59,17 +59,17 @@ impl Sockets {
         }
     }
 
-    /// Connects to all of them.
+    /// Opens all connections.
     ///
     /// # Errors
-    /// Nobody listens, or QEMU sends no greeting in time.
+    /// Fails if nobody listens, or if QEMU sends no greeting in time.
     pub(crate) async fn open(&self) -> Result<Session> {
         let log = || ExchangeLog::open(&self.log, self.longest_log).ok();
         let (qmp, events) = Client::connect_qmp(&self.qmp, log(), GREETING).await?;
         let (agent, said) = Client::connect_agent(&self.agent, log(), GREETING).await?;
         let console = UnixStream::connect(&self.console)
             .await
-            .with_context(|| format!("failed to connect to {}", self.console.display()))?;
+            .with_context(|| format!("cannot connect to {}", self.console.display()))?;
         Ok(Session {
             qmp,
             events,
@@ -80,15 +80,15 @@ impl Sockets {
     }
 }
 
-/// Waits until the guest's agent says that it is there.
+/// Waits for the greeting of the guest's agent.
 ///
 /// # Errors
-/// The machine ended before.
+/// Fails if the machine ends first.
 pub(crate) async fn hello(said: &mut Events) -> Result<()> {
     while let Some(event) = said.next().await {
         if agent::Event::parse(&event.name, &event.data) == Some(agent::Event::Hello) {
             return Ok(());
         }
     }
-    bail!("the machine ended while it booted");
+    bail!("the machine ended before its agent greeted");
 }

@@ -1,23 +1,23 @@
-//! What the host gives a node's vcpus. An emulated guest has no steal clock of its own: it is seen from
-//! outside, in its threads' waits for a core (`run_delay` of Linux's Documentation/scheduler/sched-stats.rst).
+//! Measures the CPU time that the host gives to a node's vcpus. An emulated guest has no steal clock, so the waits of
+//! its threads are read from outside (`run_delay` of Linux's Documentation/scheduler/sched-stats.rst).
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// QEMU names a vcpu's thread `CPU 0/TCG` or `CPU 0/KVM` under `debug-threads=on`.
+/// With `debug-threads=on`, QEMU names a vcpu's thread `CPU 0/TCG` or `CPU 0/KVM`.
 const VCPU: &str = "CPU ";
 
-/// A node's vcpus at one moment.
+/// The waits of a node's vcpus at one moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Turns {
+pub(crate) struct VcpuWaits {
     at: Instant,
-    /// All the time that they were ready to run while the host ran something else.
+    /// The total time that they were ready to run while the host ran something else.
     waited: Duration,
     vcpus: u32,
 }
 
-impl Turns {
-    /// Of a QEMU's process; none when it is gone, or when the host keeps no such account.
+impl VcpuWaits {
+    /// The waits in a QEMU's process; `None` if it has ended or the host does not count them.
     pub(crate) fn of(pid: i32) -> Option<Self> {
         Self::read(&Path::new("/proc").join(pid.to_string()).join("task"))
     }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_waits_of_all_vcpus_count_and_of_no_other_thread() {
+    fn only_the_waits_of_vcpu_threads_count() {
         let dir = tempfile::tempdir().unwrap();
         let task = |id: &str, name: &str, waited: u64| {
             let dir = dir.path().join(id);
@@ -65,16 +65,16 @@ mod tests {
             std::fs::write(dir.join("comm"), format!("{name}\n")).unwrap();
             std::fs::write(dir.join("schedstat"), format!("5 {waited} 7\n")).unwrap();
         };
-        assert!(Turns::read(dir.path()).is_none());
+        assert!(VcpuWaits::read(dir.path()).is_none());
         task("1", "qemu-system-aar", 99_000_000_000);
         task("2", "CPU 0/TCG", 1_000_000_000);
         task("3", "CPU 1/TCG", 2_000_000_000);
-        let before = Turns::read(dir.path()).unwrap();
+        let before = VcpuWaits::read(dir.path()).unwrap();
         assert_eq!((before.vcpus, before.waited), (2, Duration::from_secs(3)));
         task("2", "CPU 0/TCG", 1_500_000_000);
-        let mut after = Turns::read(dir.path()).unwrap();
+        let mut after = VcpuWaits::read(dir.path()).unwrap();
         after.at = before.at + Duration::from_secs(1);
-        // Half a second of the two seconds that two vcpus have in one.
+        // Half a second of the two seconds that two vcpus have within one.
         assert!((after.steal_since(&before) - 0.25).abs() < 1e-9);
         after.at = before.at;
         assert!(after.steal_since(&before).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! What `doctor` found.
+//! The findings of `doctor`.
 
 use super::{data, table};
 use crate::model::{Exit, Finding};

@@ -1,10 +1,10 @@
-//! What `down` says in the end.
+//! The closing messages of `down`.
 
 use super::{count, talk};
 use crate::hint::command;
 use crate::model::{DownReport, Exit, Found};
 
-/// Says what is gone, and what is not.
+/// Reports what was removed and what could not be.
 pub(crate) fn down(report: &DownReport) -> Exit {
     let cluster = &report.cluster;
     for error in &report.errors {
@@ -15,7 +15,7 @@ pub(crate) fn down(report: &DownReport) -> Exit {
     }
     if !report.errors.is_empty() {
         talk(&format!(
-            "cluster `{cluster}` is not wholly gone\n  hint: {} tries again",
+            "cluster `{cluster}` is not completely removed\n  hint: {} tries again",
             command(cluster, "down")
         ));
         return Exit::Failed;
@@ -23,16 +23,16 @@ pub(crate) fn down(report: &DownReport) -> Exit {
     talk(&match &report.found {
         Found::Nothing => format!("there is no cluster `{cluster}`; nothing to do"),
         Found::Leftovers(left) => format!(
-            "there is no cluster `{cluster}`; removed what was left of one: {}",
+            "there is no cluster `{cluster}`; removed its remains: {}",
             left.join(", ")
         ),
         Found::Folder => format!(
-            "there was no cluster `{cluster}`; its folder, left by a kvmc that was killed, is gone"
+            "there was no cluster `{cluster}`; removed its folder, which a killed kvmc had left"
         ),
         Found::Cluster => {
             let were = if report.killed == 1 { "was" } else { "were" };
             format!(
-                "cluster `{cluster}` is gone ({} {were} running)",
+                "cluster `{cluster}` is removed ({} {were} running)",
                 count(report.killed, "node")
             )
         }

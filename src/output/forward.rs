@@ -1,14 +1,14 @@
-//! Ports of the host that lead to nodes.
+//! The forwards of a cluster.
 
 use anyhow::Result;
 
 use super::{data, json, table, talk};
 use crate::model::ForwardReport;
 
-/// Prints them as a table, or as JSON.
+/// Prints the forwards as a table or as JSON.
 ///
 /// # Errors
-/// A value that JSON has no form for.
+/// Fails if JSON cannot represent a value.
 pub(crate) fn forwards(forwards: &[ForwardReport], as_json: bool) -> Result<()> {
     if as_json {
         return json(&forwards);
@@ -32,7 +32,7 @@ pub(super) fn forwards_text(forwards: &[ForwardReport]) -> String {
     table(&["HOST", "NODE", "LEADS TO"], &rows)
 }
 
-/// Says where those lead that were added.
+/// Reports each added forward with its target.
 pub(crate) fn leads(forwards: &[ForwardReport]) {
     for forward in forwards {
         talk(&format!("{} leads to {}", forward.text, forward.target));

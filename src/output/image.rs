@@ -1,4 +1,4 @@
-//! Images of the store and of the catalogue.
+//! Tables of the store's images and of the catalogue.
 
 use anyhow::Result;
 use kvmc_images::Origin;
@@ -7,10 +7,10 @@ use super::{data, json, table};
 use crate::model::{CatalogueEntry, ImageDetail, ImageReport};
 use crate::spec::approximate;
 
-/// Prints all images with the machines frozen of them.
+/// Prints all images with their frozen machines.
 ///
 /// # Errors
-/// A value that JSON has no form for.
+/// Fails if JSON cannot represent a value.
 pub(crate) fn images(images: &[ImageReport], as_json: bool) -> Result<()> {
     if as_json {
         return json(&images);
@@ -48,7 +48,7 @@ pub(super) fn images_text(images: &[ImageReport]) -> String {
 /// Prints the names that can be downloaded.
 ///
 /// # Errors
-/// A value that JSON has no form for.
+/// Fails if JSON cannot represent a value.
 pub(crate) fn catalogue(entries: &[CatalogueEntry], as_json: bool) -> Result<()> {
     if as_json {
         return json(&entries);
@@ -72,10 +72,10 @@ pub(super) fn catalogue_text(entries: &[CatalogueEntry]) -> String {
     table(&["NAME", "ARCH", "ABOUT"], &rows)
 }
 
-/// Prints all that is known of an image.
+/// Prints everything known about an image.
 ///
 /// # Errors
-/// A value that JSON has no form for.
+/// Fails if JSON cannot represent a value.
 pub(crate) fn image(detail: &ImageDetail, as_json: bool) -> Result<()> {
     if as_json {
         return json(&detail.image);
@@ -92,10 +92,10 @@ pub(super) fn image_text(detail: &ImageDetail) -> String {
         ("name", image.name.clone()),
         ("tags", image.tags.join(" ")),
         ("architecture", image.architecture.to_string()),
-        ("starts by", image.boot.name().to_owned()),
-        ("identity by", image.guest.name().to_owned()),
-        ("from", image.origin.words()),
-        ("lies on", image.parent.clone().unwrap_or_default()),
+        ("firmware", image.boot.name().to_owned()),
+        ("identity", image.guest.name().to_owned()),
+        ("origin", image.origin.words()),
+        ("backing image", image.parent.clone().unwrap_or_default()),
         ("disk", approximate(image.virtual_size)),
         ("on this host", approximate(image.size)),
         ("sha256", digest.to_owned()),
@@ -107,11 +107,11 @@ pub(super) fn image_text(detail: &ImageDetail) -> String {
     } = &image.origin
     {
         let unverified = || "none: --insecure".to_owned();
-        rows.push(("publisher's", checksum.clone().unwrap_or_else(unverified)));
+        rows.push(("checksum", checksum.clone().unwrap_or_else(unverified)));
         rows.push(("signed by", keyring.clone().unwrap_or_default()));
     }
     if detail.verified {
-        rows.push(("content", "as it came into the store".to_owned()));
+        rows.push(("content", "unchanged since it was stored".to_owned()));
     }
     rows.into_iter()
         .filter(|(_, value)| !value.is_empty())

@@ -28,8 +28,9 @@ pub(crate) use self::stop::stop;
 pub(crate) use self::up::{plan, up};
 use crate::hint::{find, hints};
 use crate::model::Interrupted;
+use crate::spec::SpecError;
 
-/// Writes data to stdout. A reader that went away or a full disk ends no verb.
+/// Writes data to stdout. A closed or full stdout does not fail the verb.
 pub(crate) fn data(text: &str) {
     let mut out = std::io::stdout().lock();
     let _closed_or_full = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -38,14 +39,15 @@ pub(crate) fn data(text: &str) {
 /// Writes a value to stdout as JSON.
 ///
 /// # Errors
-/// A value that JSON has no form for.
+/// Fails if JSON cannot represent the value.
 pub(crate) fn json(value: &impl serde::Serialize) -> Result<()> {
     data(&json_text(value)?);
     Ok(())
 }
 
 fn json_text(value: &impl serde::Serialize) -> Result<String> {
-    let text = serde_json::to_string_pretty(value).context("failed to write JSON")?;
+    let text =
+        serde_json::to_string_pretty(value).context("the value cannot be written as JSON")?;
     Ok(format!("{text}\n"))
 }
 
@@ -54,15 +56,16 @@ pub(crate) fn talk(text: &str) {
     let _reader_gone = writeln!(std::io::stderr(), "{text}");
 }
 
-/// An error, with all its causes in one line, and the advice that it carries below.
+/// Writes an error to stderr with its causes in one line, and its hints below.
 pub(crate) fn error(error: &anyhow::Error) {
     talk(&error_text(error));
 }
 
 fn error_text(error: &anyhow::Error) -> String {
-    let hints = hints(error);
+    let mut hints = hints(error);
+    hints.extend(find::<SpecError>(error).and_then(|e| e.hint.as_deref()));
     let hints = hints.iter().map(|hint| format!("\n  hint: {hint}"));
-    // That the user stopped a verb is no error.
+    // An interruption by the user is not an error.
     let prefix = match find::<Interrupted>(error) {
         Some(_) => "",
         None => "error: ",
@@ -81,7 +84,7 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    // What a first cell begins with says what it belongs to.
+    // Keep leading blanks: an indented row belongs to the row above it.
     let text = table.to_string();
     let lines = text.lines();
     lines.map(|l| format!("{}\n", l.trim_end())).collect()
@@ -106,7 +109,7 @@ mod tests {
     use crate::hint::WithHint;
 
     #[test]
-    fn a_row_that_belongs_to_another_stands_below_it_in_columns() {
+    fn an_indented_row_keeps_its_columns() {
         let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
         let rows = [row(["image", "1G"]), row(["  frozen", "2M"])];
         assert_eq!(
@@ -116,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn advice_stands_below_its_error() {
+    fn a_hint_is_shown_below_its_error() {
         let error: Result<()> = Err(anyhow!("cause")).context("outer");
         let error = error.hint(|| "do it".to_owned()).unwrap_err();
         assert_eq!(error_text(&error), "error: outer: cause\n  hint: do it");
     }
 
     #[test]
-    fn an_interruption_is_no_error() {
+    fn an_interruption_is_not_shown_as_an_error() {
         let told = anyhow::Error::from(Interrupted("nothing is left".to_owned()));
         assert_eq!(
             error_text(&told.context("outer")),
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_no_plural() {
+    fn one_thing_is_shown_in_the_singular() {
         assert_eq!(count(1, "node"), "1 node");
         assert_eq!(count(0, "node"), "0 nodes");
     }

@@ -1,4 +1,4 @@
-//! What is shown while a verb works: a live line for each node and transfer on a terminal, else a line for each step.
+//! Progress of a verb: on a terminal a live line for each node and transfer, elsewhere a line for each step.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::talk;
 use crate::model::{Progress, Stage};
 
-/// Without a terminal, a line about a transfer no more often than this.
+/// Shortest time between two lines about one transfer, without a terminal.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Progress of many nodes and transfers.
@@ -20,7 +20,7 @@ pub(crate) struct Live {
     terminal: Option<MultiProgress>,
     nodes: RefCell<BTreeMap<String, (ProgressBar, Vec<&'static str>)>>,
     transfers: RefCell<BTreeMap<String, ProgressBar>>,
-    /// When a transfer was last spoken of.
+    /// When each transfer was last reported.
     spoke: RefCell<Option<Instant>>,
 }
 

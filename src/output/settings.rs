@@ -1,4 +1,4 @@
-//! All settings with their values.
+//! The table of all settings.
 
 use super::{data, table};
 use crate::spec::Settings;

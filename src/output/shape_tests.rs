@@ -1,6 +1,6 @@
-//! Every table and every JSON shape that kvmc prints, as they were last agreed on.
+//! Every table and every JSON shape that kvmc prints, compared with the agreed snapshots.
 //!
-//! After a change that is meant, write the snapshots anew and read their diff:
+//! After an intended change, write the snapshots again and read their diff:
 //!
 //!     INSTA_UPDATE=always cargo test --workspace --bins every_table_and_every_json
 
@@ -59,7 +59,7 @@ fn ready(name: &str, host: u8) -> NodeStatus {
     }
 }
 
-/// A cluster with a node that is ready and one that ended; `time` is that of a repair.
+/// A cluster with one ready and one ended node; `time` is when the keeper repaired the rules.
 fn cluster(time: u64) -> ClusterStatus {
     let ended = NodeStatus {
         state: "stopped (the guest's kernel panicked)".to_owned(),
@@ -108,13 +108,13 @@ fn cluster(time: u64) -> ClusterStatus {
         nodes: vec![ready("master0", 2), ended],
         bridges: Vec::new(),
         doubts: vec![format!(
-            "the bridge k80 is gone; {} makes it again",
+            "the bridge k80 is missing or changed; {} makes it again",
             command("k80", "up")
         )],
     }
 }
 
-/// What is seen of a cluster whose record is gone.
+/// The traces of a cluster whose record is missing.
 fn without_record() -> ClusterStatus {
     ClusterStatus {
         phase: "unknown".to_owned(),
@@ -134,7 +134,7 @@ fn without_record() -> ClusterStatus {
         }],
         bridges: vec!["k80".to_owned()],
         doubts: vec![format!(
-            "its record is gone; {} removes what is left of it",
+            "its record is missing; {} removes the remains",
             command("k80", "down")
         )],
         ..cluster(0)
@@ -198,7 +198,7 @@ fn json(value: &impl serde::Serialize) -> String {
     json_text(value).unwrap()
 }
 
-/// All that is printed, by the name of its snapshot.
+/// Everything that is printed, by the name of its snapshot.
 fn all() -> Vec<(&'static str, String)> {
     let images = [
         image(
@@ -255,9 +255,9 @@ fn all() -> Vec<(&'static str, String)> {
         number: 7,
         time: 1000.5,
     };
-    // The default is the host's.
+    // This host's architecture must not show in the snapshot.
     let file = parse_file(Path::new("kvmc.toml"), "architecture = 'amd64'").unwrap();
-    // A time to come is 0 s ago.
+    // A time in the future shows as 0 s ago.
     let later = now() as u64 + 1000;
     vec![
         ("status", status_text(&cluster(later))),
@@ -280,7 +280,7 @@ fn all() -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn every_table_and_every_json_shape_is_as_agreed() {
+fn every_table_and_every_json_shape_matches_its_snapshot() {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -298,5 +298,5 @@ fn every_table_and_every_json_shape_is_as_agreed() {
         .filter(|name| name.ends_with(".snap"))
         .collect();
     let wanted: BTreeSet<_> = all.iter().map(|(name, _)| format!("{name}.snap")).collect();
-    assert_eq!(kept, wanted, "snapshots of what is printed no more");
+    assert_eq!(kept, wanted, "snapshots of output that no longer exists");
 }

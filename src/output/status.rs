@@ -1,4 +1,4 @@
-//! A cluster for people.
+//! A cluster's status as text and as JSON.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::ids::now;
 use crate::model::{ClusterStatus, FirewallStatus, NodeStatus, RestoredStatus, VitalsStatus};
 use crate::spec::Bytes;
 
-/// Prints it as lines and a table, or as JSON.
+/// Prints the status as text or as JSON.
 ///
 /// # Errors
-/// A value that JSON has no form for.
+/// Fails if JSON cannot represent a value.
 pub(crate) fn status(status: &ClusterStatus, as_json: bool) -> Result<()> {
     if as_json {
         return json(status);
@@ -49,13 +49,13 @@ fn heading(status: &ClusterStatus) -> String {
 }
 
 impl ClusterStatus {
-    /// Doubts that the heading does not say already; without a record, what is seen at all.
+    /// The doubts that the heading does not show. Without a record, also what was seen of the cluster.
     fn doubts_below(&self) -> Vec<String> {
         if self.accelerator.is_some() {
             return self.doubts.iter().map(|d| format!("  {d}")).collect();
         }
         if self.nodes.is_empty() && !self.keeper && self.bridges.is_empty() {
-            return vec!["  nothing of it is seen on this host".to_owned()];
+            return vec!["  this host shows no trace of it".to_owned()];
         }
         let bridges = self.bridges.iter();
         let mut seen: Vec<_> = bridges.map(|b| format!("  seen: the bridge {b}")).collect();
@@ -80,7 +80,7 @@ fn nodes(status: &ClusterStatus) -> String {
         let rows: Vec<_> = status.nodes.iter().map(row).collect();
         return table(&["NODE", "STATE"], &rows);
     }
-    // What gets in the way of a guest's own timeouts, see docs/EMULATION.md.
+    // These disturb a guest's own timeouts, see docs/EMULATION.md.
     let is_emulated = status.accelerator.as_ref().is_some_and(|a| !a.is_kvm());
     let rows: Vec<_> = status
         .nodes
@@ -108,12 +108,12 @@ fn nodes(status: &ClusterStatus) -> String {
     table(&headings, &rows)
 }
 
-/// What of the firewall is worth a line.
+/// The firewall findings that deserve a line.
 fn firewall_lines(status: &FirewallStatus) -> Vec<String> {
     let mut lines = Vec::new();
     if !status.missing.is_empty() {
         lines.push(format!(
-            "firewall: {} missing; the keeper restores them, and so does `up`",
+            "firewall: {} missing; the keeper and `up` restore them",
             status.missing.join(", ")
         ));
     }
@@ -125,7 +125,7 @@ fn firewall_lines(status: &FirewallStatus) -> Vec<String> {
             String::new()
         };
         lines.push(format!(
-            "firewall: {}: the keeper restored what was missing: {}{again}",
+            "firewall: {}: the keeper restored {}{again}",
             ago(*time),
             what.join(", ")
         ));
@@ -146,14 +146,14 @@ fn ago(time: u64) -> String {
     format!("{number} {unit} ago")
 }
 
-/// Two cells: steal and drift.
+/// The two cells for steal and drift.
 fn vitals(vitals: &VitalsStatus) -> [String; 2] {
     let unknown = || "-".to_owned();
     let steal = vitals
         .steal
         .map_or_else(unknown, |s| format!("{:.0}%", s * 100.0));
     let drift = match (vitals.clock_drift, vitals.clock_drift_error) {
-        // What the asking itself could be is no drift.
+        // A difference within the error of the measurement is not drift.
         (Some(drift), Some(error)) if drift.abs() <= error => {
             format!("<{:.2} s", error.max(0.01))
         }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_zero() {
+    fn an_unknown_value_is_not_shown_as_zero() {
         assert_eq!(vitals(&VitalsStatus::default()), ["-", "-"]);
         let steal = VitalsStatus {
             steal: Some(0.256),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_rules_are_no_line_and_lost_ones_are() {
+    fn only_missing_or_repaired_rules_are_listed() {
         let mut view = FirewallStatus {
             among_others: vec!["DOCKER-USER of iptables (nft)".to_owned()],
             ..FirewallStatus::default()
@@ -210,9 +210,7 @@ mod tests {
         let lines = firewall_lines(&view);
         assert!(lines[0].starts_with("firewall: NAT rules (nft table inet kvmc_k80) missing;"));
         assert!(
-            lines[1].contains(
-                "ago: the keeper restored what was missing: net.ipv4.ip_forward (2 times so far)"
-            ),
+            lines[1].contains("ago: the keeper restored net.ipv4.ip_forward (2 times so far)"),
             "{lines:?}"
         );
     }

@@ -1,12 +1,12 @@
-//! What `stop` says in the end; of each node it was said as it stopped.
+//! The closing messages of `stop`; each node was reported when it stopped.
 
 use super::talk;
 use crate::model::{Exit, StopReport};
 
-/// Says what went wrong.
+/// Reports the errors.
 pub(crate) fn stop(report: &StopReport) -> Exit {
     if report.was_stopped {
-        talk(&format!("cluster `{}` is stopped already", report.cluster));
+        talk(&format!("cluster `{}` is already stopped", report.cluster));
         return Exit::Done;
     }
     for error in &report.errors {

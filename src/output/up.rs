@@ -1,10 +1,10 @@
-//! What `up` and `start` say in the end.
+//! The closing messages of `up` and `start`, and the plan of `up --dry-run`.
 
 use super::{count, data, seconds, talk};
 use crate::hint::command;
 use crate::model::{Exit, PlanReport, UpOutcome, UpReport};
 
-/// Says how it went; nodes that failed, with why.
+/// Reports the outcome, and each failed node with its reason.
 pub(crate) fn up(report: &UpReport) -> Exit {
     let cluster = &report.cluster;
     let (started, failed) = match &report.outcome {
@@ -28,7 +28,7 @@ pub(crate) fn up(report: &UpReport) -> Exit {
     }
     if started.is_empty() {
         talk(&format!(
-            "cluster `{cluster}` is whole again; all its nodes were running"
+            "cluster `{cluster}` is complete again; all its nodes were running"
         ));
         return Exit::Done;
     }
@@ -38,7 +38,7 @@ pub(crate) fn up(report: &UpReport) -> Exit {
         count(report.nodes, "node"),
         seconds(report.took)
     ));
-    // Elsewhere there is no inventory.
+    // There is no inventory outside the project folder.
     if std::env::current_dir().is_ok_and(|here| here == report.project) {
         let ssh = command(cluster, &format!("ssh {}", report.first));
         talk(&format!(
@@ -49,7 +49,7 @@ pub(crate) fn up(report: &UpReport) -> Exit {
     Exit::Done
 }
 
-/// Prints the steps, one a line.
+/// Prints one step a line.
 pub(crate) fn plan(report: &PlanReport) -> Exit {
     data(&plan_text(report));
     Exit::Done

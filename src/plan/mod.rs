@@ -1,5 +1,5 @@
-//! From what is wanted and what is seen to the steps between them. Pure; the plan that `--dry-run`
-//! prints is the one that is carried out.
+//! Plans the steps from the seen state to the wanted one, without I/O. `--dry-run` prints the same plan that `up`
+//! carries out.
 
 mod record;
 
@@ -17,21 +17,21 @@ use crate::steps::{
     RecordFiles, Rules, Traces,
 };
 
-/// One step, with all that it needs.
+/// One step, with everything that it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Step {
     Make(Object),
     Remove(Object),
-    /// Ask the guests to power off, and make those that do not.
+    /// Ask guests to power off, and force those that do not.
     Stop(Vec<NodeRecord>),
-    /// End nodes whose data goes anyway, and the keeper with them.
+    /// Kill nodes whose data is removed anyway, and end the keeper.
     Kill(Vec<NodeRecord>),
-    /// Write down how far the cluster's life has got.
+    /// Record the phase that the cluster has reached.
     Enter(Phase),
 }
 
 impl Step {
-    /// It is left out when a step before it went wrong: what is needed to try again must stay.
+    /// Whether the step is left out after an error. Steps that remove what another try needs are left out.
     pub(crate) const fn needs_all_before(&self) -> bool {
         matches!(
             self,
@@ -39,7 +39,7 @@ impl Step {
         )
     }
 
-    /// The node that it starts.
+    /// The node that the step starts.
     pub(crate) fn starts(&self) -> Option<&str> {
         match self {
             Self::Make(Object::Node(node)) => Some(&node.node),
@@ -57,19 +57,18 @@ impl fmt::Display for Step {
         match self {
             Self::Make(object) => object.fmt(f),
             Self::Stop(nodes) => write!(f, "shut down {}", names(nodes)),
-            Self::Kill(nodes) => write!(f, "end {} and the keeper", names(nodes)),
-            Self::Enter(Phase::Removing) => {
-                f.write_str("write down that the cluster is being removed")
-            }
-            Self::Enter(phase) => write!(f, "write down that the cluster is {}", phase.name()),
+            Self::Kill(nodes) if nodes.is_empty() => f.write_str("end the keeper"),
+            Self::Kill(nodes) => write!(f, "kill {} and end the keeper", names(nodes)),
+            Self::Enter(Phase::Removing) => f.write_str("record that the cluster is being removed"),
+            Self::Enter(phase) => write!(f, "record that the cluster is {}", phase.name()),
             Self::Remove(object) => match object {
                 Object::Record(_) => f.write_str("remove inventory, keys and ssh files"),
-                Object::Forwarding(_) => f.write_str("switch forwarding off if it was"),
+                Object::Forwarding(_) => f.write_str("switch forwarding off if it was off before"),
                 Object::Bridge(bridge) => write!(f, "remove the bridge {}", bridge.network.bridge),
                 Object::Rules(rules) => write!(f, "remove the nft table inet {}", rules.table.name),
-                Object::Accept(_) => f.write_str("take rules out of other firewalls"),
+                Object::Accept(_) => f.write_str("remove rules from other firewalls"),
                 Object::Keeper(_) => f.write_str("end the keeper"),
-                Object::Names(_) => f.write_str("have systemd-resolved forget the names"),
+                Object::Names(_) => f.write_str("remove the names from systemd-resolved"),
                 Object::Forwards(_) => f.write_str("remove the forwards"),
                 Object::Disk(disk) => write!(f, "remove the disk of {}", disk.node),
                 Object::Node(node) => write!(f, "remove the sockets of {}", node.node),
@@ -80,28 +79,28 @@ impl fmt::Display for Step {
     }
 }
 
-/// What is there already.
+/// What exists already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// There is a record of the cluster.
+    /// The cluster has a record.
     pub(crate) exists: bool,
-    /// The record on disk is the one wanted, and the secrets are all there.
+    /// The record on disk is the wanted one, and all secrets exist.
     pub(crate) recorded: bool,
     pub(crate) network: NetworkState,
     pub(crate) keeper: bool,
-    /// systemd-resolved is there, and not told of the cluster's names.
+    /// systemd-resolved runs, but does not know the cluster's names.
     pub(crate) names_untold: bool,
-    /// What the keeper forwards.
+    /// The forwards that the keeper serves.
     pub(crate) forwards: Vec<Forward>,
     pub(crate) disks: BTreeSet<String>,
     pub(crate) running: BTreeSet<String>,
-    /// Nodes of the record that are not wanted any more.
+    /// Recorded nodes that are not wanted any more.
     pub(crate) surplus: Vec<NodeRecord>,
 }
 
-/// The steps from `seen` to all of `wanted` running: of `up` and `start`, of growing and shrinking.
+/// The steps of `up` and `start` from `seen` to all nodes of `wanted` running, also when the cluster grows or shrinks.
 pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
-    // Those that go are on record until nothing of them is left.
+    // Removed nodes stay in the record until nothing of them is left.
     let mut steps = shrink(&seen.surplus);
     let mut unless = |there: bool, object: Object| {
         if !there {
@@ -147,7 +146,7 @@ pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
     steps
 }
 
-/// Nodes that go, the network and the others untouched.
+/// Removes nodes without a change to the network or other nodes.
 fn shrink(surplus: &[NodeRecord]) -> Vec<Step> {
     if surplus.is_empty() {
         return Vec::new();
@@ -164,7 +163,7 @@ fn shrink(surplus: &[NodeRecord]) -> Vec<Step> {
         .collect()
 }
 
-/// All nodes down, and nothing left of the cluster but files.
+/// Stops all nodes, and removes everything except files.
 pub(crate) fn stop(record: &ClusterRecord) -> Vec<Step> {
     let mut steps = vec![
         Step::Stop(record.nodes.clone()),
@@ -175,14 +174,15 @@ pub(crate) fn stop(record: &ClusterRecord) -> Vec<Step> {
         Step::Remove(Object::Node(Node { node }))
     }));
     steps.extend(without_network(record));
-    // After the record says so: of two that stop at once the later one sees that nobody needs it.
+    // This comes after the record is written. If two clusters stop at once, the later one sees that no cluster needs
+    // forwarding.
     steps.push(Step::Enter(Phase::Stopped));
     steps.push(release_forwarding());
     steps
 }
 
-/// Nothing left, in an order in which what is needed to find the rest goes last. The guests' data goes with it, so
-/// they are not asked to shut down.
+/// Removes everything. What is needed to find the rest goes last. Guests are not asked to power off, because their
+/// data is removed too.
 pub(crate) fn down(record: Option<&ClusterRecord>, traces: Traces) -> Vec<Step> {
     let mut steps = Vec::new();
     if record.is_some() {
@@ -218,7 +218,7 @@ fn without_network(record: &ClusterRecord) -> Vec<Step> {
     objects.into_iter().map(Step::Remove).collect()
 }
 
-/// Both families at once: what was switched on for either is in one place.
+/// Releases forwarding for both IP versions, because they share a file.
 const fn release_forwarding() -> Step {
     Step::Remove(Object::Forwarding(Forwarding { family: Family::V4 }))
 }
@@ -239,7 +239,7 @@ mod tests {
         steps.iter().map(ToString::to_string).collect()
     }
 
-    /// All of a cluster there and running.
+    /// Everything of a cluster exists and runs.
     fn all_of(wanted: &ClusterRecord) -> Seen {
         let names: BTreeSet<_> = wanted.nodes.iter().map(|n| n.name.clone()).collect();
         Seen {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn from_nothing_everything_is_made_in_order() {
+    fn a_new_cluster_is_made_in_order() {
         let seen = Seen {
             network: NetworkState {
                 forwarding6: true,
@@ -273,7 +273,7 @@ mod tests {
             steps[..6],
             [
                 "write the record, the keys, inventory, ssh_config and known_hosts",
-                "switch net.ipv4.ip_forward on",
+                "switch on net.ipv4.ip_forward",
                 "create the bridge k80 with 192.168.80.1/24",
                 "apply the nft table inet kvmc_k80",
                 "start the keeper (DHCP, DNS)",
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn with_all_there_nothing_is_done_and_one_dead_node_is_one_step() {
+    fn a_complete_cluster_needs_no_step_and_a_dead_node_needs_one() {
         let wanted = record();
         let mut seen = all_of(&wanted);
         assert!(up(&wanted, &seen).is_empty());
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_that_go_are_gone_before_the_record_forgets_them() {
+    fn removed_nodes_leave_the_record_last() {
         let mut wanted = record();
         let mut seen = all_of(&wanted);
         seen.recorded = false;
@@ -312,19 +312,19 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_nodes_before_what_they_need_and_is_recorded_when_all_is_gone() {
+    fn a_stop_ends_nodes_before_their_network_and_is_recorded_before_forwarding() {
         let steps = stop(&record());
         assert!(matches!(&steps[0], Step::Stop(nodes) if nodes.len() == 7));
         let told = texts(&steps);
         assert_eq!(
             told[told.len() - 6..],
             [
-                "take rules out of other firewalls",
-                "have systemd-resolved forget the names",
+                "remove rules from other firewalls",
+                "remove the names from systemd-resolved",
                 "remove the nft table inet kvmc_k80",
                 "remove the bridge k80",
-                "write down that the cluster is stopped",
-                "switch forwarding off if it was",
+                "record that the cluster is stopped",
+                "switch forwarding off if it was off before",
             ]
         );
         let late: Vec<_> = steps.iter().filter(|s| s.needs_all_before()).collect();
@@ -332,12 +332,12 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_keeps_the_folder_for_last_and_needs_no_record() {
+    fn a_removal_ends_with_the_folder_and_needs_no_record() {
         let with = texts(&down(Some(&record()), Traces::default()));
-        assert_eq!(with[0], "write down that the cluster is being removed");
+        assert_eq!(with[0], "record that the cluster is being removed");
         let without = down(None, Traces::default());
         let told = texts(&without);
-        assert_eq!(told.first().unwrap(), "end  and the keeper");
+        assert_eq!(told.first().unwrap(), "end the keeper");
         assert_eq!(told.last().unwrap(), "remove the cluster's folder");
         assert!(without.last().unwrap().needs_all_before());
     }

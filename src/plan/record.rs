@@ -1,4 +1,4 @@
-//! From a spec to the record of a cluster: every node with all that it keeps for life.
+//! Makes the record of a cluster from its specification, with everything that a node keeps for life.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
@@ -17,7 +17,7 @@ use crate::state::{
     Base, ClusterRecord, FORMAT, HostRecord, NetworkRecord, Networks, NicRecord, NodeRecord, Phase,
 };
 
-/// All that a record is made of.
+/// The input of a record.
 #[derive(Debug)]
 pub(crate) struct Design<'a> {
     pub(crate) spec: ClusterSpec,
@@ -26,18 +26,18 @@ pub(crate) struct Design<'a> {
     pub(crate) accelerator: Accelerator,
     pub(crate) project: PathBuf,
     pub(crate) host: HostRecord,
-    /// The main one first.
+    /// The main network comes first.
     pub(crate) networks: Vec<NetworkRecord>,
-    /// The cluster's folder, of which the users are made that QEMUs run as.
+    /// The cluster's folder, from which the user ids of new QEMU processes are derived.
     pub(crate) dir: &'a Path,
-    /// Nodes that the cluster has; those of them that are wanted stay as they are.
+    /// Existing nodes. Those that are still wanted stay unchanged.
     pub(crate) existing: &'a [NodeRecord],
 }
 
 /// The record of a new cluster, or of one that grows or shrinks.
 ///
 /// # Errors
-/// A role without an image, or no address or name that is left.
+/// Fails if a role has no image, or if no address or id is free.
 pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
     let Design {
         spec,
@@ -58,7 +58,7 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
         }
         let pick = picks
             .get(&role.name)
-            .with_context(|| format!("no image was found for {name}"))?;
+            .with_context(|| format!("the role of {name} has no image"))?;
         nodes.push(NodeRecord {
             role: role.name.clone(),
             uuid: uuid(&random_id()),
@@ -91,21 +91,21 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
     })
 }
 
-/// Refuses a bridge that was given the name of a tap or of another bridge.
+/// Refuses a bridge with the name of a tap or of another bridge.
 fn check_names(networks: &[NetworkRecord], nodes: &[NodeRecord]) -> Result<()> {
     let taps = nodes.iter().flat_map(|n| &n.nics).map(|nic| &nic.tap);
     let mut names: HashSet<&String> = taps.collect();
     match networks.iter().find(|n| !names.insert(&n.bridge)) {
         None => Ok(()),
         Some(network) => bail!(
-            "the bridge {} of network {} has the name of another link of this cluster; give it another",
+            "the bridge {} of network {} has the name of another link of this cluster; choose another name",
             network.bridge,
             network.name
         ),
     }
 }
 
-/// What nodes and networks have already.
+/// The ids and addresses that nodes and networks have already.
 struct Taken {
     addresses: HashSet<Ipv4Addr>,
     macs: HashSet<MacAddr>,
@@ -123,17 +123,17 @@ impl Taken {
         }
     }
 
-    /// A user for a new node's QEMU.
+    /// A user id for a new node's QEMU.
     fn uid(&mut self, dir: &Path, node: &str) -> Result<u32> {
         let free = (0..1024)
             .map(|n| uid(dir, n))
             .find(|u| !self.uids.contains(u));
-        let uid = free.with_context(|| format!("no identity is left for {node}"))?;
+        let uid = free.with_context(|| format!("no user id is free for {node}"))?;
         self.uids.insert(uid);
         Ok(uid)
     }
 
-    /// A new node's NICs, the main network's first.
+    /// A new node's NICs, that in the main network first.
     fn nics(
         &mut self,
         cluster: &str,
@@ -154,7 +154,7 @@ impl Taken {
             .iter()
             .skip(2)
             .find(|a| *a != subnet.broadcast() && !self.addresses.contains(a))
-            .with_context(|| format!("no address is left in {subnet} for {node}"))?;
+            .with_context(|| format!("no address is free in {subnet} for {node}"))?;
         let thing = if network.is_main() {
             node.to_owned()
         } else {
@@ -163,7 +163,7 @@ impl Taken {
         let mac = (0..)
             .map(|n| mac(cluster, &thing, n))
             .find(|m| !self.macs.contains(m))
-            .with_context(|| format!("no identity is left for {node}"))?;
+            .with_context(|| format!("no MAC address is free for {node}"))?;
         self.addresses.insert(address);
         self.macs.insert(mac);
         Ok(NicRecord {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_node_differs_from_every_other_in_all_that_must() {
+    fn all_nodes_differ_in_everything_that_must_be_unique() {
         let record = record();
         for (i, a) in record.nodes.iter().enumerate() {
             for b in record.nodes.iter().skip(i + 1) {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_keeps_what_it_has_when_others_join_and_leave() {
+    fn a_node_keeps_its_record_when_others_join_and_leave() {
         let first = record();
         let mut spec = first.spec.clone();
         spec.roles[0].count += 1;
@@ -219,7 +219,7 @@ mod tests {
             assert_eq!(next.node(&node.name).unwrap(), node);
         }
         assert!(next.node("worker2").is_err());
-        // The address of the one that left is not given away while it is on record.
+        // The address of a leaving node stays reserved while the node is in the record.
         let address = next.node("master3").unwrap().address();
         assert_eq!(address.to_string(), "192.168.80.9");
     }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_has_a_nic_in_each_network_and_no_two_share_anything() {
+    fn a_node_has_a_nic_in_each_network_and_no_two_nics_share_an_address() {
         let record = record_of(spec_with("name=storage,subnet=10.81.0.0/24,ipv6")).unwrap();
         let mut seen = HashSet::new();
         for network in record.networks() {

@@ -11,14 +11,14 @@ use crate::node::Secrets;
 use crate::node::identity::ADMIN;
 use crate::state::{ClusterRecord, NodeRecord};
 
-/// Seconds that Ansible waits for an emulated node's key exchange; its own ten are too few for many nodes on
-/// few cores.
+/// Seconds that Ansible waits for an emulated node's key exchange. Ansible's own ten are too few for many nodes on few
+/// cores.
 const EMULATED_TIMEOUT: u8 = 60;
 
-/// The inventory, with the roles' groups in their order and their variables.
+/// The inventory, with the roles' groups and variables in the order of the roles.
 ///
-/// Paths are absolute, so it serves from any folder; a blank in one is quoted for Ansible's own
-/// splitting and for ssh's.
+/// Paths are absolute, so it works from any folder. Blanks in paths are quoted for Ansible's own splitting and for
+/// ssh's.
 pub(super) fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> String {
     let name = &record.spec.name;
     let mut text = format!(
@@ -47,7 +47,7 @@ pub(super) fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path
     text
 }
 
-/// The groups of all roles, also of those without a node: playbooks name them.
+/// The groups of all roles, also of roles without a node, because playbooks name them.
 fn groups(record: &ClusterRecord) -> Vec<String> {
     let mut groups: Vec<String> = Vec::new();
     for group in record.spec.roles.iter().flat_map(|r| &r.groups) {
@@ -73,14 +73,14 @@ fn host(record: &ClusterRecord, node: &NodeRecord) -> String {
     line
 }
 
-/// A value as Python writes it, which is how Ansible reads the values of a host's line.
+/// A value in Python's syntax, in which Ansible reads the values of a host's line.
 fn literal(value: &Value) -> String {
     match value {
         Value::Null => "None".to_owned(),
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
         Value::Number(number) => number.to_string(),
-        // JSON's escapes are Python's.
+        // JSON's escapes are also Python's.
         Value::String(_) => value.to_string(),
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(literal).collect();
@@ -96,7 +96,7 @@ fn literal(value: &Value) -> String {
     }
 }
 
-/// One word of a host's line, which Ansible splits as a shell does.
+/// Quotes a word of a host's line, which Ansible splits like a shell.
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r#"'"'"'"#))
 }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_and_variables_of_roles_are_in_it_and_keep_their_types() {
+    fn the_inventory_has_the_roles_groups_and_variables_with_their_types() {
         let record = record_of_file(
             "[roles.plane]\ngroups = [\"kube_control_plane\", \"etcd\"]\nvars = { version = \"1.10\", on = true, quote = \"it's\" }\n[roles.empty]\ncount = 0\n",
         );

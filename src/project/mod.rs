@@ -1,4 +1,4 @@
-//! The files for Ansible and ssh, in the folder where `up` was run and beside the record.
+//! The files for Ansible and ssh, in the folder in which `up` was run and beside the record.
 
 mod common;
 mod inventory;
@@ -10,16 +10,17 @@ use anyhow::{Context, Result, bail};
 
 use self::common::HEADER;
 use crate::failpoint::failpoint;
+use crate::hint::add_hint;
 use crate::node::Secrets;
 use crate::state::{ClusterDir, ClusterRecord, Written, read_json, remove_file, replace_unsynced};
 
-/// What the comment of our public key holds.
+/// A word in the comment of kvmc's public key.
 const KEY_MARK: &str = "(kvmc)";
 
-/// A file by name, with its mode.
+/// A file's name, mode and content.
 type File = (&'static str, u32, String);
 
-/// All files, with paths that hold in `folder`.
+/// All files, with paths that are valid in `folder`.
 fn files(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> Vec<File> {
     vec![
         (
@@ -34,10 +35,10 @@ fn files(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> Vec<File> 
     ]
 }
 
-/// Refuses a folder that holds files of these names which kvmc did not make.
+/// Refuses a folder that holds files with these names which kvmc did not make.
 ///
 /// # Errors
-/// The first such file.
+/// Fails at the first such file.
 pub(crate) fn check_folder(folder: &Path) -> Result<()> {
     for name in ["inventory", "ssh_config"] {
         let path = folder.join(name);
@@ -59,16 +60,17 @@ pub(crate) fn check_folder(folder: &Path) -> Result<()> {
 }
 
 fn foreign(path: &Path) -> anyhow::Error {
-    anyhow::anyhow!(
-        "{} exists and was not made by kvmc; move it away, or run this in another folder",
-        path.display()
+    let error = anyhow::anyhow!("{} exists, but kvmc did not make it", path.display());
+    add_hint(
+        error,
+        "move it away, or run this in another folder".to_owned(),
     )
 }
 
-/// Writes all files beside the record and into the project's folder.
+/// Writes all files, beside the record and into the project's folder.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if a file cannot be written.
 pub(crate) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir) -> Result<()> {
     for (name, mode, text) in files(record, secrets, dir.path()) {
         replace_unsynced(&dir.artifact(name), text.as_bytes(), mode)?;
@@ -85,17 +87,17 @@ pub(crate) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir)
         replace_unsynced(&path, text.as_bytes(), mode)?;
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(&path, Some(uid), Some(gid))
-                .with_context(|| format!("failed to give {} to its user", path.display()))?;
+                .with_context(|| format!("cannot change the owner of {}", path.display()))?;
         }
         failpoint!("up.files.one");
     }
     Ok(())
 }
 
-/// Removes the project's files if they are still as written; one that was changed stays.
+/// Removes the project's files, except those that were changed.
 ///
 /// # Errors
-/// Those that were changed, or the system's.
+/// Fails if files were changed, or if a file cannot be removed.
 pub(crate) fn remove(record: Option<&ClusterRecord>, dir: &ClusterDir) -> Result<()> {
     let written = Written::load(dir);
     if !written.is_empty() {
@@ -106,13 +108,13 @@ pub(crate) fn remove(record: Option<&ClusterRecord>, dir: &ClusterDir) -> Result
         Ok(Some(secrets)) => remove_unannounced(record, &secrets),
         Ok(None) => Ok(()),
         Err(e) => Err(e.context(format!(
-            "the files of the cluster in {} are left in place, since what they held is not known",
+            "the files of the cluster in {} are not removed, because their original content is unknown",
             record.project.display()
         ))),
     }
 }
 
-/// Of a cluster that an older kvmc made, which did not write down what it wrote.
+/// Removes the files of a cluster that an older kvmc made, which did not record what it wrote.
 fn remove_unannounced(record: &ClusterRecord, secrets: &Secrets) -> Result<()> {
     let mut changed = Vec::new();
     for (name, _, text) in files(record, secrets, &record.project) {
@@ -127,13 +129,13 @@ fn remove_unannounced(record: &ClusterRecord, secrets: &Secrets) -> Result<()> {
         Ok(())
     } else {
         bail!(
-            "left in place, since they were changed after kvmc wrote them: {}",
+            "not removed, because they were changed after kvmc wrote them: {}",
             changed.join(", ")
         )
     }
 }
 
-/// The person behind sudo(8), when there is one.
+/// The user who called sudo(8), if any.
 fn behind_sudo() -> Option<(u32, u32)> {
     let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     Some((id("SUDO_UID")?, id("SUDO_GID")?))
@@ -145,13 +147,13 @@ mod tests {
     use crate::samples::{record, secrets};
 
     #[test]
-    fn a_file_of_the_users_own_is_not_overwritten() {
+    fn a_file_of_the_user_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         check_folder(dir.path()).unwrap();
         std::fs::write(dir.path().join("inventory"), "[mine]\n").unwrap();
         let error = check_folder(dir.path()).unwrap_err().to_string();
         assert!(
-            error.contains("inventory exists and was not made by kvmc"),
+            error.contains("inventory exists, but kvmc did not make it"),
             "{error}"
         );
         std::fs::write(dir.path().join("inventory"), format!("{HEADER}\n")).unwrap();
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_older_kvmcs_files_the_changed_stay_and_the_rest_goes() {
+    fn changed_files_of_an_older_kvmc_stay_and_the_others_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let mut record = record();
         record.project = dir.path().to_owned();

@@ -8,7 +8,7 @@ use crate::node::Secrets;
 use crate::node::identity::ADMIN;
 use crate::state::ClusterRecord;
 
-/// ssh_config(5), with the paths of `folder`.
+/// An ssh_config(5) with the paths of `folder`.
 pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
     let mut text = format!("{HEADER}: ssh -F ssh_config NODE\n");
     for node in &record.nodes {
@@ -32,7 +32,7 @@ pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
     text
 }
 
-/// Each host's keys under its name and its address, sshd(8).
+/// Each node's host keys under its name and its address, sshd(8).
 pub(super) fn known_hosts(record: &ClusterRecord, secrets: &Secrets) -> String {
     let mut text = String::new();
     for node in &record.nodes {
@@ -56,7 +56,7 @@ mod tests {
     use crate::samples::record;
 
     #[test]
-    fn a_connection_to_a_node_that_is_gone_ends_by_itself() {
+    fn a_connection_to_a_vanished_node_ends_by_itself() {
         let config = config(&record(), Path::new("/x"));
         assert!(config.contains("  ServerAliveInterval 15\n  ServerAliveCountMax 8\n"));
     }

@@ -1,23 +1,23 @@
-//! Shorter names for settings of the default roles. To add one is to add a row.
+//! Shorter names for settings of the default roles. A new alias is one more row.
 
 use super::table::{Flag, flag};
 
-/// A setting of one of the default roles under the name that the scripts, or earlier versions, had for it.
+/// A shorter name for a setting of a default role: that of the original scripts or of an earlier version.
 #[derive(Debug)]
 pub(crate) struct Alias {
-    /// In `kvmc.toml`.
+    /// The key in `kvmc.toml`.
     pub(crate) key: &'static str,
     pub(crate) role: &'static str,
     /// The role's key that it stands for.
     pub(crate) field: &'static str,
     pub(crate) flag: Flag,
     pub(crate) variable: &'static str,
-    /// Where it differs from every machine's; empty otherwise.
+    /// The default, if it differs from that of other roles; else empty.
     pub(crate) default: &'static str,
     pub(crate) help: &'static str,
 }
 
-/// Shorter names for settings of the default roles: the scripts' own, and those that follow them.
+/// The shorter names: those of the original scripts, and others formed like them.
 pub(crate) static ALIASES: &[Alias] = &[
     Alias {
         key: "masters",
@@ -26,7 +26,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--masters", "N"),
         variable: "KVMC_MASTERS",
         default: "3",
-        help: "How many masters",
+        help: "Number of masters",
     },
     Alias {
         key: "workers",
@@ -35,7 +35,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--workers", "N"),
         variable: "KVMC_WORKERS",
         default: "3",
-        help: "How many workers",
+        help: "Number of workers",
     },
     Alias {
         key: "load_balancers",
@@ -44,7 +44,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--load-balancers", "N"),
         variable: "KVMC_LOAD_BALANCERS",
         default: "1",
-        help: "How many load balancers",
+        help: "Number of load balancers",
     },
     Alias {
         key: "master_ram",
@@ -83,7 +83,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--master-restart", "WHEN"),
         variable: "MASTER_RESTART",
         default: "",
-        help: "When a master that ended by itself starts again [default: never]",
+        help: "When to restart a master that ended by itself: never, on-failure or always [default: never]",
     },
     Alias {
         key: "worker_restart",
@@ -92,7 +92,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--worker-restart", "WHEN"),
         variable: "WORKER_RESTART",
         default: "",
-        help: "The same for workers [default: never]",
+        help: "When to restart a worker that ended by itself [default: never]",
     },
     Alias {
         key: "lbl_restart",
@@ -104,7 +104,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         },
         variable: "LBL_RESTART",
         default: "",
-        help: "The same for load balancers [default: never]",
+        help: "When to restart a load balancer that ended by itself [default: never]",
     },
     Alias {
         key: "master_image",
@@ -113,7 +113,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--master-image", "NAME|PATH|URL"),
         variable: "KVMC_MASTER_IMAGE",
         default: "",
-        help: "Image of the masters, where it is another",
+        help: "Image of the masters, if it differs",
     },
     Alias {
         key: "worker_image",
@@ -122,7 +122,7 @@ pub(crate) static ALIASES: &[Alias] = &[
         flag: flag("--worker-image", "NAME|PATH|URL"),
         variable: "KVMC_WORKER_IMAGE",
         default: "",
-        help: "Image of the workers",
+        help: "Image of the workers, if it differs",
     },
     Alias {
         key: "lbl_image",
@@ -134,11 +134,11 @@ pub(crate) static ALIASES: &[Alias] = &[
         },
         variable: "KVMC_LBL_IMAGE",
         default: "",
-        help: "Image of the load balancers",
+        help: "Image of the load balancers, if it differs",
     },
 ];
 
-/// The shorter name of a default role's setting.
+/// The alias of a default role's setting, if it has one.
 pub(crate) fn alias_of(role: &str, field: &str) -> Option<&'static Alias> {
     ALIASES.iter().find(|a| a.role == role && a.field == field)
 }

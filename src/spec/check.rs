@@ -1,5 +1,5 @@
-//! From settings to a [`ClusterSpec`]: every error names the setting, the value, the limit and the
-//! layer it came from.
+//! Turns settings into a [`ClusterSpec`]. Every error names the setting, the value, what is accepted, and the layer
+//! that the value came from.
 
 use ipnetwork::Ipv4Network;
 
@@ -16,10 +16,10 @@ use super::{forward, networks};
 /// `BR_MAX_PORTS` of the kernel's net/bridge/br_private.h, less port 0, which is never used.
 const MOST_NODES: u64 = 1023;
 
-/// Checks settings without looking at the host.
+/// Checks settings, without access to the host.
 ///
 /// # Errors
-/// The first setting that is wrong, with its value, where it came from, and what would be right.
+/// Fails at the first wrong setting, with its value, its source and what is accepted.
 pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
     let of = Reader(settings);
     settings.cluster("roles")?;
@@ -55,14 +55,17 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
     Ok(spec)
 }
 
-/// What no setting can be wrong in by itself.
+/// Checks settings against each other.
 fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError> {
     let at = |key: Key| move |why: String| settings.error(&key, why);
-    // First of all: what follows goes through the nodes, and there may be billions.
-    fits(spec, spec.subnet, "--subnet").map_err(|why| SpecError::of("network.subnet", why))?;
+    // This comes first, because the later checks visit all nodes, and there may be billions.
+    fits(spec, spec.subnet).map_err(|why| {
+        let error = SpecError::of("network.subnet", why);
+        error.with_hint("choose fewer nodes or a larger --subnet")
+    })?;
     if nodes(spec) > MOST_NODES {
         let why = format!(
-            "{} nodes; a Linux bridge has at most {MOST_NODES} ports",
+            "{} nodes are too many; a Linux bridge has at most {MOST_NODES} ports",
             nodes(spec)
         );
         return Err(SpecError::of("roles", why));
@@ -71,7 +74,10 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
     networks::check(&spec.networks, spec.subnet, &spec.bridge)
         .map_err(at(Key::cluster("networks")))?;
     for network in &spec.networks {
-        fits(spec, network.subnet, "the network's subnet").map_err(at(Key::cluster("networks")))?;
+        fits(spec, network.subnet).map_err(|why| {
+            let error = settings.error(&Key::cluster("networks"), why);
+            error.with_hint("choose fewer nodes or a larger subnet for the network")
+        })?;
     }
     let nodes: Vec<_> = spec.node_names().map(|(name, _)| name).collect();
     let forwards = Key::cluster("forward");
@@ -83,24 +89,22 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
         .map_err(at(Key::cluster("dns.records")))?;
     let open = spec.forwards.iter().find(|f| !f.is_on_loopback());
     if let (true, Some(open)) = (spec.isolated, open) {
-        let why = format!(
-            "`{open}`: the network is isolated, and nothing outside may reach its nodes; forward it on 127.0.0.1 alone"
-        );
-        return Err(settings.error(&forwards, why));
+        let why =
+            format!("`{open}`: the network is isolated, so only this host may reach its nodes");
+        let error = settings.error(&forwards, why);
+        return Err(error.with_hint("use the host address 127.0.0.1"));
     }
     Ok(())
 }
 
-/// Refuses a cluster without nodes, nodes of one name, and networks that there are not.
+/// Refuses a cluster without nodes, two nodes with one name, and roles that name an unknown network.
 fn check_roles(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError> {
     if let Some(key) = settings.stray() {
         let role = key.role_name().unwrap_or_default();
         let names: Vec<_> = spec.roles.iter().map(|r| r.name.as_str()).collect();
-        let why = format!(
-            "there is no role `{role}`; there are {}; --role {role}=1 adds it",
-            names.join(", ")
-        );
-        return Err(settings.error(key, why));
+        let why = format!("unknown role `{role}`; expected {}", names.join(", "));
+        let hint = format!("--role {role}=1 adds the role");
+        return Err(settings.error(key, why).with_hint(hint));
     }
     let is_default = |role: &RoleSpec| is_default_role(&role.name);
     let masters = spec.roles.iter().find(|r| r.name == "masters");
@@ -116,7 +120,7 @@ fn check_roles(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError>
         return Err(SpecError::of(
             "roles",
             format!(
-                "no role has a node ({}); a cluster needs one",
+                "no role has a node ({}); a cluster needs at least one",
                 names.join(", ")
             ),
         ));
@@ -125,10 +129,9 @@ fn check_roles(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError>
     for (name, role) in spec.node_names() {
         if let Some(other) = seen.insert(name.clone(), &role.name) {
             let key = Key::role(&role.name, "prefix");
-            let why = format!(
-                "`{name}` is a node of the role {other} too; give one of them another prefix"
-            );
-            return Err(settings.error(&key, why));
+            let why = format!("`{name}` is also a node of the role {other}");
+            let error = settings.error(&key, why);
+            return Err(error.with_hint("give one of the roles another prefix"));
         }
     }
     for role in &spec.roles {
@@ -137,17 +140,17 @@ fn check_roles(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError>
         if let Some(unknown) = unknown {
             let names: Vec<_> = spec.networks.iter().map(|n| n.name.as_str()).collect();
             let there = match names.is_empty() {
-                true => "there is none beside the main one".to_owned(),
-                false => format!("there are {}", names.join(", ")),
+                true => "the cluster has only its main network".to_owned(),
+                false => format!("expected {}", names.join(", ")),
             };
             let key = Key::role(&role.name, "networks");
-            return Err(settings.error(&key, format!("there is no network `{unknown}`; {there}")));
+            return Err(settings.error(&key, format!("unknown network `{unknown}`; {there}")));
         }
     }
     Ok(())
 }
 
-/// The addresses nodes can have in a subnet: all but network, broadcast and the host's own.
+/// Number of addresses for nodes in a subnet: all but the network's, the broadcast and the host's address.
 pub(crate) fn room(subnet: Ipv4Network) -> u64 {
     u64::from(subnet.size()).saturating_sub(3)
 }
@@ -156,12 +159,12 @@ fn nodes(spec: &ClusterSpec) -> u64 {
     spec.roles.iter().map(|r| u64::from(r.count)).sum()
 }
 
-fn fits(spec: &ClusterSpec, subnet: Ipv4Network, cure: &str) -> Result<(), String> {
+fn fits(spec: &ClusterSpec, subnet: Ipv4Network) -> Result<(), String> {
     let nodes = nodes(spec);
     let room = room(subnet);
     if nodes > room {
         return Err(format!(
-            "{nodes} nodes do not fit in /{}: {subnet} has {room} addresses for nodes; ask for fewer or pass a larger {cure}",
+            "{nodes} nodes do not fit in /{}; {subnet} has {room} addresses for nodes",
             subnet.prefix(),
         ));
     }
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_the_scripts_cluster() {
+    fn the_defaults_are_the_cluster_of_the_scripts() {
         let spec = check(&Settings::resolve([])).unwrap();
         assert_eq!(
             names(&spec),
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn default_roles_stay_beside_ones_own_only_where_they_are_named() {
+    fn default_roles_stay_beside_the_users_roles_only_where_they_are_named() {
         let all = of_file("masters = 1\n[roles.etcd]\n[roles.workers]\n").unwrap();
         assert_eq!(
             names(&all),
@@ -252,19 +255,19 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_one_name_and_networks_that_are_not_there_are_refused() {
+    fn duplicate_node_names_and_unknown_networks_are_refused() {
         for (text, expected) in [
             (
                 "[roles.a]\nprefix = \"n\"\n[roles.b]\nprefix = \"n\"\n",
-                "`n0` is a node of the role a too",
+                "`n0` is also a node of the role a",
             ),
             (
                 "[roles.n]\ncount = 11\n[roles.m]\nprefix = \"n1\"\n",
-                "`n10` is a node of the role n too",
+                "`n10` is also a node of the role n",
             ),
             (
                 "[roles.a]\nnetworks = [\"b\"]\n",
-                "there is no network `b`; there is none beside the main one",
+                "unknown network `b`; the cluster has only its main network",
             ),
             (
                 "[roles.a]\ngroups = [\"all\"]\n",
@@ -277,12 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_nodes_that_no_bridge_has_room_for_are_refused_at_once() {
+    fn more_nodes_than_a_bridge_has_ports_are_refused_at_once() {
         let text = "[network]\nsubnet = \"10.0.0.0/16\"\n[roles.a]\ncount = ";
         for (count, expected) in [
             (
                 "1024",
-                "roles: 1024 nodes; a Linux bridge has at most 1023 ports",
+                "roles: 1024 nodes are too many; a Linux bridge has at most 1023 ports",
             ),
             ("4294967295", "4294967295 nodes do not fit in /16"),
         ] {
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_misspelling_is_taken() {
+    fn the_documented_misspelling_is_accepted() {
         assert_eq!(
             with("architecture", "adm64").unwrap().architecture,
             Architecture::Amd64
@@ -302,15 +305,15 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_named() {
+    fn wrong_values_are_named() {
         for (key, bad, expected) in [
             ("masters", "0", "at least 1"),
-            ("workers", "-1", "`-1` is not a whole number"),
+            ("workers", "-1", "`-1` is not a number of nodes"),
             ("workers", "300", "304 nodes do not fit in /24"),
             ("master_ram", "2gb", "`2gb` is not a size"),
             ("master_ram", "0", "has no unit"),
-            ("master_ram", "0G", "needs 256M or more"),
-            ("worker_ram", "100T", "12T at most"),
+            ("master_ram", "0G", "expected 256M or more"),
+            ("worker_ram", "100T", "expected 12T or less"),
             ("disk", "0", "smaller than the template"),
             ("vcpus", "0", "1 to 255"),
             ("network.subnet", "192.168.80.5/24", "192.168.80.0/24"),
@@ -329,21 +332,21 @@ mod tests {
             ),
             ("cluster", "../x", "not a cluster name"),
             ("network.host_ports", "80 http", "`http`"),
-            ("network.ipv6", "perhaps", "neither true nor false"),
+            ("network.ipv6", "perhaps", "expected true or false"),
             (
                 "networks",
                 "name=a,subnet=10.9.0.0/30",
                 "7 nodes do not fit in /30",
             ),
             ("networks", "name=a", "no subnet"),
-            ("forward", "80:lbl1:80", "no node `lbl1`"),
+            ("forward", "80:lbl1:80", "unknown node `lbl1`"),
             ("roles", "etcd", "not a role with its number"),
-            ("roles", "Etcd=1", "not a role's name"),
+            ("roles", "Etcd=1", "not a role name"),
             ("roles.masters.vars", "[1]", "not a JSON object"),
             (
                 "roles.etcd.ram",
                 "1G",
-                "there is no role `etcd`; there are masters, workers, load_balancers",
+                "unknown role `etcd`; expected masters, workers, load_balancers",
             ),
         ] {
             let error = with(key, bad).unwrap_err();

@@ -1,15 +1,15 @@
-//! Settings that are one of a few words.
+//! Settings whose value is one of a few words.
 
 use serde::{Deserialize, Serialize};
 
-/// Any subnet that is free.
+/// Any free subnet.
 pub(crate) const AUTO: &str = "auto";
 
-/// Which accelerator was asked for.
+/// The requested accelerator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum AccelChoice {
-    /// KVM when it really works, else TCG.
+    /// KVM if it works, else TCG.
     Auto,
     Kvm,
     Tcg,

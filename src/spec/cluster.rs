@@ -1,4 +1,4 @@
-//! A cluster as asked for.
+//! The specification of a cluster.
 
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
@@ -11,7 +11,7 @@ use super::forward::Forward;
 use super::networks::NetworkSpec;
 use super::role::RoleSpec;
 
-/// What the template is built of, where an image is not asked for by name.
+/// What the template is built from, for roles without a named image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TemplateSpec {
     pub(crate) suite: String,
@@ -19,7 +19,7 @@ pub(crate) struct TemplateSpec {
     pub(crate) packages: Vec<String>,
 }
 
-/// A cluster as asked for, checked as far as that goes without looking at the host.
+/// A requested cluster, checked as far as possible without access to the host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClusterSpec {
     pub(crate) name: String,
@@ -29,18 +29,18 @@ pub(crate) struct ClusterSpec {
     pub(crate) roles: Vec<RoleSpec>,
     pub(crate) subnet: Ipv4Network,
     pub(crate) bridge: String,
-    /// Nodes reach each other and the host, and nothing outside.
+    /// Nodes reach each other and the host only.
     #[serde(default)]
     pub(crate) isolated: bool,
     #[serde(default)]
     pub(crate) ipv6: bool,
-    /// What the nodes may reach on the host beside DHCP, DNS and ICMP.
+    /// Ports of the host that nodes may reach, in addition to DHCP, DNS and ICMP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) host_ports: Vec<HostPort>,
-    /// Networks beside the main one, in the order of the nodes' NICs.
+    /// Networks in addition to the main one, in the order of the nodes' NICs.
     #[serde(default)]
     pub(crate) networks: Vec<NetworkSpec>,
-    /// Asked for; what there is, is in the record.
+    /// The requested forwards; the record holds the existing ones.
     #[serde(default)]
     pub(crate) forwards: Vec<Forward>,
     #[serde(default)]
@@ -49,12 +49,12 @@ pub(crate) struct ClusterSpec {
 }
 
 impl ClusterSpec {
-    /// A role by name; none where the cluster has no such role.
+    /// A role by its name, if the cluster has it.
     pub(crate) fn role(&self, name: &str) -> Option<&RoleSpec> {
         self.roles.iter().find(|r| r.name == name)
     }
 
-    /// Every node asked for, with its role, in the roles' order.
+    /// Every requested node with its role, in the order of the roles.
     pub(crate) fn node_names(&self) -> impl Iterator<Item = (String, &RoleSpec)> {
         let of = |role| RoleSpec::node_names(role).map(move |name| (name, role));
         self.roles.iter().flat_map(of)

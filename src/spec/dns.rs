@@ -1,14 +1,14 @@
-//! `[dns]`: the domain of the cluster's names, and records beside theirs.
+//! `[dns]`: the domain of the cluster's names, and additional DNS records.
 
 use serde::{Deserialize, Serialize};
 
-/// What the cluster's name server is to serve beside nodes.
+/// What the cluster's name server serves in addition to the nodes' names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DnsSpec {
-    /// Empty for the default, which is made of the cluster's name.
+    /// Empty for the default, which is derived from the cluster's name.
     #[serde(default)]
     pub(super) domain: String,
-    /// Each `NAME [TTL] TYPE VALUE`, as in a zone file.
+    /// Records, each as `NAME [TTL] TYPE VALUE`, like in a zone file.
     #[serde(default)]
     pub(crate) records: Vec<String>,
 }
@@ -23,7 +23,7 @@ impl DnsSpec {
         Self::new(String::new(), vec![record.to_owned()])
     }
 
-    /// As it was asked for.
+    /// The domain as requested.
     pub(crate) fn domain_asked(&self) -> &str {
         &self.domain
     }

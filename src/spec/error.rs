@@ -1,20 +1,20 @@
-//! What is wrong with a setting.
+//! Errors in settings.
 
 use super::source::Source;
 
-/// A setting that cannot be used: which one, its value, why, and where the value came from.
+/// A setting that cannot be used: its name, its value, the reason, and the source of the value.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{key}: {why}{}", from(.origin))]
 pub(crate) struct SpecError {
-    /// The setting, as the user knows it: `master_ram`, `roles.etcd.disk`.
+    /// The setting's name for the user: `master_ram`, `roles.etcd.disk`.
     pub(crate) key: String,
-    /// The value, as it was given; empty where the error is about several.
+    /// The value as it was given; empty if the error concerns several settings.
     pub(crate) value: String,
-    /// What is wrong with it, and what is accepted.
+    /// The reason, and what is accepted.
     pub(crate) why: String,
     /// A command or a change of the file that helps.
     pub(crate) hint: Option<String>,
-    /// None where the value is nobody's in particular.
+    /// `None` if the value has no single source.
     pub(crate) origin: Option<Box<Source>>,
 }
 
@@ -26,7 +26,7 @@ fn from(origin: &Option<Box<Source>>) -> String {
 }
 
 impl SpecError {
-    /// An error about settings together, of which `key` is the one to change.
+    /// An error about several settings, of which `key` is the one to change.
     pub(crate) fn of(key: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             key: key.into(),
@@ -35,5 +35,11 @@ impl SpecError {
             hint: None,
             origin: None,
         }
+    }
+
+    /// Adds a hint, which is shown below the error.
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 }

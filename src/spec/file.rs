@@ -1,5 +1,4 @@
-//! `kvmc.toml`: the wire type is TOML's own tree, so that an unknown key can be named with its line
-//! and its nearest known key.
+//! Reads `kvmc.toml` from TOML's own tree, so that errors can name an unknown key's line and the nearest known key.
 
 use std::path::Path;
 
@@ -17,7 +16,7 @@ use super::settings::Layer;
 use super::source::Source;
 use super::table::SETTINGS;
 
-/// What is wrong with a `kvmc.toml`, as `FILE:LINE: what`.
+/// An error in `kvmc.toml`, shown as `FILE:LINE: what`.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{path}:{line}: {what}")]
 pub(crate) struct Diagnosis {
@@ -26,13 +25,13 @@ pub(crate) struct Diagnosis {
     what: String,
 }
 
-/// A place in the text, in bytes, and what is wrong there.
+/// An error, with its position in the text in bytes.
 type Fault = (usize, String);
 
 /// Reads the text of a settings file into a layer.
 ///
 /// # Errors
-/// The first thing wrong: syntax, an unknown key (with the nearest known one), a value of a wrong type.
+/// Fails at the first error: a wrong syntax, an unknown key (with the nearest known key), or a value of a wrong type.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let shown = path.display().to_string();
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -54,10 +53,10 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     Ok(reader.layer)
 }
 
-/// The cluster that a settings file is of, whatever else is wrong in it: verbs that go by the name alone need no more.
+/// Reads only the cluster's name, whatever else is wrong in the file. Some verbs need no more.
 ///
 /// # Errors
-/// A file that is no TOML.
+/// Fails if the file is not TOML.
 pub(crate) fn cluster_named(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let table = DeTable::parse(text).map_err(|e| Diagnosis {
@@ -89,7 +88,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads a table of the whole cluster's keys, the names of which begin with `prefix`.
+    /// Reads a table of keys that concern the whole cluster. The keys' names begin with `prefix`.
     fn cluster(&mut self, prefix: &str, table: &DeTable<'_>) -> Result<(), Fault> {
         for (name, value) in in_order(table) {
             let full = format!("{prefix}{}", name.get_ref());
@@ -106,7 +105,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads `[roles]`. A role of a name of the user's own makes the list of roles the user's.
+    /// Reads `[roles]`. A role with a name of the user's own replaces the list of default roles.
     fn roles(&mut self, table: &DeTable<'_>) -> Result<(), Fault> {
         for (name, value) in in_order(table) {
             let role = name.get_ref().as_ref();
@@ -153,7 +152,7 @@ impl Reader<'_> {
     }
 }
 
-/// As they stand in the file: the tree is sorted by name.
+/// Sorts keys as they stand in the file, because the tree is sorted by name.
 fn in_order<'t, 'i>(
     table: &'t DeTable<'i>,
 ) -> Vec<(
@@ -181,12 +180,12 @@ fn inner<'t, 'i>(
         DeValue::Table(table) => Ok(table),
         _ => Err((
             name.span().start,
-            format!("`{full}` is a table; write [{full}]"),
+            format!("`{full}` must be a table; write [{full}]"),
         )),
     }
 }
 
-/// All keys that the file may have but those of roles.
+/// All keys that the file may have outside of roles.
 fn keys() -> Vec<&'static str> {
     let own = SETTINGS.iter().map(|s| s.key);
     own.filter(|k| !k.is_empty())
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_every_kind_of_value() {
+    fn every_kind_of_value_is_read() {
         let layer = read("masters = 1\nmaster_ram = \"1G\"\ndisk = 8\n[network]\nsubnet = \"10.1.0.0/24\"\n[image]\npackages = [\"vim\", \"curl\"]\n[dns]\nrecords = [\"a A 192.0.2.1\", 'b TXT \"c d\"']\n").unwrap();
         assert_eq!(value(&layer, "masters"), "1");
         assert_eq!(value(&layer, "disk"), "8G");
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_roles_with_all_that_a_machine_can_have() {
+    fn roles_are_read_with_all_settings_of_a_machine() {
         let layer = read(
             "[roles.web]\ncount = 2\nvcpus = 1\nram = \"512M\"\ndisk = 6\nimage = \"debian-13\"\nrestart = \"always\"\ngroups = [\"web\", \"all_of_them\"]\nvars = { port = 8080, name = \"1.10\", on = true, list = [1, 0x10] }\nnetworks = []\nprefix = \"w\"\n[roles.empty]\ncount = 0\n",
         )
@@ -252,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn names_file_line_and_nearest_key() {
+    fn an_unknown_key_is_named_with_file_line_and_nearest_key() {
         for (text, expected) in [
             (
                 "masters = 3\nwrokers = 2\n",
@@ -271,12 +270,12 @@ mod tests {
         }
         for far in ["user = 1", "bogus = 1", "[roles.a]\nzzz = 1", "x = 1"] {
             let error = read(far).unwrap_err();
-            assert!(error.contains("; the keys are "), "{error}");
+            assert!(error.contains("; expected "), "{error}");
         }
     }
 
     #[test]
-    fn reads_networks_switches_and_forwards() {
+    fn networks_switches_and_forwards_are_read() {
         let layer = read(
             "forward = [\"8080:lbl0:80\", \"53:lbl0:53/udp\"]\n[network]\nipv6 = true\n\n[[networks]]\nname = \"storage\"\nsubnet = \"10.9.0.0/24\"\nipv6 = true\n[[networks]]\nname = \"b\"\nsubnet = \"10.8.0.0/24\"\n",
         )
@@ -298,11 +297,11 @@ mod tests {
             ),
             (
                 "[networks]\nname = \"a\"\n",
-                "kvmc.toml:1: `networks` is a list of tables; write [[networks]]",
+                "kvmc.toml:1: `networks` must be a list of tables; write [[networks]]",
             ),
             (
                 "[[networks]]\nsubnet = \"10.8.0.0/24\"\n",
-                "kvmc.toml:1: a network without a name; add name = \"storage\" or the like",
+                "kvmc.toml:1: a network has no name; add one such as name = \"storage\"",
             ),
             (
                 "[network]\nipv6 = \"true\"\n",
@@ -314,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_wrong_types_and_syntax() {
+    fn wrong_types_and_syntax_are_refused() {
         assert_eq!(
             read("masters = \"many\"\nmasters = 3")
                 .unwrap_err()
@@ -330,15 +329,15 @@ mod tests {
             ),
             (
                 "network = 3",
-                "kvmc.toml:1: `network` is a table; write [network]",
+                "kvmc.toml:1: `network` must be a table; write [network]",
             ),
             (
                 "roles = 3",
-                "kvmc.toml:1: `roles` is a table; write [roles]",
+                "kvmc.toml:1: `roles` must be a table; write [roles]",
             ),
             (
                 "roles.a = 3",
-                "kvmc.toml:1: `roles.a` is a table; write [roles.a]",
+                "kvmc.toml:1: `roles.a` must be a table; write [roles.a]",
             ),
             (
                 "[roles.a]\nvars = 3",
@@ -348,13 +347,13 @@ mod tests {
             assert_eq!(read(text).unwrap_err(), expected);
         }
         let error = read("[roles.\"A b\"]\n").unwrap_err();
-        assert!(error.contains("`A b` is not a role's name"), "{error}");
+        assert!(error.contains("`A b` is not a role name"), "{error}");
         assert!(read("= =").is_err());
         assert_eq!(read("").unwrap(), Layer::default());
     }
 
     #[test]
-    fn the_clusters_name_is_read_whatever_else_is_wrong() {
+    fn the_clusters_name_is_read_even_if_other_keys_are_wrong() {
         let named = |text| cluster_named(Path::new("kvmc.toml"), text).map(|l| l.get("cluster"));
         let text = "wrokers = 2\ncluster = \"lab\"\n";
         assert_eq!(named(text).unwrap().unwrap().0, "lab");

@@ -1,4 +1,4 @@
-//! Ports of the host that lead to a node: `8080:lbl0:80`, `127.0.0.1:5353:master0:53/udp`.
+//! Forwards from ports of the host to nodes: `8080:lbl0:80`, `127.0.0.1:5353:master0:53/udp`.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -7,34 +7,34 @@ use std::str::FromStr;
 use kvmc_netns::firewall::Protocol;
 use serde::{Deserialize, Serialize};
 
-/// A port of the host that leads to a port of a node.
+/// A forward from a port of the host to a port of a node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Forward {
     pub(crate) protocol: Protocol,
-    /// The host's address that it is on; none for all of them.
+    /// The address of the host; `None` for all addresses.
     pub(crate) address: Option<Ipv4Addr>,
-    /// On the host.
+    /// The port of the host.
     pub(crate) port: u16,
     pub(crate) node: String,
-    /// On the node.
+    /// The port of the node.
     pub(crate) node_port: u16,
 }
 
 impl Forward {
-    /// Whether both want one port of one address.
+    /// Whether both need the same port of the same address.
     pub(crate) fn collides(&self, other: &Self) -> bool {
         self.protocol == other.protocol
             && self.port == other.port
             && (self.address == other.address || self.address.is_none() || other.address.is_none())
     }
 
-    /// Whether it is on a loopback address of the host, where nobody outside comes.
+    /// Whether it is on a loopback address of the host, which other machines cannot reach.
     pub(crate) fn is_on_loopback(&self) -> bool {
         self.address.is_some_and(|a| a.is_loopback())
     }
 
-    /// The host's side, as it is typed: `8080`, `127.0.0.1:5353/udp`.
+    /// The host's side as it is typed: `8080`, `127.0.0.1:5353/udp`.
     pub(crate) fn host_side(&self) -> String {
         let address = self.address.map(|a| format!("{a}:")).unwrap_or_default();
         format!("{address}{}{}", self.port, self.suffix())
@@ -78,14 +78,18 @@ impl FromStr for Forward {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || {
             format!(
-                "`{text}` is not a forward; one looks like 8080:lbl0:80, 127.0.0.1:8080:lbl0:80 or 5353:lbl0:53/udp"
+                "`{text}` is not a forward; expected a form such as 8080:lbl0:80, 127.0.0.1:8080:lbl0:80 or 5353:lbl0:53/udp"
             )
         };
         let (rest, protocol) = match text.trim().split_once('/') {
             None => (text.trim(), Protocol::Tcp),
             Some((rest, "tcp")) => (rest, Protocol::Tcp),
             Some((rest, "udp")) => (rest, Protocol::Udp),
-            Some((_, other)) => return Err(format!("`{text}`: `{other}` is neither tcp nor udp")),
+            Some((_, other)) => {
+                return Err(format!(
+                    "`{text}`: unknown protocol `{other}`; expected tcp or udp"
+                ));
+            }
         };
         let parts: Vec<_> = rest.split(':').collect();
         let (address, port, node, node_port) = match parts.as_slice() {
@@ -101,12 +105,14 @@ impl FromStr for Forward {
         }
         let number = |port: &str| match port.parse::<u32>() {
             Ok(n @ 1..=65535) => u16::try_from(n).map_err(|_| form()),
-            Ok(n) => Err(format!("`{text}`: port {n} is out of range; 1 to 65535")),
+            Ok(n) => Err(format!(
+                "`{text}`: port {n} is out of range; expected 1 to 65535"
+            )),
             Err(_) => Err(form()),
         };
         Ok(Self {
             protocol,
-            // The unspecified address is how other tools write "all of them".
+            // Other tools write the unspecified address for all addresses.
             address: address.filter(|a| !a.is_unspecified()),
             port: number(port)?,
             node: (*node).to_owned(),
@@ -118,14 +124,14 @@ impl FromStr for Forward {
 /// Reads forwards.
 ///
 /// # Errors
-/// The first that is wrong by itself, or that wants the port of one before it.
+/// Fails at the first wrong forward, or the first that needs the port of an earlier one.
 pub(super) fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Forward>, String> {
     let mut forwards: Vec<Forward> = Vec::new();
     for text in texts {
         let forward: Forward = text.parse()?;
         if let Some(other) = forwards.iter().find(|f| f.collides(&forward)) {
             return Err(format!(
-                "`{other}` and `{forward}` want one port of the host"
+                "`{other}` and `{forward}` need the same port of the host"
             ));
         }
         forwards.push(forward);
@@ -133,15 +139,15 @@ pub(super) fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<Forw
     Ok(forwards)
 }
 
-/// Refuses forwards to nodes that there are not.
+/// Refuses forwards to unknown nodes.
 ///
 /// # Errors
-/// The first of them, with the nodes that there are.
+/// Fails at the first such forward, with the known nodes.
 pub(super) fn check_nodes(forwards: &[Forward], nodes: &[String]) -> Result<(), String> {
     match forwards.iter().find(|f| !nodes.contains(&f.node)) {
         None => Ok(()),
         Some(forward) => Err(format!(
-            "`{forward}`: there is no node `{}`; there are {}",
+            "`{forward}`: unknown node `{}`; expected {}",
             forward.node,
             nodes.join(", ")
         )),
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn text_leads_back() {
+    fn a_forward_is_read_back_from_its_text() {
         for text in [
             "8080:lbl0:80",
             "127.0.0.1:8080:lbl0:80",
@@ -174,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named() {
+    fn wrong_forwards_are_named() {
         for (text, expected) in [
             ("8080", "not a forward"),
             ("a:lbl0:80", "not a forward"),
@@ -184,10 +190,10 @@ mod tests {
             ("80::80", "not a forward"),
             ("0:lbl0:80", "port 0 is out of range"),
             ("80:lbl0:65536", "port 65536 is out of range"),
-            ("80:lbl0:80/sctp", "neither tcp nor udp"),
-            ("80:lbl9:80", "no node `lbl9`; there are master0, lbl0"),
-            ("80:lbl0:80 80:master0:81", "want one port of the host"),
-            ("80:lbl0:80 127.0.0.1:80:master0:81", "want one port"),
+            ("80:lbl0:80/sctp", "expected tcp or udp"),
+            ("80:lbl9:80", "unknown node `lbl9`; expected master0, lbl0"),
+            ("80:lbl0:80 80:master0:81", "need the same port of the host"),
+            ("80:lbl0:80 127.0.0.1:80:master0:81", "need the same port"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

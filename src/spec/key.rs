@@ -7,22 +7,22 @@ use super::kind::Kind;
 use super::nearest::unknown;
 use super::table::{SETTINGS, Setting, role_setting, setting};
 
-/// A setting of the cluster, or of one of its roles.
+/// A setting of the cluster or of one of its roles.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
-    /// The role's name; none for the cluster as a whole.
+    /// The role's name; `None` for the whole cluster.
     pub(super) role: Option<String>,
-    /// The key of the table's row, for the cluster or for a role.
+    /// The key in the table's row, that for the cluster or that for a role.
     pub(super) field: &'static str,
 }
 
 impl Key {
-    /// A setting of the whole cluster; the key is one of the table's.
+    /// A setting of the whole cluster. The key is one of the table's.
     pub(crate) const fn cluster(field: &'static str) -> Self {
         Self { role: None, field }
     }
 
-    /// A role's setting; the key is one that the table has for roles.
+    /// A setting of a role. The key is one of the table's keys for roles.
     pub(crate) fn role(role: &str, field: &'static str) -> Self {
         Self {
             role: Some(role.to_owned()),
@@ -30,7 +30,7 @@ impl Key {
         }
     }
 
-    /// Reads a key as `kvmc.toml` has it, with dots, or an alias.
+    /// Reads a key as in `kvmc.toml`, with dots, or an alias.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(alias) = ALIASES.iter().find(|a| a.key == text) {
             return Some(Self::role(alias.role, alias.field));
@@ -60,7 +60,7 @@ impl Key {
 }
 
 impl fmt::Display for Key {
-    /// By its alias where it has one: that is what people know.
+    /// Shows the alias if there is one, because users know that name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.role {
             None => f.write_str(self.field),
@@ -72,7 +72,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// What is wrong with a key that is none of the table's, also of a role's.
+/// The error for an unknown key, also for one of a role.
 pub(crate) fn unknown_setting(name: &str) -> String {
     if let Some((role, _)) = name.strip_prefix("roles.").and_then(|r| r.split_once('.')) {
         let fields = SETTINGS.iter().filter_map(|s| s.role_key);

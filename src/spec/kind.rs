@@ -1,4 +1,4 @@
-//! The types of settings: how a variable or flag, and how `kvmc.toml`, holds a value of each.
+//! The types of settings, and how `kvmc.toml`, variables and flags hold a value of each type.
 
 use std::path::Path;
 
@@ -19,11 +19,11 @@ use super::size::Bytes;
 use super::value::{Value, Variables};
 use super::{forward, networks};
 
-/// The least RAM on which the template boots.
+/// The least RAM with which the template boots.
 const LEAST_RAM: Bytes = Bytes::mib(256);
-/// More than any machine QEMU is run on today; catches slips such as `100T`.
+/// More than any machine has today; catches slips such as `100T`.
 const MOST_RAM: Bytes = Bytes::gib(12 * 1024);
-/// QEMU's q35 and virt take more, but no host of ours has them.
+/// QEMU's q35 and virt allow more, but no host has them.
 const MOST_VCPUS: u32 = 255;
 const LEAST_DISK: Bytes = Bytes::gib(1);
 const MOST_DISK: Bytes = Bytes::gib(64 * 1024);
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
     Cluster,
     /// A number of nodes.
     Count,
-    /// `--role`'s counts; `kvmc.toml` has `[roles.NAME]` instead.
+    /// The counts of `--role`; `kvmc.toml` has `[roles.NAME]` instead.
     Counts,
     Disk,
     Forwards,
@@ -75,10 +75,10 @@ impl Kind {
         }
     }
 
-    /// Reads a value as a variable or flag holds it.
+    /// Reads a value from a variable or flag.
     ///
     /// # Errors
-    /// What is wrong with it and what is accepted, without the setting's name.
+    /// Fails with the reason and what is accepted, without the setting's name.
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         match self {
             Self::Accel => AccelChoice::parse(text).map(Value::Accel),
@@ -125,10 +125,10 @@ impl Kind {
         }
     }
 
-    /// Reads a value of `kvmc.toml`; none where it is of another type than this setting's.
+    /// Reads a value from `kvmc.toml`. Returns `None` if the value's type is wrong.
     ///
     /// # Errors
-    /// Where in the file, and what is wrong there.
+    /// Fails with the position in the file and the reason.
     pub(super) fn read(
         self,
         value: &Spanned<DeValue<'_>>,
@@ -177,7 +177,7 @@ impl Kind {
         })
     }
 
-    /// A list, each item of which is a string of its own.
+    /// Makes a list's value, with one string for each item.
     pub(crate) fn of_items(self, items: Vec<String>) -> Result<Value, String> {
         match self {
             Self::Records | Self::Words => Ok(Value::List(items)),
@@ -193,22 +193,24 @@ impl Kind {
     }
 }
 
-/// The items of a list in one string, separated by blanks or commas.
+/// Splits a list in one string, separated by blanks or commas.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', ',', '\n', '\t']).filter(|w| !w.is_empty())
 }
 
 fn number(text: &str) -> Result<u32, String> {
-    text.trim()
-        .parse::<u32>()
-        .map_err(|_| format!("`{text}` is not a whole number of nodes (0 or more)"))
+    text.trim().parse::<u32>().map_err(|_| {
+        format!("`{text}` is not a number of nodes; expected a whole number, 0 or more")
+    })
 }
 
 fn counts(text: &str) -> Result<Vec<(String, u32)>, String> {
     let count = |word: &str| {
-        let (name, count) = word
-            .split_once('=')
-            .ok_or_else(|| format!("`{word}` is not a role with its number; write etcd=3"))?;
+        let (name, count) = word.split_once('=').ok_or_else(|| {
+            format!(
+                "`{word}` is not a role with its number of nodes; expected a form such as etcd=3"
+            )
+        })?;
         validate_name(name)?;
         Ok((name.to_owned(), number(count)?))
     };
@@ -218,18 +220,22 @@ fn counts(text: &str) -> Result<Vec<(String, u32)>, String> {
 fn vcpus(text: &str) -> Result<u32, String> {
     match text.trim().parse::<u32>() {
         Ok(n) if (1..=MOST_VCPUS).contains(&n) => Ok(n),
-        _ => Err(format!("`{text}` vcpus; a node can have 1 to {MOST_VCPUS}")),
+        _ => Err(format!(
+            "`{text}` is not a number of vcpus; expected 1 to {MOST_VCPUS}"
+        )),
     }
 }
 
 fn ram(text: &str) -> Result<Bytes, String> {
     let ram = Bytes::parse_ram(text)?;
     if ram < LEAST_RAM {
-        return Err(format!("`{text}` of RAM; a node needs {LEAST_RAM} or more"));
+        return Err(format!(
+            "`{text}` of RAM is too little; expected {LEAST_RAM} or more"
+        ));
     }
     if ram > MOST_RAM {
         return Err(format!(
-            "`{text}` of RAM; a node can have {MOST_RAM} at most"
+            "`{text}` of RAM is too much; expected {MOST_RAM} or less"
         ));
     }
     Ok(ram)
@@ -239,20 +245,22 @@ fn disk(text: &str) -> Result<Bytes, String> {
     let disk = Bytes::parse_disk(text)?;
     if disk < LEAST_DISK {
         return Err(format!(
-            "disk of `{text}` is smaller than the template; {LEAST_DISK} or more"
+            "a disk of `{text}` is smaller than the template; expected {LEAST_DISK} or more"
         ));
     }
     if disk > MOST_DISK {
-        return Err(format!("disk of `{text}`; {MOST_DISK} at most"));
+        return Err(format!(
+            "a disk of `{text}` is too large; expected {MOST_DISK} or less"
+        ));
     }
     Ok(disk)
 }
 
-/// An image as it was asked for; a path holds from any folder.
+/// An image as requested. A relative path is made absolute.
 fn image(text: &str) -> Result<String, String> {
     if text.starts_with('-') || text.chars().any(char::is_control) {
         return Err(format!(
-            "`{}` is not an image; expected a name, a path or an address",
+            "`{}` is not an image; expected a name, a path or a URL",
             text.escape_debug()
         ));
     }
@@ -281,7 +289,7 @@ fn variables(text: &str) -> Result<Variables, String> {
     Ok(variables)
 }
 
-/// A value of TOML as JSON; a date or time becomes its text.
+/// Converts a TOML value to JSON. A date or time becomes its text.
 fn plain(value: &DeValue<'_>) -> serde_json::Value {
     match value {
         DeValue::String(text) => text.as_ref().into(),

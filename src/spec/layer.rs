@@ -1,4 +1,4 @@
-//! A spec as the settings that it came from: what a cluster was made of, under what is asked of it now.
+//! Turns a specification back into settings, to compare an existing cluster with a request.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::table::Change;
 use super::value::Value;
 
 impl ClusterSpec {
-    /// All settings of the spec but the cluster's name, which is never a left-over.
+    /// All settings of the specification except the cluster's name, which never comes from an existing cluster.
     pub(crate) fn layer(&self) -> Layer {
         let mut layer = Layer::default();
         layer.replace_roles();
@@ -24,7 +24,7 @@ impl ClusterSpec {
         layer
     }
 
-    /// Every setting with its value. What all roles have alike is every machine's.
+    /// Every setting with its value. A value that all roles share is set for the whole cluster.
     fn values(&self) -> BTreeMap<Key, Value> {
         let text = |text: &str| Value::Text(text.to_owned());
         let mut all: BTreeMap<Key, Value> = [
@@ -64,7 +64,7 @@ impl ClusterSpec {
         all
     }
 
-    /// Puts what all roles have alike in the place of every machine's.
+    /// Replaces a value that all roles share by one for the whole cluster.
     fn lift(&self, all: &mut BTreeMap<Key, Value>) {
         let machines = super::table::SETTINGS.iter();
         for row in machines.filter(|s| !s.key.is_empty()) {
@@ -88,7 +88,7 @@ impl ClusterSpec {
         }
     }
 
-    /// The settings that `wanted` has otherwise: what each is now, what it is to be, and whether it can change.
+    /// The settings that differ in `wanted`, each with its current and requested value and whether it can change.
     pub(crate) fn differences(&self, wanted: &Self) -> Vec<Difference> {
         let flat = |spec: &Self| {
             let mut all = spec.values();
@@ -119,13 +119,13 @@ impl ClusterSpec {
     }
 }
 
-/// A setting that is to be another.
+/// A setting with two different values.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Difference {
     pub(crate) key: Key,
-    /// None where the role is new.
+    /// `None` if the role is new.
     pub(crate) before: Option<Value>,
-    /// None where the role is to go.
+    /// `None` if the role is removed.
     pub(crate) after: Option<Value>,
     pub(crate) change: Change,
 }
@@ -148,7 +148,7 @@ impl Difference {
 }
 
 impl RoleSpec {
-    /// Its settings by their keys in a role's table.
+    /// The role's settings, by their keys in its table.
     fn values(&self) -> Vec<(&'static str, Value)> {
         let user_data = self.user_data.as_ref();
         let user_data = user_data.map_or_else(String::new, |p| p.display().to_string());
@@ -219,9 +219,9 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is lost between a spec, the settings of it, and the spec that these give.
+        /// Turning a specification into settings and back loses nothing.
         #[test]
-        fn a_spec_is_what_its_settings_say(
+        fn a_spec_is_restored_from_its_settings(
             roles in proptest::collection::vec(role(), 1..5),
             ipv6 in any::<bool>(),
             records in any::<bool>(),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_named_with_whether_they_can_be_made() {
+    fn each_difference_says_whether_it_can_be_applied() {
         let spec = check(&Settings::resolve([])).unwrap();
         let mut wanted = spec.clone();
         wanted.roles[0].count = 5;

@@ -1,6 +1,6 @@
-//! What was asked: file, environment and flags, resolved into one checked [`ClusterSpec`].
+//! The request: file, environment and flags, resolved into one checked [`ClusterSpec`].
 //!
-//! Pure but for reading `kvmc.toml` and the environment.
+//! Its only I/O is reading `kvmc.toml` and the environment.
 
 mod alias;
 mod check;

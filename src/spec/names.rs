@@ -1,19 +1,19 @@
-//! What names may be: those of clusters, roles, nodes, inventory groups and variables.
+//! Rules for the names of clusters, roles, nodes, inventory groups and variables.
 
 use super::value::Variables;
 
-/// Room for three digits in a label of DNS, RFC 1035 section 2.3.4.
+/// Leaves room for three digits in a DNS label, RFC 1035 section 2.3.4.
 const LONGEST_PREFIX: usize = 60;
 const LONGEST_NAME: usize = 60;
-/// Groups that Ansible makes itself.
-const ANSIBLES_OWN: [&str; 2] = ["all", "ungrouped"];
+/// Groups that Ansible defines itself.
+const RESERVED_GROUPS: [&str; 2] = ["all", "ungrouped"];
 /// Variables that the inventory sets for each host.
-const OURS: [&str; 2] = ["ansible_host", "cluster_hostname"];
+const RESERVED_VARIABLES: [&str; 2] = ["ansible_host", "cluster_hostname"];
 
-/// A cluster's name is a folder's name and part of QEMU's `-name`.
+/// Checks a cluster's name, which is used as a folder's name and in QEMU's `-name`.
 ///
 /// # Errors
-/// The rule that is broken, in words.
+/// Fails with the broken rule.
 pub(crate) fn validate_cluster_name(name: &str) -> Result<(), String> {
     let fine = !name.is_empty()
         && name.len() <= 32
@@ -25,33 +25,33 @@ pub(crate) fn validate_cluster_name(name: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "`{name}` is not a cluster name: 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit"
+            "`{name}` is not a cluster name; expected 1 to 32 of a-z, 0-9 and -, beginning with a letter or digit"
         ))
     }
 }
 
-/// A role's name is a key of `kvmc.toml` and, where nothing else is said, an inventory group.
+/// Checks a role's name, which is a key of `kvmc.toml` and by default an inventory group.
 ///
 /// # Errors
-/// The rule that is broken.
+/// Fails with the broken rule.
 pub(super) fn validate_name(name: &str) -> Result<(), String> {
     let fine = (1..=LONGEST_NAME).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name
             .bytes()
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
-    if !fine || ANSIBLES_OWN.contains(&name) {
+    if !fine || RESERVED_GROUPS.contains(&name) {
         return Err(format!(
-            "`{name}` is not a role's name; expected 1 to {LONGEST_NAME} of a-z, 0-9, - and _, beginning with a letter, and neither all nor ungrouped"
+            "`{name}` is not a role name; expected 1 to {LONGEST_NAME} of a-z, 0-9, - and _, beginning with a letter; all and ungrouped are reserved"
         ));
     }
     Ok(())
 }
 
-/// A prefix is the beginning of a host name, RFC 1123 section 2.1.
+/// Checks a prefix, with which host names begin, RFC 1123 section 2.1.
 ///
 /// # Errors
-/// The rule that is broken.
+/// Fails with the broken rule.
 pub(super) fn validate_prefix(prefix: &str) -> Result<(), String> {
     let fine = (1..=LONGEST_PREFIX).contains(&prefix.len())
         && prefix.starts_with(|c: char| c.is_ascii_lowercase())
@@ -62,14 +62,14 @@ pub(super) fn validate_prefix(prefix: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "`{prefix}` cannot begin a node's name; expected 1 to {LONGEST_PREFIX} of a-z, 0-9 and -, beginning with a letter"
+        "`{prefix}` is not a prefix of node names; expected 1 to {LONGEST_PREFIX} of a-z, 0-9 and -, beginning with a letter"
     ))
 }
 
-/// Names of groups that Ansible takes.
+/// Checks that Ansible accepts the names of groups.
 ///
 /// # Errors
-/// The first that it does not.
+/// Fails at the first wrong name.
 pub(super) fn validate_groups(groups: &[String]) -> Result<(), String> {
     for group in groups {
         let fine = !group.is_empty()
@@ -77,9 +77,9 @@ pub(super) fn validate_groups(groups: &[String]) -> Result<(), String> {
             && group
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if !fine || ANSIBLES_OWN.contains(&group.as_str()) {
+        if !fine || RESERVED_GROUPS.contains(&group.as_str()) {
             return Err(format!(
-                "`{}` is not an inventory group; expected letters, digits, _ and -, beginning with a letter or _, and neither all nor ungrouped",
+                "`{}` is not an inventory group; expected letters, digits, _ and -, beginning with a letter or _; all and ungrouped are reserved",
                 group.escape_debug()
             ));
         }
@@ -87,10 +87,10 @@ pub(super) fn validate_groups(groups: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Names of variables that Ansible takes, and that the inventory does not set itself.
+/// Checks that Ansible accepts the names of variables, and that the inventory does not set them itself.
 ///
 /// # Errors
-/// The first that cannot be one.
+/// Fails at the first wrong name.
 pub(super) fn validate_variables(variables: &Variables) -> Result<(), String> {
     for name in variables.keys() {
         let fine = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -101,8 +101,10 @@ pub(super) fn validate_variables(variables: &Variables) -> Result<(), String> {
                 name.escape_debug()
             ));
         }
-        if OURS.contains(&name.as_str()) {
-            return Err(format!("`{name}` is set by kvmc for each host"));
+        if RESERVED_VARIABLES.contains(&name.as_str()) {
+            return Err(format!(
+                "the variable `{name}` is reserved, because kvmc sets it for each host"
+            ));
         }
     }
     Ok(())
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_ansible_or_dns_would_not_take_are_refused() {
+    fn names_that_ansible_or_dns_would_refuse_are_refused() {
         for bad in ["", "Etcd", "0a", "all", "a b", "a.b", &"a".repeat(61)] {
             assert!(validate_name(bad).is_err(), "{bad}");
         }
@@ -125,7 +127,7 @@ mod tests {
         }
         for (bad, why) in [
             ("a-b", "not an Ansible variable"),
-            ("ansible_host", "is set by kvmc"),
+            ("ansible_host", "kvmc sets it"),
         ] {
             let variables = [(bad.to_owned(), 1.into())].into();
             assert!(validate_variables(&variables).unwrap_err().contains(why));

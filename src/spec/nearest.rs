@@ -1,6 +1,6 @@
-//! Unknown keys, with the one that was meant.
+//! Suggests a known key for an unknown one.
 
-/// An unknown key, with the known one that is near, if one is.
+/// The error for an unknown key, with the nearest known key if one is near.
 pub(super) fn unknown(name: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
@@ -9,6 +9,6 @@ pub(super) fn unknown(name: &str, known: &[&str]) -> String {
         .filter(|(distance, known)| *distance <= (known.len().max(name.len()) / 3).min(3));
     match nearest {
         Some((_, known)) => format!("unknown key `{name}`; did you mean `{known}`?"),
-        None => format!("unknown key `{name}`; the keys are {}", known.join(", ")),
+        None => format!("unknown key `{name}`; expected {}", known.join(", ")),
     }
 }

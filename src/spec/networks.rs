@@ -1,5 +1,5 @@
-//! The networks beside a cluster's main one: `[[networks]]` in `kvmc.toml`, `--network` on the command
-//! line, each with a NIC in every node.
+//! Networks in addition to the main one: `[[networks]]` in `kvmc.toml`, `--network` on the command line. Each is one
+//! more NIC in every node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,20 +12,20 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::unknown;
 
-/// The name of the network that gives nodes their default route and DNS.
+/// The name of the main network, which gives nodes their default route and DNS.
 pub(crate) const MAIN: &str = "main";
-/// Each is a NIC in every node, and q35 has few slots to spare for more.
+/// Each network is a NIC in every node, and q35 has few slots for more.
 const MOST: usize = 8;
 
-/// A network beside the main one.
+/// A network in addition to the main one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkSpec {
-    /// Unique in its cluster; part of its bridge's name, unless that is given.
+    /// Unique in its cluster. The bridge's name contains it, unless that is given.
     pub(crate) name: String,
     pub(crate) subnet: Ipv4Network,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bridge: Option<String>,
-    /// Its nodes reach each other and nothing else.
+    /// The nodes of this network reach each other only.
     #[serde(default)]
     pub(crate) isolated: bool,
     #[serde(default)]
@@ -33,14 +33,14 @@ pub(crate) struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// The keys of a `[[networks]]` table, and of a `--network`.
+    /// The keys of a `[[networks]]` table and of `--network`.
     pub(crate) const KEYS: [&str; 5] = ["name", "subnet", "bridge", "isolated", "ipv6"];
 }
 
 impl FromStr for NetworkSpec {
     type Err = String;
 
-    /// `name=storage,subnet=10.9.0.0/24`; a key without a value is switched on.
+    /// Reads `name=storage,subnet=10.9.0.0/24`. A key without a value is switched on.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut draft = Draft::default();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
@@ -51,7 +51,7 @@ impl FromStr for NetworkSpec {
     }
 }
 
-/// A network of which not all is known yet.
+/// A network whose keys are still being read.
 #[derive(Default)]
 struct Draft {
     name: Option<String>,
@@ -76,7 +76,7 @@ impl Draft {
             "ipv6" => self.ipv6 = boolean(value)?,
             other => {
                 return Err(format!(
-                    "`{other}` is no key of a network; the keys are {}",
+                    "unknown key `{other}` of a network; expected {}",
                     NetworkSpec::KEYS.join(", ")
                 ));
             }
@@ -87,9 +87,9 @@ impl Draft {
     fn finish(self) -> Result<NetworkSpec, String> {
         let name = self
             .name
-            .ok_or("a network without a name; add name = \"storage\" or the like")?;
+            .ok_or("a network has no name; add one such as name = \"storage\"")?;
         let subnet = self.subnet.ok_or_else(|| {
-            format!("network {name} has no subnet; one looks like subnet = \"10.81.0.0/24\"")
+            format!("network {name} has no subnet; add one such as subnet = \"10.81.0.0/24\"")
         })?;
         Ok(NetworkSpec {
             name,
@@ -116,7 +116,7 @@ impl fmt::Display for NetworkSpec {
     }
 }
 
-/// A name that can be part of a link's, of a file's and of an nft table's.
+/// Checks a name that becomes part of a link's, a file's and an nft table's name.
 fn network_name(name: &str) -> Result<String, String> {
     let fine = (1..=15).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -125,33 +125,33 @@ fn network_name(name: &str) -> Result<String, String> {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if !fine {
         return Err(format!(
-            "`{name}` is not a network's name: 1 to 15 of a-z, 0-9 and -, beginning with a letter"
+            "`{name}` is not a network name; expected 1 to 15 of a-z, 0-9 and -, beginning with a letter"
         ));
     }
     if name == MAIN {
         return Err(format!(
-            "`{MAIN}` is the cluster's own network, which [network] describes; choose another name"
+            "`{MAIN}` is the name of the main network, whose settings are in [network]; choose another name"
         ));
     }
     Ok(name.to_owned())
 }
 
-/// A switch as people write it.
+/// Reads a switch.
 ///
 /// # Errors
-/// A word that is neither.
+/// Fails if the word means neither true nor false.
 pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     match text.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(format!("`{text}` is neither true nor false")),
+        _ => Err(format!("`{text}` is not a switch; expected true or false")),
     }
 }
 
 /// Reads the networks of a variable, separated by `;`.
 ///
 /// # Errors
-/// The first that is wrong by itself.
+/// Fails at the first network that is wrong by itself.
 pub(super) fn parse(text: &str) -> Result<Vec<NetworkSpec>, String> {
     text.split(';')
         .filter(|t| !t.trim().is_empty())
@@ -162,9 +162,9 @@ pub(super) fn parse(text: &str) -> Result<Vec<NetworkSpec>, String> {
 /// Reads `[[networks]]`.
 ///
 /// # Errors
-/// Where in the file, in bytes, and what is wrong there.
+/// Fails with the position in the file, in bytes, and the reason.
 pub(super) fn read(value: &Spanned<DeValue<'_>>) -> Result<Vec<NetworkSpec>, (usize, String)> {
-    let form = || "`networks` is a list of tables; write [[networks]]".to_owned();
+    let form = || "`networks` must be a list of tables; write [[networks]]".to_owned();
     let DeValue::Array(tables) = value.get_ref() else {
         return Err((value.span().start, form()));
     };
@@ -196,10 +196,10 @@ fn read_one(table: &DeTable<'_>, start: usize) -> Result<NetworkSpec, (usize, St
     draft.finish().map_err(|why| (start, why))
 }
 
-/// Refuses networks that cannot be beside each other and the main one.
+/// Refuses networks that conflict with each other or with the main one.
 ///
 /// # Errors
-/// The first of them, with the one that is in its way.
+/// Fails at the first such network, with the one that it conflicts with.
 pub(super) fn check(
     networks: &[NetworkSpec],
     subnet: Ipv4Network,
@@ -207,7 +207,7 @@ pub(super) fn check(
 ) -> Result<(), String> {
     if networks.len() > MOST {
         return Err(format!(
-            "{} networks beside the main one; a node has room for {MOST} more NICs",
+            "{} additional networks are too many; a node has room for {MOST} more NICs",
             networks.len()
         ));
     }
@@ -229,7 +229,7 @@ pub(super) fn check(
             }
             if network.bridge.is_some() && network.bridge.as_deref() == other_bridge {
                 return Err(format!(
-                    "networks {} and {name} have one bridge; each needs its own",
+                    "networks {} and {name} have the same bridge; each needs its own",
                     network.name
                 ));
             }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn text_leads_back_and_a_bare_key_is_on() {
+    fn a_network_is_read_back_from_its_text_and_a_bare_key_is_on() {
         let text =
             "name=storage,subnet=10.9.0.0/24,bridge=st0,ipv6; name=b,subnet=10.8.0.0/24,isolated";
         let networks = read(text).unwrap();
@@ -260,17 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named() {
+    fn wrong_networks_are_named() {
         for (text, expected) in [
-            ("subnet=10.9.0.0/24", "without a name"),
+            ("subnet=10.9.0.0/24", "has no name"),
             ("name=storage", "network storage has no subnet"),
-            ("name=main,subnet=10.9.0.0/24", "the cluster's own network"),
-            ("name=Up,subnet=10.9.0.0/24", "not a network's name"),
+            ("name=main,subnet=10.9.0.0/24", "the main network"),
+            ("name=Up,subnet=10.9.0.0/24", "not a network name"),
             ("name=a,subnet=10.9.0.1/24", "did you mean 10.9.0.0/24"),
-            ("name=a,subnt=10.9.0.0/24", "no key of a network"),
+            (
+                "name=a,subnt=10.9.0.0/24",
+                "unknown key `subnt` of a network",
+            ),
             (
                 "name=a,subnet=10.9.0.0/24,ipv6=maybe",
-                "neither true nor false",
+                "expected true or false",
             ),
             (
                 "name=a,subnet=192.168.80.128/25",
@@ -282,7 +285,7 @@ mod tests {
             ),
             (
                 "name=a,subnet=10.9.0.0/24,bridge=k80",
-                "networks a and main have one bridge",
+                "networks a and main have the same bridge",
             ),
             (
                 "name=a,subnet=10.9.0.0/24,bridge=sixteen-letters-",

@@ -1,4 +1,4 @@
-//! Values out of settings, by their types.
+//! Reads typed values from settings.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use super::size::Bytes;
 use super::table::setting;
 use super::value::Value;
 
-/// Takes values out of settings by their types. One of another type was never set: a row's kind makes them.
+/// Reads typed values from settings. The type always fits, because the row's kind has made the value.
 pub(super) struct Reader<'a>(pub(super) &'a Settings);
 
 impl Reader<'_> {
@@ -47,7 +47,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The subnet that is asked for; what `auto` comes to is found by who looks at the host.
+    /// The requested subnet. The engine replaces `auto`, because only it sees the host.
     pub(super) fn subnet(&self) -> Result<Ipv4Network, SpecError> {
         let default = setting("network.subnet").map_or("", |row| row.default);
         match self.0.cluster("network.subnet")? {

@@ -1,25 +1,25 @@
-//! What `--image` can say.
+//! Parses the value of `--image`.
 
 use std::path::PathBuf;
 
-/// How an image is asked for.
+/// The requested image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reference {
     /// The template that kvmc builds from packages.
     BuiltIn,
-    /// A tag, an id or the beginning of one, or a name of the catalogue.
+    /// A tag, an id or the beginning of one, or a name from the catalogue.
     Name(String),
     /// A file.
     File(PathBuf),
-    /// An address.
+    /// A URL.
     Url(String),
 }
 
-/// The word for the template that kvmc builds, where a role is to have it and the cluster has another.
+/// The word for the template, for a role in a cluster that uses another image.
 pub(crate) const BUILT_IN: &str = "built-in";
 
 impl Reference {
-    /// Reads what was written; what has a slash is a path, unless it is an address.
+    /// Parses a reference. Text with `://` is a URL, other text with a slash is a path.
     pub(crate) fn parse(text: &str) -> Self {
         if text.is_empty() || text == BUILT_IN {
             Self::BuiltIn
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_paths_and_addresses_are_told_apart() {
+    fn names_paths_and_urls_are_told_apart() {
         assert_eq!(Reference::parse(""), Reference::BuiltIn);
         assert_eq!(Reference::parse("built-in"), Reference::BuiltIn);
         let name = |t: &str| Reference::Name(t.to_owned());

@@ -1,4 +1,4 @@
-//! `restart`: what becomes of a node whose QEMU ended by itself.
+//! `restart`: the policy for a node whose QEMU ended by itself.
 
 use std::fmt;
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Cause;
 
-/// When the keeper starts a node again that kvmc has not stopped.
+/// When the keeper restarts a node that kvmc has not stopped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Restart {
     #[default]
     Never,
-    /// When it panicked, was killed, or its QEMU failed.
+    /// After a panic, a kill or a failure of QEMU.
     OnFailure,
-    /// Also when the guest powered off.
+    /// Also after the guest powered off.
     Always,
 }
 
 impl Restart {
     const ALL: [Self; 3] = [Self::Never, Self::OnFailure, Self::Always];
 
-    /// The policy of a name.
+    /// Parses the name of a policy.
     ///
     /// # Errors
-    /// The names there are.
+    /// Fails with the known names.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
@@ -34,7 +34,7 @@ impl Restart {
             })
     }
 
-    /// Whether the keeper starts a node again that has ended for this cause.
+    /// Whether the keeper restarts a node that ended for this cause.
     pub(crate) const fn applies_to(self, cause: &Cause) -> bool {
         match (self, cause) {
             (Self::Never, _) | (_, Cause::Quit | Cause::HostRebooted | Cause::Rebooted) => false,

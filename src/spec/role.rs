@@ -1,4 +1,4 @@
-//! Roles: which nodes a cluster has, what each is made of, and where it stands in the inventory.
+//! Roles: groups of nodes with the same machine, image and place in the inventory.
 
 use std::path::PathBuf;
 
@@ -9,40 +9,40 @@ use super::restart::Restart;
 use super::size::Bytes;
 use super::value::Variables;
 
-/// The roles that a cluster has where nobody asks for others, with the prefix of their nodes: the scripts' own. How
-/// many nodes each has is in the table of aliases.
+/// The default roles with the prefix of their nodes, as in the original scripts. The table of aliases has their
+/// numbers of nodes.
 pub(super) const DEFAULT: [(&str, &str); 3] = [
     ("masters", "master"),
     ("workers", "worker"),
     ("load_balancers", "lbl"),
 ];
-/// The group whose nodes are the cluster's balancers in DNS.
+/// The inventory group whose nodes are the cluster's load balancers in DNS.
 pub(crate) const BALANCERS: &str = "load_balancers";
 
-/// Nodes of one kind.
+/// Nodes of the same kind.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RoleSpec {
     pub(crate) name: String,
-    /// The nodes are called by it, with a number behind: `etcd0`.
+    /// The beginning of the nodes' names, followed by a number: `etcd0`.
     pub(crate) prefix: String,
-    /// Of the inventory.
+    /// Groups of the inventory.
     pub(crate) groups: Vec<String>,
     pub(crate) count: u32,
-    /// vcpus asked for; emulation holds them to the host's cores.
+    /// Requested number of vcpus. Emulation reduces it to the host's cores.
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     /// Virtual size of the disk.
     pub(crate) disk: Bytes,
-    /// As it was asked for; empty for the template that kvmc builds.
+    /// The image as requested; empty for the template.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) image: String,
-    /// What becomes of a node whose QEMU ended by itself.
+    /// The restart policy for a node whose QEMU ended by itself.
     #[serde(default)]
     pub(crate) restart: Restart,
-    /// Of the networks beside the main one, those that the nodes have a NIC in; none for all of them.
+    /// The additional networks that the nodes have a NIC in; `None` for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) networks: Option<Vec<String>>,
-    /// What cloud-init is to do beside making each node itself.
+    /// A file with additional work for cloud-init.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) user_data: Option<PathBuf>,
     /// Variables of the nodes in the inventory.
@@ -51,7 +51,7 @@ pub(crate) struct RoleSpec {
 }
 
 impl RoleSpec {
-    /// The image of its nodes, as it was asked for.
+    /// The requested image of its nodes.
     pub(crate) fn reference(&self) -> Reference {
         Reference::parse(&self.image)
     }
@@ -62,19 +62,19 @@ impl RoleSpec {
         (0..self.count).map(move |i| format!("{prefix}{i}"))
     }
 
-    /// Whether its nodes have a NIC in a network beside the main one.
+    /// Whether its nodes have a NIC in an additional network.
     pub(crate) fn is_in(&self, network: &str) -> bool {
         let names = self.networks.as_ref();
         names.is_none_or(|names| names.iter().any(|n| n == network))
     }
 }
 
-/// Whether a role is there unless the user says otherwise.
+/// Whether a role exists unless the user names other roles.
 pub(super) fn is_default_role(role: &str) -> bool {
     DEFAULT.iter().any(|(name, _)| *name == role)
 }
 
-/// The prefix of a role's nodes where none is given: a label of DNS takes no underscore.
+/// The default prefix of a role's nodes. A DNS label cannot hold an underscore.
 pub(super) fn default_prefix(role: &str) -> String {
     let scripts = DEFAULT.iter().find(|(name, _)| *name == role);
     scripts.map_or_else(
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_underscores_gives_a_prefix_that_is_a_label() {
+    fn a_name_with_underscores_gives_a_prefix_that_is_a_dns_label() {
         assert_eq!(default_prefix("kube_control_plane"), "kube-control-plane");
         assert_eq!(default_prefix("load_balancers"), "lbl");
         validate_prefix(&default_prefix("kube_control_plane")).unwrap();

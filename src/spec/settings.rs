@@ -1,5 +1,5 @@
-//! Settings by key, each with the layer it came from: flag over environment over file over the cluster that exists
-//! over default.
+//! Settings by key, each with its source. Flags override the environment, which overrides the file, which overrides
+//! the existing cluster, which overrides the defaults.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,25 @@ use super::source::Source;
 use super::table::SETTINGS;
 use super::value::Value;
 
-/// A value as it was given. One that cannot be read is an error only where no higher layer has another.
+/// A value as it was given. An unreadable value is an error only if no higher layer replaces it.
 #[derive(Debug, Clone, PartialEq)]
 struct Entry {
     value: Result<Value, (String, String)>,
     source: Source,
 }
 
-/// Values of one layer.
+/// The values of one layer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Layer {
     entries: BTreeMap<Key, Entry>,
-    /// Roles that it has nodes of, in its order.
+    /// The roles that the layer names, in its order.
     roles: Vec<String>,
-    /// Its roles are all that there are: the default ones go, unless they are among them.
+    /// The layer's roles replace those of lower layers.
     has_all_roles: bool,
 }
 
 impl Layer {
-    /// Sets a value whose type is the setting's.
+    /// Sets a value of the setting's own type.
     pub(crate) fn set(&mut self, key: Key, value: Value, source: Source) {
         if let Value::Counts(counts) = value {
             for (role, count) in counts {
@@ -49,13 +49,13 @@ impl Layer {
         self.entries.insert(key, Entry { value, source });
     }
 
-    /// Sets a value that was given as text; what is wrong with it is told when it is used.
+    /// Sets a value from text. An error in it shows when the value is used.
     pub(crate) fn set_text(&mut self, key: Key, text: &str, source: Source) {
         let read = key.kind().parse(text);
         self.set_read(key, text, read, source);
     }
 
-    /// Sets a list that was given item by item.
+    /// Sets a list from its items.
     pub(crate) fn set_items(&mut self, key: Key, items: Vec<String>, source: Source) {
         let text = items.join(" ");
         let read = key.kind().of_items(items);
@@ -81,14 +81,14 @@ impl Layer {
         }
     }
 
-    /// Names a role, which has its default number of nodes unless another is given.
+    /// Names a role, with its default number of nodes unless another is set.
     pub(super) fn add_role(&mut self, role: &str) {
         if !self.roles.iter().any(|r| r == role) {
             self.roles.push(role.to_owned());
         }
     }
 
-    /// Has this layer's roles be all that there are.
+    /// Makes this layer's roles replace those of lower layers.
     pub(crate) const fn replace_roles(&mut self) {
         self.has_all_roles = true;
     }
@@ -104,16 +104,16 @@ impl Layer {
     }
 }
 
-/// Every setting with its value and source.
+/// All settings with their values and sources.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The lowest first; the defaults are the lowest.
+    /// The lowest layer comes first, which holds the defaults.
     layers: Vec<Layer>,
     roles: Vec<String>,
 }
 
 impl Settings {
-    /// Lays `layers` over the defaults, the later over the earlier.
+    /// Lays `layers` over the defaults, each over the previous one.
     pub(crate) fn resolve(layers: impl IntoIterator<Item = Layer>) -> Self {
         let mut all = vec![defaults()];
         all.extend(layers);
@@ -136,8 +136,8 @@ impl Settings {
         &self.roles
     }
 
-    /// A setting that was asked for of a role that there is not. Those of the default roles may stand in the
-    /// environment, whatever the cluster's roles are.
+    /// A requested setting of an unknown role. Settings of the default roles are allowed even if the cluster lacks
+    /// these roles, because they may be set in the environment.
     pub(crate) fn stray(&self) -> Option<&Key> {
         let entries = self.layers.iter().flat_map(|l| &l.entries);
         let mut strays = entries.filter(|(key, entry)| {
@@ -148,18 +148,18 @@ impl Settings {
         strays.next().map(|(key, _)| key)
     }
 
-    /// A value of the whole cluster.
+    /// A setting of the whole cluster.
     ///
     /// # Errors
-    /// The value given is none of the setting's.
+    /// Fails if the given value does not fit the setting.
     pub(crate) fn cluster(&self, field: &'static str) -> Result<&Value, SpecError> {
         self.value(&Key::cluster(field))
     }
 
-    /// The value of a setting; a role's is its own, or every machine's where a higher layer has that.
+    /// The value of a setting. A role's own value counts, unless a higher layer has one for the whole cluster.
     ///
     /// # Errors
-    /// The value given is none of the setting's.
+    /// Fails if the given value does not fit the setting.
     pub(crate) fn value(&self, key: &Key) -> Result<&Value, SpecError> {
         static NONE: Value = Value::Text(String::new());
         let Some((_, entry)) = self.find(key) else {
@@ -174,13 +174,13 @@ impl Settings {
         })
     }
 
-    /// Where the value of a setting came from.
+    /// The source of a setting's value.
     pub(crate) fn source(&self, key: &Key) -> Source {
         self.find(key)
             .map_or(Source::Default, |(_, entry)| entry.source.clone())
     }
 
-    /// An error about a setting that says where its value came from.
+    /// An error about a setting, with the source of its value.
     pub(crate) fn error(&self, key: &Key, why: impl Into<String>) -> SpecError {
         SpecError {
             value: self.value(key).map(ToString::to_string).unwrap_or_default(),
@@ -206,7 +206,8 @@ impl Settings {
         })
     }
 
-    /// Every setting in the table's order, those of roles behind the cluster's own: its name, value and source.
+    /// Every setting with its name, value and source, in the table's order. Those of roles follow those of the
+    /// cluster.
     pub(crate) fn rows(&self) -> Vec<(String, String, Source)> {
         let mut keys = Vec::new();
         for row in SETTINGS {
@@ -216,7 +217,7 @@ impl Settings {
             let Some(field) = row.role_key else { continue };
             for role in &self.roles {
                 let key = Key::role(role, field);
-                // What a default role has no word of its own for is said once, for every machine.
+                // If a default role has no own value, the row for the whole cluster is enough.
                 let is_told = alias_of(role, field).is_some()
                     || self.find(&key).is_some_and(|(found, _)| found == key);
                 if is_told {
@@ -236,7 +237,7 @@ impl Settings {
             .collect()
     }
 
-    /// Puts what was found out in the place of what was asked for, such as a subnet in that of `auto`.
+    /// Replaces a requested value by the one found, for instance the subnet `auto`.
     pub(crate) fn settle(&mut self, key: Key, value: Value) {
         let source = self.source(&key);
         let mut layer = Layer::default();
@@ -244,12 +245,12 @@ impl Settings {
         self.layers.push(layer);
     }
 
-    /// Leaves one role alone, with all that is said of it.
+    /// Removes all roles except one, with their settings.
     pub(crate) fn reduce_to(&mut self, role: &str) {
         self.roles = vec![role.to_owned()];
     }
 
-    /// Lays one layer more over all.
+    /// Lays one more layer over all others.
     pub(crate) fn over(mut self, layer: Layer) -> Self {
         self.layers.remove(0);
         self.layers.push(layer);
@@ -272,9 +273,9 @@ fn defaults() -> Layer {
     layer
 }
 
-/// The layer that the environment gives; `read` is `std::env::var` outside tests.
+/// The layer of the environment. `read` is `std::env::var` outside tests.
 ///
-/// An empty variable counts as unset, as it does for the scripts' `${VAR:-default}`.
+/// An empty variable counts as unset, like in `${VAR:-default}` of the original scripts.
 pub(crate) fn environment(read: impl Fn(&str) -> Option<String>) -> Layer {
     let mut layer = Layer::default();
     let mut set = |key: Key, variable: &'static str| {
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn later_layers_win() {
+    fn a_later_layer_overrides_an_earlier_one() {
         let environment = environment(|name| (name == "VIRTUAL_CPUS").then(|| "3".to_owned()));
         let mut flags = Layer::default();
         let source = Source::Flag("--masters".to_owned());
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roles_own_value_wins_in_its_layer_and_every_machines_wins_over_lower_ones() {
+    fn a_roles_value_wins_in_its_layer_and_a_clusters_value_wins_over_lower_layers() {
         let low = file(&[
             ("roles.masters.disk", "8G"),
             ("ram", "1G"),
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_wrong_matters_only_where_nothing_is_over_it() {
+    fn a_wrong_value_is_an_error_only_if_no_layer_overrides_it() {
         let settings = Settings::resolve([
             file(&[("disk", "x"), ("vcpus", "y")]),
             file(&[("disk", "5G")]),
@@ -355,7 +356,7 @@ mod tests {
         assert_eq!(text(&settings, "disk"), "5G");
         assert_eq!(
             text(&settings, "vcpus"),
-            "vcpus: `y` vcpus; a node can have 1 to 255 (from kvmc.toml:1)"
+            "vcpus: `y` is not a number of vcpus; expected 1 to 255 (from kvmc.toml:1)"
         );
     }
 
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_of_ones_own_replace_the_default_ones_but_for_those_that_are_named() {
+    fn the_users_roles_replace_the_default_ones_except_those_that_are_named() {
         let mut own = file(&[("roles.etcd.count", "2")]);
         own.replace_roles();
         assert_eq!(Settings::resolve([own.clone()]).roles(), ["etcd"]);

@@ -1,10 +1,10 @@
-//! Sizes as people write them: `2G`, `512M`.
+//! Sizes in their written form: `2G`, `512M`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A number of bytes, shown with the largest binary unit that divides it.
+/// A number of bytes, shown in the largest binary unit that divides it.
 #[derive(
     Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -25,15 +25,15 @@ impl Bytes {
         Self(n * GIB)
     }
 
-    /// Whole MiB, rounded down: what QEMU's `-m` takes.
+    /// Whole MiB, rounded down, as QEMU's `-m` takes them.
     pub(crate) const fn as_mib(self) -> u64 {
         self.0 / MIB
     }
 
-    /// Reads `2G`, `512M` or `1T`; a bare number is of `bare` units when that is given.
+    /// Reads `2G`, `512M` or `1T`. With `bare`, a number without a unit counts in units of `bare` bytes.
     ///
     /// # Errors
-    /// A sentence without the setting's name, which the caller puts in front.
+    /// Fails with a sentence that lacks the setting's name, which the caller adds.
     pub(crate) fn parse(text: &str, bare: Option<u64>) -> Result<Self, String> {
         let text = text.trim();
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -44,24 +44,28 @@ impl Bytes {
             ("G" | "g" | "Gi" | "GiB", _) => GIB,
             ("T" | "t" | "Ti" | "TiB", _) => TIB,
             ("", None) if !number.is_empty() => {
-                return Err(format!("`{text}` has no unit; write {text}M or {text}G"));
+                return Err(format!("`{text}` has no unit; expected {text}M or {text}G"));
             }
-            _ => return Err(format!("`{text}` is not a size; write it as 2G or 512M")),
+            _ => {
+                return Err(format!(
+                    "`{text}` is not a size; expected a form such as 2G or 512M"
+                ));
+            }
         };
         number
             .parse::<u64>()
             .ok()
             .and_then(|n| n.checked_mul(unit))
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a size; write it as 2G or 512M"))
+            .ok_or_else(|| format!("`{text}` is not a size; expected a form such as 2G or 512M"))
     }
 
-    /// Reads a disk size; a bare number is GB, as the variable DISK_SIZE of the scripts had it.
+    /// Reads a disk size. A number without a unit is in GB, like the scripts' variable DISK_SIZE.
     pub(crate) fn parse_disk(text: &str) -> Result<Self, String> {
         Self::parse(text, Some(GIB))
     }
 
-    /// Reads a RAM size, which must carry its unit.
+    /// Reads a RAM size, which must have a unit.
     pub(crate) fn parse_ram(text: &str) -> Result<Self, String> {
         Self::parse(text, None)
     }
@@ -78,7 +82,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A size for people, to one decimal: `1.5G`.
+/// A size for messages, to one decimal: `1.5G`.
 pub(crate) fn approximate(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
     let value = bytes as f64;
@@ -94,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_people_write() {
+    fn the_usual_forms_of_sizes_are_read() {
         assert_eq!(Bytes::parse_ram("2G"), Ok(Bytes::gib(2)));
         assert_eq!(Bytes::parse_ram("512M"), Ok(Bytes::mib(512)));
         assert_eq!(Bytes::parse_disk("4"), Ok(Bytes::gib(4)));
@@ -102,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_size() {
+    fn other_text_is_refused_as_a_size() {
         for bad in [
             "2gb",
             "",
@@ -117,12 +121,12 @@ mod tests {
         }
         assert_eq!(
             Bytes::parse_ram("2048"),
-            Err("`2048` has no unit; write 2048M or 2048G".to_owned())
+            Err("`2048` has no unit; expected 2048M or 2048G".to_owned())
         );
     }
 
     #[test]
-    fn shows_the_largest_unit_that_divides() {
+    fn a_size_is_shown_in_the_largest_unit_that_divides_it() {
         assert_eq!(Bytes::gib(4).to_string(), "4G");
         assert_eq!(Bytes::mib(1536).to_string(), "1536M");
         assert_eq!(Bytes(1000).to_string(), "1000");

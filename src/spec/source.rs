@@ -1,4 +1,4 @@
-//! Where the value of a setting came from.
+//! The source of a setting's value.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Default,
-    /// The record of the cluster that exists.
+    /// The record of the existing cluster.
     Cluster,
     /// `kvmc.toml`, with the line.
     File {
@@ -14,12 +14,12 @@ pub(crate) enum Source {
         line: usize,
     },
     Environment(&'static str),
-    /// As it was typed.
+    /// The flag as it was typed.
     Flag(String),
 }
 
 impl Source {
-    /// True when a person asked for the value on this run, rather than it being a left-over.
+    /// Whether the user gave the value for this run.
     pub(crate) const fn is_asked(&self) -> bool {
         !matches!(self, Self::Default | Self::Cluster)
     }

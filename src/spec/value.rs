@@ -1,4 +1,4 @@
-//! The value of a setting, with its type.
+//! The typed values of settings.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,25 +27,25 @@ pub(crate) enum Value {
     Architecture(Architecture),
     Accel(AccelChoice),
     Restart(Restart),
-    /// None for `auto`: any subnet that is free.
+    /// `None` for `auto`, any free subnet.
     Subnet(Option<Ipv4Network>),
     HostPorts(Vec<HostPort>),
     Forwards(Vec<Forward>),
     Networks(Vec<NetworkSpec>),
-    /// Counts by role, as `--role` gives them.
+    /// Counts by role, from `--role`.
     Counts(Vec<(String, u32)>),
     Variables(Variables),
 }
 
 impl Value {
-    /// Nothing in it: the setting is as good as not set.
+    /// Whether the value is empty, and so the same as not set.
     pub(crate) fn is_empty(&self) -> bool {
         self.to_string().is_empty()
     }
 }
 
 impl fmt::Display for Value {
-    /// As `kvmc config` shows it, and as a variable or flag would hold it.
+    /// The form of `kvmc config`, which variables and flags also accept.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),

@@ -1,4 +1,4 @@
-//! The names of a cluster, checked before anything is made.
+//! Checks the DNS names and records of a cluster before anything is made.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use super::cluster::ClusterSpec;
 use super::role::BALANCERS;
 
 impl ClusterSpec {
-    /// The domain that the nodes' names stand in, without a dot at its end.
+    /// The domain of the nodes' names, without a final dot.
     pub(crate) fn domain(&self) -> String {
         let asked = self.dns.domain.trim_end_matches('.').to_ascii_lowercase();
         if asked.is_empty() {
@@ -18,25 +18,28 @@ impl ClusterSpec {
         }
     }
 
-    /// The domain, checked.
+    /// The checked domain.
     ///
     /// # Errors
-    /// The rule that is broken, in words.
+    /// Fails with the broken rule.
     pub(super) fn check_domain(&self) -> Result<Name, String> {
         let domain = parse_domain(&self.domain()).map_err(|e| e.to_string())?;
         if self.node_names().any(|(n, _)| n == self.domain()) {
-            return Err(format!("`{}` is a node's name", self.domain()));
+            return Err(format!(
+                "`{}` is the name of a node; choose another domain",
+                self.domain()
+            ));
         }
         Ok(domain)
     }
 
-    /// The records, checked with all that the cluster's names will be.
+    /// Checks the records together with the names of the nodes.
     ///
     /// # Errors
-    /// The first record that is wrong.
+    /// Fails at the first wrong record.
     pub(super) fn check_records(&self, domain: Name) -> Result<(), String> {
         let records = self.records(&domain)?;
-        // Which addresses they will have makes no difference here.
+        // The addresses do not matter for this check.
         let some = IpAddr::from(self.subnet.ip());
         let is_balancer = |groups: &[String]| groups.iter().any(|g| g == BALANCERS);
         let balancers = self.node_names().filter(|(_, r)| is_balancer(&r.groups));
@@ -52,10 +55,10 @@ impl ClusterSpec {
         Zone::new(&spec).map(drop).map_err(|e| e.to_string())
     }
 
-    /// The records, read.
+    /// The parsed records.
     ///
     /// # Errors
-    /// The first that is wrong; none once the spec is checked.
+    /// Fails at the first wrong record. A checked specification has none.
     pub(crate) fn records(&self, domain: &Name) -> Result<Vec<Record>, String> {
         let lines = self.dns.records.iter();
         lines
@@ -84,7 +87,7 @@ mod tests {
         assert_eq!(spec.dns.records, ["api A 192.168.80.9", "www CNAME api"]);
         for (domain, records, why) in [
             ("x.local", "", "dns.domain: `x.local` cannot be the domain"),
-            ("master0", "", "dns.domain: `master0` is a node's name"),
+            ("master0", "", "dns.domain: `master0` is the name of a node"),
             (
                 "",
                 "api A 1.2.3",

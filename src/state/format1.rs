@@ -1,7 +1,7 @@
 //! Records of format 1.
 //!
-//! It had three roles in fields of their own, a main network beside a list of others, and a node's base in two
-//! optional fields.
+//! This format had three roles in fields of their own, a main network apart from a list of others, and a node's base
+//! in two optional fields.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -170,10 +170,10 @@ struct Nic1 {
 }
 
 impl Record1 {
-    /// The same record, of now.
+    /// Converts the record to the current format.
     ///
     /// # Errors
-    /// More networks than a NIC can be told by.
+    /// Fails if there are more networks than a NIC's index can express.
     pub(super) fn migrate(self) -> Result<ClusterRecord> {
         let host = HostRecord {
             namespace: self.network.namespace,

@@ -1,4 +1,4 @@
-//! A record as it is found on disk: whole, damaged with a good copy, or of another kvmc.
+//! The state of a record on disk: whole, damaged with a good copy, or from a newer kvmc.
 
 use std::path::{Path, PathBuf};
 
@@ -8,27 +8,27 @@ use serde_json::Value;
 use super::record::FORMAT;
 use super::store::read_json;
 use super::{ClusterDir, ClusterRecord, migrate};
-use crate::hint::{advise, command};
+use crate::hint::{add_hint, command};
 use crate::ids::boot_id;
 
-/// What there is of a record.
+/// What was found of a record.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Neither it nor a copy of it.
+    /// Neither the record nor a copy.
     Nothing,
     Whole(Box<ClusterRecord>),
-    /// It is damaged or gone, which the error says; its last good copy.
+    /// The last good copy. The error says why the record is damaged or missing.
     Copy(Box<ClusterRecord>, anyhow::Error),
-    /// It is damaged, and so is its copy, or there is none.
+    /// The record is damaged, and so is its copy or it has none.
     Unreadable(anyhow::Error),
-    /// It is of a newer kvmc, and none of our business.
+    /// A newer kvmc wrote the record, so this one leaves it alone.
     Newer(anyhow::Error),
 }
 
 impl Found {
     pub(crate) fn look(dir: &ClusterDir) -> Self {
         match Self::look_once(dir) {
-            // Without the lock, a record may have come between the look at it and the one at its copy.
+            // Without the lock, a record may appear between the looks at it and at its copy.
             Self::Copy(..) => Self::look_once(dir),
             found => found,
         }
@@ -45,7 +45,7 @@ impl Found {
         match (read(&dir.last_record()), error) {
             (Ok(Some(copy)), error) => Self::Copy(
                 Box::new(copy),
-                error.unwrap_or_else(|| anyhow::anyhow!("{} is gone", path.display())),
+                error.unwrap_or_else(|| anyhow::anyhow!("{} is missing", path.display())),
             ),
             (Err(copy), None) if copy.is::<Newer>() => Self::Newer(copy),
             (_, Some(error)) | (Err(error), None) => Self::Unreadable(error),
@@ -62,9 +62,9 @@ impl Found {
     }
 }
 
-/// A record of a later format.
+/// A record in a format of a newer kvmc.
 #[derive(Debug, thiserror::Error)]
-#[error("{} is of format {format}, this kvmc knows {FORMAT}; use the kvmc that made it", path.display())]
+#[error("{} has format {format}, but this kvmc knows formats up to {FORMAT}; use the kvmc that wrote it", path.display())]
 struct Newer {
     path: PathBuf,
     format: u64,
@@ -86,35 +86,35 @@ fn read(path: &Path) -> Result<Option<ClusterRecord>> {
 }
 
 impl ClusterRecord {
-    /// The record of a cluster; `None` when there is no such cluster.
+    /// The record of a cluster; `None` if there is no such cluster.
     ///
     /// # Errors
-    /// A file that is damaged or gone, with what to do, or of a newer kvmc.
+    /// Fails if the record is damaged or missing, with the cure, or if a newer kvmc wrote it.
     pub(crate) fn load(dir: &ClusterDir) -> Result<Option<Self>> {
         match Found::look(dir) {
             Found::Nothing => Ok(None),
             Found::Whole(record) => Ok(Some(*record)),
             Found::Copy(copy, error) => {
                 let name = dir.name();
-                let error = error.context(format!("the record of cluster `{name}` cannot be used"));
+                let error = error.context(format!("the record of cluster `{name}` cannot be read"));
                 let (fix, down) = (command(&name, "doctor --fix"), command(&name, "down"));
                 let generation = copy.generation;
-                Err(advise(
+                Err(add_hint(
                     error,
                     format!(
-                        "{fix} puts its last good copy (generation {generation}) back; {down} removes the cluster"
+                        "{fix} restores its last good copy (generation {generation}); {down} removes the cluster"
                     ),
                 ))
             }
             Found::Unreadable(error) => {
                 let name = dir.name();
                 let error = error.context(format!(
-                    "the record of cluster `{name}` cannot be used and has no good copy"
+                    "the record of cluster `{name}` cannot be read and has no good copy"
                 ));
                 let down = command(&name, "down");
-                Err(advise(
+                Err(add_hint(
                     error,
-                    format!("{down} removes what is left of the cluster"),
+                    format!("{down} removes the remains of the cluster"),
                 ))
             }
             Found::Newer(error) => Err(error),
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
     use crate::state::{Phase, State};
 
-    /// A reader of `fifo`, once there is one; none within ten seconds is an error.
+    /// Opens `fifo` once it has a reader. Fails after ten seconds without one.
     fn reader_of(fifo: &Path) -> std::io::Result<std::fs::File> {
         let mut options = std::fs::File::options();
         options.write(true).custom_flags(O_NONBLOCK);
@@ -150,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn p9_a_record_that_comes_between_the_looks_at_it_and_at_its_copy_is_whole() {
+    fn p9_a_record_that_appears_between_the_two_looks_is_whole() {
         let root = tempfile::tempdir().unwrap();
         let dir = State::at(root.path()).cluster("k80");
         std::fs::create_dir_all(dir.path()).unwrap();
-        // The reader is held at the copy, when it has seen already that there is no record.
+        // The reader has seen that there is no record, and is held at the copy.
         let copy = dir.last_record();
         nix::unistd::mkfifo(&copy, Mode::S_IRWXU).unwrap();
         let looked = std::thread::scope(|scope| {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn p21_a_cluster_of_an_earlier_boot_is_stopped_wherever_it_was() {
+    fn p21_a_cluster_of_an_earlier_boot_counts_as_stopped() {
         for (phase, after) in [
             (Phase::Up, Phase::Stopped),
             (Phase::Starting, Phase::Stopped),

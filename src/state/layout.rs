@@ -1,50 +1,51 @@
-//! Every file name of kvmc's state, in one place.
+//! The names of all files in kvmc's state folder.
 //!
 //! ```text
 //! <state>/
 //!   images/…                      templates (kvmc-images owns what is below)
-//!   warm/…                        frozen machines (src/warm owns what is below)
-//!   accel.json                    which accelerator works here, cached
-//!   host.json                     what the host's switches were, while a cluster has them changed
-//!   clusters/<name>/
+//!   images/…                      images (managed by kvmc-images)
+//!   warm/…                        frozen machines (managed by src/warm)
+//!   accel.json                    cache of the accelerator that works on this host
+//!   host.json                     original sysctls of the host, while a cluster has them changed
 //!     cluster.json                the record: what was asked, every object made
-//!     cluster.json.last           its last good copy
-//!     files.json                  what was written into the project, with digests
+//!     cluster.json                the record: the specification and every host object
+//!     cluster.json.last           the last good copy of the record
+//!     files.json                  files written into the project folder, with digests
 //!     secrets.json                keys and password, 0600
 //!     lock                        flock: one writer a cluster
-//!     keeper.sock keeper.json keeper.log
 //!     events.jsonl leases
 //!     at-boot                   mark of a cluster that is to be started with the host
-//!     inventory id_rsa id_rsa.pub ssh_config known_hosts
+//!     at-boot                     mark of a cluster that starts with the host
 //!     nodes/<node>/
 //!       disk.qcow2                overlay on the template
-//!       process.json              pid, start time, boot id of its QEMU
-//!       end.json                  how and when it last ended
-//!       asleep, waking            marks of a node that is to wake, or is just waking
-//!       qmp.sock agent.sock console.sock
+//!       disk.qcow2                overlay on an image or a frozen machine
+//!       process.json              pid, start time and boot id of its QEMU
+//!       end.json                  how and when QEMU last ended
+//!       asleep, waking            marks of a node that will wake, or that is waking
 //!       console.log qemu.log qmp.log
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-/// `sun_path` holds 108 bytes with the closing zero (unix(7)).
+use crate::hint::bail_with_hint;
+
+/// `sun_path` holds 108 bytes with the terminating zero (unix(7)).
 const LONGEST_SOCKET: usize = 107;
 
-/// The state folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
     root: PathBuf,
 }
 
 impl State {
-    /// `KVMC_STATE_DIR`, else `/var/lib/kvmc` for root, else `$XDG_STATE_HOME/kvmc`.
+    /// Locates `KVMC_STATE_DIR`, else `/var/lib/kvmc` for root, else `$XDG_STATE_HOME/kvmc`.
     ///
     /// Under sudo the effective user is root, so the state is never split between two homes.
     ///
     /// # Errors
-    /// A relative path, or no home to put it in.
+    /// Fails if a path is relative, or if there is no home.
     pub(crate) fn locate(read: impl Fn(&str) -> Option<String>, is_root: bool) -> Result<Self> {
         let set = |name: &str| read(name).filter(|v| !v.is_empty());
         let root = if let Some(dir) = set("KVMC_STATE_DIR") {
@@ -56,18 +57,22 @@ impl State {
         } else if let Some(home) = set("HOME") {
             Path::new(&home).join(".local/state/kvmc")
         } else {
-            bail!("no place for the state: HOME is not set; set KVMC_STATE_DIR to a folder");
+            bail_with_hint!(
+                "set KVMC_STATE_DIR to a folder",
+                "the state has no folder, because HOME is not set"
+            );
         };
         if !root.is_absolute() {
-            bail!(
-                "the state folder `{}` is not an absolute path; set KVMC_STATE_DIR to one that begins with /",
+            bail_with_hint!(
+                "set KVMC_STATE_DIR to a path that begins with /",
+                "the state folder `{}` is not an absolute path",
                 root.display()
             );
         }
         Ok(Self { root })
     }
 
-    /// A folder that was located before.
+    /// A state folder with a known path.
     pub(crate) fn at(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
@@ -82,7 +87,7 @@ impl State {
         self.root.join("accel.json")
     }
 
-    /// What the host's switches were before there was a cluster.
+    /// The original values of the host's sysctls.
     pub(crate) fn host_before(&self) -> PathBuf {
         self.root.join("host.json")
     }
@@ -97,7 +102,7 @@ impl State {
         }
     }
 
-    /// Names of all clusters that have a folder, sorted.
+    /// The sorted names of all clusters that have a folder.
     pub(crate) fn cluster_names(&self) -> Vec<String> {
         let Ok(entries) = fs_err::read_dir(self.clusters()) else {
             return Vec::new();
@@ -112,14 +117,13 @@ impl State {
     }
 }
 
-/// The folder of one cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClusterDir {
     dir: PathBuf,
 }
 
 impl ClusterDir {
-    /// The state folder that it is in.
+    /// The state folder of this cluster.
     pub(crate) fn state(&self) -> State {
         let root = self.dir.ancestors().nth(2).unwrap_or(&self.dir);
         State {
@@ -130,7 +134,7 @@ impl ClusterDir {
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
-    /// The folders of all other clusters of the state folder.
+    /// The folders of all other clusters in the state folder.
     pub(crate) fn others(&self) -> Vec<Self> {
         let Some(clusters) = self.dir.parent() else {
             return Vec::new();
@@ -170,7 +174,7 @@ impl ClusterDir {
     pub(crate) fn events(&self) -> PathBuf {
         self.dir.join("events.jsonl")
     }
-    /// There when the cluster is to be started with the host.
+    /// Exists if the cluster starts with the host.
     pub(crate) fn at_boot(&self) -> PathBuf {
         self.dir.join("at-boot")
     }
@@ -180,11 +184,11 @@ impl ClusterDir {
     pub(crate) fn leases(&self) -> PathBuf {
         self.dir.join("leases")
     }
-    /// The user's `user_data` for the nodes of a role, as it was when the cluster was made.
+    /// The user's `user_data` for the nodes of a role, copied when the cluster was made.
     pub(crate) fn user_data(&self, role: &str) -> PathBuf {
         self.dir.join(format!("user-data.{role}"))
     }
-    /// What [`Self::user_data`] holds; before format 2 all roles had one file.
+    /// The content of [`Self::user_data`]. Before format 2, all roles shared one file.
     pub(crate) fn stored_user_data(&self, role: &str) -> Option<String> {
         let paths = [self.user_data(role), self.dir.join("user-data")];
         paths
@@ -200,17 +204,18 @@ impl ClusterDir {
         }
     }
 
-    /// Refuses a folder so deep that a node's socket would not fit in `sun_path`.
+    /// Refuses a folder with so long a path that a node's socket does not fit into `sun_path`.
     ///
     /// # Errors
-    /// The path, its length and the limit.
+    /// Fails with the path, its length and the limit.
     pub(crate) fn check_sockets<'a>(&self, nodes: impl Iterator<Item = &'a str>) -> Result<()> {
         for node in nodes {
             let socket = self.node(node).console_socket();
             let length = socket.as_os_str().len();
             if length > LONGEST_SOCKET {
-                bail!(
-                    "the state folder is too deep for a socket: {} is {length} bytes, the limit is {LONGEST_SOCKET}; set KVMC_STATE_DIR to a shorter path",
+                bail_with_hint!(
+                    "set KVMC_STATE_DIR to a shorter path",
+                    "the path of the state folder is too long for a socket: {} has {length} bytes, the limit is {LONGEST_SOCKET}",
                     socket.display()
                 );
             }
@@ -219,7 +224,6 @@ impl ClusterDir {
     }
 }
 
-/// The folder of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NodeDir {
     dir: PathBuf,
@@ -232,15 +236,15 @@ impl NodeDir {
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("disk.qcow2")
     }
-    /// There while the node has not run yet, and is to wake from a frozen machine.
+    /// Exists while the node has not run yet and will wake from a frozen machine.
     pub(crate) fn asleep(&self) -> PathBuf {
         self.dir.join("asleep")
     }
-    /// There from the start of a waking until the node has its identity.
+    /// Exists from the start of waking until the node has its identity.
     pub(crate) fn waking(&self) -> PathBuf {
         self.dir.join("waking")
     }
-    /// How it last ended.
+    /// How QEMU last ended.
     pub(crate) fn end(&self) -> PathBuf {
         self.dir.join("end.json")
     }
@@ -248,7 +252,7 @@ impl NodeDir {
     pub(crate) fn seed(&self) -> PathBuf {
         self.dir.join("seed.img")
     }
-    /// The UEFI variables of a node that starts by it.
+    /// The UEFI variables of a node that boots by UEFI.
     pub(crate) fn uefi_variables(&self) -> PathBuf {
         self.dir.join("uefi-vars.fd")
     }
@@ -280,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_state_folder_has_one_place() {
+    fn the_state_folder_depends_on_user_and_environment() {
         let none = |_: &str| None;
         assert_eq!(
             State::locate(none, true).unwrap().root(),
@@ -297,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_too_deep_is_refused_with_the_numbers() {
+    fn too_long_a_path_is_refused_with_its_length() {
         let deep = State {
             root: PathBuf::from(format!("/{}", "d".repeat(90))),
         };

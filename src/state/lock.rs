@@ -1,4 +1,4 @@
-//! One writer a cluster, by flock(2): a holder that dies frees it.
+//! One writer a cluster, by flock(2). The kernel releases the lock when its holder dies.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -6,12 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::ClusterDir;
 use super::store::private_dir;
 use crate::failpoint::failpoint;
+use crate::hint::bail_with_hint;
 
 /// The lock of a cluster, held until dropped.
 #[derive(Debug)]
@@ -21,10 +22,10 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock for `verb`, making the cluster's folder if need be; waits up to `wait`.
+    /// Takes the lock for `verb`, and makes the cluster's folder if necessary. Waits up to `wait`.
     ///
     /// # Errors
-    /// Who holds it, for which verb and since when.
+    /// Fails with the holder of the lock, its verb and its start time.
     pub(crate) async fn take(dir: &ClusterDir, verb: &str, wait: Duration) -> Result<Self> {
         let until = Instant::now() + wait;
         loop {
@@ -38,7 +39,7 @@ impl Lock {
                 .open(&path);
             let file = match opened {
                 Ok(file) => file.into_parts().0,
-                // `down` removed the folder that was just made sure of.
+                // Another `down` has just removed the folder.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir_is_gone(dir) => continue,
                 Err(e) => return Err(e.into()),
             };
@@ -55,13 +56,14 @@ impl Lock {
                     }
                     return Ok(lock);
                 }
-                // `down` removed the file between our open and our lock: that lock is of nothing.
+                // Another `down` removed the file between open and lock, so this lock protects nothing.
                 Ok(_) => continue,
                 Err((mut file, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() >= until => {
                     let mut holder = String::new();
                     let _unread = file.read_to_string(&mut holder);
-                    bail!(
-                        "the cluster is locked by {}; wait for it to end, or pass --wait SECONDS",
+                    bail_with_hint!(
+                        "wait for it to end, or pass --wait SECONDS",
+                        "the cluster is locked by {}",
                         if holder.is_empty() {
                             "another kvmc"
                         } else {
@@ -73,22 +75,22 @@ impl Lock {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 Err((_, e)) => {
-                    return Err(e).with_context(|| format!("failed to lock {}", path.display()));
+                    return Err(e).with_context(|| format!("cannot lock {}", path.display()));
                 }
             }
         }
     }
 
-    /// Who holds the lock of a cluster, for which verb and since when. Reads what the kernel shows of the process that
-    /// signed the lock: to try the lock would be in the way of who takes it.
+    /// The holder of a cluster's lock, with its verb and start time. It is read from what the kernel shows of the
+    /// process that signed the lock, because trying the lock would get in the way of another verb.
     pub(crate) fn holder(dir: &ClusterDir) -> Option<String> {
         let text = fs_err::read_to_string(dir.lock()).ok()?;
         let pid: u32 = text.strip_prefix("pid ")?.split(' ').next()?.parse().ok()?;
         has_locked(pid, &dir.lock())?.then(|| text.trim().to_owned())
     }
 
-    /// Gives the lock back, and removes the cluster's folder if there is nothing else in it: then it was
-    /// made for the lock, and no cluster came of it.
+    /// Releases the lock, and removes the cluster's folder if it holds nothing else. Then the folder was made for the
+    /// lock only.
     pub(crate) fn abandon(self) {
         let Some(dir) = self.path.parent() else {
             return;
@@ -107,7 +109,7 @@ impl Lock {
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()))
-            .with_context(|| format!("failed to write {}", self.path.display()))
+            .with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -116,8 +118,8 @@ fn taken() -> Result<()> {
     Ok(())
 }
 
-/// Whether a process has a flock(2) on a file, by proc_pid_fdinfo(5). Its descriptor leads to the file itself, where
-/// /proc/locks has the numbers of a file system, which stat(2) of btrfs and overlayfs does not give.
+/// Whether a process holds a flock(2) on a file, by proc_pid_fdinfo(5). The descriptor identifies the file;
+/// /proc/locks shows numbers of a file system that stat(2) does not give on btrfs and overlayfs.
 fn has_locked(pid: u32, path: &Path) -> Option<bool> {
     let process = Path::new("/proc").join(pid.to_string());
     let wanted = fs_err::metadata(path).ok()?;
@@ -143,7 +145,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// `HH:MM:SS` UTC of today: who waits for a lock wants no more.
+/// Today's time as `HH:MM:SS UTC`.
 fn humantime(now: std::time::SystemTime) -> String {
     let seconds = now
         .duration_since(std::time::UNIX_EPOCH)
@@ -162,7 +164,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_second_is_told_who_holds_it() {
+    async fn the_error_names_the_holder_of_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let set = |n: &str| (n == "KVMC_STATE_DIR").then(|| dir.path().display().to_string());
         let cluster = State::locate(set, true).unwrap().cluster("k80");
@@ -179,14 +181,14 @@ mod tests {
         assert!(holder.contains("(kvmc up, since "), "{holder}");
         drop(held);
         assert_eq!(Lock::holder(&cluster), None);
-        // It is signed by this process, which has the file open and no lock on it.
+        // This process signed the file and has it open, but holds no lock on it.
         let _open = File::open(cluster.lock()).unwrap();
         assert_eq!(Lock::holder(&cluster), None);
         Lock::take(&cluster, "down", Duration::ZERO).await.unwrap();
     }
 
     #[tokio::test]
-    async fn abandoned_it_leaves_a_folder_only_where_there_is_more_in_it() {
+    async fn an_abandoned_lock_leaves_only_a_folder_with_other_files() {
         let dir = tempfile::tempdir().unwrap();
         let set = |n: &str| (n == "KVMC_STATE_DIR").then(|| dir.path().display().to_string());
         let cluster = State::locate(set, true).unwrap().cluster("k80");

@@ -1,5 +1,4 @@
-//! What every object on the host bears, so that it is found again without the record: the cluster's name and
-//! its state folder.
+//! Marks on host objects: the cluster's name and its state folder. They identify an object without the record.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +8,16 @@ use super::{ClusterDir, NodeDir, State};
 
 /// First word of a mark.
 const PREFIX: &str = "kvmc";
-/// An nft comment holds 128 bytes, an alias 255.
+/// An nft comment holds 128 bytes, a link's alias 255.
 const LONGEST: usize = 70;
 
 impl State {
-    /// The state folder in a mark: its path where that is plain and short, else a digest of it.
+    /// The state folder in a mark: its path if it is plain and short, else a digest of it.
     fn word(&self) -> String {
         word(self.root())
     }
 
-    /// The state folder in a process's name: eight hex digits.
+    /// The state folder in a process's name, as eight hex digits.
     pub(crate) fn tag(&self) -> String {
         digest(self.root(), 4)
     }
@@ -32,7 +31,6 @@ impl State {
 }
 
 impl ClusterDir {
-    /// The cluster's name.
     pub(crate) fn name(&self) -> String {
         let name = self.path().file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
@@ -78,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_names_the_cluster_to_its_own_state_folder_only() {
+    fn a_mark_is_valid_in_its_own_state_folder_only() {
         let mine = state("/var/lib/kvmc");
         let mark = mine.cluster("k80").mark();
         assert_eq!(mark, "kvmc:k80:/var/lib/kvmc");
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_does_not_fit_in_a_comment_is_named_by_a_digest() {
+    fn a_folder_too_long_for_a_comment_is_marked_by_a_digest() {
         for root in [format!("/{}", "d".repeat(200)), "/a \"b\"\n;".to_owned()] {
             let state = state(&root);
             let mark = state.cluster("k80").mark();

@@ -1,4 +1,4 @@
-//! Records of earlier formats, as records of this one. Nothing on disk changes by it: the next write is of this format.
+//! Converts records of earlier formats to the current one. Nothing on disk changes until the next write.
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::format1::Record1;
 use super::record::ClusterRecord;
 
-/// Reads a record of this format or of one before.
+/// Reads a record of the current or an earlier format.
 ///
 /// # Errors
-/// A field that is missing or of another type, or a format that no kvmc ever wrote.
+/// Fails if a field is missing or has another type, or if the format is unknown.
 pub(super) fn read(value: Value, format: u64) -> Result<ClusterRecord> {
     match format {
         2 => {
@@ -18,11 +18,11 @@ pub(super) fn read(value: Value, format: u64) -> Result<ClusterRecord> {
             Ok(record)
         }
         1 => serde_json::from_value::<Record1>(value)?.migrate(),
-        _ => bail!("format {format} was never written by any kvmc"),
+        _ => bail!("unknown format {format}; no version of kvmc writes it"),
     }
 }
 
-/// What the types alone do not say.
+/// Checks what the types do not express.
 fn check(record: &ClusterRecord) -> Result<()> {
     let main = &record.main().name;
     match record
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
     use crate::spec::Restart;
 
-    /// A cluster of format 1 with all that it could have.
+    /// A cluster of format 1 with every field that it can have.
     fn full() -> Value {
         json!({
             "format": 1, "generation": 7, "phase": "up", "image": "aa",
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn p8_a_record_of_format_1_is_one_of_now_with_nothing_lost() {
+    fn p8_a_record_of_format_1_is_converted_without_loss() {
         let record = read(full(), 1).unwrap();
         assert_eq!((record.format, record.generation), (2, 7));
         assert_eq!(
@@ -128,13 +128,13 @@ mod tests {
         let worker = record.node("worker0").unwrap();
         assert_eq!((worker.base.image(), worker.seeded), ("bb", true));
         assert_eq!(worker.nics.len(), 1);
-        // What is written from now on is read as it was written.
+        // The converted record is written and read again without a change.
         let again = read(serde_json::to_value(&record).unwrap(), 2).unwrap();
         assert_eq!(again, record);
     }
 
     #[test]
-    fn a_format_that_was_never_written_and_a_node_without_a_network_are_damage() {
+    fn an_unknown_format_and_a_node_without_a_network_are_damage() {
         assert!(
             read(full(), 0)
                 .unwrap_err()

@@ -1,4 +1,4 @@
-//! Every file name; the atomic store; the lock; the record.
+//! The files of kvmc's state: their names, atomic writes, the lock and the record.
 
 mod format1;
 mod found;

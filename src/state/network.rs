@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::spec::MAIN;
 
-/// The host objects of a network.
+/// The recorded host objects of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {
     /// Unique in the cluster.
@@ -16,34 +16,34 @@ pub(crate) struct NetworkRecord {
     pub(crate) bridge: String,
     pub(crate) mac: MacAddr,
     pub(crate) subnet: Ipv4Network,
-    /// The host's address on the bridge: router and DHCP server.
+    /// The host's address on the bridge, as router and DHCP server.
     pub(crate) gateway: Ipv4Addr,
     pub(crate) mtu: u32,
-    /// Its nodes reach nothing outside.
+    /// Its nodes reach no other network.
     #[serde(default)]
     pub(crate) isolated: bool,
-    /// The prefix that its nodes make their IPv6 addresses in; none without IPv6.
+    /// The prefix of its nodes' IPv6 addresses; `None` without IPv6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) prefix6: Option<Ipv6Network>,
-    /// The nft table.
+    /// The name of its nft table.
     pub(crate) table: String,
     pub(crate) dns: Vec<Ipv4Addr>,
 }
 
 impl NetworkRecord {
-    /// True for the network that gives nodes their default route and DNS.
+    /// Whether it gives nodes their default route and DNS.
     pub(crate) fn is_main(&self) -> bool {
         self.name == MAIN
     }
 
-    /// The host's IPv6 address on the bridge: the first of the prefix.
+    /// The host's IPv6 address on the bridge, the first of the prefix.
     pub(crate) fn gateway6(&self) -> Option<Ipv6Addr> {
         let prefix = self.prefix6?;
         Some(Ipv6Addr::from(u128::from(prefix.network()) | 1))
     }
 
-    /// The address that a node with this card makes itself in the prefix: RFC 4862, from the card's
-    /// Ethernet address as RFC 4291 appendix A has it.
+    /// The address that a node with this NIC forms in the prefix: RFC 4862, from the NIC's Ethernet address by RFC
+    /// 4291 appendix A.
     pub(crate) fn address6(&self, mac: MacAddr) -> Option<Ipv6Addr> {
         let prefix = self.prefix6?;
         let [a, b, c, d, e, f] = mac.octets();
@@ -54,7 +54,7 @@ impl NetworkRecord {
     }
 }
 
-/// The networks of a cluster, of which there is always one.
+/// The networks of a cluster, always at least one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<NetworkRecord>", into = "Vec<NetworkRecord>")]
 pub(crate) struct Networks {
@@ -67,7 +67,7 @@ impl Networks {
         &self.main
     }
 
-    /// All of them, the main one first.
+    /// All networks, the main one first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &NetworkRecord> {
         std::iter::once(&self.main).chain(&self.others)
     }
@@ -83,7 +83,7 @@ impl TryFrom<Vec<NetworkRecord>> for Networks {
 
     fn try_from(all: Vec<NetworkRecord>) -> Result<Self, Self::Error> {
         let mut all = all.into_iter();
-        let main = all.next().ok_or("a cluster without a network")?;
+        let main = all.next().ok_or("the cluster has no network")?;
         let others = all.collect();
         Ok(Self { main, others })
     }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interface_id_is_made_of_the_mac_as_rfc_4291_shows_it() {
+    fn an_interface_id_is_derived_from_the_mac_as_in_rfc_4291() {
         let mut network = crate::samples::record().main().clone();
         network.prefix6 = Some("fd00:1:2:3::/64".parse().unwrap());
         let address = network.address6("34:56:78:9a:bc:de".parse().unwrap());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_without_a_network_is_none() {
+    fn a_cluster_without_a_network_is_refused() {
         assert!(serde_json::from_str::<Networks>("[]").is_err());
     }
 }

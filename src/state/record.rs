@@ -1,4 +1,4 @@
-//! What is written down about a cluster, before it is made.
+//! The record of a cluster, written before each change to the host.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -13,25 +13,25 @@ use super::store::{replace_json, replace_json_unsynced};
 use crate::model::Accelerator;
 use crate::spec::{Bytes, ClusterSpec, Forward};
 
-/// Version of `cluster.json`; a newer one is refused, an older one is migrated by `migrate.rs`.
+/// Version of `cluster.json`. A newer one is refused; `migrate.rs` converts an older one.
 pub(crate) const FORMAT: u32 = 2;
 
-/// How far the cluster's life has got.
+/// The phase of a cluster's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
-    /// `up` or `start` has begun; objects may or may not be there.
+    /// `up` or `start` has begun. Objects may exist or not.
     Starting,
     /// Network, keeper and nodes were started.
     Up,
-    /// `stop` is done or under way: nothing but files.
+    /// `stop` is done or under way. Only files remain.
     Stopped,
     /// `down` has begun.
     Removing,
 }
 
 impl Phase {
-    /// As the record has it.
+    /// The name in the record.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -51,54 +51,55 @@ pub(crate) struct ClusterRecord {
     pub(crate) phase: Phase,
     pub(crate) spec: ClusterSpec,
     pub(crate) accelerator: Accelerator,
-    /// Where `up` was run: the folder of `inventory` and `id_rsa`.
+    /// The folder in which `up` was run, with `inventory` and `id_rsa`.
     pub(crate) project: PathBuf,
     pub(crate) host: HostRecord,
-    /// In the order of the nodes' NICs, the main one first.
+    /// In the order of the nodes' NICs, the main network first.
     pub(crate) networks: Networks,
-    /// Ports of the host that lead to nodes.
+    /// Forwards from ports of the host to nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) forwards: Vec<Forward>,
     pub(crate) nodes: Vec<NodeRecord>,
-    /// It ran when the host went down; what is on disk has not heard of that yet.
+    /// The cluster ran when the host shut down or lost power. It is set in memory when the record is loaded, and the
+    /// file still has the old phase.
     #[serde(skip)]
     pub(crate) host_rebooted: bool,
 }
 
-/// Where on the host the cluster is, and what was changed there for it.
+/// Where the cluster is on the host, and what kvmc changed there for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HostRecord {
-    /// Inode of the network namespace that all its objects are in.
+    /// Inode of the network namespace of all its objects.
     pub(crate) namespace: u64,
-    /// The boot of the host that they were made in; empty in records of before it was written down.
+    /// The boot of the host in which its objects were made; empty in older records.
     #[serde(default)]
     pub(crate) boot_id: String,
-    /// This cluster switched `ip_forward` on.
+    /// This cluster switched `ip_forward` on (older records only).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) forwarding_was_off: bool,
-    /// The host's systemd-resolved was told to ask for the cluster's names on the main bridge.
+    /// systemd-resolved was told to ask for the cluster's names on the main bridge.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) resolved: bool,
 }
 
-/// One node: all that never changes in its life.
+/// One node, with everything that stays the same for its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodeRecord {
     pub(crate) name: String,
-    /// The name of its role in the spec.
+    /// The name of its role in the specification.
     pub(crate) role: String,
     pub(crate) uuid: String,
     /// 32 hex digits, machine-id(5).
     pub(crate) machine_id: String,
-    /// The user that its QEMU runs as, and nothing else.
+    /// The user id of its QEMU, used for nothing else.
     pub(crate) uid: u32,
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     pub(crate) disk: Bytes,
-    /// The main network's first.
+    /// The main network's NIC comes first.
     pub(crate) nics: Vec<NicRecord>,
     pub(crate) base: Base,
-    /// Its image has no agent: it is told who it is by a seed disk, once, and watched from outside.
+    /// Its image has no agent. A seed disk gives it its identity once, and the keeper watches it from outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) seeded: bool,
 }
@@ -111,12 +112,12 @@ pub(crate) enum Base {
     Image { image: String },
     /// A frozen machine, which lies on an image.
     Frozen { frozen: String, image: String },
-    /// A snapshot of this node, by the snapshot's name, and what that lies on in the end.
+    /// A snapshot of this node, by the snapshot's name, and the image below it.
     Snapshot { snapshot: String, image: String },
 }
 
 impl Base {
-    /// Digest of the image at the bottom.
+    /// The digest of the lowest image.
     pub(crate) fn image(&self) -> &str {
         match self {
             Self::Image { image } | Self::Frozen { image, .. } | Self::Snapshot { image, .. } => {
@@ -137,7 +138,6 @@ impl Base {
 /// A node's NIC in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NicRecord {
-    /// The network's name.
     pub(crate) network: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) mac: MacAddr,
@@ -145,7 +145,7 @@ pub(crate) struct NicRecord {
 }
 
 impl NodeRecord {
-    /// Its address in the main network, by which it is reached.
+    /// Its address in the main network, through which it is reached.
     pub(crate) fn address(&self) -> Ipv4Addr {
         let first = self.nics.first();
         first.map_or(Ipv4Addr::UNSPECIFIED, |nic| nic.address)
@@ -168,7 +168,7 @@ impl ClusterRecord {
         self.networks.main()
     }
 
-    /// A node's NICs with the network that each is in, the main one first.
+    /// A node's NICs with their networks, the main one first.
     pub(crate) fn nics<'a>(
         &'a self,
         node: &'a NodeRecord,
@@ -177,8 +177,8 @@ impl ClusterRecord {
             .filter_map(|network| Some((network, node.nic(&network.name)?)))
     }
 
-    /// Nothing of a cluster outlives the host's boot but files: it is stopped then, and the host's
-    /// network is another, even where its namespace has the number of the one before.
+    /// Notices a reboot of the host, after which only files of a cluster are left. The cluster counts as stopped, and
+    /// its namespace is another, even if the inode is the same.
     pub(crate) fn notice_reboot(&mut self, boot_id: &str) {
         let made_in = &self.host.boot_id;
         let was_on_host = matches!(self.phase, Phase::Up | Phase::Starting);
@@ -189,26 +189,26 @@ impl ClusterRecord {
         }
     }
 
-    /// Writes the record, with the next generation.
+    /// Writes the record with the next generation.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Fails if the file cannot be written.
     pub(crate) fn save(&mut self, dir: &ClusterDir) -> Result<()> {
         self.generation += 1;
         replace_json(&dir.record(), self, 0o600)?;
-        // The copy is for when the first is lost or damaged, which nothing of ours does to it.
+        // The copy needs no fsync. It serves when the record is lost or damaged, which kvmc's own writes cannot cause.
         replace_json_unsynced(&dir.last_record(), self, 0o600)
     }
 
-    /// A node by name.
+    /// A node by its name.
     ///
     /// # Errors
-    /// That there is none, with the names there are.
+    /// Fails if there is none, with the names of all nodes.
     pub(crate) fn node(&self, name: &str) -> Result<&NodeRecord> {
         self.nodes.iter().find(|n| n.name == name).with_context(|| {
             let names: Vec<_> = self.nodes.iter().map(|n| n.name.as_str()).collect();
             format!(
-                "no node `{name}` in cluster `{}`; there are {}",
+                "cluster `{}` has no node `{name}`; expected {}",
                 self.spec.name,
                 names.join(", ")
             )

@@ -1,33 +1,36 @@
-//! Files that are replaced, never edited.
+//! Atomic writes: files are replaced, never changed in place.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-/// Replaces `path` by `bytes`: a temporary file beside it, fsync, rename, fsync of the folder.
+use crate::hint::bail_with_hint;
+
+/// Replaces the file `path` by `bytes`: writes a temporary file beside it, fsyncs and renames it, and fsyncs the
+/// folder.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if a file cannot be written.
 pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let file = written_beside(path, bytes, mode)?;
     let synced = file.as_file().sync_all();
-    synced.with_context(|| format!("failed to write {}", path.display()))?;
+    synced.with_context(|| format!("cannot write {}", path.display()))?;
     persist(file, path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// As [`replace`], but not forced to the disk: for what a power cut makes worthless, as it does a
-/// process, and for what is made again from other files. Readers see the old or the new one all the same.
+/// Like [`replace`], but without fsync. It is for files that mean nothing after a power cut, and for those that are
+/// made again. Readers see either the old or the new file.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if a file cannot be written.
 pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     persist(written_beside(path, bytes, mode)?, path)
 }
@@ -35,58 +38,58 @@ pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8], mode: u32) -> Result<(
 fn written_beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile> {
     let dir = path
         .parent()
-        .with_context(|| format!("{} has no folder", path.display()))?;
+        .with_context(|| format!("the path {} has no parent folder", path.display()))?;
     let permissions = || std::fs::Permissions::from_mode(mode);
     let mut file = tempfile::Builder::new()
         .prefix(&temporary(path))
         .permissions(permissions())
         .tempfile_in(dir)
-        .with_context(|| format!("failed to write in {}", dir.display()))?;
+        .with_context(|| format!("cannot write in {}", dir.display()))?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().set_permissions(permissions()))
-        .with_context(|| format!("failed to write {}", path.display()))?;
+        .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(file)
 }
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
     file.persist(path)
-        .with_context(|| format!("failed to replace {}", path.display()))?;
+        .with_context(|| format!("cannot replace {}", path.display()))?;
     Ok(())
 }
 
-/// How the names begin of the files that become `path`; one that is left is of a writer that was killed.
+/// Prefix of the temporary files for `path`. One that is left belongs to a killed writer.
 pub(crate) fn temporary(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     format!(".{name}.kvmc-new-")
 }
 
-/// Writes `value` as JSON, as [`replace`] does.
+/// Writes `value` as JSON, like [`replace`].
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if a file cannot be written.
 pub(crate) fn replace_json(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
     replace(path, &as_json(path, value)?, mode)
 }
 
-/// Writes `value` as JSON, as [`replace_unsynced`] does.
+/// Writes `value` as JSON, like [`replace_unsynced`].
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if a file cannot be written.
 pub(crate) fn replace_json_unsynced(path: &Path, value: &impl Serialize, mode: u32) -> Result<()> {
     replace_unsynced(path, &as_json(path, value)?, mode)
 }
 
 fn as_json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value)
-        .with_context(|| format!("failed to write {}", path.display()))?;
+        .with_context(|| format!("cannot write {}", path.display()))?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-/// Reads a JSON file; `None` when there is no such file.
+/// Reads a JSON file; `None` if there is no such file.
 ///
 /// # Errors
-/// A file that is there and cannot be read is an error, never "there is nothing".
+/// Fails if the file exists but cannot be read. That never counts as a missing file.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs_err::read(path) {
         Ok(bytes) => bytes,
@@ -98,10 +101,10 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     Ok(Some(value))
 }
 
-/// Removes a file; one that is not there is done.
+/// Removes a file, and accepts that it is missing.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if the file cannot be removed.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     match fs_err::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
@@ -109,12 +112,12 @@ pub(crate) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder that only its owner enters, with its parents; a link in its place is refused.
+/// Makes a folder that only its owner may enter, with its parents. Refuses a symbolic link in its place.
 ///
 /// # Errors
-/// The system's, or what stands in its place.
+/// Fails if the folder cannot be made, or if something else is in its place.
 pub(crate) fn private_dir(path: &Path) -> Result<()> {
-    // `down` of the last cluster may remove it, or a parent of it, as soon as it is there.
+    // A `down` of the last cluster may remove the folder or a parent at any time.
     for _ in 0..100 {
         match try_private_dir(path) {
             Err(e) if is_passing(&e) => {}
@@ -124,7 +127,7 @@ pub(crate) fn private_dir(path: &Path) -> Result<()> {
     try_private_dir(path)
 }
 
-/// What is said of a folder that went between two calls: that it is not there, or was there a moment ago.
+/// Whether the error comes from a folder that was removed between two calls.
 fn is_passing(error: &anyhow::Error) -> bool {
     use std::io::ErrorKind::{AlreadyExists, NotFound};
     let error = error.downcast_ref::<std::io::Error>();
@@ -141,8 +144,9 @@ fn try_private_dir(path: &Path) -> Result<()> {
     }
     let kind = fs_err::symlink_metadata(path)?;
     if !kind.is_dir() {
-        bail!(
-            "{} is not a folder; move it away, or set KVMC_STATE_DIR to another place",
+        bail_with_hint!(
+            "move it away, or set KVMC_STATE_DIR to another folder",
+            "{} is not a folder",
             path.display()
         );
     }
@@ -156,8 +160,8 @@ fn sync_dir(dir: &Path) -> Result<()> {
         OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC,
         Mode::empty(),
     )
-    .with_context(|| format!("failed to open {}", dir.display()))?;
-    nix::unistd::fsync(fd).with_context(|| format!("failed to sync {}", dir.display()))
+    .with_context(|| format!("cannot open {}", dir.display()))?;
+    nix::unistd::fsync(fd).with_context(|| format!("cannot sync {}", dir.display()))
 }
 
 #[cfg(test)]
@@ -165,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replaces_with_the_mode_asked_whatever_the_umask() {
+    fn a_file_gets_the_requested_mode_whatever_the_umask() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         replace_json(&path, &[1, 2], 0o600).unwrap();
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_no_private_folder() {
+    fn a_symbolic_link_is_refused_as_a_private_folder() {
         let dir = tempfile::tempdir().unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
@@ -201,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_made_while_another_removes_it_with_its_parent() {
+    fn a_folder_is_made_while_another_process_removes_it_and_its_parent() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("clusters/k80");
         let parent = folder.parent().unwrap();

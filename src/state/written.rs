@@ -1,5 +1,5 @@
-//! What was written into folders that are the user's, before it is: so that it can be taken away again, and
-//! what the user changed since cannot.
+//! Records which files kvmc writes into the user's folders, before it writes them. `down` removes these files, but not
+//! those that the user has changed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,23 +12,23 @@ use super::ClusterDir;
 use super::store::{read_json, remove_file, replace_json_unsynced, temporary};
 use crate::ids::hex;
 
-/// Versions of a file that are known as ours: that of before, in case the writer of the next is killed.
+/// Versions of a file that count as kvmc's. The previous one is kept in case the next writer is killed.
 const VERSIONS: usize = 2;
 
-/// `files.json`: each file with the digests of what it may hold, the last one last.
+/// `files.json`: each file with the digests of its possible contents, the newest last.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Written(BTreeMap<PathBuf, Vec<String>>);
 
 impl Written {
-    /// What is known of a cluster's files; nothing when that was never written down, or is damaged.
+    /// Loads the list of a cluster's files. It is empty if it was never written or is damaged.
     pub(crate) fn load(dir: &ClusterDir) -> Self {
         read_json(&dir.files()).ok().flatten().unwrap_or_default()
     }
 
-    /// Writes down that these files are about to be written.
+    /// Records that these files are about to be written.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Fails if the list cannot be written.
     pub(crate) fn announce<'a>(
         mut self,
         dir: &ClusterDir,
@@ -49,11 +49,11 @@ impl Written {
         self.0.is_empty()
     }
 
-    /// Removes the files that are as they were written, and what a writer that was killed left beside
-    /// them; what is gone is done.
+    /// Removes the files that are unchanged, and the temporary files of a killed writer. Accepts that a file is
+    /// missing.
     ///
     /// # Errors
-    /// Those that were changed, which stay; or the system's.
+    /// Fails if files were changed, which stay, or if a file cannot be removed.
     pub(crate) fn remove(&self) -> Result<()> {
         let mut changed = Vec::new();
         for (path, known) in &self.0 {
@@ -68,13 +68,13 @@ impl Written {
             return Ok(());
         }
         bail!(
-            "left in place, since they were changed after kvmc wrote them: {}",
+            "not removed, because they were changed after kvmc wrote them: {}",
             changed.join(", ")
         )
     }
 }
 
-/// Removes what a killed writer of `path` left.
+/// Removes the temporary files of a killed writer of `path`.
 fn sweep(path: &Path) {
     let prefix = temporary(path);
     let folder = path.parent().map(std::fs::read_dir);
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p3_what_was_written_goes_and_what_was_changed_stays() {
+    fn p3_unchanged_files_are_removed_and_changed_ones_stay() {
         let temp = tempfile::tempdir().unwrap();
         let root = temp.path().display().to_string();
         let dir = State::locate(|n| (n == "KVMC_STATE_DIR").then(|| root.clone()), true)
@@ -111,7 +111,7 @@ mod tests {
         };
         announce("first");
         std::fs::write(&a, "first").unwrap();
-        // Killed before the second version was written, and while it was.
+        // The writer was killed before the second version was written, or while it was.
         announce("second");
         std::fs::write(temp.path().join(".a.kvmc-new-x1"), "sec").unwrap();
         std::fs::write(&b, "the user's").unwrap();

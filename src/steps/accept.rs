@@ -1,4 +1,4 @@
-//! What a cluster adds to other programs' firewalls.
+//! Rules that a cluster adds to other programs' firewalls.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use super::bench::{Host, Workbench};
 use crate::network::accepts;
 use crate::state::ClusterRecord;
 
-/// One addition; by its removal all of them go.
+/// One added rule. Removing one removes all of them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Accept {
-    /// None where it is not known what was added: the cluster's mark finds it.
+    /// `None` if the added rules are unknown. The cluster's mark finds them.
     pub(crate) accept: Option<firewall::Accept>,
 }
 
 impl fmt::Display for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.accept {
-            Some(accept) => write!(f, "let the nodes' packets through in {accept}"),
-            None => f.write_str("let the nodes' packets through in other firewalls"),
+            Some(accept) => write!(f, "accept the nodes' packets in {accept}"),
+            None => f.write_str("accept the nodes' packets in other firewalls"),
         }
     }
 }
@@ -48,7 +48,7 @@ impl Accept {
     }
 }
 
-/// The first error, with the others behind it.
+/// Turns errors into one, the first with the others after it.
 fn all_of(errors: Vec<Error>) -> Result<()> {
     let mut errors = errors.into_iter();
     match errors.next() {

@@ -1,4 +1,4 @@
-//! What objects are found and made with.
+//! The input for finding and making objects.
 
 use kvmc_netns::Links;
 
@@ -6,9 +6,9 @@ use crate::image::Images;
 use crate::model::Progress;
 use crate::node::KeyPool;
 use crate::state::{ClusterDir, State};
-use crate::warm::AtHand;
+use crate::warm::LoadedMachines;
 
-/// Where objects are: the state folder, the cluster's folder in it, and the host's links.
+/// Where objects are found: the state folder, the cluster's folder, and the host's links.
 #[derive(Clone, Copy)]
 pub(crate) struct Host<'a> {
     pub(crate) state: &'a State,
@@ -16,13 +16,13 @@ pub(crate) struct Host<'a> {
     pub(crate) links: &'a Links,
 }
 
-/// What objects are made with.
+/// What is needed to make objects.
 #[derive(Clone, Copy)]
 pub(crate) struct Workbench<'a> {
     pub(crate) host: Host<'a>,
     pub(crate) images: &'a Images,
     /// The frozen machines that nodes wake from.
-    pub(crate) frozen: &'a AtHand,
+    pub(crate) frozen: &'a LoadedMachines,
     pub(crate) keys: &'a KeyPool,
     pub(crate) progress: &'a dyn Progress,
 }

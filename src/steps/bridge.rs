@@ -11,7 +11,6 @@ use crate::failpoint::failpoint;
 use crate::network;
 use crate::state::NetworkRecord;
 
-/// The bridge of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bridge {
     pub(crate) network: NetworkRecord,
@@ -51,7 +50,7 @@ impl Bridge {
         let removed = network::bridge::remove(&self.network, host.links).await;
         let name = &self.network.bridge;
         let error = removed.err();
-        let error = error.map(|e| e.context(format!("failed to remove the bridge {name}")));
+        let error = error.map(|e| e.context(format!("cannot remove the bridge {name}")));
         error.into_iter().collect()
     }
 }

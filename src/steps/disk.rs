@@ -1,4 +1,4 @@
-//! A node's disk: an overlay on a frozen machine's or an image's.
+//! A node's disk: an overlay on a frozen machine or an image.
 
 use std::fmt;
 
@@ -10,7 +10,6 @@ use crate::model::Stage;
 use crate::node::{Secrets, clone_disk, write_seed};
 use crate::state::{ClusterRecord, read_json};
 
-/// The disk of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) node: String,
@@ -23,7 +22,7 @@ impl fmt::Display for Disk {
 }
 
 impl Disk {
-    /// It stays when the cluster stays: the next start needs it.
+    /// Clones the disk. It stays when the cluster stops, because the next start needs it.
     pub(super) fn make(&self, record: &ClusterRecord, bench: Workbench<'_>) -> Result<()> {
         let node = record.node(&self.node)?;
         let dir = bench.host.dir;
@@ -37,7 +36,8 @@ impl Disk {
         let wakes = frozen.is_some_and(|id| bench.frozen.memory(id).is_some());
         let is_new = clone_disk(node, &node_dir, nearest, wakes)?;
         if node.seeded && (is_new || !node_dir.seed().exists()) {
-            let secrets = read_json::<Secrets>(&dir.secrets())?.context("secrets.json is gone")?;
+            let secrets =
+                read_json::<Secrets>(&dir.secrets())?.context("secrets.json is missing")?;
             let user_data = dir.stored_user_data(&node.role);
             let domain = record.spec.domain();
             write_seed(&domain, node, &node_dir, &secrets, user_data.as_deref())?;
@@ -47,7 +47,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes the node's folder, with all that was its own.
+    /// Removes the node's folder with everything in it.
     pub(super) fn remove(&self, host: Host<'_>) -> Vec<Error> {
         match fs_err::remove_dir_all(host.dir.node(&self.node).path()) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => vec![e.into()],

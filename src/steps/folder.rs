@@ -1,4 +1,4 @@
-//! The cluster's folder, with all that is known of the cluster.
+//! The cluster's folder, with everything that kvmc knows about the cluster.
 
 use anyhow::{Error, Result};
 
@@ -6,7 +6,7 @@ use super::bench::Host;
 use crate::failpoint::failpoint;
 use crate::state::{ClusterDir, remove_file};
 
-/// See the module.
+/// The step that removes the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Folder;
 
@@ -21,12 +21,12 @@ impl Folder {
     }
 }
 
-/// Removes a cluster's folder, the record last: killed in between, the rest is still a cluster's.
+/// Removes a cluster's folder, the record last. After a kill in between, the rest still belongs to a cluster.
 ///
 /// # Errors
-/// The system's, with the path.
+/// Fails if a file or folder cannot be removed.
 pub(crate) fn remove(dir: &ClusterDir) -> Result<()> {
-    // The copy before the record: who looks without the lock must not find the copy alone.
+    // The copy goes before the record, because a reader without the lock must not find only the copy.
     let last = [dir.last_record(), dir.record(), dir.lock()];
     let entries = match fs_err::read_dir(dir.path()) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -48,11 +48,11 @@ pub(crate) fn remove(dir: &ClusterDir) -> Result<()> {
         remove_file(&path)?;
     }
     match fs_err::remove_dir(dir.path()) {
-        // The next kvmc is waiting for its turn in it already.
+        // The next kvmc already waits for the lock in the folder.
         Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => return Ok(()),
         removed => removed?,
     }
-    // The last cluster's folder of clusters; refused while there is another.
+    // The folder of all clusters goes with the last one. The kernel refuses it while there is another.
     let _others_there = dir.path().parent().map(std::fs::remove_dir);
     Ok(())
 }
@@ -63,7 +63,7 @@ mod tests {
     use crate::state::State;
 
     #[test]
-    fn p9_the_copy_goes_before_the_record_and_the_lock_last() {
+    fn p9_the_copy_is_removed_before_the_record_and_the_lock_last() {
         let root = tempfile::tempdir().unwrap();
         let dir = State::at(root.path()).cluster("k80");
         let order = [dir.last_record(), dir.record(), dir.lock()];
@@ -72,7 +72,7 @@ mod tests {
             for path in &order {
                 std::fs::write(path, "").unwrap();
             }
-            // A folder in a file's place cannot be removed as one: there it ends.
+            // A folder in the place of a file cannot be removed as a file, so the removal stops there.
             std::fs::remove_file(in_the_way).unwrap();
             std::fs::create_dir(in_the_way).unwrap();
             let error = remove(&dir).unwrap_err();

@@ -1,4 +1,4 @@
-//! The host's own switch for routing, IPv4 or IPv6.
+//! The host's sysctl for IPv4 or IPv6 forwarding.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::failpoint::failpoint;
 use crate::network::forwarding::{self, Family};
 use crate::state::ClusterRecord;
 
-/// Routing of one family.
+/// Forwarding for one IP version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Forwarding {
     pub(crate) family: Family,
@@ -19,9 +19,9 @@ pub(crate) struct Forwarding {
 impl fmt::Display for Forwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.family {
-            Family::V4 => "switch net.ipv4.ip_forward on",
+            Family::V4 => "switch on net.ipv4.ip_forward",
             Family::V6 => {
-                "switch net.ipv6.conf.all.forwarding on (links that follow router advertisements keep doing so)"
+                "switch on net.ipv6.conf.all.forwarding (links that accept router advertisements keep accepting them)"
             }
         })
     }
@@ -45,7 +45,7 @@ impl Forwarding {
         Ok(())
     }
 
-    /// Switches both families off again, unless somebody else needs them.
+    /// Switches forwarding off for both IP versions, unless something else needs it.
     pub(super) fn remove(
         self,
         record: Option<&mut ClusterRecord>,
@@ -54,7 +54,7 @@ impl Forwarding {
     ) -> Vec<Error> {
         let was_off = record.as_ref().is_some_and(|r| r.host.forwarding_was_off);
         let released = forwarding::release(host.state, &host.dir.name(), was_off)
-            .context("failed to switch forwarding off again");
+            .context("cannot switch forwarding off");
         let mut errors = Vec::new();
         match released {
             Ok(why) => told.extend(why),

@@ -1,4 +1,4 @@
-//! Ports of the host that lead to nodes, as far as the keeper serves them.
+//! Forwards from ports of the host to nodes, as far as the keeper serves them.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl fmt::Display for Forwards {
 }
 
 impl Forwards {
-    /// Undone with the keeper and the table, or by `forward rm` where those stay.
+    /// Has no undo of its own: the keeper and the nft table are undone, or `forward rm` restores the old forwards.
     pub(super) async fn make(&self, bench: Workbench<'_>) -> Result<()> {
         let keeper = Keeper::of(bench.host.dir, &bench.host.dir.name());
         keeper.ask(&Request::Forward).await

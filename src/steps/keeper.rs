@@ -1,4 +1,4 @@
-//! The process that serves the cluster while it runs.
+//! The keeper of a running cluster.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The objects that a cluster has on its host, one file each: how it is looked at, made, taken back and removed. In
-//! which order is the plan's to say.
+//! The host objects of a cluster, one file each: how to look at, make, undo and remove them. The plan decides the
+//! order.
 
 pub(crate) mod accept;
 mod bench;
@@ -36,7 +36,7 @@ pub(crate) use self::traces::{Traces, traces};
 pub(crate) use self::undo::Undo;
 use crate::state::ClusterRecord;
 
-/// An object of a cluster on its host, with all that its making and removal need to know.
+/// A host object of a cluster, with everything needed to make and remove it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Object {
     Record(RecordFiles),
@@ -49,16 +49,16 @@ pub(crate) enum Object {
     Forwards(Forwards),
     Disk(Disk),
     Node(Node),
-    /// What is found by its marks, without a record.
+    /// Objects found by their marks, without a record.
     Traces(Traces),
     Folder(Folder),
 }
 
 impl Object {
-    /// Makes it, or sets it right; what takes it back is pushed first.
+    /// Makes the object or corrects it. Its undo is pushed first.
     ///
     /// # Errors
-    /// What kept it from being made.
+    /// Fails if the object cannot be made.
     pub(crate) async fn make(
         &self,
         record: &mut ClusterRecord,
@@ -80,8 +80,8 @@ impl Object {
         }
     }
 
-    /// Removes it; what is gone already is done. Goes on past errors and returns them; what is to be told of it
-    /// goes to `told`.
+    /// Removes the object, and accepts that it is removed already. Continues past errors and returns them. Messages
+    /// for the user go to `told`.
     pub(crate) async fn remove(
         &self,
         record: Option<&mut ClusterRecord>,
@@ -106,7 +106,7 @@ impl Object {
 }
 
 impl fmt::Display for Object {
-    /// What is done to make it.
+    /// The words for making it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Record(object) => object.fmt(f),

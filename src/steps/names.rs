@@ -1,4 +1,4 @@
-//! The cluster's names on the host, where systemd-resolved runs.
+//! The cluster's names in systemd-resolved.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::bench::Workbench;
 use crate::network;
 use crate::state::ClusterRecord;
 
-/// systemd-resolved's knowledge of the cluster's names.
+/// The registration of the cluster's names in systemd-resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {
     pub(crate) bridge: String,
@@ -21,7 +21,7 @@ impl fmt::Display for Names {
         let Self { bridge, domain } = self;
         write!(
             f,
-            "have systemd-resolved ask for names in {domain} on {bridge}"
+            "register the names in {domain} on {bridge} with systemd-resolved"
         )
     }
 }
@@ -39,7 +39,7 @@ impl Names {
             let record = record.clone();
             move || async move { network::names::remove(&record) }
         });
-        // Without them, ssh_config still leads to every node.
+        // Without the names, ssh_config still reaches every node.
         if let Err(e) = network::names::make(record) {
             bench.progress.say(&format!("{e:#}"));
         }

@@ -1,4 +1,4 @@
-//! A node's QEMU: seen, asked to end, made to, and forgotten.
+//! A node's QEMU: finding it, asking it to power off, killing it, and removing its traces.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::model::NodeStop;
 use crate::node::{Handle, Identity, find_qemu};
 use crate::state::{ClusterDir, NodeRecord, read_json, remove_file};
 
-/// A guest too early in its boot does not hear; it is asked again this often.
+/// Interval between requests to power off. A guest early in its boot does not notice a request.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
-/// A keeper that was just started may not have reached a QEMU yet.
+/// Time for a new keeper to connect to QEMU.
 const NOT_YET: Duration = Duration::from_millis(300);
-/// For QEMU to quit, and for the kernel to end a process.
+/// Time for QEMU to quit, and for the kernel to end a process.
 const GRACE: Duration = Duration::from_secs(5);
-/// For the kernel to end a process with much memory.
+/// Time for the kernel to end a process with much memory.
 const KILLED: Duration = Duration::from_secs(10);
 
 /// The machine of a node.
@@ -36,7 +36,7 @@ impl fmt::Display for Node {
     }
 }
 
-/// The node's QEMU that runs: as recorded, or as found by its uuid when that was never written down.
+/// A node's running QEMU: as recorded, or found by its uuid if it was never recorded.
 pub(crate) fn look(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle> {
     let recorded = read_json::<Identity>(&dir.node(node).process())
         .ok()
@@ -47,7 +47,7 @@ pub(crate) fn look(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle> {
 }
 
 impl Node {
-    /// Removes what a QEMU that has ended leaves: its sockets, and which process it was.
+    /// Removes what an ended QEMU leaves: its sockets and the record of its process.
     pub(super) fn remove(&self, host: Host<'_>) -> Vec<Error> {
         let dir = host.dir.node(&self.node);
         let paths = [
@@ -66,17 +66,18 @@ impl Node {
 pub(crate) enum Stopped {
     Done {
         nodes: Vec<(String, NodeStop)>,
-        /// Of nodes that could not be stopped.
+        /// Errors of nodes that could not be stopped.
         errors: Vec<Error>,
     },
-    /// It was told to stop stopping.
+    /// A signal ended the stop early.
     Interrupted,
 }
 
-/// Stops nodes side by side: asked, then made to quit, then killed. `say` hears of each as it ends.
+/// Stops nodes side by side: asks them to power off, then tells QEMU to quit, then kills it. `say` is called for each
+/// node as it ends.
 ///
 /// # Errors
-/// A failpoint's.
+/// Fails only at a failpoint.
 pub(crate) async fn stop(
     nodes: &[NodeRecord],
     host: Host<'_>,
@@ -90,7 +91,7 @@ pub(crate) async fn stop(
         .filter_map(|n| Some((n.name.clone(), look(host.dir, &n.name, &n.uuid)?)))
         .collect();
     if !running.is_empty() {
-        // Without it nobody can be asked, only made to.
+        // Without a keeper, no guest can be asked and QEMU is killed.
         let _only_forced_then = keeper.ensure().await;
         let _same = keeper.ask(&Request::Sync).await;
     }
@@ -122,7 +123,7 @@ pub(crate) async fn stop(
                 say(&name, &outcome);
                 stopped.push((name, outcome));
             }
-            Ok((name, Err(e))) => errors.push(e.context(format!("failed to stop {name}"))),
+            Ok((name, Err(e))) => errors.push(e.context(format!("cannot stop {name}"))),
             Err(e) => errors.push(e.into()),
         }
     }
@@ -133,11 +134,11 @@ pub(crate) async fn stop(
     })
 }
 
-/// Kills nodes, whose data goes anyway, and the keeper between the signal and their end: it might start again what
-/// is killed.
+/// Kills nodes whose data is removed anyway. It ends the keeper between the signal and the nodes' end, because the
+/// keeper might restart them.
 ///
 /// # Errors
-/// A failpoint's; what cannot be ended goes to `errors`.
+/// Fails only at a failpoint. Other errors go to `errors`.
 pub(crate) async fn kill(
     nodes: &[NodeRecord],
     host: Host<'_>,
@@ -157,14 +158,14 @@ pub(crate) async fn kill(
     for handle in &handles {
         if !handle.ended(KILLED).await {
             let name = host.dir.name();
-            errors.push(anyhow::anyhow!("a QEMU of `{name}` does not end"));
+            errors.push(anyhow::anyhow!("a QEMU of {name} does not end"));
         }
     }
     Ok(handles.len())
 }
 
-/// Asks a guest to power off, again and again: it may be too early in its boot to hear. The last
-/// error is left in `error`; an answer takes it away.
+/// Asks a guest to power off repeatedly, because a guest early in its boot may miss a request. `error` holds the last
+/// error; an answer clears it.
 async fn keep_asking(name: &str, keeper: &Keeper, error: &mut Option<anyhow::Error>) {
     let request = Request::Powerdown {
         node: name.to_owned(),
@@ -184,7 +185,7 @@ async fn stop_one(
 ) -> Result<NodeStop> {
     let began = Instant::now();
     let mut refused = None;
-    // The bound is of both together: a QEMU that does not answer must not add to it.
+    // This limits both together, because a QEMU that does not answer must not add to the time.
     let ended = tokio::select! {
         biased;
         ended = handle.ended(patience) => ended,
@@ -217,7 +218,7 @@ async fn stop_one(
         return Ok(NodeStop::Forced(why));
     }
     handle.signal(Signal::SIGKILL)?;
-    anyhow::ensure!(handle.ended(GRACE).await, "its QEMU does not end");
+    anyhow::ensure!(handle.ended(GRACE).await, "QEMU does not end");
     Ok(NodeStop::Forced(format!(
         "{why}, and QEMU had to be killed"
     )))

@@ -12,10 +12,10 @@ use crate::node::{KeyPool, Secrets};
 use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Phase, read_json, replace_json};
 
-/// See the module.
+/// The step that writes these files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordFiles {
-    /// The cluster has none of them yet, so none is to stay when it cannot be made.
+    /// The cluster has none of these files yet, so they are removed if it cannot be made.
     pub(crate) is_new: bool,
 }
 
@@ -25,10 +25,10 @@ impl fmt::Display for RecordFiles {
     }
 }
 
-/// Whether the record on disk is the one wanted, and the secrets are all there.
+/// Whether the record on disk is the wanted one, and all secrets exist.
 ///
 /// # Errors
-/// Secrets that cannot be read.
+/// Fails if the secrets cannot be read.
 pub(crate) fn look(
     wanted: &ClusterRecord,
     existing: Option<&ClusterRecord>,
@@ -65,7 +65,7 @@ impl RecordFiles {
         }
         project::write(record, &secrets, dir)?;
         failpoint!("up.files");
-        // Names may have come or gone while all nodes run. One of another version is replaced by a later step.
+        // The set of nodes may have changed while all of them run. A later step replaces a keeper of another version.
         let keeper = Keeper::of(dir, &record.spec.name);
         if keeper.answers().await {
             keeper.ask(&Request::Sync).await?;
@@ -73,7 +73,7 @@ impl RecordFiles {
         Ok(())
     }
 
-    /// Removes the files in the user's folder; record and secrets go with the cluster's folder.
+    /// Removes the files in the user's folder. The record and the secrets go with the cluster's folder.
     pub(super) fn remove(self, record: Option<&ClusterRecord>, host: Host<'_>) -> Vec<Error> {
         let removed = || {
             project::remove(record, host.dir)?;
@@ -84,7 +84,7 @@ impl RecordFiles {
     }
 }
 
-/// The cluster's secrets, completed for nodes that are new.
+/// The cluster's secrets, with new ones for new nodes.
 fn secrets(record: &ClusterRecord, dir: &ClusterDir, keys: &KeyPool) -> Result<Secrets> {
     let existing = read_json::<Secrets>(&dir.secrets())?;
     let (secrets, changed) = match existing {
@@ -98,7 +98,7 @@ fn secrets(record: &ClusterRecord, dir: &ClusterDir, keys: &KeyPool) -> Result<S
         ),
     };
     if changed {
-        replace_json(&dir.secrets(), &secrets, 0o600).context("failed to keep the keys")?;
+        replace_json(&dir.secrets(), &secrets, 0o600).context("the keys cannot be saved")?;
         failpoint!("up.secrets");
     }
     Ok(secrets)

@@ -11,7 +11,6 @@ use crate::failpoint::failpoint;
 use crate::network;
 use crate::state::NetworkRecord;
 
-/// The rules of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rules {
     pub(crate) network: NetworkRecord,
@@ -26,7 +25,7 @@ impl fmt::Display for Rules {
 
 impl Rules {
     pub(super) fn make(&self, undo: &mut Undo) -> Result<()> {
-        undo.push("the NAT", {
+        undo.push("the NAT rules", {
             let table = self.table.clone();
             move || async move { Ok(table.remove().map(drop)?) }
         });
@@ -38,7 +37,7 @@ impl Rules {
     pub(super) async fn remove(&self, host: Host<'_>) -> Vec<Error> {
         let mut errors = Vec::new();
         match host.links.find(&self.network.bridge).await {
-            // Somebody else has taken the name since this cluster was stopped, and the rules are theirs.
+            // Another program has taken the table's name since this cluster stopped, so the rules are not ours.
             Ok(Some(link)) if link.mac != Some(self.network.mac) => return errors,
             Ok(_) => {}
             Err(e) => errors.push(e.into()),

@@ -1,4 +1,4 @@
-//! What is on the host of a cluster, found by the marks it bears: without its record, its folder or its keeper.
+//! Finds a cluster's objects on the host by their marks, without its record, folder or keeper.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use crate::network;
 use crate::node::{Identity, qemu_of, scan};
 use crate::state::State;
 
-/// Longest for a killed process to end.
+/// Longest time that a killed process takes to end.
 const END: Duration = Duration::from_secs(10);
 
-/// The objects of one cluster.
+/// The objects found of one cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Traces {
-    /// QEMUs, by the node that each is.
+    /// QEMU processes, each with its node's name.
     pub(crate) qemus: Vec<(String, Identity)>,
     pub(crate) keepers: Vec<Identity>,
     pub(crate) bridges: Vec<String>,
 }
 
-/// All that the clusters of this state folder have on this host, in this network namespace.
+/// All objects of this state folder's clusters in this network namespace.
 ///
 /// # Errors
-/// When the links cannot be read.
+/// Fails if the links cannot be read.
 pub(crate) async fn traces(state: &State, links: &Links) -> Result<BTreeMap<String, Traces>> {
     let mut all: BTreeMap<String, Traces> = BTreeMap::new();
     let tag = state.tag();
@@ -43,7 +43,7 @@ pub(crate) async fn traces(state: &State, links: &Links) -> Result<BTreeMap<Stri
             continue;
         }
         let by_mark = link.alias.as_deref().and_then(|a| state.marked(a));
-        // Killed between its making and its marking, it has but its address.
+        // A kill between making and marking leaves a bridge that has only its MAC address.
         let unmarked = known.iter().chain(all.keys()).find(|name| {
             link.alias.is_none()
                 && link.mac == Some(network::bridge_mac(&state.cluster(name), &link.name))
@@ -56,7 +56,7 @@ pub(crate) async fn traces(state: &State, links: &Links) -> Result<BTreeMap<Stri
     Ok(all)
 }
 
-/// The cluster that a keeper's arguments name, if it is of this state folder; and the argument.
+/// The cluster that a keeper's arguments name if it is of this state folder, and the argument.
 fn keeper_of(arguments: &[String], state: &State) -> Option<(String, String)> {
     let [_, verb, name, folder, ..] = arguments else {
         return None;
@@ -70,12 +70,12 @@ impl Traces {
         self.qemus.is_empty() && self.keepers.is_empty() && self.bridges.is_empty()
     }
 
-    /// Ends and removes all of it; goes on past errors and returns them.
+    /// Ends and removes all of it. Continues past errors and returns them.
     pub(crate) async fn remove(&self, links: &Links) -> Vec<anyhow::Error> {
         let mut errors = Vec::new();
         let keepers = self.keepers.iter().map(|identity| ("a keeper", identity));
         let qemus = self.qemus.iter().map(|(node, i)| (node.as_str(), i));
-        // The keeper first: it might start again what is killed.
+        // The keeper goes first, because it might restart a killed node.
         for (what, identity) in keepers.chain(qemus) {
             let Some(handle) = identity.open() else {
                 continue;

@@ -1,4 +1,4 @@
-//! Undo: pushed in the line after the acquisition, forgotten on the last line.
+//! The undo stack. A step pushes its undo before its change. The stack is dropped once all steps have succeeded.
 
 use std::pin::Pin;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 
 type Action = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<()>>>>>;
 
-/// What has been made so far, with how to take it back.
+/// The actions that undo what was made so far.
 #[derive(Default)]
 pub(crate) struct Undo {
     actions: Vec<(String, Action)>,
@@ -21,7 +21,7 @@ impl std::fmt::Debug for Undo {
 }
 
 impl Undo {
-    /// Adds how to take back `what`.
+    /// Adds the action that undoes `what`.
     pub(crate) fn push<F>(&mut self, what: impl Into<String>, action: impl FnOnce() -> F + 'static)
     where
         F: Future<Output = Result<()>> + 'static,
@@ -30,12 +30,12 @@ impl Undo {
             .push((what.into(), Box::new(move || Box::pin(action()))));
     }
 
-    /// Takes everything back, the last first; goes on past errors and returns them.
+    /// Undoes everything, the last first. Continues past errors and returns them.
     pub(crate) async fn run(self) -> Vec<anyhow::Error> {
         let mut errors = Vec::new();
         for (what, action) in self.actions.into_iter().rev() {
             if let Err(e) = action().await {
-                errors.push(e.context(format!("failed to take back {what}")));
+                errors.push(e.context(format!("cannot undo {what}")));
             }
         }
         errors
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn takes_back_the_last_first_and_goes_on_past_errors() {
+    async fn the_last_action_is_undone_first_and_errors_do_not_stop_the_rest() {
         let order = Rc::new(RefCell::new(Vec::new()));
         let mut undo = Undo::default();
         for name in ["a", "b", "c"] {
@@ -64,6 +64,6 @@ mod tests {
         let errors = undo.run().await;
         assert_eq!(*order.borrow(), ["c", "b", "a"]);
         assert_eq!(errors.len(), 1);
-        assert_eq!(format!("{:#}", errors[0]), "failed to take back b: stuck");
+        assert_eq!(format!("{:#}", errors[0]), "cannot undo b: stuck");
     }
 }

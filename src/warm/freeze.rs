@@ -1,4 +1,4 @@
-//! Freezing: boot, wait for quiet, stop, write the device state down.
+//! Freezes a machine: boots it, waits until it is idle, stops it and saves its state.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,25 +16,25 @@ use crate::failpoint::failpoint;
 use crate::ids;
 use crate::model::Accelerator;
 use crate::node::{
-    Credentials, NicKind, Nics, Parts, Running, Sockets, Source, create_log, credentials, disks,
-    hello, identity, listen, pflash, savestate, spawn,
+    Credentials, MemorySource, NicKind, Nics, Parts, Running, Sockets, create_log, credentials,
+    disks, hello, identity, listen, pflash, savestate, spawn,
 };
 use crate::spec::Bytes;
 
-/// From the kernel's start to the agent's hello, emulated and beside others.
+/// Time from the kernel's start to the agent's greeting, emulated and beside other machines.
 const BOOT: Duration = Duration::from_secs(300);
-/// From there to the end of the boot.
+/// Time from the greeting to the end of the boot.
 const SETTLE: Duration = Duration::from_secs(300);
-/// From the agent's answer to the freeze.
+/// Time from the agent's answer to the freeze.
 const QUIET: Duration = Duration::from_millis(100);
-/// Free bytes below which nothing is frozen: memory of a fresh guest, and its disk.
+/// Free bytes needed to freeze a machine: the memory of a fresh guest and its disk.
 const ROOM: u64 = 1 << 30;
 
-/// A QEMU that does not outlive its owner, whatever becomes of that.
+/// A QEMU that ends when its owner does, for whatever reason.
 pub(super) struct Machine(pub(super) Running);
 
 impl Machine {
-    /// Starts it, paused; `dir` is of this machine alone.
+    /// Starts the machine, paused. `dir` belongs to this machine only.
     pub(super) fn start(parts: Parts<'_>, dir: &Path) -> Result<Self> {
         let who = Credentials {
             dies_with_us: true,
@@ -54,11 +54,11 @@ impl Drop for Machine {
     }
 }
 
-/// Boots a machine of `shape` with a disk of `disk_size` and freezes it, unless another process just did; its memory comes
-/// along, for whoever froze it wakes nodes next.
+/// Boots a machine of `shape` with a disk of `disk_size` and freezes it, unless another process has just done so.
+/// Returns its memory too, because nodes wake from it next.
 ///
 /// # Errors
-/// What went wrong; nothing of it is left.
+/// Fails if a step fails; nothing of the machine is left then.
 pub(crate) async fn freeze(
     store: &Store,
     shape: &Shape,
@@ -78,7 +78,7 @@ pub(crate) async fn freeze(
     {
         let disk = draft.path().join("disk.qcow2");
         qcow2::create_overlay(&disk, &image.disk(), disk_size.0)
-            .context("failed to make the disk of a machine to freeze")?;
+            .context("the disk of a machine to freeze cannot be made")?;
         failpoint!("freeze.disk");
         let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
         let settle = Settle {
@@ -89,7 +89,7 @@ pub(crate) async fn freeze(
             Err(e) => Err(e),
         };
         frozen.map_err(|e| {
-            failed(e, &mut machine, draft.path()).context("failed to freeze a machine")
+            failed(e, &mut machine, draft.path()).context("a machine cannot be frozen")
         })?;
     }
     failpoint!("freeze.ended");
@@ -97,7 +97,7 @@ pub(crate) async fn freeze(
     Ok((draft.finish(&memory, disk_size)?, memory))
 }
 
-/// An error of a machine, with how it ended and the end of what it said.
+/// Adds to a machine's error how QEMU ended, and the end of its log and console.
 pub(super) fn failed(error: anyhow::Error, machine: &mut Machine, dir: &Path) -> anyhow::Error {
     let end = machine.0.ended().map(|s| format!(" (QEMU ended: {s})"));
     let said = tail(&dir.join("qemu.log"));
@@ -106,11 +106,11 @@ pub(super) fn failed(error: anyhow::Error, machine: &mut Machine, dir: &Path) ->
 }
 
 pub(super) fn check_room(dir: &Path) -> Result<()> {
-    let stat = nix::sys::statvfs::statvfs(dir).context("failed to look at the free space")?;
+    let stat = nix::sys::statvfs::statvfs(dir).context("the free space cannot be read")?;
     let free = stat.blocks_available() * stat.fragment_size();
     if free < ROOM {
         bail!(
-            "{} MiB are free in {}, {} MiB are needed for a machine's memory and disk",
+            "{} MiB are free in {}, but a machine's memory and disk need {} MiB",
             free >> 20,
             dir.display(),
             ROOM >> 20
@@ -135,7 +135,7 @@ fn start(
         accelerator,
         vcpus: shape.vcpus,
         ram: shape.ram,
-        source: Source::Freeze(memory.share()?),
+        source: MemorySource::Freeze(memory.share()?),
         disks: disks(&disk, &image.layers)?,
         nics: Nics::Nowhere(shape.nics.len()),
         seed: None,
@@ -147,13 +147,13 @@ fn start(
     Machine::start(parts, dir)
 }
 
-/// Whether clones wake with one processor and get the others when all nodes are ready: emulated ones wait for
-/// each other in spinlocks while their neighbours want the host's cores.
+/// Whether clones wake with one processor and get the others when all nodes are ready. Emulated processors wait for
+/// each other in spinlocks while other nodes need the host's cores.
 const fn wakes_on_one(accelerator: &Accelerator) -> bool {
     !accelerator.is_kvm()
 }
 
-/// From a paused QEMU to one that has written its state and ended.
+/// Drives a paused QEMU until it has saved its state and ended.
 async fn drive(
     dir: &Path,
     state: &Path,
@@ -165,22 +165,22 @@ async fn drive(
     let mut session = Sockets::in_folder(dir).open().await?;
     let (qmp, agent) = (&session.qmp, &session.agent);
     let console = tokio::spawn(copy(session.console, dir.join("console.log")));
-    // It stays so in the clones until they are themselves.
+    // It stays so in the clones until they take their own identity.
     savestate::set_links(qmp, nics.len(), false).await?;
     qmp.execute(qapi_qmp::cont {}).await?;
     tokio::time::timeout(BOOT, hello(&mut session.said))
         .await
-        .context("its agent does not say hello")??;
+        .context("the machine's agent does not greet")??;
     let template = identity::template(disk_size.0, nics)?;
     agent
         .request_secret(agent::Identity::NAME, template.arguments(), SETTLE)
         .await
-        .context("its agent does not take an identity")?;
+        .context("the machine's agent does not take an identity")?;
     agent
         .request(Settle::NAME, settle.arguments(), SETTLE)
         .await
-        .context("its boot does not come to rest")?;
-    // For the agent to be done with its answer, and its kernel with that.
+        .context("the machine does not become idle after its boot")?;
+    // The agent and its kernel may still be busy with the answer.
     tokio::time::sleep(QUIET).await;
     qmp.execute(qapi_qmp::stop {}).await?;
     failpoint!("freeze.state");
@@ -190,7 +190,7 @@ async fn drive(
     Ok(())
 }
 
-/// Lets QEMU end by itself, so that all of its disk is written.
+/// Waits for QEMU to end by itself, so that its disk is completely written.
 pub(super) async fn ended(machine: &mut Machine) -> Result<()> {
     for _ in 0..1000 {
         if machine.0.ended().is_some() {
@@ -198,10 +198,10 @@ pub(super) async fn ended(machine: &mut Machine) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bail!("QEMU does not quit")
+    bail!("QEMU does not end")
 }
 
-/// Keeps the console, for when the boot fails.
+/// Saves the console's output for errors of the boot.
 pub(super) async fn copy(mut stream: UnixStream, to: PathBuf) -> Result<()> {
     const LONGEST: usize = 64 << 10;
     let mut all = Vec::new();

@@ -1,8 +1,8 @@
 //! Guest memory in a sealed memfd, and in a file between uses.
 //!
-//! Why not the file itself: QEMU before 8.2 opens a memory backend for writing even where the mapping
-//! is private, so an unprivileged QEMU would need write access to what all nodes share. A memfd can be
-//! sealed: opened for writing, it still cannot be changed, not even by a QEMU that was taken over.
+//! QEMU cannot map the file itself, because QEMU before 8.2 opens a memory backend for writing even if the mapping is
+//! private. An unprivileged QEMU would need write access to memory that all nodes share. A sealed memfd cannot be
+//! changed even if it is open for writing, not even by a compromised QEMU.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek64};
 
-/// Read, hashed and written at once.
+/// Bytes that are read, hashed and written at once.
 const CHUNK: u64 = 2 << 20;
 const PAGE: usize = 4096;
 
@@ -27,67 +27,66 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Zeroed memory of `size` bytes, that can be written until it is sealed.
+    /// Makes zeroed memory of `size` bytes, which can be written until it is sealed.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if the memfd cannot be made.
     pub(crate) fn new(size: u64) -> Result<Self> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let fd = memfd_create(c"kvmc-ram", flags).context("failed to make a memfd")?;
+        let fd = memfd_create(c"kvmc-ram", flags).context("cannot make a memfd")?;
         let fd = File::from(fd);
-        fd.set_len(size).context("failed to size a memfd")?;
+        fd.set_len(size).context("cannot resize a memfd")?;
         Ok(Self { fd, size })
     }
 
-    /// From now on nobody can change it, fcntl(2) `F_ADD_SEALS`.
+    /// Makes the memory unchangeable, fcntl(2) `F_ADD_SEALS`.
     ///
     /// # Errors
-    /// Something still maps it to write.
+    /// Fails if a writable mapping of it exists.
     pub(crate) fn seal(&self) -> Result<()> {
         let seals = SealFlag::F_SEAL_WRITE
             | SealFlag::F_SEAL_SHRINK
             | SealFlag::F_SEAL_GROW
             | SealFlag::F_SEAL_SEAL;
-        fcntl(self.fd.as_fd(), FcntlArg::F_ADD_SEALS(seals)).context("failed to seal a memfd")?;
+        fcntl(self.fd.as_fd(), FcntlArg::F_ADD_SEALS(seals)).context("cannot seal a memfd")?;
         Ok(())
     }
 
     /// Another descriptor of the same memory.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// Fails if no descriptor is free.
     pub(crate) fn share(&self) -> Result<File> {
-        self.fd.try_clone().context("failed to share a memfd")
+        self.fd.try_clone().context("cannot duplicate a memfd")
     }
 
-    /// Copies it to a new file, with holes; returns the digest.
+    /// Copies the memory to a new file with holes, and returns the digest.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Fails if the file cannot be written.
     pub(crate) fn save(&self, path: &Path) -> Result<String> {
         let file = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .with_context(|| format!("failed to make {}", path.display()))?;
+            .with_context(|| format!("cannot make {}", path.display()))?;
         let digest = copy(&self.fd, &file, self.size)
-            .with_context(|| format!("failed to write {}", path.display()))?;
+            .with_context(|| format!("cannot write {}", path.display()))?;
         file.sync_all()
-            .with_context(|| format!("failed to write {}", path.display()))?;
+            .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(digest)
     }
 
-    /// Sealed memory with a file's content; the digest of what was read comes with it.
+    /// Loads a file into sealed memory, and returns the digest of what was read.
     ///
     /// # Errors
-    /// The system's, with the path.
+    /// Fails if the file cannot be read.
     pub(crate) fn load(path: &Path, size: u64) -> Result<(Self, String)> {
-        let file =
-            File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let memory = Self::new(size)?;
         let digest = copy(&file, &memory.fd, size)
-            .with_context(|| format!("failed to read {}", path.display()))?;
+            .with_context(|| format!("cannot read {}", path.display()))?;
         memory.seal()?;
         Ok((memory, digest))
     }
@@ -99,11 +98,11 @@ pub(crate) fn allocated(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.blocks() * 512)
 }
 
-/// Copies what is not zero, on all cores, and returns the digest of it all.
+/// Copies the parts that are not zero, on all cores, and returns the digest of the whole.
 fn copy(from: &File, to: &File, size: u64) -> Result<String> {
     anyhow::ensure!(
         from.metadata()?.len() == size,
-        "its size is not {size} bytes"
+        "the size is not {size} bytes"
     );
     to.set_len(size)?;
     let chunks = with_data(from, size)?;
@@ -125,7 +124,7 @@ fn copy(from: &File, to: &File, size: u64) -> Result<String> {
                 let at = u64::try_from(run.start)?;
                 to.write_all_at(chunk.get(run).unwrap_or_default(), offset + at)?;
             }
-            // File systems differ in what they say is a hole: zeros never count.
+            // File systems report holes differently, so zeros never count.
             if !is_zero {
                 hashes.push((offset, blake3::hash(chunk)));
             }
@@ -139,7 +138,7 @@ fn copy(from: &File, to: &File, size: u64) -> Result<String> {
             all.extend(
                 worker
                     .join()
-                    .map_err(|_| anyhow!("a copying thread stopped"))??,
+                    .map_err(|_| anyhow!("a copying thread panicked"))??,
             );
         }
         anyhow::Ok(all)
@@ -154,7 +153,7 @@ fn copy(from: &File, to: &File, size: u64) -> Result<String> {
     Ok(whole.finalize().to_hex().to_string())
 }
 
-/// Offsets of the chunks that are not all hole, lseek(2) `SEEK_DATA`.
+/// Offsets of the chunks that are not a hole, lseek(2) `SEEK_DATA`.
 fn with_data(file: &File, size: u64) -> Result<Vec<u64>> {
     let mut chunks = Vec::new();
     let mut at = 0;
@@ -171,11 +170,11 @@ fn with_data(file: &File, size: u64) -> Result<Vec<u64>> {
     Ok(chunks)
 }
 
-/// Ranges of pages that hold anything but zeros.
+/// Ranges of pages that are not zero.
 fn runs(chunk: &[u8]) -> Vec<std::ops::Range<usize>> {
     let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
     for (n, page) in chunk.chunks(PAGE).enumerate() {
-        // In words of 16 bytes the compiler makes this as fast as the memory is.
+        // With words of 16 bytes, the compiler's code is as fast as the memory.
         if page.chunks(16).all(|w| w.iter().fold(0, |a, b| a | b) == 0) {
             continue;
         }
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_comes_back_as_it_was_and_a_flipped_byte_shows() {
+    fn memory_is_loaded_unchanged_and_a_flipped_byte_is_noticed() {
         let size = 3 * CHUNK + 8192;
         let memory = Memory::new(size).unwrap();
         memory.fd.write_all_at(b"first", 5000).unwrap();
@@ -211,7 +210,7 @@ mod tests {
         again.fd.read_exact_at(&mut word, 5000).unwrap();
         assert_eq!(&word, b"first");
         again.fd.write_all_at(b"x", 0).unwrap_err();
-        // In data, and in a hole.
+        // Flip a byte in data and one in a hole.
         for at in [5001, CHUNK + 9] {
             let file = File::options().write(true).read(true).open(&path).unwrap();
             let mut was = [0];
@@ -219,7 +218,7 @@ mod tests {
             file.write_all_at(&[was[0] ^ 1], at).unwrap();
             assert_ne!(Memory::load(&path, size).unwrap().1, saved);
             file.write_all_at(&was, at).unwrap();
-            // Zeros written out are no change.
+            // Written zeros are not a change.
             assert_eq!(Memory::load(&path, size).unwrap().1, saved);
         }
         Memory::load(&path, size + 4096).unwrap_err();

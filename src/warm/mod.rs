@@ -1,28 +1,28 @@
-//! Frozen machines: one is booted for each shape, stopped when it is quiet, and kept; every node of
-//! that shape wakes from it, its memory mapped privately, instead of booting. A cloud image is prepared
-//! for that before: its first start done, the agent added.
+//! Frozen machines. kvmc boots one machine for each shape, stops it when it is idle and keeps it. Every node of that
+//! shape wakes from it, with its memory mapped privately, instead of booting. A cloud image is prepared first: its
+//! first start is done, and kvmc's agent is added.
 //!
 //! ```text
 //! <state>/warm/
 //!   <shape>.lock                flock: one freeze of a shape at a time
-//!   .freeze-<shape>/            a freeze under way; removed when its maker is gone
+//!   .freeze-<shape>/            an unfinished freeze; removed when its maker has ended
 //!   <shape>-<n>/                read-only
 //!     ram                       guest memory, with holes where it is zero
 //!     state                     device state, a QEMU migration stream without the memory
-//!     disk.qcow2                the disk at that moment, an overlay on the template
-//!     frozen.json               what it depends on, and digests
+//!     disk.qcow2                the disk at that moment, an overlay on the image
+//!     frozen.json               its shape, and digests
 //! ```
 
-mod at_hand;
 mod freeze;
+mod loaded;
 mod memory;
 mod prepare;
 mod shape;
 mod store;
 mod wake;
 
-pub(crate) use at_hand::AtHand;
 pub(crate) use freeze::freeze;
+pub(crate) use loaded::LoadedMachines;
 pub(crate) use memory::Memory;
 pub(crate) use prepare::prepare;
 pub(crate) use shape::Shape;

@@ -1,4 +1,4 @@
-//! Preparing: a cloud image's first start, done once, in a machine without a network.
+//! Prepares a cloud image: does its first start once, in a machine without a network.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::ids;
 use crate::model::Accelerator;
 use crate::node::identity::ADMIN;
 use crate::node::{
-    Nics, Parts, Sockets, Source, disks, listen, pflash, seed_user_data, template_mac,
+    MemorySource, Nics, Parts, Sockets, disks, listen, pflash, seed_user_data, template_mac,
 };
 use crate::spec::Bytes;
 
-/// What a first start takes, in bytes.
+/// Bytes that a first start needs.
 const RAM: Bytes = Bytes::mib(1024);
-/// A whole first start, cloud-init's last stage included, emulated and beside others.
+/// Time for a whole first start with cloud-init's last stage, emulated and beside other machines.
 const FIRST_START: Duration = Duration::from_secs(600);
 
-/// The image with the agent that is made of `image`, unless it is there already.
+/// Makes the prepared image with kvmc's agent from `image`, unless it exists.
 ///
 /// # Errors
-/// Why it cannot be had; nothing of it is left.
+/// Fails if the image cannot be prepared; nothing is left then.
 pub(crate) async fn prepare(
     warm: &Store,
     images: &kvmc_images::Store,
@@ -42,7 +42,7 @@ pub(crate) async fn prepare(
     check_room(dir)?;
     let disk = dir.join("disk.qcow2");
     qcow2::create_overlay(&disk, &image.disk(), image.virtual_size)
-        .context("failed to make the disk of a machine to prepare")?;
+        .context("the disk of a machine to prepare cannot be made")?;
     let mut machine = start(dir, image, accelerator)?;
     let prepared = match drive(dir).await {
         Ok(()) => ended(&mut machine).await,
@@ -63,10 +63,10 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
         accelerator,
         vcpus: cores().min(2),
         ram: RAM,
-        source: Source::Boot,
+        source: MemorySource::Boot,
         disks: disks(&dir.join("disk.qcow2"), &image.layers)?,
         nics: Nics::Nowhere(1),
-        seed: Some(std::fs::File::open(dir.join("seed.img")).context("the seed is gone")?),
+        seed: Some(std::fs::File::open(dir.join("seed.img")).context("the seed is missing")?),
         pflash: pflash(image, &dir.join("uefi-vars.fd"))?,
         qmp: listen(&dir.join("qmp.sock"))?,
         console: listen(&dir.join("console.sock"))?,
@@ -75,11 +75,11 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
     Machine::start(parts, dir)
 }
 
-/// Nothing in it is anybody's, and what the start makes of it is taken out of the disk again.
+/// The seed holds no node's data. The traces of the start are removed from the disk afterwards.
 fn write_seed(path: &Path) -> Result<()> {
     let user = seed_user_data(&kvmc_images::prepare::user_data(ADMIN), None);
     let meta = json!({ "instance-id": ids::random_id(), "local-hostname": "template" });
-    // Nobody waits for a NIC that nothing comes over.
+    // The NIC is optional, so that the boot does not wait for a network that never comes.
     let network = json!({
         "version": 2,
         "ethernets": { "eth0": {
@@ -100,24 +100,24 @@ fn write_seed(path: &Path) -> Result<()> {
     )?)
 }
 
-/// From a paused QEMU to a guest that has said that it is prepared.
+/// Drives a paused QEMU until its guest has reported that it is prepared.
 async fn drive(dir: &Path) -> Result<()> {
     let mut session = Sockets::in_folder(dir).open().await?;
     let console = tokio::spawn(copy(session.console, dir.join("console.log")));
     session.qmp.execute(qapi_qmp::cont {}).await?;
     tokio::time::timeout(FIRST_START, verdict(&mut session.said, &mut session.events))
         .await
-        .context("its first start does not come to its end")??;
-    // It powers itself off, and all of its disk is written then.
+        .context("the first start of the image does not end")??;
+    // The guest powers itself off, after which its disk is completely written.
     let off = async { while session.events.next().await.is_some() {} };
     tokio::time::timeout(FIRST_START, off)
         .await
-        .context("it does not power off")?;
+        .context("the guest does not power off")?;
     console.abort();
     Ok(())
 }
 
-/// Waits for the guest's own words on whether it is fit.
+/// Waits for the guest's report on whether the image can be prepared.
 async fn verdict(said: &mut Events, events: &mut Events) -> Result<()> {
     loop {
         tokio::select! {
@@ -125,14 +125,14 @@ async fn verdict(said: &mut Events, events: &mut Events) -> Result<()> {
                 Some(event) => match agent::Event::parse(&event.name, &event.data) {
                     Some(agent::Event::Prepared) => return Ok(()),
                     Some(agent::Event::Unfit(why)) => {
-                        bail!("{}", why.as_deref().unwrap_or("it says that it is not fit"));
+                        bail!("{}", why.as_deref().unwrap_or("the guest reports that the image cannot be prepared"));
                     }
                     _ => {}
                 },
-                None => bail!("it ended before it was prepared"),
+                None => bail!("the machine ended before the image was prepared"),
             },
             event = events.next() => if event.is_none() {
-                bail!("it ended before it was prepared");
+                bail!("the machine ended before the image was prepared");
             },
         }
     }

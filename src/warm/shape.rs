@@ -1,4 +1,4 @@
-//! All that a frozen machine depends on.
+//! The shape: everything that a frozen machine depends on.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use crate::model::Accelerator;
 use crate::node::NicKind;
 use crate::spec::Bytes;
 
-/// Goes up when the devices of a node or the way of freezing change: states of before fit no more.
+/// Goes up when a node's devices or the way of freezing change, which makes older states unusable.
 const REVISION: u32 = 3;
 
-/// Two nodes of one shape may wake from one frozen machine; a change in any field makes another.
+/// Nodes of one shape can wake from the same frozen machine. A change in any field makes another shape.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shape {
     revision: u32,
-    /// Digest of the template.
+    /// Digest of the image.
     pub(crate) image: String,
     architecture: String,
-    /// The QEMU binary: path, size, time of change, for a state fits the QEMU that wrote it.
+    /// The QEMU binary's path, size and modification time, because a state fits only the QEMU that wrote it.
     qemu: String,
     accelerator: String,
     machine: String,
     cpu: String,
-    /// The processor that `-cpu host` or `max` comes to here.
+    /// The processor that `-cpu host` or `max` selects here.
     processor: String,
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     kernel_line: String,
-    /// One for each network; shapes of before had one NIC.
+    /// One kind for each network. Older shapes had one NIC.
     #[serde(
         default = "NicKind::one",
         rename = "cards",
@@ -42,7 +42,7 @@ pub(crate) struct Shape {
     pub(crate) nics: Vec<NicKind>,
 }
 
-/// So that the machines frozen before there were more NICs keep their names.
+/// Keeps the names of machines that were frozen before nodes could have several NICs.
 fn is_one(nics: &[NicKind]) -> bool {
     nics == NicKind::one()
 }
@@ -51,7 +51,7 @@ impl Shape {
     /// The shape of a node on this host.
     ///
     /// # Errors
-    /// No QEMU.
+    /// Fails if QEMU is missing.
     pub(crate) fn new(
         image: &Image,
         accelerator: &Accelerator,
@@ -77,7 +77,7 @@ impl Shape {
         })
     }
 
-    /// True while a node could still be of this shape, on this host with this QEMU.
+    /// Whether a node on this host could still have this shape.
     pub(crate) fn is_current(&self, image: &Image) -> bool {
         let accelerators = [
             Accelerator::Kvm,
@@ -92,7 +92,7 @@ impl Shape {
         })
     }
 
-    /// Names the shape: digits of a digest of all of it.
+    /// The name of the shape, digits of a digest of all its fields.
     pub(crate) fn key(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
         hex(Sha256::digest(text).get(..8).unwrap_or_default())
@@ -118,7 +118,7 @@ fn qemu(program: &str) -> Result<String> {
                 .find(|p| p.is_file())
         })
         .unwrap_or_else(|| PathBuf::from(program));
-    let meta = fs_err::metadata(&path).with_context(|| format!("failed to find {program}"))?;
+    let meta = fs_err::metadata(&path).with_context(|| format!("{program} cannot be found"))?;
     Ok(format!(
         "{} {} {}",
         path.display(),
@@ -127,7 +127,7 @@ fn qemu(program: &str) -> Result<String> {
     ))
 }
 
-/// Model and features: a state with features that the host has lost would not load, or worse, would.
+/// Model and features. A state with features that the host has lost would not load, or worse, would load.
 fn processor() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut lines: Vec<_> = text

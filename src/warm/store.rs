@@ -1,4 +1,4 @@
-//! The folder of frozen machines.
+//! The store of frozen machines.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,13 +20,13 @@ use crate::state::{NodeRecord, private_dir, read_json, replace_json};
 
 const FREEZING: &str = ".freeze-";
 const LOCK: &str = ".lock";
-/// What the disk was when all of it was last read.
+/// The metadata of the disk when it was last read completely.
 const LOOKS: &str = ".looks.json";
 const META: &str = "frozen.json";
-/// Where the meta file goes when the content is found changed: nobody wakes from it any more.
+/// The metadata file is renamed to this when the content has changed, so that no node wakes from it.
 const DAMAGED: &str = "damaged.json";
 
-/// The folder.
+/// The folder of frozen machines.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     dir: PathBuf,
@@ -41,11 +41,11 @@ pub(crate) struct Frozen {
     meta: Meta,
 }
 
-/// `frozen.json`
+/// The content of `frozen.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Meta {
     shape: Shape,
-    /// Bytes that the guest sees on its disk, and that its file system fills.
+    /// Size of the disk in bytes, as the guest sees it and its file system fills it.
     disk_size: Bytes,
     /// Digests, BLAKE3.
     ram: String,
@@ -53,7 +53,7 @@ struct Meta {
     disk: String,
 }
 
-/// A freeze under way: its folder goes with it unless it is finished.
+/// An unfinished freeze. Dropping it removes its folder.
 #[derive(Debug)]
 pub(crate) struct Draft {
     dir: tempfile::TempDir,
@@ -63,33 +63,33 @@ pub(crate) struct Draft {
 }
 
 impl Store {
-    /// The store below a state folder, which need not be there yet.
+    /// The store below a state folder. The folder may be missing.
     pub(crate) fn open(root: &Path) -> Self {
         Self {
             dir: root.join("warm"),
         }
     }
 
-    /// The frozen machine of a shape whose disk comes nearest to `disk` from below, since a disk can
-    /// only grow; its content is not looked at yet.
+    /// The frozen machine of a shape with the largest disk up to `disk`, because a disk can only grow. Its content is
+    /// not checked yet.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// Fails if the folder cannot be read.
     pub(crate) fn find(&self, shape: &Shape, disk: Bytes) -> Result<Option<Frozen>> {
         let fits = |f: &Frozen| f.meta.shape == *shape && f.meta.disk_size <= disk;
         let all = self.list()?.into_iter().filter(fits);
         Ok(all.max_by_key(|f| f.meta.disk_size))
     }
 
-    /// All frozen machines that can be woken from.
+    /// All frozen machines that nodes can wake from.
     ///
     /// # Errors
-    /// A folder that cannot be read.
+    /// Fails if the folder cannot be read.
     pub(crate) fn list(&self) -> Result<Vec<Frozen>> {
         let mut found = Vec::new();
         for id in self.ids()? {
             let dir = self.dir.join(&id);
-            // One that is damaged, or that an older kvmc made, is as good as none.
+            // A damaged machine, or one from an older kvmc, counts as missing.
             if let Ok(Some(meta)) = read_json(&dir.join(META)) {
                 found.push(Frozen { id, dir, meta });
             }
@@ -97,15 +97,15 @@ impl Store {
         Ok(found)
     }
 
-    /// The disk that a node's disk lies on.
+    /// The disk of a frozen machine, on which nodes' disks lie.
     pub(crate) fn disk(&self, id: &str) -> PathBuf {
         self.dir.join(id).join("disk.qcow2")
     }
 
-    /// Makes sure that the disk that nodes lie on is what was frozen.
+    /// Checks that the disk of a frozen machine is unchanged.
     ///
     /// # Errors
-    /// That it is not, with the digests; or that nothing is known of it any more.
+    /// Fails with both digests if the disk has changed, or if its metadata is missing.
     pub(crate) fn check_disk(&self, id: &str) -> Result<()> {
         let dir = self.dir.join(id);
         let meta: Option<Meta> = match read_json(&dir.join(META))? {
@@ -113,14 +113,14 @@ impl Store {
             None => read_json(&dir.join(DAMAGED))?,
         };
         let disk = self.disk(id);
-        let meta = meta.with_context(|| format!("{} is gone", disk.display()))?;
+        let meta = meta.with_context(|| format!("{} is missing", disk.display()))?;
         let mut checks = FileChecks::open(&dir.join(LOOKS));
         checks.check(&disk, &meta.disk, digest)?;
         checks.save();
         Ok(())
     }
 
-    /// What a node's disk lies on, the nearest first.
+    /// The backing files of a node's disk, the nearest first.
     pub(crate) fn backing(&self, node: &NodeRecord, image: &Image) -> Vec<PathBuf> {
         let frozen = node.base.frozen().map(|id| self.disk(id));
         frozen.into_iter().chain(image.layers.clone()).collect()
@@ -131,10 +131,10 @@ impl Store {
         self.dir.join(id).join("state")
     }
 
-    /// Begins a freeze; waits while another process is at the same one.
+    /// Begins a freeze. Waits while another process freezes the same shape.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if a file or folder cannot be made.
     pub(super) async fn draft(&self, shape: &Shape) -> Result<Draft> {
         let (dir, lock) = self.workshop(&shape.key()).await?;
         Ok(Draft {
@@ -145,11 +145,10 @@ impl Store {
         })
     }
 
-    /// A folder to run a machine in, for a purpose that one process has at a time; waits while another is
-    /// at it.
+    /// A folder to run a machine in, for one process at a time and purpose. Waits while another process uses it.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if a file or folder cannot be made.
     pub(super) async fn workshop(&self, key: &str) -> Result<(tempfile::TempDir, Flock<File>)> {
         private_dir(&self.dir)?;
         let path = self.dir.join(format!("{key}{LOCK}"));
@@ -160,10 +159,10 @@ impl Store {
                 Err((_, Errno::EWOULDBLOCK)) => {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                Err((_, e)) => return Err(e).context(format!("failed to lock {}", path.display())),
+                Err((_, e)) => return Err(e).context(format!("cannot lock {}", path.display())),
             }
         };
-        // With the lock held, what is there was left by one that was killed.
+        // The lock is held, so a killed process has left these folders.
         for entry in fs_err::read_dir(&self.dir)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(&format!("{FREEZING}{key}")) {
@@ -174,15 +173,15 @@ impl Store {
             .prefix(&format!("{FREEZING}{key}-"))
             .rand_bytes(4)
             .tempdir_in(&self.dir)
-            .context("failed to make a folder to freeze in")?;
+            .context("cannot make a folder to freeze in")?;
         Ok((dir, lock))
     }
 
-    /// Removes what killed freezes left, and what `keep` does not want; returns the names of the
-    /// frozen machines that went, and the bytes.
+    /// Removes the remains of killed freezes, and the machines that `keep` refuses. Returns the names of the removed
+    /// machines, and the bytes freed.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if a folder cannot be read or removed.
     pub(crate) fn prune(&self, keep: impl Fn(&str) -> bool) -> Result<(Vec<String>, u64)> {
         let mut gone = Vec::new();
         let mut bytes = 0;
@@ -201,7 +200,7 @@ impl Store {
     /// Removes all frozen machines and the folder.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if the folder cannot be removed.
     pub(crate) fn remove_all(&self) -> Result<()> {
         match fs_err::remove_dir_all(&self.dir) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
@@ -209,10 +208,10 @@ impl Store {
         }
     }
 
-    /// Removes what freezes that were killed have left.
+    /// Removes the remains of killed freezes.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if a folder cannot be read or removed.
     pub(crate) fn sweep(&self) -> Result<()> {
         for name in self.names()? {
             let Some(key) = name.strip_suffix(LOCK) else {
@@ -259,10 +258,10 @@ impl Draft {
         self.dir.path()
     }
 
-    /// Makes the draft a frozen machine, read-only and on its disk.
+    /// Makes the draft a read-only frozen machine, and syncs it to disk.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if a file cannot be written.
     pub(super) fn finish(self, memory: &Memory, disk_size: Bytes) -> Result<Frozen> {
         let path = self.dir.path();
         let ram = memory.save(&path.join("ram"))?;
@@ -290,7 +289,7 @@ impl Draft {
         let id = (1..)
             .map(|n: u32| format!("{key}-{n}"))
             .find(|id| !taken.contains(id))
-            .context("no name is left")?;
+            .context("no name is free for the frozen machine")?;
         let dir = self.store.dir.join(&id);
         fs_err::rename(self.dir.keep(), &dir)?;
         fs_err::File::open(&self.store.dir)?.sync_all()?;
@@ -313,34 +312,33 @@ impl Frozen {
         allocated(&self.dir.join("ram"))
     }
 
-    /// Bytes on the host's disk.
+    /// Bytes that it takes on the host's disk.
     pub(crate) fn size(&self) -> u64 {
         size(&self.dir)
     }
 
-    /// Its memory, after every byte of it, of the state and of the disk was compared with what was
-    /// frozen.
+    /// Loads its memory, after comparing every byte of the memory, the state and the disk with the digests.
     ///
     /// # Errors
-    /// The file that has changed; nobody wakes from this machine any more then.
+    /// Fails with the file that has changed. No node wakes from this machine any more then.
     pub(crate) fn load(&self) -> Result<Memory> {
         let checked = || -> Result<Memory> {
             for (name, expected) in [("state", &self.meta.state), ("disk.qcow2", &self.meta.disk)] {
                 let path = self.dir.join(name);
                 if digest(&path)? != *expected {
-                    bail!("{} is not what was frozen", path.display());
+                    bail!("{} has changed since it was frozen", path.display());
                 }
             }
             let path = self.dir.join("ram");
             let (memory, found) = Memory::load(&path, self.meta.shape.ram.0)?;
             if found != self.meta.ram {
-                bail!("{} is not what was frozen", path.display());
+                bail!("{} has changed since it was frozen", path.display());
             }
             Ok(memory)
         };
         let result = checked();
         if result.is_err() {
-            // Its disk may be in use, so the folder stays until `image prune`.
+            // A node may use the disk, so the folder stays until `image prune`.
             let _unwritable = std::fs::rename(self.dir.join(META), self.dir.join(DAMAGED));
         }
         result
@@ -350,7 +348,7 @@ impl Frozen {
 fn digest(path: &Path) -> Result<String> {
     let mut hash = blake3::Hasher::new();
     hash.update_reader(fs_err::File::open(path)?)
-        .with_context(|| format!("failed to read {}", path.display()))?;
+        .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(hash.finalize().to_hex().to_string())
 }
 

@@ -1,4 +1,4 @@
-//! Waking: a QEMU that awaits a state is given a frozen machine's, and runs.
+//! Wakes a node: gives a waiting QEMU a frozen machine's state, and resumes it.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use kvmc_qmp::Client;
 
 use crate::node::savestate;
 
-/// Loads the device state at `state`, and lets the guest run; its disk is made `disk` bytes before.
+/// Loads the device state at `state`, resizes the disk to `disk` bytes, and resumes the guest.
 ///
-/// Its network is still cut: nothing of it may talk before it is itself.
+/// The guest's NICs stay disconnected, because it must not send anything before it has its own identity.
 ///
 /// # Errors
-/// The step that QEMU refused, in its words; the guest has not run then.
+/// Fails with QEMU's words if it refuses a step. The guest has not run then.
 pub(crate) async fn wake(qmp: &Client, state: &Path, disk: Option<u64>) -> Result<()> {
     savestate::load(qmp, state).await?;
     if let Some(size) = disk {

@@ -1,4 +1,4 @@
-"""The arms of the benchmark, run in turn; see `run`. Everything happens in this process's own network
+"""Runs the arms of the benchmark in turn; see `run`. Everything happens in this process's own network
 and mount namespace, and is gone with it."""
 import argparse
 import glob
@@ -32,7 +32,7 @@ def run(*words, **more):
 
 
 def kvmc(*words):
-    """kvmc as a user runs it; returns what it said, and the seconds it took."""
+    """Runs kvmc as a user does; returns its output and the seconds that it took."""
     began = time.monotonic()
     ended = subprocess.run([KVMC, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                            cwd=WORK + "/project", env={**os.environ, "KVMC_STATE_DIR": STATE}, timeout=LONGEST)
@@ -42,7 +42,7 @@ def kvmc(*words):
 
 
 def uplink():
-    """The internet: a second namespace on a TEST-NET address."""
+    """Makes the internet: a second namespace on a TEST-NET address."""
     run("mount", "--make-rprivate", "/")
     os.makedirs("/run/netns", exist_ok=True)
     run("mount", "-t", "tmpfs", "none", "/run/netns")
@@ -57,7 +57,7 @@ def uplink():
 
 
 def banner(address, until):
-    """When a host's ssh banner came: one patient look, since each further one forks another sshd."""
+    """The time of a host's ssh banner. Connects once and waits, since each connection forks another sshd."""
     while time.monotonic() < until:
         try:
             with socket.create_connection((address, 22), until - time.monotonic()) as sock:
@@ -69,7 +69,7 @@ def banner(address, until):
 
 
 def banners(addresses, until):
-    """When each host's banner came, watched at once."""
+    """The time of each host's banner, watched in parallel."""
     came = {}
     def watch(address):
         came[address] = banner(address, until)
@@ -85,7 +85,7 @@ def banners(addresses, until):
 
 
 def measured(pids):
-    """What the QEMUs of an arm have cost at the moment that all are ready."""
+    """The cost of an arm's QEMUs at the moment that all are ready."""
     return {
         "cpu_per_node": sum(map(procs.cpu_seconds, pids)) / len(pids),
         "pss_mib": sum(map(procs.pss, pids)) / 2**20,
@@ -108,20 +108,20 @@ def events():
 
 
 def execs(nodes):
-    """When each QEMU was started: its record is written right after exec."""
+    """The start of each QEMU, by its record, which kvmc writes right after exec."""
     folder = STATE + "/clusters/k80/nodes/"
     return {node: os.stat(folder + node + "/process.json").st_mtime_ns / 1e9 for node in nodes}
 
 
 def kvmc_arm(*flags):
-    """One `up` of the default seven nodes, what it cost, and one `down`."""
+    """Runs one `up` of the default seven nodes, measures its cost, and runs one `down`."""
     wall = time.time()
     _, took = kvmc("up", *SHAPE, *flags)
     ended = wall + took
     seen = status()["nodes"]
     nodes = [n["name"] for n in seen]
     result = measured([n["pid"] for n in seen])
-    # Trusted, but looked at: it says ready, so each answers at once.
+    # Checks kvmc's `ready`: each node must answer at once.
     banners([n["address"] for n in seen], time.monotonic() + 30)
     started, lanes = execs(nodes), events()
     for node in nodes:
@@ -140,12 +140,12 @@ def kvmc_arm(*flags):
     return result
 
 
-# Seconds after which a keeper is at rest, without anything to make or to watch come up.
+# Seconds after which a keeper is at rest, with nothing to make or to wait for.
 IDLE = 32
 
 
 def rest(since, least):
-    """As long as a person works with a cluster at the least: its keeper makes keys for the next one."""
+    """Waits as long as a person uses a cluster at least. Meanwhile its keeper makes keys for the next cluster."""
     while time.time() < since + least:
         time.sleep(0.5)
     while time.time() < since + 30 and len(glob.glob(STATE + "/keys/rsa*")) < 2 * NODES + 2:
@@ -161,14 +161,14 @@ def cold():
 
 
 def first():
-    """The first `up` ever, the template built and nothing frozen."""
+    """The first `up` ever, with the template built and no frozen machine."""
     for name in ("warm", "keys"):
         shutil.rmtree(STATE + "/" + name, ignore_errors=True)
     return kvmc_arm()
 
 
 def prepare_script():
-    """The script's base disk: the template, booted once and given host keys, as a person would have made it."""
+    """Makes the script's base disk as a person would: the template, booted once, with host keys."""
     base = WORK + "/script-base.qcow2"
     if os.path.exists(base):
         os.remove(base)
@@ -223,13 +223,13 @@ def kill(path):
     os.close(fd)
 
 
-# Nodes whose start is measured one by one, and how long the host rests before each: what a node still does
-# after it is ready (its journal starts anew ten seconds later) would be measured as the next one's start.
+# Nodes to start one by one, and the host's rest before each. Otherwise the work of a node after it is ready (its
+# journal restarts ten seconds later) would count as the next one's start.
 NEAR, FAR, CALM = range(3, 8), range(38, 43), 15
 
 
 def flatness():
-    """Time from exec of QEMU to running, of nodes started one after the other: around the 5th and the 40th."""
+    """The time from exec of QEMU to running, around the 5th and the 40th of nodes started one after the other."""
     def up(count):
         words = ["--master-ram", "256M", "--worker-ram", "256M", "--vcpus", "1", "--accel", "tcg"]
         kvmc("up", *words, "--masters", "1", "--workers", str(count - 1), "--load-balancers", "0")
@@ -272,6 +272,6 @@ if __name__ == "__main__":
     try:
         main()
     finally:
-        # A failure half-way leaves a cluster; nothing of it may outlive the namespace.
+        # A failure half-way leaves a cluster, whose processes must not outlive the namespace.
         subprocess.run([KVMC, "down"], env={**os.environ, "KVMC_STATE_DIR": STATE}, cwd=WORK,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)

@@ -1,12 +1,13 @@
 #!/bin/sh
-# How many leases a second, how soon and at what cost: kvmc's DHCP server, dnsmasq and Kea, one after the other on
-# the same pair of links, each with leases on the same disk, all asked by perfdhcp in the same way.
+# Measures the leases a second, the delays and the cost of kvmc's DHCP server, dnsmasq and Kea. They run one after the
+# other on the same pair of links, with leases on the same disk, and perfdhcp loads all of them in the same way.
 #
 #   sudo tests/bench/dhcp.sh [RATE...]      rates to try, by default 50 to 12000 exchanges a second
 #
-# Everything is in namespaces of its own. What is not installed of perfdhcp, Kea and dnsmasq is unpacked from
-# Debian's packages into target/bench and not installed. Takes about ten minutes; BENCH_SECONDS=3 makes each try shorter
-# than 5 s, BENCH_SERVERS=kvmc asks that one alone. On a machine that does something else, `chrt -f 10` before it keeps the processors, but not the disk.
+# Everything runs in its own namespaces. The script unpacks missing ones of perfdhcp, Kea and dnsmasq from Debian's
+# packages into target/bench, and does not install them. It takes about ten minutes. BENCH_SECONDS=3 makes each try
+# shorter than 5 s, and BENCH_SERVERS=kvmc measures only that server. On a busy machine, `chrt -f 10` before it keeps the
+# processors, but not the disk.
 set -eu
 cd "$(dirname "$0")/../.."
 [ "$(id -u)" = 0 ] || { echo "namespaces need root: run it with sudo" >&2; exit 1; }
@@ -64,7 +65,7 @@ start() {
   kill -0 "$server" 2>/dev/null || { echo "$1 did not start:" >&2; cat "$work/log" >&2; exit 1; }
 }
 
-# What is on its way when perfdhcp's time is over is waited for, and counts as answered in that time.
+# Waits for exchanges under way at the end of perfdhcp's time, and counts them as answered in that time.
 # ask RATE CLIENTS SECONDS: "achieved drops-of-offers drops-of-acks delay-of-offers delay-of-acks", delays in ms.
 ask() {
   LD_LIBRARY_PATH=$libraries ip netns exec clients "$(program perfdhcp)" -4 -l v1 -r "$1" -R "$2" -p "$3" -g single -x i -W 300000 \
@@ -76,12 +77,12 @@ ask() {
     "$work/asked" || { echo "perfdhcp failed:" >&2; cat "$work/asked" >&2; exit 1; }
 }
 
-# without_loss RATE CLIENTS: whether one of three tries loses nothing, which is $best then. One may meet a moment in which the
-# disk, or the machine, has something else to do.
+# without_loss RATE CLIENTS: whether one of three tries loses nothing; $best is then that try. A try may fall into a
+# moment in which the disk, or the machine, is busy.
 without_loss() {
   for try in 1 2 3; do
     set -- "$1" "$2" $(ask "$1" "$2" "$seconds")
-    # What perfdhcp itself cannot send is not the server's.
+    # The server is not at fault for exchanges that perfdhcp itself cannot send.
     if [ "$4" = 0 ] && [ "$5" = 0 ] && [ "$3" -ge $(($1 * 95 / 100)) ]; then best="$3 0 $6 $7"; return 0; fi
   done
   return 1
@@ -95,7 +96,7 @@ echo "$(nproc) cores, $(uname -r); perfdhcp $(LD_LIBRARY_PATH=$libraries "$(prog
 row server what exchanges/s lost "OFFER after ms" "ACK after ms"
 row -------- ---------------------- ----------- -------- -------------- ----------------
 for name in ${BENCH_SERVERS:-kvmc dnsmasq kea}; do
-  # The first time every client is new; the second time most are known.
+  # In the first run every client is new; in the second most are known.
   start $name
   for time in first then; do
     set -- $(ask 500 100 $((2 * seconds)))
@@ -108,7 +109,7 @@ for name in ${BENCH_SERVERS:-kvmc dnsmasq kea}; do
     row $name "lossless, $clients" $best
   done
   row $name "memory, $clients" "$(memory)" "" "" ""
-  # Nearly all of them are new, each time.
+  # Nearly all clients are new, each time.
   best="none 0 - -"
   for rate in $rates; do start $name; without_loss "$rate" 60000 || break; done
   row $name "lossless, new" $best

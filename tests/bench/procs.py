@@ -1,4 +1,4 @@
-"""What the kernel says of a process, proc(5)."""
+"""Reads the kernel's data about a process, proc(5)."""
 import os
 
 TICK = os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""From measurements to a table, a JSON file, and a picture of the boot timeline of each arm."""
+"""Turns measurements into a table, a JSON file, and a picture of the boot timeline of each arm."""
 import json
 import os
 import statistics
@@ -6,7 +6,7 @@ import sys
 
 # Target and stretch of each row; the ratios are of medians of one run. The order is the one printed.
 ROWS = [
-    # (name, unit, how it is had from the medians, target, stretch, True where more is better)
+    # (name, unit, its computation from the medians, target, stretch, True if more is better)
     ("script all at once / kvmc warm `up`", "x", lambda m: m("script", "seconds") / m("warm", "seconds"), 30, 45, True),
     ("script all at once / kvmc cold `up`", "x", lambda m: m("script", "seconds") / m("cold", "seconds"), 1.5, 2, True),
     ("CPU seconds a node, cold / warm", "x", lambda m: m("cold", "cpu_per_node") / m("warm", "cpu_per_node"), 24, 40, True),
@@ -36,7 +36,7 @@ END = "<!-- to here -->"
 class Medians:
     def __init__(self, results, flat):
         self.results = results
-        # Five nodes around each, since one alone is as noisy as the machine.
+        # Five nodes around each, since a single one is as noisy as the machine.
         self.flat = at_rest(flat, 38, 42) / at_rest(flat, 3, 7) if flat else None
 
     def __call__(self, arm, key):
@@ -80,7 +80,7 @@ def markdown(results, flat):
 
 
 def timeline(results):
-    """One panel an arm, one lane a node; the round nearest the median."""
+    """Draws one panel for each arm and one lane for each node, from the round nearest the median."""
     width, lane, left = 900, 12, 110
     parts, y = [], 20
     for arm, rounds in results.items():

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What a person would write without kvmc: clones of one disk, taps on a bridge, dnsmasq, and every QEMU
-# launched at once. The same machine, devices and template as kvmc's; nothing tuned, nothing confined, but for
-# no_timer_check: without it a guest panics now and then on a busy host.
+# A script as a person would write it without kvmc: clones of one disk, taps on a bridge, dnsmasq, and every
+# QEMU launched at once. It has the same machine, devices and template as kvmc, without tuning and confinement.
+# Only no_timer_check is added: without it a guest panics now and then on a busy host.
 # script.sh FOLDER BASE-DISK KERNEL INITRD NODES
 set -eu
 folder=$1 base=$2 kernel=$3 initrd=$4 nodes=$5

@@ -1,4 +1,4 @@
-# One cell of the matrix: POINT is reached in VERB and HOW happens there; then NEXT has to bring all in order.
+# One cell of the matrix: VERB reaches POINT, where HOW happens. Then NEXT must put everything in order.
 uplink
 left() { find "$KVMC_STATE_DIR" ../project -name '.build-*' -o -name '.freeze-*' -o -name '.making-*' -o -name '*.kvmc-new-*' 2>/dev/null || true; }
 everything() { host; left; }
@@ -6,10 +6,10 @@ everything > ../before
 NODES="--accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0"
 reached=$(cd .. && pwd)/reached
 case $HOW in error) action='return(error)' ;; kill) action='return(kill)' ;; interrupt) action='sleep(2000)' ;; esac
-# Once: what takes it back goes the same way.
+# Only the first time: the undo passes the same point.
 case $HOW.$POINT in error.forward.*) action='1*return(error)' ;; esac
 
-# What a cluster keeps for life.
+# A cluster's permanent data.
 life() { grep -hE '"(address|mac|uuid|machine_id)"|BEGIN|password' "$KVMC_STATE_DIR/clusters/k80/cluster.json" "$KVMC_STATE_DIR/clusters/k80/secrets.json"; }
 
 fault() {
@@ -31,10 +31,10 @@ fault() {
   if grep -q panicked ../said; then fail "it panicked"; fi
   case $HOW in
     kill) test $code = 137 || fail "it was not killed: $code" ;;
-    # What only costs a frozen machine fails no `up`.
-    error) case $POINT in freeze.*) ;; *) test $code != 0 || fail "the error was not told" ;; esac
-      grep -q "failpoint $POINT" ../said || fail "the error is not named" ;;
-    # At its last step a verb is done: then there is nothing to take back.
+    # The loss of a frozen machine does not fail `up`.
+    error) case $POINT in freeze.*) ;; *) test $code != 0 || fail "kvmc did not report the error" ;; esac
+      grep -q "failpoint $POINT" ../said || fail "the error does not name the failpoint" ;;
+    # At its last step a verb is done, and has nothing to undo.
     interrupt) case $code in
       130) grep -q '^interrupted; ' ../said || fail "it does not say how things are" ;;
       0) ;;
@@ -46,14 +46,14 @@ fault() {
 kept() { life > ../life 2>/dev/null || : > ../life; }
 
 FORWARDS="8080:master0:80 127.0.0.1:8081:master0:80"
-# All of a forward is there, or nothing of it.
+# A forward exists wholly or not at all.
 forwards() {
   known=$(kvmc forward ls --json | grep -c '"port"' || true)
   rules=$(nft list table inet kvmc_k80 2>/dev/null | grep -c 'dport 8080 ' || true)
   relays=$(ss -Hltn 'sport = :8081' | wc -l)
   case "$known $rules $relays" in "2 "[1-9]*" 1"|"0 0 0") ;; *) fail "of forwards $known are known; rules $rules, relays $relays" ;; esac
 }
-# An image of the publisher's, and one that is a file.
+# A publisher's image, and one from a file.
 disk() {
   truncate -s 6M ../raw; printf '\125\252' | dd of=../raw bs=1 seek=510 conv=notrunc status=none
   head -c 2000000 /dev/urandom | dd of=../raw bs=1M seek=1 conv=notrunc status=none
@@ -87,7 +87,7 @@ case $VERB.$POINT in
   *.net.*) kvmc up --cold $NODES; kept; fault $VERB; [ $VERB = stop ] || : > ../life ;;
   *) fail "no verb is known that reaches $POINT" ;;
 esac
-# Readers say what there is, or that there is none.
+# Verbs that only read show the cluster, or say that there is none.
 kvmc status > ../status 2>&1 || grep -q 'no cluster' ../status || fail "status: $(cat ../status)"
 case $NEXT in
   up)
@@ -100,7 +100,7 @@ case $NEXT in
         case $POINT in forward.*) forwards ;; esac
         test "$(kvmc status 2>/dev/null | grep -c ready)" = 2 || fail "not ready: $(kvmc status 2>&1)"
         life > ../life.now
-        # Cut short, the record may be there and not yet the keys.
+        # After an interruption the record may exist without the keys.
         if [ -s ../life ]; then
           grep -vxFf ../life.now ../life > ../lost || true
           test ! -s ../lost || fail "changed: $(cat ../lost)"

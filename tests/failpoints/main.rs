@@ -1,4 +1,4 @@
-//! Every verb, failing, killed or interrupted at each of its side effects.
+//! Makes every verb fail, be killed and be interrupted at each of its side effects.
 
 #![allow(
     dead_code,
@@ -16,7 +16,7 @@ mod support;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Cells at once: most of their time they wait.
+/// Cells at once. They wait most of their time.
 const AT_ONCE: usize = 10;
 const HOWS: [&str; 3] = ["error", "kill", "interrupt"];
 
@@ -33,13 +33,13 @@ fn all() -> Vec<String> {
 #[derive(Debug, Clone)]
 struct Cell {
     point: String,
-    /// The verb of a point that several have.
+    /// The verb, for a point that several verbs reach.
     verb: &'static str,
     how: &'static str,
     next: &'static str,
 }
 
-/// The points that `start` comes by after `stop`: of those of `up`, not all.
+/// The points of `up` that `start` reaches after `stop`.
 fn of_start() -> Vec<String> {
     let bench = fake::bench();
     let output = bench.run(
@@ -54,7 +54,7 @@ fn of_start() -> Vec<String> {
     points
 }
 
-/// What comes next is `up` in one half of the cells and `down` in the other, each with every point.
+/// `up` follows in one half of the cells and `down` in the other, each with every point.
 fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     let of_start = of_start();
@@ -67,7 +67,7 @@ fn cells() -> Vec<Cell> {
             &[""]
         };
         for (verb, how) in verbs.iter().flat_map(|v| HOWS.map(|h| (*v, h))) {
-            // A kill is the worst of the three: both ways out of it.
+            // A kill is the worst of the three actions, so both verbs follow it.
             let nexts: &[&'static str] = match (how, i % 2) {
                 ("kill", _) => &["up", "down"],
                 ("error", 0) | ("interrupt", 1) => &["up"],
@@ -84,7 +84,7 @@ fn cells() -> Vec<Cell> {
     cells
 }
 
-/// What went wrong in a cell.
+/// Runs a cell; returns its failure, if any.
 fn run(cell: &Cell) -> Option<String> {
     let of_images = ["image.", "pull.", "import."];
     let bench = if of_images.iter().any(|p| cell.point.starts_with(p)) {
@@ -117,7 +117,7 @@ fn each_is_listed_once() {
     assert_eq!(names.len(), number);
 }
 
-/// `CELLS=up.bridge` runs those whose name holds the word.
+/// `CELLS=up.bridge` runs the cells whose name contains the word.
 #[test]
 fn p2_after_a_fault_at_any_step_up_goes_on_or_down_leaves_nothing() {
     let only = std::env::var("CELLS").unwrap_or_default();
@@ -126,7 +126,7 @@ fn p2_after_a_fault_at_any_step_up_goes_on_or_down_leaves_nothing() {
         .filter(|c| format!("{} {} {} {}", c.verb, c.point, c.how, c.next).contains(&only))
         .collect();
     assert!(!chosen.is_empty(), "no cell is called {only}");
-    // The template and the fake are made once, before anybody waits for them.
+    // Makes the template and the fake QEMU once, before the cells need them.
     drop(fake::bench());
     let (points, number) = (all().len(), chosen.len());
     let waiting = Mutex::new(chosen.into_iter());

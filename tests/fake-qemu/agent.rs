@@ -1,6 +1,6 @@
-//! The guest agent, by the table of its messages (images/guest/messages.json), and the console beside it.
+//! The guest agent, with the messages of images/guest/messages.json, and the console.
 //!
-//! A command, an argument, an answer or an event that the table does not have is refused.
+//! It refuses a command, argument, answer or event that the table does not list.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixListener;
@@ -38,8 +38,8 @@ pub(crate) fn serve(guest: &Arc<Guest>) {
     }
 }
 
-/// A guest that is not up, or does not run, hears nothing: QEMU keeps it for later, and so does nobody
-/// here.
+/// Handles a line from the host. A guest that is not up, or does not run, drops it. QEMU would keep it for
+/// later.
 fn hear(guest: &Arc<Guest>, line: &str) {
     let is_up = guest.look(|i| i.state == "running" && (i.agent || i.woken));
     let Ok(request) = serde_json::from_str::<Value>(line) else {
@@ -95,7 +95,7 @@ fn execute(
             Ok(json!({ "version": table.version, "configured": configured }))
         }
         Identity::NAME => {
-            // A keeper that is new introduces itself to a guest that was ready for the one before.
+            // A new keeper sends the identity to a guest that was ready for the previous keeper.
             let address = guest.look(|i| i.address.clone());
             guest.change(|i| {
                 i.identified = true;

@@ -1,26 +1,26 @@
-//! What of the command line matters here.
+//! The parts of QEMU's command line that the fake uses.
 
 use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 #[derive(Debug, Default)]
 pub(crate) struct Args {
-    /// `kvmc-k80-master0@…` is `master0`; a machine to be frozen is `freeze`.
+    /// The node's name: `master0` of `kvmc-k80-master0@…`. A machine that will be frozen is `freeze`.
     pub(crate) node: String,
     pub(crate) wants_kvm: bool,
     pub(crate) incoming: bool,
     pub(crate) no_reboot: bool,
-    /// Memory in a file: descriptor, and whether it is shared.
+    /// The descriptor of memory in a file, and whether the memory is shared.
     pub(crate) memory: Option<(RawFd, bool)>,
     /// Listening sockets by the chardev's id.
     pub(crate) sockets: HashMap<String, RawFd>,
     pub(crate) tap: Option<RawFd>,
     pub(crate) mac: Option<[u8; 6]>,
-    /// The last set that was added.
+    /// The last added descriptor set.
     added: Option<RawFd>,
-    /// The set before the first disk is the writable image's.
+    /// The descriptor of the writable image: the set before the first disk.
     disk: Option<RawFd>,
-    /// There is a disk that tells cloud-init who the guest is.
+    /// The guest has a seed disk with its identity for cloud-init.
     pub(crate) has_seed: bool,
 }
 
@@ -71,7 +71,7 @@ impl Args {
                     self.sockets.insert(id, fd);
                 }
             }
-            // The first card is the one that is served; the others stay open, and silent.
+            // The fake serves the first NIC. The others stay open and silent.
             ("-netdev", "tap") => self.tap = self.tap.or_else(fd),
             ("-device", "virtio-net-pci") => {
                 self.mac = self.mac.or_else(|| key("mac").map(|m| mac(&m)));
@@ -90,7 +90,7 @@ impl Args {
         }
     }
 
-    /// As QEMU does it: a second one on the same disk ends.
+    /// Locks the disk as QEMU does, so that a second QEMU on it ends.
     pub(crate) fn lock_disk(&self) {
         use nix::libc;
         let Some(fd) = self.disk else { return };

@@ -1,4 +1,4 @@
-//! The machine: its run state, and what happens to it.
+//! The machine: its run state and its changes.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use crate::agent::event_message;
 use crate::args::Args;
 use crate::script::Script;
 
-/// What a guest's memory holds at its start once it was frozen.
+/// The first bytes of a frozen guest's memory.
 const MARK: &str = "kvmc's fake memory ";
 
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Inside {
     pub(crate) boot: u64,
     /// The agent of this boot runs.
     pub(crate) agent: bool,
-    /// It runs since then; the agent says hello some time later.
+    /// The guest woke; its agent says hello some time later.
     pub(crate) woken: bool,
     pub(crate) identified: bool,
     pub(crate) link_up: bool,
@@ -39,9 +39,9 @@ pub(crate) struct Guest {
     pub(crate) script: Script,
     inside: Mutex<Inside>,
     changed: Condvar,
-    /// Whom events go to.
+    /// The client that gets events.
     pub(crate) monitor: Mutex<Option<UnixStream>>,
-    /// Who hears the agent: what it says to nobody is lost, as with virtio-serial.
+    /// The host's end of the agent's port. Without one, messages are lost, as with virtio-serial.
     pub(crate) host: Mutex<Option<UnixStream>>,
     pub(crate) console: Mutex<Option<UnixStream>>,
 }
@@ -59,7 +59,7 @@ impl Guest {
             mac: args.mac.unwrap_or_default(),
             ..Inside::default()
         };
-        // SIGTERM is taken by a thread; all others inherit that it is blocked.
+        // One thread takes SIGTERM. All others inherit its blocking.
         let mut set = SigSet::empty();
         set.add(Signal::SIGTERM);
         set.thread_block().unwrap();
@@ -83,7 +83,7 @@ impl Guest {
         self.changed.notify_all();
     }
 
-    /// Waits until it is so, or some time has passed.
+    /// Waits until the condition holds, or a time-out.
     pub(crate) fn wait(&self, until: impl Fn(&Inside) -> bool) {
         let inside = self.inside.lock().unwrap();
         let _timed_out = self
@@ -95,7 +95,7 @@ impl Guest {
         self.line(&json!({ "timestamp": { "seconds": 0, "microseconds": 0 }, "event": name, "data": data }).to_string());
     }
 
-    /// A line on QMP, to whoever is there.
+    /// Sends a line on QMP, if a client is connected.
     pub(crate) fn line(&self, line: &str) {
         if self.script.is("mute") {
             return;
@@ -105,7 +105,7 @@ impl Guest {
         }
     }
 
-    /// A line of the agent, to whoever is there.
+    /// Sends a line of the agent, if the host is connected.
     pub(crate) fn say(&self, message: &Value) {
         if self.script.is("no-agent") {
             return;
@@ -147,7 +147,7 @@ impl Guest {
             std::thread::sleep(guest.script.time("boot", 30));
             guest.change(|i| i.agent |= i.boot == boot);
             if guest.args.node == "prepare" {
-                // As images/guest/prepare does, of an image that the test calls fit.
+                // As images/guest/prepare does, for an image that the test calls fit.
                 let verdict = if guest.script.is("fit") {
                     Event::Prepared
                 } else {
@@ -157,11 +157,11 @@ impl Guest {
                 std::thread::sleep(Duration::from_millis(50));
                 guest.end("guest-shutdown", true, 0);
             } else if guest.args.has_seed {
-                // It has no agent, and takes its name and keys from the seed.
+                // This guest has no agent, and takes its name and keys from the seed.
                 guest.change(|i| i.identified = i.boot == boot);
             } else if guest.look(|i| i.boot == boot) {
                 guest.write_console("the agent is up\r\n");
-                // Who has connected is not heard at once on a busy host; QEMU hears of it before `cont`.
+                // On a busy host the fake may see a connection late. QEMU sees it before `cont`.
                 let mut tries = 100;
                 while tries > 0 && guest.host.lock().unwrap().is_none() {
                     tries -= 1;
@@ -182,7 +182,7 @@ impl Guest {
         self.boot();
     }
 
-    /// SHUTDOWN, and the end.
+    /// Sends SHUTDOWN and ends the fake.
     pub(crate) fn end(&self, reason: &str, guest: bool, code: i32) -> ! {
         self.event("SHUTDOWN", &json!({ "guest": guest, "reason": reason }));
         std::process::exit(code);
@@ -241,17 +241,17 @@ impl Guest {
             i.state = "paused";
             i.migration = "completed";
             i.woken = true;
-            // As it was frozen.
+            // The state of the frozen machine.
             i.link_up = false;
         });
         Ok(())
     }
 }
 
-/// Does what the test asks of the guest, each time that changes.
+/// Carries out the test's commands for the guest, each time they change.
 pub(crate) fn obey(guest: &Arc<Guest>) {
     let guest = Arc::clone(guest);
-    // What was asked of one before; what comes from here on is for this one.
+    // The current command was for an earlier guest. Later ones are for this guest.
     let mut last = guest.script.act();
     std::thread::spawn(move || {
         loop {
@@ -279,7 +279,7 @@ pub(crate) fn obey(guest: &Arc<Guest>) {
     });
 }
 
-/// Takes that many MiB of memory for good, or until somebody has no more.
+/// Allocates that many MiB of memory and keeps it, until memory runs out.
 fn eat(mebibytes: usize) {
     let mut all = Vec::new();
     for n in 0..mebibytes {

@@ -1,32 +1,32 @@
-//! A scripted QEMU for tests: it takes the place of `qemu-system-x86_64` in PATH, is started with the
-//! same arguments and descriptors, and boots, freezes and wakes in milliseconds.
+//! A scripted QEMU for tests. It replaces `qemu-system-x86_64` in PATH, takes the same arguments and
+//! descriptors, and boots, freezes and wakes in milliseconds.
 //!
-//! What is true of it: the three sockets are those passed; QMP's greeting, negotiation, run states and
-//! events; descriptors by `getfd`; a lock on the disk, so that it has one QEMU; a guest agent with the
-//! protocol of images/guest/agent; a guest that leases its address by DHCP over its tap and sends an
-//! ssh banner; a state and memory that are written by a freeze and checked by a waking.
+//! It imitates: the three passed sockets; QMP's greeting, negotiation, run states and events; descriptors by
+//! `getfd`; a lock on the disk, so that one QEMU uses it; a guest agent with the protocol of
+//! images/guest/agent; a guest that leases its address by DHCP over its tap and sends an ssh banner; a state
+//! and memory that a freeze writes and a waking checks.
 //!
-//! What it cannot show: anything that a kernel or QEMU's devices do. There is no Debian in it, so no
-//! command runs in it, its disk holds nothing, an fsync is worth nothing, and it is in no sandbox.
+//! It cannot show the work of a kernel or of QEMU's devices. It contains no Debian: it runs no commands, its
+//! disk holds no data, an fsync has no effect, and it has no sandbox.
 //!
-//! The test's word to it is the file `script` beside the program, lines of `KEY VALUE` for all nodes or
-//! `NODE KEY VALUE` for one; it is read anew whenever it matters:
+//! A test controls it by the file `script` beside the program: lines of `KEY VALUE` for all nodes or
+//! `NODE KEY VALUE` for one. The fake reads the file again each time it needs a key:
 //!
 //! | key | |
 //! |---|---|
-//! | `exit CODE WORDS` | ends at once, with these words |
+//! | `exit CODE WORDS` | ends at once and prints these words |
 //! | `greet-after MS` | is silent on QMP until then |
 //! | `boot MS` | from `cont` to the agent's hello (30) |
 //! | `lease MS` | from the identity to the first DHCPDISCOVER (0) |
-//! | `deaf yes` | hears neither button nor agent asking it to power off |
-//! | `mute yes` | answers nothing on QMP any more |
+//! | `deaf yes` | ignores the power button and the agent's command to power off |
+//! | `mute yes` | stops answering on QMP |
 //! | `refuse COMMAND` | answers this QMP command with an error |
-//! | `no-agent yes` | its agent never says anything |
+//! | `no-agent yes` | its agent sends nothing |
 //!
-//! A guest with a seed disk has no agent either: once booted it leases its address by itself.
+//! A guest with a seed disk also has no agent: after its boot it leases its address by itself.
 //!
-//! And the file `do.NODE` beside it makes the guest act, each time it changes: `poweroff`, `reboot`,
-//! `panic`, `exit CODE`, `eat MIB` of memory, or `event {JSON}` to put any line on QMP.
+//! The file `do.NODE` beside it makes the guest act, each time the file changes: `poweroff`, `reboot`,
+//! `panic`, `exit CODE`, `eat MIB` of memory, or `event {JSON}` to send any line on QMP.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

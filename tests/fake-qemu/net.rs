@@ -45,7 +45,7 @@ impl Device for Tap {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = 1514;
-        // The host leaves sums to a card that is not there.
+        // The host leaves checksums to the NIC, which the fake does not have.
         capabilities.checksum.tcp = Checksum::Tx;
         capabilities.checksum.udp = Checksum::Tx;
         capabilities
@@ -85,7 +85,7 @@ pub(crate) fn serve(guest: &Arc<Guest>) {
     });
 }
 
-/// From the identity to the next boot.
+/// Runs the network from the identity to the next boot.
 fn one_boot(guest: &Arc<Guest>, tap: &mut Tap) {
     let (boot, mac) = guest.look(|i| (i.boot, i.mac));
     std::thread::sleep(guest.script.time("lease", 0));

@@ -1,4 +1,4 @@
-//! The monitor: one client at a time, as QEMU's chardev has it.
+//! The monitor. It serves one client at a time, like QEMU's chardev.
 
 use std::collections::HashMap;
 use std::io::IoSliceMut;
@@ -150,7 +150,7 @@ fn execute(
             Ok(json!({}))
         }
         "system_powerdown" => {
-            // Debian's template has no logind: the button alone does nothing.
+            // Debian's template has no logind, so the button alone has no effect.
             guest.event("POWERDOWN", &json!({}));
             Ok(json!({}))
         }

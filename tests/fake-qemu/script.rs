@@ -1,4 +1,4 @@
-//! The test's word: files beside the program.
+//! The test's control files beside the program.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Script {
         }
     }
 
-    /// The value of a key, the node's own before that of all.
+    /// The value of a key: the node's own, else that for all nodes.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         let text = std::fs::read_to_string(self.dir.join("script")).ok()?;
         let value = |prefix: &str| {
@@ -37,7 +37,7 @@ impl Script {
         Duration::from_millis(value.unwrap_or(default))
     }
 
-    /// What the guest is to do now.
+    /// The test's current command for the guest.
     pub(crate) fn act(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.dir.join(format!("do.{}", self.node))).ok()?;
         Some(text.trim().to_owned()).filter(|t| !t.is_empty())

@@ -1,8 +1,8 @@
-//! Each bad input: one clear error, exit code not 0, host untouched.
+//! Each bad input gives one clear error and an exit code other than 0, and leaves the host untouched.
 
 use super::support::Bench;
 
-/// Small enough for any host that runs these.
+/// A cluster small enough for any host.
 const SMALL: &str =
     "kvmc up --accel tcg --masters 1 --workers 0 --load-balancers 0 --master-ram 256M";
 
@@ -33,7 +33,11 @@ fn ram() {
     refuses("kvmc up --master-ram 0", &["master_ram"]);
     refuses(
         "MASTER_RAM=100T kvmc up",
-        &["master_ram", "12T at most", "environment MASTER_RAM"],
+        &[
+            "master_ram",
+            "expected 12T or less",
+            "environment MASTER_RAM",
+        ],
     );
     refuses(
         "kvmc up --worker-ram 12T --accel tcg",
@@ -70,7 +74,7 @@ fn bridges() {
     refuses_after(
         "ip link add k80 type bridge",
         SMALL,
-        &["k80 exists and was not made by kvmc"],
+        &["k80 exists, but kvmc did not make it"],
     );
 }
 
@@ -102,7 +106,7 @@ fn verbs_without_a_cluster() {
 fn a_state_folder_too_deep_for_a_socket() {
     refuses(
         &format!("export KVMC_STATE_DIR=/tmp/$(printf %090d 0); {SMALL}"),
-        &["too deep for a socket", "107"],
+        &["too long for a socket", "107"],
     );
     refuses("KVMC_STATE_DIR=relative kvmc up", &["not an absolute path"]);
 }
@@ -136,12 +140,12 @@ fn other_words() {
 }
 
 #[test]
-fn a_file_of_the_users_own_is_not_overwritten() {
+fn a_file_of_the_user_is_not_overwritten() {
     let bench = Bench::new();
     std::fs::write(bench.project().join("inventory"), "[mine]\n").unwrap();
     let said = bench.refused("", SMALL);
     assert!(
-        said.contains("inventory exists and was not made by kvmc"),
+        said.contains("inventory exists, but kvmc did not make it"),
         "{said}"
     );
 }

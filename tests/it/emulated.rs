@@ -1,5 +1,5 @@
-//! Ring 5 for the other architecture: real Debian guests, emulated. Their template takes many minutes to
-//! build, so the test is run by name, with the state folder that has one.
+//! Real Debian guests of the other architecture, emulated. Their template takes many minutes to build, so run
+//! the test by name, with a state folder that has one.
 
 use std::path::Path;
 

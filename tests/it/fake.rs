@@ -1,5 +1,5 @@
-//! A bench with the tests' fake QEMU in it, and a template that holds nothing: for all that needs no
-//! guest. See tests/fake-qemu/main.rs for what the fake can and cannot show.
+//! A bench with the tests' fake QEMU and an empty template, for tests that need no guest. The head of
+//! tests/fake-qemu/main.rs says what the fake can and cannot show.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use super::support::Bench;
 
-/// Gives the least that the template's builder takes for a Debian, without a mirror.
+/// Makes the smallest tree that the template's builder accepts as a Debian, without a mirror.
 const MMDEBSTRAP: &str = r#"#!/bin/sh
 set -eu
 for root; do case $root in /*/root) break ;; esac; done
@@ -22,20 +22,20 @@ echo root:x:0: > etc/group
 echo 'root:*:::::::' > etc/shadow
 echo 'root:*::' > etc/gshadow
 "#;
-/// RSA keys of a size that is made at once.
+/// Makes RSA keys of a size that takes no time.
 const SSH_KEYGEN: &str = r#"#!/bin/sh
 for file; do :; done
 exec /usr/bin/ssh-keygen -q -t rsa -b 1024 -N '' -f "$file"
 "#;
 
-/// A bench whose PATH has the fakes before the real ones, with a template in its store.
+/// A bench whose PATH has the fakes before the real programs, with a template in its store.
 pub(crate) fn bench() -> Bench {
     let bench = bare();
     bench.take_images(template());
     bench
 }
 
-/// Gives a bench images of its own, with the template among them: other tests' are not to be changed.
+/// Gives a bench its own images, the template included, so that a test does not change those of others.
 pub(crate) fn own_images(bench: &Bench) {
     let images = bench.state().join("images");
     std::fs::remove_file(&images).unwrap();
@@ -66,13 +66,13 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The fake, built as it is now.
+/// The fake QEMU, built from the current sources.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        // What the outer cargo says of this package: build scripts that look at it would run again, there and
-        // with the next outer one, and all that lies on them be compiled again.
+        // Removes the outer cargo's variables about this package. Build scripts that read them would run again,
+        // here and in the next outer build, and cargo would compile everything that depends on them again.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -80,7 +80,7 @@ fn program() -> &'static Path {
             }
         }
         let built = cargo
-            // With the workspace's choice of features: with another all would be compiled again.
+            // With the workspace's features: with others cargo would compile everything again.
             .args(["build", "--quiet", "--workspace", "--example", "fake-qemu"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status()

@@ -1,8 +1,8 @@
-//! Ring 2: whole verbs on the tests' fake QEMU.
+//! Whole verbs on the tests' fake QEMU.
 
 use super::fake;
 
-/// That the fake answers as the real one does, as far as kvmc asks.
+/// The fake answers kvmc's requests as QEMU does.
 #[test]
 fn a_cluster_of_fakes_lives_through_all_the_verbs() {
     let bench = fake::bench();

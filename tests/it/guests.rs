@@ -1,11 +1,11 @@
-//! Ring 5: real Debian guests, through all the verbs. The template is built once, into a store that
-//! stays in the build folder.
+//! All verbs on real Debian guests. The template is built once, into a store that stays in the build
+//! folder.
 
 use std::path::Path;
 
 use super::support::{Bench, script};
 
-/// What apt says of a mirror that it does not reach.
+/// apt's messages about a mirror that it does not reach.
 const OUT_OF_REACH: [&str; 4] = [
     "resolve",
     "Could not connect",
@@ -13,7 +13,7 @@ const OUT_OF_REACH: [&str; 4] = [
     "timed out",
 ];
 
-/// Runs a script of `scripts/guests` in a namespace of its own, and shows all it said when it fails.
+/// Runs a script of `scripts/guests` in its own namespace. Shows its output when it fails.
 fn runs(name: &str) {
     runs_with(name, &[]);
 }
@@ -22,12 +22,12 @@ fn runs_with(name: &str, arguments: &[&str]) {
     runs_on("trixie", name, arguments);
 }
 
-/// The same beside a template of a suite.
+/// The same with a template of a suite.
 fn runs_on(suite: &str, name: &str, arguments: &[&str]) {
     let bench = Bench::new();
     let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build");
     let built = template(suite, &state);
-    // Debian's mirror is needed for all of this; another publisher's may be out of reach.
+    // All of this needs Debian's mirror. Another publisher's mirror may be out of reach.
     if let Err(said) = &built
         && suite != "trixie"
         && OUT_OF_REACH.iter().any(|words| said.contains(words))
@@ -40,7 +40,7 @@ fn runs_on(suite: &str, name: &str, arguments: &[&str]) {
     bench.runs(&script(&format!("guests/{name}"), arguments));
 }
 
-/// Builds a template in the host's own namespace, which alone reaches mirrors.
+/// Builds a template in the host's own namespace, since only that one reaches mirrors.
 fn template(suite: &str, state: &Path) -> Result<(), String> {
     let built = std::process::Command::new(env!("CARGO_BIN_EXE_kvmc"))
         .args(["image", "build", "--suite", suite])
@@ -143,8 +143,8 @@ fn a_cloud_image_is_prepared_by_uefi_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "bookworm", "uefi");
 }
 
-/// The one of these that every run has: both ways of a cloud image's start are in it, the boot that prepares
-/// it and the waking.
+/// Every run includes this test. It covers both starts of a cloud image: the boot that prepares it, and the
+/// waking.
 #[test]
 fn a_cloud_image_is_prepared_by_bios_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "trixie", "bios");

@@ -1,9 +1,9 @@
-//! Images from outside: downloads from a server with faults, and what is refused. No guest runs.
+//! Images from outside: downloads from a server with faults, and refused images. No guest runs.
 
 use super::fake;
 use super::support::{Bench, script};
 
-/// Runs a case of downloads.sh in a namespace of its own.
+/// Runs a case of downloads.sh in its own namespace.
 fn case(name: &str) {
     Bench::new().runs(&script("downloads.sh", &[name]));
 }
@@ -103,7 +103,7 @@ fn p16_a_signed_list_is_checked() {
     case("signed");
 }
 
-/// A file that passes for a disk image, with a boot sector's sign.
+/// Makes a file that passes for a disk image, with a boot sector's signature.
 const DISK: &str = r#"truncate -s 8M mine.raw
 printf '\125\252' | dd of=mine.raw bs=1 seek=510 conv=notrunc status=none
 qemu-img convert -f raw -O qcow2 mine.raw mine.qcow2
@@ -116,7 +116,7 @@ fn an_image_without_an_agent_is_seeded_and_ready_by_lease_and_ssh() {
         r##"{DISK}
         printf '#cloud-config\npackages: [vim]\n' > user.yaml
         $UP --master-image ./mine.qcow2 --user-data user.yaml 2>../said || fail "$(cat ../said)"
-        test "$(grep -c 'nodes of mine boot, and cannot wake: there is no system in it' ../said)" = 1 || fail "$(cat ../said)"
+        test "$(grep -c 'nodes of mine boot instead of waking: there is no system in it' ../said)" = 1 || fail "$(cat ../said)"
         K=$KVMC_STATE_DIR/clusters/k80/nodes
         for node in master0 master1; do
           test "$(stat -c %a $K/$node/seed.img)" = 600 || fail "the seed of $node"
@@ -144,11 +144,11 @@ fn bad_input_19_20_28_what_images_and_user_data_cannot_be() {
         r##"{DISK}
         refuse() {{ words=$1; shift; ! "$@" 2>../err || fail "taken: $*"; grep -qF -- "$words" ../err || fail "$* says: $(cat ../err)"; test ! -e $KVMC_STATE_DIR/clusters || fail 'a cluster is left'; }}
         refuse 'No such file' $UP --image ./none.qcow2
-        refuse 'is no file' $UP --image /etc/
+        refuse 'is not a file' $UP --image /etc/
         echo '<html>' > page.qcow2; refuse 'it is a web page' $UP --image ./page.qcow2
-        qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw evil.qcow2 8M; refuse 'lies on another file' $UP --image ./evil.qcow2
+        qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw evil.qcow2 8M; refuse 'its backing file is' $UP --image ./evil.qcow2
         qemu-img convert -f raw -O vmdk mine.raw mine.vmdk; refuse 'it is a VMDK' $UP --image ./mine.vmdk
-        cp mine.qcow2 mine-arm64.qcow2; refuse 'is arm64 by its name' $UP --image ./mine-arm64.qcow2
+        cp mine.qcow2 mine-arm64.qcow2; refuse 'mine-arm64.qcow2` says arm64' $UP --image ./mine-arm64.qcow2
         cp mine.qcow2 debian-13-nocloud-amd64.qcow2; refuse 'use genericcloud' $UP --image ./debian-13-nocloud-amd64.qcow2
         refuse 'did you mean `debian-13`' $UP --image debian-31
         echo 'a: 1' > user.yaml; refuse '#cloud-config' $UP --image ./mine.qcow2 --user-data user.yaml

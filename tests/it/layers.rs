@@ -1,11 +1,11 @@
-//! Images made of nodes and carried elsewhere: committed, built by scripts, exported and imported; on the
-//! tests' fake QEMU, with disks that hold a real file system.
+//! Images from nodes: committed, built by scripts, exported and imported. On the tests' fake QEMU, with disks
+//! that hold a real file system.
 
 use super::fake;
 use super::support::Bench;
 
-/// Makes `mine.raw`, a disk with one partition whose ext4 holds the least of a system, and something that
-/// no image should.
+/// Makes `mine.raw`, a disk with one partition. Its ext4 holds a minimal system, and data that no image may
+/// contain.
 const DISK: &str = r#"mkdir -p tree/etc/ssh tree/home/admin
 echo root:x:0:0::/root:/bin/sh > tree/etc/passwd
 echo 'admin:$6$hash:1::::::' > tree/etc/shadow
@@ -34,7 +34,7 @@ fn a_node_becomes_an_image_that_goes_elsewhere_and_comes_back_the_same() {
         r#"$UP --masters 2 --image base
         refuse 'is not stopped' kvmc image commit master0 -t mine
         kvmc stop
-        refuse 'the catalogue has the name' kvmc image commit master0 -t debian-13
+        refuse 'is a name in the catalogue' kvmc image commit master0 -t debian-13
         refuse 'invalid image name' kvmc image commit master0 -t a/b
         refuse 'master7' kvmc image commit master7 -t mine
         id=$(kvmc image commit master0 -t mine)
@@ -46,7 +46,7 @@ fn a_node_becomes_an_image_that_goes_elsewhere_and_comes_back_the_same() {
         debugfs -R 'ls -p /etc/ssh' 'flat?offset=1048576' 2>/dev/null | grep -q ssh_host && fail 'the host key is in it'
         debugfs -R 'cat /etc/shadow' 'flat?offset=1048576' 2>/dev/null | grep -qx 'admin:!:1::::::' || fail 'the password is in it'
         kvmc down
-        # In use, neither it nor what it lies on goes.
+        # rm refuses a used image, and the images below it.
         $UP --masters 1 --image mine
         refuse 'used by cluster k80' kvmc image rm mine
         refuse 'used by image' kvmc image rm base
@@ -54,7 +54,7 @@ fn a_node_becomes_an_image_that_goes_elsewhere_and_comes_back_the_same() {
         of mine id >/dev/null && of base id >/dev/null || fail "prune took what is in use: $(cat ../pruned)"
         kvmc down
         kvmc image export mine mine.kvmc
-        refuse 'is there already' kvmc image export mine mine.kvmc
+        refuse 'exists; remove it' kvmc image export mine mine.kvmc
         kvmc image export mine packed.zst 2>../said; grep -q 'packed.zst' ../said || fail "$(cat ../said)"
         test $(stat -c %s packed.zst) -lt $(stat -c %s mine.kvmc) || fail 'it is not packed'
         parent=$(of base id)
@@ -99,7 +99,7 @@ def climb(member, data):
 def format(member, data):
     return data.replace(b'"format": 1', b'"format": 9') if member.name == "kvmc-image.json" else data
 def lead(member, data):
-    # The upper layer's disk names its parent's: made to name a file of the host's.
+    # The upper layer's disk names its parent's disk. This makes it name a file of the host.
     at = data.find(b"../")
     if member.name.endswith("qcow2") and 0 < at < 1024:
         data = data[:at] + b"/etc/shadow".ljust(46, b"/") + data[at + 46:]
@@ -108,11 +108,11 @@ rewrite("flipped", flip); rewrite("climbing", climb); rewrite("newer", format); 
 PYTHON
         refuse 'is not what was exported' kvmc image import flipped; empty flipped
         refuse 'is not an exported image' kvmc image import climbing; empty climbing
-        refuse 'is of format 9' kvmc image import newer; empty newer
-        # What it lies on came whole, and stays; the layer that leads elsewhere does not.
-        refuse 'lies on `/etc/shadow' kvmc image import leading
+        refuse 'has format 9' kvmc image import newer; empty newer
+        # The parent was read whole, and stays. The layer with the wrong backing file does not.
+        refuse 'backing file `/etc/shadow' kvmc image import leading
         test "$(kvmc image ls --json | grep -c '"parent": null')" = 1 && ! kvmc image ls --json | grep -q '"parent": "' || fail "$(kvmc image ls)"
-        refuse 'leave --arch' kvmc image import mine.kvmc --arch arm64
+        refuse 'leave out --arch' kvmc image import mine.kvmc --arch arm64
         test ! -e /etc/evil || fail 'it wrote outside'
         test -z "$(find $KVMC_STATE_DIR/images/pulls -name 'make-*')" || fail 'something is left'
         rm -r $KVMC_STATE_DIR"#,
@@ -126,7 +126,7 @@ fn a_cloud_image_is_prepared_once_and_its_nodes_wake() {
         printf '#cloud-config\nruncmd: [true]\n' > user.yaml
         $UP --masters 2 --image base --user-data user.yaml --dry-run | grep -q 'prepare the image mine' || fail 'the plan'
         $UP --masters 2 --image base --user-data user.yaml 2>../said || fail "$(cat ../said)"
-        grep -q 'preparing mine (once' ../said && test $(grep -c woken ../said) = 2 || fail "$(cat ../said)"
+        grep -q 'preparing mine; its first start is done once' ../said && test $(grep -c woken ../said) = 2 || fail "$(cat ../said)"
         test ! -e $KVMC_STATE_DIR/clusters/k80/nodes/master0/seed.img || fail 'a node with the agent has a seed'
         id=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["nodes"][0]["base"]["image"])' $KVMC_STATE_DIR/clusters/k80/cluster.json)
         test "$(of $id parent)" = "$(of base id)" && test "$(of $id guest)" = agent || fail "$(kvmc image inspect $id)"
@@ -134,12 +134,12 @@ fn a_cloud_image_is_prepared_once_and_its_nodes_wake() {
         refuse 'used by cluster k80' kvmc image rm $id
         $UP --masters 3 --image base 2>../said || fail "$(cat ../said)"
         kvmc down
-        # It is kept, and looked for by what it is made of; with --cold the image is taken as it is.
+        # kvmc keeps the prepared image, and finds it by its source. With --cold it uses the unchanged image.
         $UP --masters 1 --image base 2>../said; ! grep -q preparing ../said || fail "$(cat ../said)"; kvmc down
         $UP --masters 1 --image base --cold; test -e $KVMC_STATE_DIR/clusters/k80/nodes/master0/seed.img || fail 'cold, it has no seed'
         kvmc down; kvmc image prune; of $id id >/dev/null || fail 'prune took what an up would take'
-        # As what another kvmc has prepared is: this one does not look for it.
-        rm $KVMC_STATE_DIR/images/tags/prepared*; kvmc image prune; refuse 'there is no image' kvmc image inspect $id
+        # Like an image that another version of kvmc prepared, which this version does not look for.
+        rm $KVMC_STATE_DIR/images/tags/prepared*; kvmc image prune; refuse 'the store has no image' kvmc image inspect $id
         of base id >/dev/null || fail 'prune took a cloud image'
         kvmc image prune --all; test "$(kvmc image ls --json)" = '[]' || fail "$(kvmc image ls)"
         test -z "$(ls -A $KVMC_STATE_DIR/warm | grep -v 'lock$')" || fail "$(ls -A $KVMC_STATE_DIR/warm)""#,
@@ -159,24 +159,24 @@ fn a_template_of_another_version_goes_when_no_cluster_lies_on_it() {
         $UP --masters 1 --image $old
         kvmc image prune 2>../said; of $old id >/dev/null || fail "prune took what is in use: $(cat ../said)"
         kvmc down
-        # A name keeps it.
+        # prune keeps an image with a tag.
         other $mine; echo $mine > $KVMC_STATE_DIR/images/tags/mine@amd64
         kvmc image prune 2>../said; grep -q "removed the image.*$(echo $old | cut -c1-12)" ../said || fail "$(cat ../said)"
-        refuse 'there is no image' kvmc image inspect $old
+        refuse 'the store has no image' kvmc image inspect $old
         of mine id >/dev/null && of $new id >/dev/null && of base id >/dev/null || fail "prune took too much: $(cat ../said)"
-        # Nor does it go where this version has not built its own: an up by its name takes it.
+        # prune also keeps it while this version has not built its own, since up by its name uses it.
         kvmc image rm $new; rm $KVMC_STATE_DIR/images/tags/mine@amd64
         kvmc image prune; of $mine id >/dev/null || fail 'prune took the only one'
         kvmc image build 2>../said; grep -q 'kvmc image prune. removes it' ../said || fail "$(cat ../said)"
-        kvmc image prune; refuse 'there is no image' kvmc image inspect $mine
-        # One that is damaged is no reason not to have a template, nor to call anything outdated.
+        kvmc image prune; refuse 'the store has no image' kvmc image inspect $mine
+        # A damaged image neither prevents a new template nor makes others count as outdated.
         new=$(kvmc image build); other $old; : > $KVMC_STATE_DIR/images/$old/disk.qcow2; rm -r $KVMC_STATE_DIR/images/$new
         kvmc image build >/dev/null || fail 'it stops a build'
         ! kvmc image prune 2>../said && grep -q 'disk.qcow2' ../said && test -e $KVMC_STATE_DIR/images/$old || fail "$(cat ../said)""#,
     );
 }
 
-/// Programs that tell what they were asked for, in the place of those that would reach a real guest.
+/// Programs that log their arguments, in place of those that would reach a real guest.
 const STUBS: &str = r#"for p in ssh scp ansible-playbook; do
   printf '#!/bin/sh\necho "%s $*" >> ../asked\ntest ! -e ../fails || { echo "%s says no" >&2; exit 3; }\n' $p $p > ../bin/$p
   chmod 755 ../bin/$p
@@ -189,9 +189,9 @@ fn a_build_does_what_it_was_told_in_order_and_leaves_an_image_alone() {
     runs(&format!(
         r#"{STUBS}
         BUILD="kvmc image build --accel tcg --master-ram 512M --vcpus 1 --disk 1G"
-        refuse 'write FROM:TO' $BUILD --from base --copy app
+        refuse 'is not FROM:TO' $BUILD --from base --copy app
         refuse 'setup.none' $BUILD --from base --run setup.none
-        refuse 'there is no image `nothing`' $BUILD --from nothing --run setup.sh
+        refuse 'unknown image `nothing`' $BUILD --from nothing --run setup.sh
         test ! -e ../asked && test ! -e $KVMC_STATE_DIR/clusters/build-* || fail 'something was done'
         host > ../before
         id=$($BUILD --from base --package vim --copy app:/opt/app --run setup.sh --run site.yml -t ready)
@@ -204,8 +204,8 @@ fn a_build_does_what_it_was_told_in_order_and_leaves_an_image_alone() {
         refuse 'ssh ended with exit status: 3' $BUILD --from ready --run setup.sh -t more
         rm ../fails
         host > ../after; same ../before ../after 'the host after a build that failed'
-        refuse 'there is no image `more`' kvmc image inspect more
-        # On what was built more can be built, and all of it goes from the top down.
+        refuse 'the store has no image `more`' kvmc image inspect more
+        # A built image can be the base of others. rm removes them from the top down.
         $BUILD --from ready --run setup.sh -t more >/dev/null
         refuse 'used by image' kvmc image rm ready
         kvmc image rm more; kvmc image rm ready; kvmc image rm base"#
@@ -217,21 +217,21 @@ fn an_image_that_is_not_in_the_store_is_said_with_what_is() {
     runs(
         r#"kvmc image import mine.raw -t second >/dev/null
         for verb in 'rm nosuch' 'inspect nosuch' 'export nosuch file.kvmc'; do
-          refuse "there is no image \`nosuch\` for $(dpkg --print-architecture) in the store; it has base, " kvmc image $verb
+          refuse "the store has no image \`nosuch\` for $(dpkg --print-architecture); it has base, " kvmc image $verb
           grep -q second ../err || fail "second is not named: $(cat ../err)"
           ! grep -q -e catalogue -e ubuntu ../err || fail "it speaks of what could be downloaded: $(cat ../err)"
         done
         test ! -e file.kvmc || fail 'it made a file'
-        # One for another architecture is not the one that was meant, nor is it gone.
+        # rm does not remove the image of that name for another architecture.
         other=arm64; test $(dpkg --print-architecture) = amd64 || other=amd64
         printf x | dd of=mine.raw bs=1 seek=100 conv=notrunc status=none
         id=$(kvmc image import mine.raw --arch $other -t elsewhere)
         test "$(of $(echo $id | cut -c1-8) architecture)" = $other || fail 'its digest does not name it'
-        refuse "with --arch $other" kvmc image rm elsewhere
+        refuse "which --arch $other" kvmc image rm elsewhere
         kvmc image rm elsewhere --arch $other
-        # A cluster's may be a download.
+        # A cluster's image may be a download.
         refuse 'the catalogue has' $UP --masters 1 --image nosuch
         for image in $(kvmc image ls --json | sed -n 's/^    "id": "\(.*\)",/\1/p'); do kvmc image rm $image; done
-        refuse 'in the store; it is empty' kvmc image rm nosuch; cat ../err"#,
+        refuse '; the store is empty' kvmc image rm nosuch; cat ../err"#,
     );
 }

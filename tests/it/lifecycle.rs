@@ -1,9 +1,9 @@
-//! Ring 2: how nodes die, stop, and come back, on the tests' fake QEMU.
+//! Deaths, stops and restarts of nodes, on the tests' fake QEMU.
 
 use super::fake;
 use super::support::{Bench, script};
 
-/// Words that the scripts below share.
+/// Shell functions that the scripts below share.
 const WORDS: &str = r#"
 node() { kvmc status --json 2>/dev/null | python3 -c '
 import json, sys
@@ -44,11 +44,11 @@ fn p20_p24_deaths_are_told_apart_and_break_no_other_node() {
         until_is 10 master4 'a signal asked QEMU to end'
         until_is 1 worker0 ready
         case "$(node master1 last_end)" in *'"panicked"'*time*) ;; *) fail "$(node master1 last_end)" ;; esac
-        # Known without the keeper, too.
+        # status also knows it without the keeper.
         kill -9 $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/keeper.json)
         until_is 1 master1 "ago: the guest's kernel panicked"
         kill -9 $(node worker0 pid)
-        until_is 5 worker0 'it ended while no keeper ran'
+        until_is 5 worker0 'QEMU ended while no keeper ran'
         $UP; test "$(kvmc status 2>/dev/null | grep -c 'ready')" = 6 || fail 'up brings all back'
         until_is 1 master3 'ready ('
         grep -q '"event":"ended".*powered off' $K/events.jsonl || fail events"#,
@@ -67,8 +67,8 @@ fn a_node_that_fails_starts_again_by_its_roles_policy() {
         act worker1 poweroff; until_is 5 worker1 'the guest powered off'
         sleep 2
         until_is 1 master0 'stopped ('; until_is 1 worker1 'stopped ('
-        grep -q '"event":"restarting".*it starts again in 1 s' $K/events.jsonl || fail events
-        # The policy is the cluster's to change.
+        grep -q '"event":"restarting".*the keeper restarts it in 1 s' $K/events.jsonl || fail events
+        # The policy of a running cluster can change.
         $UP --worker-restart always; until_is 1 worker1 ready
         act worker1 'poweroff now'; sleep 0.5; until_is 15 worker1 'ready ('
         kvmc stop
@@ -76,7 +76,7 @@ fn a_node_that_fails_starts_again_by_its_roles_policy() {
     );
 }
 
-/// A woken QEMU has no kernel to reset to, so that its guest's reboot ends it: before it is ready, too.
+/// A woken QEMU has no kernel to reset to, so a reboot of its guest ends it, also before the node is ready.
 #[test]
 fn up_goes_on_with_a_node_whose_guest_reboots_before_it_is_ready() {
     runs(
@@ -97,15 +97,15 @@ fn up_goes_on_with_a_node_whose_guest_reboots_before_it_is_ready() {
           code=0; wait $pid || code=$?
           cat ../said
           test $code = 0 || fail "$how: up ended with $code"
-          grep -q 'master0: the guest rebooted; it boots again' ../said || fail "$how: the reboot is not told"
+          grep -q 'master0: the guest rebooted; kvmc boots it again' ../said || fail "$how: the reboot is not told"
           until_is 1 master0 ready
           new=$(node master0 pid); test $new != $old || fail 'the same process'
-          # The keeper, which waited for its turn, starts no second one.
+          # The keeper, which waited for the lock, does not start a second QEMU.
           sleep 1.5; test "$(node master0 pid)" = $new || fail 'it was started twice'
           until_is 1 master0 ready
           kvmc down
         done
-        # And one that powers off is told as that.
+        # A power-off is reported as such.
         echo 'lease 60000' > ../bin/script
         : > ../said; $UP --masters 1 --workers 0 2> ../said & pid=$!
         until_said 'master0 *identity'
@@ -120,7 +120,7 @@ fn p19_stop_is_gentle_bounded_and_honest() {
     runs(
         r#"printf 'master1 deaf yes\n' > ../bin/script
         $UP --masters 4 --workers 0
-        # Paused by somebody who is gone, while no keeper was there.
+        # Another client paused the node and left, while no keeper ran.
         keeper=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/keeper.json)
         kill -9 $keeper; until_gone $keeper
         python3 - $K/nodes/master2/qmp.sock <<'PY'
@@ -164,10 +164,10 @@ for n in json.load(sys.stdin)["nodes"]: print(n["name"], n["address"], n["mac"])
         reboot
         kvmc status
         until_is 1 master0 'stopped (the host rebooted)'
-        kvmc stop 2>&1 | grep -q 'is stopped already' || fail 'stop after a reboot'
+        kvmc stop 2>&1 | grep -q 'is already stopped' || fail 'stop after a reboot'
         kvmc start
         until_is 1 master0 ready; facts > ../again; same ../facts ../again 'addresses and keys after a reboot'
-        # By the unit's two verbs: what ran comes back, what its owner stopped does not.
+        # The unit's two verbs start clusters that ran, and not those that their owner stopped.
         kvmc service stop; until_is 1 master1 stopped
         kvmc service start; until_is 1 master1 ready
         kvmc service start
@@ -212,7 +212,7 @@ fn p6_what_nodes_lie_on_is_refused_when_it_changed() {
           cat ../said
           grep -q "$2" ../said || fail "the file of $1"
           grep -q 'expected digest [0-9a-f]*, found' ../said || fail "the digests of $1"
-          grep -q 'on it lie master0, worker0 of cluster `k80`' ../said || fail "the nodes on $1"
+          grep -q 'used by master0, worker0 of cluster `k80`' ../said || fail "the nodes on $1"
           test "$(node master0 state)" = stopped || fail 'it was started'
         }
         flip() { python3 -c 'import sys
@@ -229,9 +229,9 @@ with open(sys.argv[1], "r+b") as f:
         frozen=$(ls $KVMC_STATE_DIR/warm/*/disk.qcow2 | head -n 1)
         flip $frozen; refused 'a frozen disk' $frozen
         flip $frozen; kvmc start
-        # A node that is to be started again by its policy is held to it as well.
+        # A restart by policy checks this too.
         $UP --worker-restart on-failure; flip $image/initrd; kill -9 $(node worker0 pid)
-        until_is 10 worker0 'cannot be booted again'
+        until_is 10 worker0 'the keeper cannot restart it'
         until_is 1 worker0 'expected digest'
         until_is 1 master0 ready"#,
     );
@@ -242,7 +242,7 @@ fn emulated_nodes_wake_four_at_once_for_each_core() {
     runs(
         r#"$UP --masters 1 --workers 0 2>/dev/null; kvmc down # what they wake from
         echo 'lease 400' > ../bin/script
-        # Enough of them for the bound to be felt, where the cores are not many.
+        # Enough nodes for the bound to matter on a few cores.
         nodes=$((4 * $(nproc) + 3)); test $nodes -le 35 || nodes=35
         $UP --masters $nodes --workers 0 2> ../said; cat ../said
         test "$(grep -c 'woken$' ../said)" = $nodes || fail 'not all woke'
@@ -300,7 +300,7 @@ fn p18_a_qemu_that_falls_silent_costs_its_deadline() {
         printf 'master1 mute yes\nmaster1 deaf yes\n' > ../bin/script
         began=$(date +%s); timeout 20 kvmc status; timeout 20 $UP
         test $(( $(date +%s) - began )) -le 15 || fail 'status and up'
-        # Unknown events, a line that is none, and one without an end: the others are unharmed.
+        # Unknown events, an invalid line and a line without an end do not harm the other nodes.
         act master0 'event {"event": "OF_2040", "data": {"new": 1}}'
         sleep 0.3; until_is 1 master0 ready
         act master0 'event {"event": "STOP", "timestamp": 7}'; until_is 5 master0 'paused: stopped through QMP'
@@ -313,7 +313,7 @@ fn p18_a_qemu_that_falls_silent_costs_its_deadline() {
     );
 }
 
-/// `KVMC_SOAK_ROUNDS=100 cargo test --test it soak -- --nocapture` is the long one.
+/// `KVMC_SOAK_ROUNDS=100 cargo test --test it soak -- --nocapture` is a long run.
 #[test]
 fn soak_rounds_with_a_random_kill_leave_nothing_and_the_keeper_does_not_grow() {
     runs(&script("soak.sh", &[]));

@@ -1,5 +1,4 @@
-//! kvmc as its users run it. Every test is in a network namespace of its own, on a state folder of its
-//! own, and leaves neither.
+//! Runs kvmc as its users do. Every test has its own network namespace and state folder, and removes both.
 
 #![allow(
     clippy::unwrap_used,

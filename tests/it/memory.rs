@@ -1,4 +1,4 @@
-//! P23: memory is looked at before a node starts, and a death for want of it is called that.
+//! P23: kvmc checks memory before it starts a node, and reports a death for lack of memory as such.
 
 use super::fake;
 
@@ -21,28 +21,28 @@ fn runs(script: &str) -> String {
 fn p23_what_cannot_fit_is_refused_with_the_numbers_unless_overcommit_is_asked_for() {
     runs(
         r#"host > ../before
-        # What the kernel says, in this mount namespace.
+        # Replaces the kernel's figures in this mount namespace.
         cp /proc/meminfo ../meminfo; mount --bind ../meminfo /proc/meminfo
         has() { sed "s/^MemAvailable:.*/MemAvailable: $(($1 * 1024)) kB/" ../meminfo > ../now; cat ../now > ../meminfo; }
         has 700
-        refused '3 nodes want 1.[0-9]G of memory, 700M is available' $UP --masters 3 --cold
+        refused '3 nodes need 1.[0-9]G of memory, 700M is available' $UP --masters 3 --cold
         host > ../after; same ../before ../after 'the host after a refusal'
-        refused '3 nodes want' $UP --masters 3 --cold --dry-run
+        refused '3 nodes need' $UP --masters 3 --cold --dry-run
         $UP --masters 3 --cold --overcommit 2> ../said; cat ../said
-        grep -q '3 nodes want 1.[0-9]G of memory, 700M is available; going on, as --overcommit asks' ../said || fail 'the warning'
-        # Those that run need no more, and `start` is held to it as well.
+        grep -q '3 nodes need 1.[0-9]G of memory, 700M is available; continuing because of --overcommit' ../said || fail 'the warning'
+        # Running nodes need no further memory, and `start` checks it too.
         $UP --masters 3 --cold
-        kvmc stop; refused '3 nodes want' kvmc start
-        has 1000; refused '3 nodes want 1.[0-9]G of memory, 1000M is available' kvmc start
+        kvmc stop; refused '3 nodes need' kvmc start
+        has 1000; refused '3 nodes need 1.[0-9]G of memory, 1000M is available' kvmc start
         has 4000; kvmc start --cold; kvmc stop; kvmc start --overcommit --cold 2>&1 | tee ../said
-        if grep -q 'nodes want' ../said; then fail 'a warning of nothing'; fi
+        if grep -q 'nodes need' ../said; then fail 'a warning of nothing'; fi
         kvmc down
-        # What woken nodes share counts once: 250 MiB of what was frozen, for the second and third.
+        # Pages that woken nodes share count once: 250 MiB of the frozen memory, for the second and third node.
         $UP --masters 1 > /dev/null 2>&1; kvmc down
         ram=$(ls $KVMC_STATE_DIR/warm/*/ram); chmod 600 $ram; cp $ram ../ram
         head -c 262144000 /dev/zero | tr '\0' x | dd of=$ram conv=notrunc status=none
         has 900
-        refused '3 nodes want [0-9.]*[MG] of memory \(5[0-9][0-9]M less than alone, for what they share\), 900M' $UP --masters 3
+        refused '3 nodes need [0-9.]*[MG] of memory \(5[0-9][0-9]M less than without sharing\), 900M' $UP --masters 3
         cp ../ram $ram
         host > ../after; same ../before ../after 'the host after all of it'"#,
     );
@@ -56,14 +56,14 @@ fn p23_a_limited_cgroup_counts_as_a_smaller_host() {
         echo $((600 << 20)) > $groups/memory.max
         echo $((500 << 20)) > $groups/memory.current
         echo "inactive_file $((200 << 20))" > $groups/memory.stat
-        refused '1 nodes want [0-9.]*M of memory, 300M is available in the cgroup /sys/fs/cgroup$|; lower' $UP --masters 1 --cold
+        refused '1 nodes need [0-9.]*M of memory, 300M is available in the cgroup /sys/fs/cgroup$|; lower' $UP --masters 1 --cold
         grep -q "300M is available in the cgroup $groups; .*raise the cgroup's limit" ../said || fail 'what bounds it'
         echo max > $groups/memory.max
         $UP --masters 1 --cold; kvmc down"#,
     );
 }
 
-/// In a real cgroup with a real limit, where one can be made.
+/// In a real cgroup with a real limit, if the test can make one.
 #[test]
 fn p23_a_node_killed_for_memory_is_named_as_such() {
     let said = runs(
@@ -82,12 +82,12 @@ fn p23_a_node_killed_for_memory_is_named_as_such() {
         [ ! -e $group/memory.swap.max ] || echo 0 > $group/memory.swap.max
         sh -c "echo \$\$ > $group/cgroup.procs; exec $UP --masters 2 --cold --overcommit"
         echo 'eat 1000' > ../bin/do.master0
-        n=0; until kvmc status | tee ../status | grep -q "master0 *stopped.*killed by the host's kernel for want of memory"; do
+        n=0; until kvmc status | tee ../status | grep -q "master0 *stopped.*killed by the host's kernel because memory ran out"; do
           n=$((n + 1)); test $n -lt 100 || fail "it is not named: $(cat ../status)"; sleep 0.1
         done
         cat ../status
         grep -q 'master1 *ready' ../status || fail 'the other one'
-        grep -q '"event":"ended".*want of memory' $KVMC_STATE_DIR/clusters/k80/events.jsonl || fail events"#,
+        grep -q '"event":"ended".*memory ran out' $KVMC_STATE_DIR/clusters/k80/events.jsonl || fail events"#,
     );
     if said.contains("SKIPPED") {
         println!("skipped: no cgroup with a memory limit can be made here");

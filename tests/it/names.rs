@@ -1,4 +1,4 @@
-//! The cluster's names, from a node, from the host, and through the host's systemd-resolved.
+//! Resolves the cluster's names: from a node, from the host, and through the host's systemd-resolved.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use super::fake;
 
 const UP: &str = "kvmc up --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 1 --cold";
-/// Asks until there is an answer; and a namespace at a port of the bridge, as a node is.
+/// A query that repeats until an answer comes, and a namespace at a port of the bridge, as a node has one.
 const TOOLS: &str = r#"
 ask() { dig @192.168.80.1 +short +tries=1 +timeout=6 "$@"; }
 node() { nsenter -t $(cat ../node.pid) -n "$@"; }
@@ -60,7 +60,7 @@ resolvers ''
 node dig @192.168.80.1 +tries=1 www.example.com | grep -q 'the host has no resolver' || fail "no resolver"
 grep -q '"event":"resolvers".*203.0.113.1' "$KVMC_STATE_DIR/clusters/k80/events.jsonl" || fail "it is not in the log"
 
-# A name cannot be taken: what a guest calls itself is not its name.
+# A guest cannot take a name: the name that it gives itself does not count.
 node udhcpc -i node0 -n -q -x hostname:thief -F thief -s ../said.sh >/dev/null 2>&1 || true
 test -z "$(ask thief.k80.internal)" || fail "P58: a guest took a name"
 
@@ -101,7 +101,7 @@ for port in 53 67; do
   kill $taker; wait $taker || true
   host > ../after; same ../before ../after "the host after the refusal"
 done
-# One that serves another link alone, as libvirt's dnsmasq does, is in nobody's way.
+# A server of only another link, such as libvirt's dnsmasq, does not conflict.
 take 67 up0
 {UP}
 kvmc down
@@ -130,8 +130,8 @@ kill $taker; wait $taker || true"#
     );
 }
 
-/// The folder of a systemd-resolved: the host's, or unpacked from Debian's package, which has it in `lib` in
-/// some releases. It is not installed for this, for the package takes the machine's resolv.conf over.
+/// The folder of a systemd-resolved: the host's, or unpacked from Debian's package, which in some releases has
+/// it in `lib`. The test does not install the package, since that takes over the machine's resolv.conf.
 fn resolved() -> Option<PathBuf> {
     if Path::new("/usr/lib/systemd/systemd-resolved").exists() {
         return Some(PathBuf::from("/"));
@@ -180,7 +180,7 @@ cat > ../bus.conf <<'XML'
 <busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy></busconfig>
 XML
-# Scopes follow the uplink's own addresses, which come when they like.
+# resolved's scopes follow the uplink's own addresses, which come at any time.
 known() {{ resolvectl status | grep -v "Current Scopes"; }}
 dbus-daemon --config-file=../bus.conf --nofork --nopidfile & bus=$!
 until test -S /run/dbus/system_bus_socket; do sleep 0.05; done
@@ -197,7 +197,7 @@ for name in master0.k80.internal x.lb.k80.internal nobody.k80.internal; do
 done
 test "$(getent hosts worker0.k80.internal | cut -d' ' -f1)" = 192.168.80.3 || fail "the host's own resolution"
 test "$(dig @127.0.0.53 +short +tries=1 +timeout=6 -x 192.168.80.2)" = master0.k80.internal. || fail "reverse"
-# What is not the cluster's does not come to us from there, or it would go in a circle.
+# resolved does not ask kvmc for other names, or queries would go in a circle.
 dig @127.0.0.53 +tries=1 +timeout=6 www.example.com | grep -Eq 'SERVFAIL|REFUSED' || fail "other names"
 ask master0 | grep -qx 192.168.80.2 || fail "asked directly"
 kvmc up --accel tcg 2>&1 | grep -q 'nothing to do' || fail "it is not seen that all is there"

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::fake;
 use super::support::script;
 
-/// What a test of this file begins with: a look at a port, from here and from outside.
+/// Shell functions for the tests of this file: a look at a port, from here and from outside.
 const LOOK: &str = r#"
 banner='import socket,sys; s=socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); s.settimeout(5); sys.exit(s.recv(4) != b"SSH-")'
 here() { python3 -c "$banner" "$@" 2>/dev/null; }
@@ -95,13 +95,13 @@ fn a_forward_that_cannot_be_is_refused_before_anything_is_made() {
         "#,
     );
     for words in [
-        "tcp port 2222 of this host is in use; `ss -tlnp sport = :2222` names who has it",
-        "192.0.2.77 is no address of this host",
-        "there is no node `master7`",
-        "forward it on 127.0.0.1 alone",
-        "the port leads elsewhere: 2223:master0:22\n  hint: `kvmc forward rm 2223` first",
-        "no forward `2225`; there are: 2223",
-        "cluster `k80` forwards that port (2223:master0:22)",
+        "tcp port 2222 of this host is in use\n  hint: `ss -tlnp sport = :2222` shows the program that has it",
+        "192.0.2.77 is not an address of this host",
+        "unknown node `master7`",
+        "reach its nodes (from flag --forward)\n  hint: use the host address 127.0.0.1",
+        "the port has another forward: `2223:master0:22`\n  hint: `kvmc forward rm 2223` removes that",
+        "no forward `2225`; its forwards are: 2223",
+        "cluster `k80` forwards that port already (`2223:master0:22`)\n  hint: choose another port",
     ] {
         assert!(said.contains(words), "no `{words}` in: {said}");
     }
@@ -113,7 +113,7 @@ fn a_stolen_port_costs_the_forward_and_not_the_cluster() {
         r#"
         kvmc up $ONE --forward 2222:master0:22
         kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
-        # The killed keeper has the port until it is gone.
+        # The killed keeper holds the port until its end.
         while ss -Hltn | grep -q :2222; do sleep 0.05; done
         python3 -m http.server 2222 --bind 127.0.0.1 >/dev/null 2>&1 &
         server=$!
@@ -121,13 +121,13 @@ fn a_stolen_port_costs_the_forward_and_not_the_cluster() {
         until ss -Hltn | grep -q :2222; do sleep 0.1; done
         kvmc up $ONE
         kvmc status > ../status 2>&1; grep -q 'keeper running' ../status && grep -Eq 'master0 +(ready|running)' ../status || fail "the node is served no more"
-        grep -q '2222:master0:22: failed to listen on 127.0.0.1:2222' "$KVMC_STATE_DIR/clusters/k80/keeper.log" || fail "nothing is said of it"
+        grep -q '2222:master0:22.: cannot listen on 127.0.0.1:2222' "$KVMC_STATE_DIR/clusters/k80/keeper.log" || fail "nothing is said of it"
         kvmc down
         "#,
     );
 }
 
-/// Promise 33: what the host learned from its router's advertisements stays, past their lifetime.
+/// Promise 33: routes and addresses from the router's advertisements stay, past their lifetime.
 #[test]
 fn p33_the_host_keeps_its_router_while_it_routes_ipv6() {
     runs(
@@ -147,7 +147,7 @@ PY
         trap 'code=$?; kill $router; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
         has_router() { ip -6 route | grep -q 'default via fe80.* dev up0 proto ra'; }
         n=0; until has_router; do n=$((n + 1)); test $n -lt 100 || fail "the router is not heard"; sleep 0.1; done
-        # A link that routes already is to go on with it.
+        # A link that already routes must continue to route.
         ip link add r0 type veth peer name r1; echo 1 > /proc/sys/net/ipv6/conf/r0/forwarding
         sleep 1; ipv6 > ../before; host > ../before4
         kvmc up $ONE --ipv6
@@ -170,7 +170,7 @@ PY
     );
 }
 
-/// One of them with two networks and IPv6; in any order the last to go leaves the host as it was.
+/// One cluster has two networks and IPv6. In any order, the last one to stop leaves the host as it was.
 #[test]
 fn three_clusters_come_and_go_in_any_order() {
     runs(
@@ -199,7 +199,7 @@ fn three_clusters_come_and_go_in_any_order() {
           host > ../after; same ../before ../after "the host after $order"
           ipv6 | diff ../before6 - || fail "IPv6 after $order"
         done
-        # All at once.
+        # All clusters at once.
         for cluster in a b c; do (cd $cluster; up $cluster) & pids="${pids:-} $!"; done
         for pid in $pids; do wait $pid || fail "one of three at once"; done
         works 2201 2202 2203; pids=
@@ -230,7 +230,7 @@ fn p32_option_26_follows_the_uplink() {
     );
 }
 
-/// A machine outside that has the address which the host would take: no route of the host's tells of it.
+/// A machine outside has the address that the host would take. The host has no route that shows this.
 #[test]
 fn p31_an_address_that_a_neighbour_answers_for_is_refused() {
     let said = runs(
@@ -240,7 +240,7 @@ fn p31_an_address_that_a_neighbour_answers_for_is_refused() {
         if kvmc up $ONE; then fail "the address of another machine was taken"; fi
         host > ../after; same ../before ../after 'the host after the refusal'
         outside ip addr del 192.168.80.1/24 dev in0
-        # A router that answers for whatever it is asked has none of it.
+        # A router that answers for every address has none of them.
         cat > ../proxy.py <<'PY'
 import socket
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)); s.bind(("in0", 0x0806))
@@ -256,20 +256,20 @@ PY
         kvmc up $ONE; kvmc down
         "#,
     );
-    let mac = "answers for it on up0; 10.80.0.0/24 is free: pass --subnet 10.80.0.0/24";
+    let mac = "has it on up0\n  hint: 10.80.0.0/24 is free; choose it with --subnet 10.80.0.0/24";
     assert!(
-        said.contains("192.168.80.1 is to be this host's address in 192.168.80.0/24, and ")
+        said.contains("192.168.80.1 would be this host's address in 192.168.80.0/24, but ")
             && said.contains(mac),
         "{said}"
     );
 }
 
-/// What takes a tap out between its making and its QEMU's start: the node would run without a network.
+/// Another program removes a tap after its creation and before its QEMU starts: the node would run without a network.
 #[test]
 fn p35_a_port_that_is_lost_before_its_qemu_starts_fails_its_node() {
     let said = runs(
         r#"
-        # Until QEMU greets, it is not set going.
+        # QEMU does not run before it greets.
         echo 'lbl0 greet-after 1200' > ../bin/script
         ip link add elsewhere type bridge
         for how in 'set k80-lbl0 nomaster' 'set k80-lbl0 master elsewhere' 'set k80-lbl0 down' 'delete k80-lbl0'; do
@@ -288,7 +288,7 @@ fn p35_a_port_that_is_lost_before_its_qemu_starts_fails_its_node() {
         "#,
     );
     for words in [
-        "it is not started, for it would have no network: `k80-lbl0` is not as it was set up: it is not a port of `k80`",
+        "the node is not started, because it would have no network: `k80-lbl0` is not as it was set up: it is not a port of `k80`",
         "is not as it was set up: it is down",
         "is not as it was set up: it is gone",
     ] {
@@ -296,7 +296,7 @@ fn p35_a_port_that_is_lost_before_its_qemu_starts_fails_its_node() {
     }
 }
 
-/// With the rules that hosts have for their own cards; who writes one for every link has asked for it.
+/// With the rules that hosts have for their own NICs. A rule for every link applies to ours on purpose.
 #[test]
 fn p34_network_managers_and_udev_leave_bridge_and_taps_alone() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("managers");

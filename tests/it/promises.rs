@@ -1,9 +1,9 @@
-//! docs/RELIABILITY.md holds one row a promise, and names tests that are there.
+//! Checks that docs/RELIABILITY.md has one row for each promise, and names existing tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The numbers that a test's name begins with: 10 and 11 of `p10_p11_beside_ufw`.
+/// The promises in the beginning of a test's name: 10 and 11 of `p10_p11_beside_ufw`.
 fn numbers(test: &str) -> Vec<u32> {
     let words = test.split('_');
     words

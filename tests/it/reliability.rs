@@ -1,4 +1,4 @@
-//! What kvmc promises of state, locks and signals, on the tests' fake QEMU. See docs/RELIABILITY.md.
+//! The promises about state, locks and signals, on the tests' fake QEMU. See docs/RELIABILITY.md.
 
 use super::fake;
 
@@ -16,13 +16,13 @@ fn p1_a_record_that_names_a_strangers_pid_harms_nobody() {
         node=$KVMC_STATE_DIR/clusters/k80/nodes/master0
         kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $node/process.json)"
         sleep 300 & stranger=$!
-        # Its pid, with the start time of the one before; then with its own.
+        # The stranger's pid with the earlier process's start time, then with its own.
         sed -i "s/\"pid\": [0-9]*/\"pid\": $stranger/" $node/process.json
         kvmc status | grep 'master0 *stopped' || fail 'a stranger is taken for a node'
         start=$(sed 's/.*) //' /proc/$stranger/stat | cut -d' ' -f20)
         sed -i "s/\"start_time\": [0-9]*/\"start_time\": $start/" $node/process.json
         kvmc status | grep 'master0 *stopped' || fail 'a stranger is taken for a node'
-        # And one that bears the uuid in its arguments, as a search for it does.
+        # A process with the uuid in its arguments, such as a search for it.
         uuid=$(sed -n 's/.*"uuid": "\(.*\)".*/\1/p' $KVMC_STATE_DIR/clusters/k80/cluster.json | head -n 1)
         python3 -c 'import time; time.sleep(300)' -uuid "$uuid" & search=$!
         kvmc down
@@ -47,7 +47,7 @@ fn p4_what_was_on_before_stays_on_and_rules_of_others_stay() {
     );
 }
 
-/// Docker, say, that was started while a cluster ran, found forwarding on and took it for its own.
+/// For example Docker, started while a cluster ran: it found forwarding on, and now relies on it.
 #[test]
 fn p4_forwarding_that_others_have_come_to_need_stays_on() {
     runs(
@@ -56,23 +56,23 @@ fn p4_forwarding_that_others_have_come_to_need_stays_on() {
         stays() { # VERB...: it leaves forwarding on, and says for whom and what to do.
           kvmc "$@" 2> ../said; cat ../said
           test $(forwarding) = 1 || fail "$1 switched off what others need"
-          grep -q "ip_forward stays on: others have come to need it ($who.*sysctl -w net.ipv4.ip_forward=0" ../said || fail "$1 does not tell"
+          grep -q "ip_forward stays on, because others need it now ($who.*sysctl -w net.ipv4.ip_forward=0" ../said || fail "$1 does not tell"
         }
         host > ../before
         @UP; test $(forwarding) = 1 || fail 'it was not switched on'
         rule -A; who='iptables (nft): -A POSTROUTING -s 172.17.0.0'
         stays stop
-        # It is the other's from now on, whatever comes.
+        # From now on forwarding belongs to the other program, whatever happens.
         kvmc start; kvmc down; test $(forwarding) = 1 || fail 'down after start'
         rule -C || fail "the other's rule"
         echo 0 > /proc/sys/net/ipv4/ip_forward
-        # Who translated before lived without forwarding, and can do so again.
+        # A program that translated before worked without forwarding, and can do so again.
         @UP; kvmc down; test $(forwarding) = 0 || fail 'one that was there before counts'
         @UP; rule -D; nft 'add table ip pods; add chain ip pods post { type nat hook postrouting priority 100; }; add rule ip pods post ip saddr 10.0.0.0/8 masquerade'
         who='nft: table ip pods, chain post'
         stays down
         nft delete table ip pods; echo 0 > /proc/sys/net/ipv4/ip_forward
-        # A router that translates nothing.
+        # A router without translation.
         @UP; iptables -A FORWARD -i wg0 -j ACCEPT; who='iptables (nft) accepts packets of wg0'
         stays down
         iptables -D FORWARD -i wg0 -j ACCEPT; echo 0 > /proc/sys/net/ipv4/ip_forward
@@ -88,7 +88,8 @@ fn p4_forwarding_that_others_have_come_to_need_stays_on() {
     );
 }
 
-/// Lost, cut, emptied and garbled: named, shown, not made anew over, removed or mended.
+/// The record is lost, cut, emptied or garbled. kvmc names it, shows the copy, does not overwrite it, and removes or repairs
+/// the cluster.
 #[test]
 fn p8_a_record_that_cannot_be_read_is_never_nothing() {
     let said = runs(
@@ -115,7 +116,7 @@ fn p8_a_record_that_cannot_be_read_is_never_nothing() {
           kvmc down
           host > ../after; same ../before ../after "the host after down, and before: $harm"
         done
-        # Neither record nor copy, and not even the folder.
+        # The record, its copy and even the folder are lost.
         for harm in "rm $record*" "until rm -r $KVMC_STATE_DIR/clusters; do :; done"; do
           mkdir -p ../project2; cd ../project2
           @UP > /dev/null 2>&1
@@ -130,16 +131,16 @@ fn p8_a_record_that_cannot_be_read_is_never_nothing() {
           host > ../after; same ../before ../after "the host after $harm"
         done"#,
     );
-    assert!(said.contains("going by its last good copy"), "{said}");
+    assert!(said.contains("`down` uses its last good copy"), "{said}");
 }
 
-/// `KVMC_ROUNDS=200 cargo test --test it p9_ -- --nocapture` is the whole of it.
+/// `KVMC_ROUNDS=200 cargo test --test it p9_ -- --nocapture` runs all rounds.
 #[test]
 fn p9_any_verbs_at_once_corrupt_nothing_and_status_never_fails() {
     let rounds = std::env::var("KVMC_ROUNDS").unwrap_or_else(|_| "5".to_owned());
     let script = r#"host > ../before
-        # What may be said: who holds the lock, or that there is nothing, or nothing any more.
-        allowed='locked by|no cluster|was removed in the meantime|half removed|is stopped already'
+        # The allowed answers: the lock's holder, or that there is no cluster, or no longer one.
+        allowed='locked by|no cluster|was removed while|partly removed|is already stopped'
         verbs() { # NAME VERB...: each round, either done or refused with a reason that is allowed
           name=$1; shift; n=0
           while [ $n -lt ROUNDS ]; do
@@ -173,7 +174,7 @@ fn p9_the_lock_says_who_holds_it_and_a_dead_holder_frees_it() {
     runs(
         r#"mkfifo ../hold
         printf '#!/bin/sh\nread x < %s\nexec /usr/sbin/nft "$@"\n' "$(cd ..; pwd)/hold" > ../bin/nft; chmod 755 ../bin/nft
-        # The first two looks of nft are before the lock.
+        # The first two calls of nft come before the lock.
         @UP > ../said.up 2>&1 & pid=$!
         n=0
         until grep -qs "kvmc up, since" $KVMC_STATE_DIR/clusters/k80/lock; do
@@ -183,9 +184,9 @@ fn p9_the_lock_says_who_holds_it_and_a_dead_holder_frees_it() {
         code=0; kvmc down > ../said 2>&1 || code=$?
         cat ../said
         test $code = 1 && grep -Eq "locked by pid $pid \(kvmc up, since [0-9:]+ UTC\)" ../said || fail 'who holds it'
-        kvmc status 2>&1 | tee ../status; grep -q "at work on it: pid $pid (kvmc up" ../status || fail 'status does not tell'
+        kvmc status 2>&1 | tee ../status; grep -q "another verb works on it: pid $pid (kvmc up" ../status || fail 'status does not tell'
         kill -9 $pid; wait $pid 2>/dev/null || true
-        # The nft that it had started still waits.
+        # The nft that it started still waits.
         timeout 1 sh -c 'echo > ../hold' || true
         rm ../bin/nft ../hold
         kvmc down"#,
@@ -199,14 +200,14 @@ fn p2_an_up_that_is_told_to_stop_while_it_waits_for_the_lock_has_touched_nothing
         mkdir -p $KVMC_STATE_DIR/clusters/k80
         exec 9> $KVMC_STATE_DIR/clusters/k80/lock; flock 9
         @UP --wait 60 > ../said 2>&1 9>&- & pid=$!
-        # SIGINT is the second bit of the signals that it hears.
+        # SIGINT is the second bit of the caught signals.
         n=0; until [ $((0x$(sed -n 's/SigCgt:.*\(.\)$/\1/p' /proc/$pid/status) & 2)) = 2 ]; do
           n=$((n + 1)); test $n -lt 200 || fail "it does not listen: $(cat ../said)"; sleep 0.1
         done
         sleep 1
         kill -INT $pid; code=0; wait $pid || code=$?
         cat ../said
-        test $code = 130 && grep -qx 'interrupted; the cluster is as it was' ../said || fail "it ended with $code"
+        test $code = 130 && grep -qx 'interrupted; the cluster is unchanged' ../said || fail "it ended with $code"
         test "$(ls -A $KVMC_STATE_DIR/clusters/k80)" = lock || fail "$(ls -A $KVMC_STATE_DIR/clusters/k80)"
         rm -r $KVMC_STATE_DIR/clusters
         host > ../after; same ../before ../after 'the host after it'"#,
@@ -217,7 +218,7 @@ fn p2_an_up_that_is_told_to_stop_while_it_waits_for_the_lock_has_touched_nothing
 fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
     runs(
         r#"host > ../before
-        # A guest that takes long to come up.
+        # A guest with a long boot.
         echo 'boot 600000' > ../bin/script
         @UP > ../said 2>&1 & pid=$!
         n=0; until grep -q 'started' ../said; do n=$((n + 1)); test $n -lt 200 || fail 'not started'; sleep 0.1; done
@@ -225,10 +226,10 @@ fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
         kill -0 $pid || fail 'it died with its terminal'
         kill -INT $pid; code=0; wait $pid || code=$?
         cat ../said
-        test $code = 130 && grep -q 'goes on from here' ../said || fail "ended with $code"
+        test $code = 130 && grep -q 'completes the cluster' ../said || fail "ended with $code"
         echo 'boot 30' > ../bin/script
         kvmc down
-        # What cannot be interrupted in between is ended by the second.
+        # The second signal ends a step that the first cannot interrupt.
         printf '#!/bin/sh\nsleep 5\nexec /usr/sbin/nft "$@"\n' > ../bin/nft; chmod 755 ../bin/nft
         @UP > ../said 2>&1 & pid=$!
         n=0; until [ -e $KVMC_STATE_DIR/clusters/k80/lock ]; do n=$((n + 1)); test $n -lt 600 || fail "no lock"; sleep 0.1; done
@@ -242,7 +243,6 @@ fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
     );
 }
 
-/// Input 38 of the catalogue.
 #[test]
 fn outputs_that_are_closed_or_full_stop_no_verb() {
     runs(
@@ -257,7 +257,7 @@ fn outputs_that_are_closed_or_full_stop_no_verb() {
     );
 }
 
-/// Not another state folder's, alive or dead, nor anything that only looks alike.
+/// Objects of another state folder stay, alive or dead, and so do objects that only look alike.
 #[test]
 fn doctor_removes_the_remains_of_its_own_clusters_only() {
     runs(
@@ -268,7 +268,7 @@ fn doctor_removes_the_remains_of_its_own_clusters_only() {
         until rm -r $KVMC_STATE_DIR/clusters; do :; done
         code=0; kvmc doctor > ../said || code=$?
         cat ../said
-        test $code != 0 && grep -q 'no more, but there is a QEMU of master0' ../said || fail 'doctor tells nothing'
+        test $code != 0 && grep -q 'remains of a removed cluster: a QEMU of master0' ../said || fail 'doctor tells nothing'
         kvmc doctor --fix > ../said; cat ../said
         if ip link show k80 2>/dev/null; then fail 'the bridge stays'; fi
         ip link show k82 || fail 'a bridge of another state folder went'
@@ -292,13 +292,13 @@ fn p8_a_state_folder_of_the_first_format_is_opened() {
         test $(kvmc status | grep -c ready) = 2 || fail 'not ready'
         life > ../life.now; test -z "$(grep -vxFf ../life.now ../life)" || fail 'it is not the same cluster'
         kvmc stop
-        # And of a format to come.
+        # A record of a future format.
         sed -i 's/"format": 2/"format": 99/' $record
         for verb in up start stop down; do
           if kvmc $verb > ../said 2>&1; then fail "$verb takes a newer format"; fi
-          grep -q 'format 99, this kvmc knows 2' ../said || fail "$verb: $(cat ../said)"
+          grep -q 'format 99, but this kvmc knows formats up to 2' ../said || fail "$verb: $(cat ../said)"
         done
-        kvmc status 2>&1 | grep 'format 99, this kvmc knows 2' || fail 'status does not tell'
+        kvmc status 2>&1 | grep 'format 99, but this kvmc knows formats up to 2' || fail 'status does not tell'
         sed -i 's/"format": 99/"format": 2/' $record
         kvmc down
         test ! -e $KVMC_STATE_DIR/clusters || fail 'down leaves it'"#;

@@ -1,4 +1,4 @@
-//! Runs kvmc in a network namespace made for it.
+//! Runs kvmc in its own network namespace.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,19 +8,19 @@ pub(crate) fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/scripts")
 }
 
-/// What a script says to run one of that folder with these arguments.
+/// The shell line that runs a script of that folder with these arguments.
 pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
     let path = scripts().join(name);
     format!("set -- {}\n. {}", arguments.join(" "), path.display())
 }
 
-/// All that a program said.
+/// The whole output of a program.
 pub(crate) fn said(output: &Output) -> String {
     let printed = String::from_utf8_lossy(&output.stdout);
     format!("{printed}{}", String::from_utf8_lossy(&output.stderr))
 }
 
-/// A namespace with an uplink, a project folder and a state folder; all gone with it.
+/// A namespace with an uplink, a project folder and a state folder. Dropping it removes all of them.
 pub(crate) struct Bench {
     dir: tempfile::TempDir,
 }
@@ -44,18 +44,18 @@ impl Bench {
         self.dir.path().join("state")
     }
 
-    /// Gives it the images of another state folder.
+    /// Gives the bench the images of another state folder.
     pub(crate) fn take_images(&self, images: &Path) {
         std::fs::create_dir_all(self.state()).unwrap();
         std::os::unix::fs::symlink(images, self.state().join("images")).unwrap();
     }
 
-    /// The folder that holds all of it.
+    /// The folder of the whole bench.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A shell in a new network and mount namespace, in the project's folder, with `kvmc` in PATH.
+    /// Runs a shell in a new network and mount namespace, in the project's folder, with `kvmc` in PATH.
     pub(crate) fn shell(&self, script: &str) -> Output {
         let program = Path::new(env!("CARGO_BIN_EXE_kvmc"));
         let path = format!(
@@ -84,7 +84,7 @@ impl Bench {
         ))
     }
 
-    /// The same; shows all it said, and panics when it fails.
+    /// The same; shows the output and panics when the script fails.
     pub(crate) fn runs(&self, script: &str) -> String {
         let output = self.run(script);
         let text = said(&output);
@@ -93,11 +93,12 @@ impl Bench {
         text
     }
 
-    /// Runs `script` after `setup`, which must fail and leave all as `setup` made it; returns what it said.
+    /// Runs `script` after `setup`. The script must fail and leave everything as `setup` made it. Returns its output.
     pub(crate) fn refused(&self, setup: &str, script: &str) -> String {
         let before = self.files();
-        let list = "{ ip -o link; ip -o addr; ip route; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; }";
-        // The namespace ends with its shell, so that compares.
+        // A link's carrier, and the IPv6 address that comes with it, change by themselves a moment after its setup.
+        let list = "{ ip -o link | sed -E 's/NO-CARRIER,//; s/,LOWER_UP//; s/ state [A-Z]+//'; ip -o addr | grep -v ' inet6 fe80:'; ip route; nft list ruleset; cat /proc/sys/net/ipv4/ip_forward; }";
+        // The namespace ends with its shell, so the shell compares.
         let output = self.shell(&format!(
             "ip link set lo up; {setup}
              {list} > ../before; code=0; ( {script} ) || code=$?; {list} > ../after

@@ -1,15 +1,15 @@
-//! Templates of other suites than Debian's newest, by a fake mmdebstrap: no packages, no guest.
+//! Templates of suites other than Debian's newest, with a fake mmdebstrap: no packages, no guest.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::fake;
 use super::support::Bench;
 
-/// Hides the host's keys, and has the fake mmdebstrap note what it is asked for.
+/// Hides the host's keys, and makes the fake mmdebstrap log its arguments.
 const HIDDEN: &str = "mount -t tmpfs none /usr/share/keyrings; ip link set lo up;";
 
-/// A bench whose mmdebstrap does as `extract` says when it is to take a package apart, and as the fake one
-/// of all tests otherwise; it notes its arguments in `asked`.
+/// A bench whose mmdebstrap runs `extract` to extract a package, and otherwise works like the fake one of all
+/// tests. It logs its arguments in `asked`.
 fn bench(extract: &str) -> Bench {
     let bench = fake::bare();
     let bin = bench.dir().join("bin");
@@ -56,7 +56,7 @@ fn ubuntus_keys_are_taken_from_debians_packages_where_the_host_lacks_them() {
     ] {
         assert!(asked[1].contains(word), "no {word} in {asked:?}");
     }
-    // Nothing of the keys is in the template.
+    // The template does not contain the keys.
     let listed = bench.shell(
         "kvmc image ls; find $KVMC_STATE_DIR/images -name '*keyring*' | grep . && exit 1 || true",
     );
@@ -96,7 +96,7 @@ fn keys_and_packages_that_cannot_be_had_are_said_with_what_to_do() {
     for word in ["E: cannot reach", "--mirror names another", "--suite"] {
         assert!(said.contains(word), "no `{word}` in: {said}");
     }
-    // Whatever else the host trusts may do.
+    // Other keys that the host trusts may be enough.
     std::fs::write(&fake, works).unwrap();
     let output = bench.shell(&format!("{HIDDEN} kvmc image build --suite noble"));
     assert!(output.status.success(), "{output:?}");

@@ -1,9 +1,9 @@
-//! When a node cannot wake it boots, and says in one line why; an interrupted freeze leaves nothing.
+//! A node that cannot wake boots, and one line says why. An interrupted freeze leaves nothing.
 
 use super::fake;
 
 const UP: &str = "kvmc up --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0";
-/// The fakes' script; it goes where the fake is.
+/// Writes the fake's script into the fake's folder.
 const SCRIPT: &str = "script() { printf '%s\\n' \"$@\" > ../bin/script; }";
 
 fn falls_back(before: &str, words: &[&str]) -> String {
@@ -31,7 +31,10 @@ fn falls_back(before: &str, words: &[&str]) -> String {
 fn an_old_qemu_that_knows_no_shared_memory_boots_cold() {
     let said = falls_back(
         "script 'refuse migrate-set-capabilities'",
-        &["boot cold: ", "QEMU refused migrate-set-capabilities"],
+        &[
+            "boot instead of waking: ",
+            "QEMU refused migrate-set-capabilities",
+        ],
     );
     assert!(!said.contains("woken"), "{said}");
 }
@@ -40,7 +43,7 @@ fn an_old_qemu_that_knows_no_shared_memory_boots_cold() {
 fn a_freeze_that_cannot_be_written_boots_cold() {
     falls_back(
         "script 'refuse migrate'",
-        &["boot cold: ", "QEMU refused migrate"],
+        &["boot instead of waking: ", "QEMU refused migrate"],
     );
 }
 
@@ -48,7 +51,7 @@ fn a_freeze_that_cannot_be_written_boots_cold() {
 fn a_state_that_cannot_be_loaded_boots_instead() {
     let said = falls_back(
         "script 'worker0 refuse migrate-incoming'",
-        &["worker0 cannot be woken, it boots instead: "],
+        &["worker0 cannot be woken and boots instead: "],
     );
     assert!(said.contains("master0    woken"), "the other wakes: {said}");
     assert!(!said.contains("worker0    woken"), "{said}");
@@ -58,7 +61,7 @@ fn a_state_that_cannot_be_loaded_boots_instead() {
 fn no_space_for_the_memory_boots_cold() {
     falls_back(
         "mkdir -p $KVMC_STATE_DIR/warm; mount -t tmpfs -o size=64m none $KVMC_STATE_DIR/warm",
-        &["boot cold: ", "MiB are free in"],
+        &["boot instead of waking: ", "MiB are free in"],
     );
 }
 

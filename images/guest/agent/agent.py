@@ -1,4 +1,4 @@
-"""The agent: answers the host's commands, and tells it how far the boot is."""
+"""The agent: answers the host's commands, and reports the progress of the boot."""
 import os
 import select
 import signal
@@ -19,7 +19,7 @@ POWER_OFF, REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
 
 
 class Agent:
-    # What manages the NICs and is held in a machine that is to be frozen.
+    # The network manager, which is held in a machine that will be frozen.
     network_manager = NETWORKD
 
     def __init__(self, port, disk=None):
@@ -39,7 +39,7 @@ class Agent:
         self.ready = False
         self.sshd = Sshd()
         self.disk = disk or Disk()
-        # Whether sshd is about to listen, and writes its pid down when it does.
+        # Whether sshd is about to listen. It then writes its pid file.
         self.ssh_comes = False
         self.nics = [{}]
         self.hold = Hold()
@@ -53,7 +53,7 @@ class Agent:
         woken = arguments.get("woken")
         self.ssh_comes = bool(self.sshd.pipes) and not os.access(PID, os.F_OK)
         first = identity.take(arguments, self.sshd, self.disk)
-        # A clone's boot was over before.
+        # A clone's boot ended before the freeze.
         if not woken and not (self.configured and self.identified):
             notify()
         self.identified = True
@@ -68,7 +68,7 @@ class Agent:
         return {"ready": self.ready, "address": address(), "random": first}
 
     def give_addresses(self):
-        """Sets addresses in networkd's place while it stands still; where that fails, networkd goes on at once."""
+        """Sets addresses in place of networkd while it stands still. If that fails, networkd continues at once."""
         try:
             set_addresses(self.nics)
         except (OSError, KeyError):
@@ -78,10 +78,10 @@ class Agent:
         settle(self.sshd)
         self.identified = False
         names = SPECTATORS
-        # networkd alone brings IPv6 addresses.
+        # Only networkd sets IPv6 addresses.
         if self.network_manager and is_original() and not any(nic.get("ipv6") for nic in self.nics):
             names += (self.network_manager,)
-        # systemd starts nothing while it is held, so only with an sshd that needs it no more.
+        # systemd starts nothing while it is held, so hold it only once sshd no longer needs it.
         self.hold.take(names, arguments.get("one_processor"), bool(self.sshd.pipes))
         return {}
 
@@ -114,12 +114,12 @@ class Agent:
             if handler is None:
                 raise ValueError("no command %s" % name)
             answer["return"] = handler(arguments)
-        except Exception as error:  # the host is to hear of any
+        except Exception as error:  # the host gets any error
             answer["error"] = {"class": type(error).__name__, "desc": str(error)}
         self.connection.send(answer)
 
     def progress(self):
-        """Looks how far the boot is, and tells the host what is new."""
+        """Checks the progress of the boot, and reports new stages to the host."""
         if not self.identified or self.ready:
             return
         if not self.leased and is_addressed(self.nics):
@@ -132,9 +132,9 @@ class Agent:
             ignore_links(self.changes)
 
     def pause(self):
-        """Milliseconds until there is something to look at, should nothing come before; None when there is not."""
+        """Milliseconds until the next check, unless an event comes earlier; None if there is no next check."""
         if self.identified and not self.ready:
-            # Nothing tells of a boot's sshd; a clone's listens before there is an address.
+            # No event reports a boot's sshd. A clone's sshd listens before the clone has an address.
             if self.leased:
                 return 15 if self.ssh_comes else 50
             return 200
@@ -161,7 +161,7 @@ class Agent:
                 try:
                     self.changes.recv(65536)
                 except OSError:
-                    # More changes than the socket holds; progress() looks at what there is now.
+                    # There were more changes than the socket holds. progress() checks the current state.
                     pass
             elif events & select.POLLIN:
                 for line in self.connection.lines():

@@ -1,4 +1,4 @@
-"""The guest's clock and its random numbers, which a clone has from the machine that it woke from."""
+"""Sets the guest's clock and random numbers, which a clone has from the machine that it woke from."""
 import binascii
 import fcntl
 import os
@@ -7,7 +7,7 @@ import time
 
 RNDADDENTROPY = 0x40085203  # random(4)
 RNDRESEEDCRNG = 0x5207
-# Seconds of difference that are left alone.
+# Seconds of difference to ignore.
 NEAR = 0.5
 
 
@@ -18,13 +18,13 @@ def set_clock(seconds):
 
 
 def adjust(seconds):
-    """Moves the clock by so many seconds; returns its time."""
+    """Moves the clock by this many seconds; returns its time."""
     time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
     return time.time()
 
 
 def reseed(seed):
-    """Gives the kernel new randomness, in base64. Adding it changes what comes out only with the reseed."""
+    """Gives the kernel new randomness, in base64. Only the reseed makes it change the kernel's random numbers."""
     seed = binascii.a2b_base64(seed)
     fd = os.open("/dev/urandom", os.O_WRONLY)
     try:

@@ -1,7 +1,7 @@
-"""The agent of a cloud image that was prepared: what such an image has differently.
+"""The agent of a prepared cloud image: its differences to a template's agent.
 
-Its NICs may have other names, its root file system is a partition, and its cloud-init takes the user's user-data on
-each node. Programs may be started here where system calls do not do.
+The NICs may have other names, the root file system is a partition, and cloud-init applies the user's user-data on each
+node. The agent starts programs here where system calls are not enough.
 """
 import ctypes
 import os
@@ -22,11 +22,11 @@ SIOCSIFNAME = 0x8923  # netdevice(7)
 MNT_DETACH = 2  # umount2(2)
 SEED = "/var/lib/cloud/seed/nocloud/"
 APPLY = "/usr/lib/kvmc/user-data"
-# The instance whose user-data was applied.
+# The instance whose user-data cloud-init has applied.
 APPLIED = "/var/lib/kvmc/user-data"
 GROW = "/usr/lib/kvmc/grow"
 SECTOR = 512
-# Attempts to grow the root, and seconds between two: early in a boot not all is there that growing takes.
+# Attempts to grow the root, and seconds between two. Early in a boot some devices and tools may be missing.
 TRIES, BETWEEN = 10, 3
 
 
@@ -36,7 +36,7 @@ def value(path):
 
 
 def nic_names():
-    """The names of the NICs in the order of their PCI slots, once the kernel has them all."""
+    """The names of the NICs in the order of their PCI slots, once the kernel has all of them."""
     names = []
     for slot in sorted(os.listdir(PCI)):
         if value(PCI + slot + "/vendor") != VIRTIO or value(PCI + slot + "/device") not in NETWORK:
@@ -56,13 +56,13 @@ def nic_names():
 
 
 def renames(names, prefix):
-    """Pairs of a NIC's name and the one that it is to get, where they differ."""
+    """Pairs of a NIC's current and wanted name, if they differ."""
     wanted = ["%s%d" % (prefix, number) for number in range(len(names))]
     return [(name, new) for number, (name, new) in enumerate(zip(names, wanted)) if name not in (new, "eth%d" % number)]
 
 
 def name_nics():
-    """Names the NICs eth0 and so on, as the agent and its files for networkd do; by other names first, to swap them."""
+    """Names the NICs eth0 and so on, as the agent and its files for networkd do. Uses temporary names, to swap names."""
     for prefix in ("kvmc", "eth"):
         for name, new in renames(nic_names(), prefix):
             set_flags(name, flags(name) & ~IFF_UP)
@@ -84,11 +84,11 @@ class PartitionedDisk(Disk):
 
     def __init__(self):
         super().__init__()
-        # The size that the partition is to grow to and did not yet.
+        # The size that the partition has to grow to.
         self.due = None
 
     def grow(self, expected):
-        """Grows the root's partition to the end of the disk, and its file system with it; once for each size."""
+        """Grows the root's partition to the end of the disk, and its file system too; once for each size."""
         self.due = None
         if expected == self.grown:
             return
@@ -131,7 +131,7 @@ class CloudAgent(Agent):
         super().progress()
 
     def is_grown(self):
-        """Tries again to grow the root; true when there is nothing left to do, or no try."""
+        """Tries again to grow the root; true when it has grown, or after the last try."""
         due = self.disk.due
         if not due or self.tries >= TRIES:
             return True
@@ -141,7 +141,7 @@ class CloudAgent(Agent):
         return not self.disk.due
 
     def is_applied(self):
-        """Has cloud-init apply the user-data as a new instance's; true when there is nothing left to do."""
+        """Makes cloud-init apply the user-data as a new instance's; true when it is done."""
         if not self.cloud:
             return True
         instance = self.cloud["instance"]
@@ -156,13 +156,13 @@ class CloudAgent(Agent):
             os.makedirs(SEED, exist_ok=True)
             write(SEED + "user-data", self.cloud["user-data"], 0o600)
             write(SEED + "meta-data", self.cloud["meta-data"], 0o600)
-            # cloud-init speaks to programs that stand still in a clone.
+            # cloud-init talks to programs that stand still in a clone.
             self.hold.release_now()
             self.applying = os.posix_spawn(APPLY, [APPLY], os.environ)
         pid, _ = os.waitpid(self.applying, os.WNOHANG)
         if not pid:
             return False
-        # Its own log has what failed, as on any cloud.
+        # cloud-init's own log has its failures, as on any cloud.
         write(APPLIED, instance + "\n")
         self.applying = None
         return True

@@ -1,4 +1,4 @@
-"""Files of ours in front of files of /proc and /sys that cannot be written, so that each clone shows its own ids."""
+"""Mounts files over read-only files of /proc and /sys, so that each clone shows its own ids."""
 import ctypes
 import os
 
@@ -10,7 +10,7 @@ MS_BIND = 4096  # mount(2)
 
 
 def cover_ids():
-    """Covers the ids, in a machine that is to be frozen."""
+    """Covers the ids, in a machine that will be frozen."""
     cover(BOOT_ID, 0o444)
     if os.path.exists(PRODUCT_UUID):
         cover(PRODUCT_UUID, 0o400)
@@ -27,9 +27,9 @@ def cover(path, mode):
 
 
 def show(path, text):
-    """Changes what a covered file shows to a text of the same length; one that is not covered stays."""
+    """Replaces the text of a covered file by one of the same length. A file without a cover stays."""
     source = RUN + os.path.basename(path)
-    # Asked first, for an exception runs much of Python's code.
+    # Checked first, since an exception runs much of Python's code.
     if not os.access(source, os.W_OK):
         return
     fd = os.open(source, os.O_WRONLY)

@@ -18,11 +18,11 @@ class Disk:
     """A disk that is one file system."""
 
     def __init__(self):
-        # The size that the file system was last grown to; a clone knows it from the machine that it woke from.
+        # The last size of the file system. A clone has this value from the machine that it woke from.
         self.grown = None
 
     def grow(self, expected):
-        """Grows the file system to `expected` bytes. A woken kernel hears of its disk's new size a moment late."""
+        """Grows the file system to `expected` bytes. A woken kernel learns its disk's new size a moment late."""
         if expected == self.grown:
             return
         disk = os.open(DISK, os.O_RDONLY)

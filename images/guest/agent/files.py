@@ -1,8 +1,8 @@
-"""Files, read and written by fewer instructions than open() takes."""
+"""Reads and writes files by fewer instructions than open() takes."""
 import os
 import stat
 
-# Files of ours that last until the machine is off.
+# The folder of kvmc's files that last until the machine is off.
 RUN = "/run/kvmc/"
 
 
@@ -21,7 +21,7 @@ def read(path):
 
 
 def write(path, text, mode=0o644, uid=0, gid=0):
-    """Replaces a file. After a power cut the old or the new one is there, whole."""
+    """Replaces a file. After a power cut either the old or the new file is there, whole."""
     new = path + ".kvmc"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
@@ -34,9 +34,9 @@ def write(path, text, mode=0o644, uid=0, gid=0):
 
 
 def overwrite(path, text, mode=0o644, uid=0, gid=0):
-    """Writes into a file that write() made before, without a new inode and without ext4's flush at a rename.
+    """Overwrites a file that write() made before, without a new inode and without ext4's flush at a rename.
 
-    A power cut may leave half of the text. The host sends it again at each boot.
+    A power cut may leave half of the text. The host sends the text again at each boot.
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -47,7 +47,7 @@ def overwrite(path, text, mode=0o644, uid=0, gid=0):
             return write(path, text, mode, uid, gid)
         data = text.encode()
         os.write(fd, data)
-        # Only where it is needed: ext4 does much work for a truncation that cuts nothing, too.
+        # Only if needed: ext4 does much work even for a truncation that cuts nothing.
         if os.fstat(fd).st_size > len(data):
             os.ftruncate(fd, len(data))
     finally:

@@ -1,4 +1,5 @@
-"""What stands still or is off in a frozen machine, and goes on in its clones once others need the host no more."""
+"""Holds programs and processors in a frozen machine, and releases them in its clones when other nodes no longer need the
+host."""
 import json
 import os
 import signal
@@ -6,26 +7,26 @@ import time
 
 from .files import RUN, read, write
 
-# Programs that log or react to what happens on a node, and may do so later, by the kernel's names.
+# Programs that log or react to events of a node, and may do so later; by the kernel's names.
 JOURNALD = "systemd-journal"
 SPECTATORS = (JOURNALD, "systemd-udevd", "dbus-daemon")
-# Asks for a lease once it goes on; a clone has its addresses from the host until then.
+# Requests a lease once it continues. Until then a clone has its addresses from the host.
 NETWORKD = "systemd-network"
-# Stops systemd itself, the one process of this cgroup (Linux's cgroup-v2).
+# Freezes systemd itself, the only process of this cgroup (Linux's cgroup-v2).
 INIT = "/sys/fs/cgroup/init.scope/cgroup.freeze"
-# What is held, for an agent that is started again meanwhile.
+# The list of held programs, for an agent that starts again meanwhile.
 HELD = RUN + "held"
-# Seconds from when all nodes are ready until the programs go on, and from there until journald starts anew; the host
-# may name others.
+# Seconds after all nodes are ready until the programs continue, and then until journald restarts. The host may send
+# others.
 REST, JOURNAL = 2, 8
-# Seconds until the programs go on without word of the others: from when the node is ready, and when it never is.
+# Seconds until the programs continue without a message about the others: after the node is ready, and if it never is.
 LONGEST_REST, LONGEST_HOLD = 10, 60
-# The same of systemd.
+# The same for systemd.
 INIT_REST, INIT_HOLD = 3, 10
 
 
 def of_init(stat):
-    """The name in the text of /proc/PID/stat where systemd is the process's parent, else None; proc(5)."""
+    """The name in the text of /proc/PID/stat if systemd is the process's parent, else None; proc(5)."""
     end = stat.rindex(")")
     return stat[stat.index("(") + 1:end] if stat[end + 2:].split()[1] == "1" else None
 
@@ -59,7 +60,7 @@ def processors():
 
 
 def switch(paths, value):
-    """Writes a value to switches; returns those that took it."""
+    """Writes a value to switches; returns those that accepted it."""
     done = []
     for path in paths:
         try:
@@ -75,7 +76,7 @@ def switch(paths, value):
 
 
 def left(paths, value):
-    """Writes a value to switches; returns those that a busy host kept from taking it."""
+    """Writes a value to switches; returns those that did not accept it on a busy host."""
     done = switch(paths, value)
     return [path for path in paths if path not in done]
 
@@ -88,53 +89,53 @@ class Hold:
         self.processors = []
         # systemd's switch while it stands still.
         self.init = []
-        # When the programs go on, when journald starts anew after that, and when systemd goes on.
+        # When the programs continue, when journald restarts after that, and when systemd continues.
         self.release_due = self.journal_due = self.init_due = None
         self.journal_rest = JOURNAL
 
     def load(self):
-        """Lets go on what an agent before this one held."""
+        """Releases the programs that an earlier agent held."""
         if os.path.exists(HELD):
             self.programs, self.processors, self.init = json.loads(read(HELD))
             self.release_due = time.monotonic()
             self.release()
 
     def take(self, names, one_processor, may_hold_init):
-        """Holds programs, processors and systemd in a machine that is to be frozen."""
+        """Holds programs, processors and systemd in a machine that will be frozen."""
         self.programs = processes(names)
         signal_all(self.programs.values(), signal.SIGSTOP)
         if one_processor:
             self.processors = switch(processors(), b"0")
-            # The kernel postpones a part of it, which would be left to the clones.
+            # The kernel postpones a part of this work, which the clones would do.
             time.sleep(0.5)
-        # In a clone systemd would only note that the clock was set and that sshd has started.
+        # In a clone systemd would only handle the clock change and the start of sshd.
         if may_hold_init:
             self.init = switch([INIT], b"1")
         write(HELD, json.dumps([self.programs, self.processors, self.init]))
 
     def woken(self, journal_rest):
-        """The machine is a clone from now on."""
+        """Marks the machine as a clone."""
         now = time.monotonic()
         self.release_due = now + LONGEST_HOLD
         self.init_due = now + INIT_HOLD
         self.journal_rest = journal_rest
 
     def ready(self):
-        """The node is ready."""
+        """Starts the time-outs: the node is ready."""
         if self.release_due:
             self.release_due = time.monotonic() + LONGEST_REST
         if self.init_due:
             self.init_due = time.monotonic() + INIT_REST
 
     def all_ready(self, rest):
-        """All nodes are ready: the programs go on after so many seconds, all else now."""
+        """Handles `all-ready`: the programs continue after this many seconds, everything else now."""
         self.free_init()
         self.free_processors()
         if self.release_due:
             self.release_due = time.monotonic() + rest
 
     def free(self, name):
-        """Lets one program go on at once."""
+        """Releases one program at once."""
         signal_all([self.programs.pop(name)], signal.SIGCONT)
 
     def free_init(self):
@@ -145,10 +146,10 @@ class Hold:
         self.processors = left(self.processors, b"1")
 
     def release(self):
-        """Lets go on what is due.
+        """Releases everything that is due.
 
-        journald keeps the ids that it started with, by which journalctl finds nothing in a clone. So it is ended, and
-        systemd starts it again; what was logged meanwhile waits in its sockets.
+        journald keeps the ids of its start, with which journalctl finds nothing in a clone. So the agent ends it, and
+        systemd starts it again. Messages logged meanwhile wait in its sockets.
         """
         now = time.monotonic()
         if self.init_due and now >= self.init_due:
@@ -168,7 +169,7 @@ class Hold:
             signal_all(journal, signal.SIGCONT)
 
     def release_now(self):
-        """Lets everything go on, and starts journald anew."""
+        """Releases everything, and restarts journald."""
         if self.release_due:
             self.release_due = time.monotonic()
             self.release()
@@ -176,6 +177,6 @@ class Hold:
             self.release()
 
     def due(self):
-        """When something is due, in time.monotonic()'s seconds; None when nothing is."""
+        """The time of the next release, in seconds of time.monotonic(); None if there is none."""
         due = [due for due in (self.init_due, self.release_due, self.journal_due) if due]
         return min(due) if due else None

@@ -1,4 +1,4 @@
-"""The node's identity: names, ids, keys and addresses, written where programs look for them."""
+"""Writes the node's identity where programs look for it: names, ids, keys and addresses."""
 import os
 import socket
 
@@ -11,14 +11,14 @@ SSH_FOLDER = "/home/admin/.ssh"
 AUTHORIZED_KEYS = SSH_FOLDER + "/authorized_keys"
 RESOLV_CONF = "/etc/resolv.conf"
 MACHINE_ID = "/etc/machine-id"
-# The machine has an identity; a machine that was frozen has a line feed in it.
+# Exists if the machine has an identity. In a frozen machine it holds a line feed.
 MARK = "/var/lib/kvmc/configured"
-# Units of ours ask for it: this machine is to be frozen.
+# kvmc's units check it: this machine will be frozen.
 IS_TEMPLATE = RUN + "template"
 
 
 def is_configured():
-    """Whether this machine was given an identity before."""
+    """Whether this machine got an identity before."""
     try:
         return bool(read(MARK).strip())
     except OSError:

@@ -18,23 +18,23 @@ IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_RT_PRIORITY = 1, 2, 4, 9
 RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 4, 5, 6, 7
 RT_TABLE_MAIN, RTPROT_DHCP, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 16, 0, 1
 IFA_F_TENTATIVE, IPV6_ADDR_SCOPE_GLOBAL = 0x40, "00"  # /proc/net/if_inet6
-# networkd's metric for routes that it has by DHCP, systemd.network(5).
+# networkd's metric for routes from DHCP, systemd.network(5).
 METRIC = 1024
 
-# Made on import, thus before a machine is frozen: a clone pays for what runs in it for the first time.
+# Made on import, and so before a machine is frozen: code that runs for the first time in a clone costs time.
 INET = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 ROUTE = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 
 
 def watch():
-    """A socket that can be read when a link or an address changes."""
+    """A socket that becomes readable when a link or an address changes."""
     changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
     changes.bind((0, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR))
     return changes
 
 
 def ignore_links(changes):
-    """Leaves addresses alone to wake that socket: the links of a node of Kubernetes come and go."""
+    """Makes only addresses wake that socket, since the links of a Kubernetes node come and go."""
     changes.setsockopt(SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, RTNLGRP_LINK)
 
 
@@ -51,7 +51,7 @@ def set_flags(name, value):
 
 
 def index_of(name):
-    """As if_nametoindex(3), without a socket of its own."""
+    """The same as if_nametoindex(3), without a socket of its own."""
     return struct.unpack("i", interface(SIOCGIFINDEX, name)[16:20])[0]
 
 
@@ -65,7 +65,7 @@ def set_mac(name, mac):
         return
     change = struct.pack("H", ARPHRD_ETHER) + wanted
     try:
-        # virtio NICs can while they are up (IFF_LIVE_ADDR_CHANGE).
+        # virtio NICs allow this while they are up (IFF_LIVE_ADDR_CHANGE).
         interface(SIOCSIFHWADDR, name, change)
     except OSError:
         set_flags(name, flags(name) & ~IFF_UP)
@@ -131,7 +131,7 @@ def route_message(index, own, router):
 
 
 def ask_kernel(kind, body):
-    """Has the kernel make something; that it exists already is no error."""
+    """Makes the kernel create an object. An existing one is not an error."""
     head = struct.pack("IHHII", 16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, 1, 0)
     ROUTE.send(head + body)
     error = -struct.unpack_from("i", ROUTE.recv(4096), 16)[0]
@@ -140,9 +140,9 @@ def ask_kernel(kind, body):
 
 
 def set_addresses(nics):
-    """Gives the NICs the addresses and the route that networkd would make of their leases.
+    """Gives the NICs the addresses and the route that networkd would set from their leases.
 
-    networkd finds them there when it goes on.
+    networkd finds them when it continues.
     """
     for number, nic in enumerate(nics):
         name = "eth%d" % number

@@ -23,7 +23,7 @@ def main(agent=Agent):
             break
         time.sleep(0.05)
     if not path:
-        # Not started by kvmc: the boot is not to wait.
+        # kvmc did not start this machine, so the boot must not wait.
         notify()
         return
     agent(os.open(path, os.O_RDWR | os.O_NONBLOCK)).run()

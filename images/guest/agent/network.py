@@ -1,4 +1,4 @@
-"""The node's network as a whole: networkd's files for its NICs, and whether they have their addresses."""
+"""The node's network: writes networkd's files for its NICs, and checks their addresses."""
 import errno
 import os
 
@@ -8,7 +8,7 @@ from .links import address, has_carrier, has_global, set_mac
 FOLDER = "/etc/systemd/network/"
 RUN_FOLDER = "/run/systemd/network/"
 FIRST = "10-eth0.network"
-# A copy of the template's file for the first NIC, to see by whether it was changed.
+# A copy of the template's file for the first NIC, to detect changes.
 ORIGINAL = "/usr/lib/kvmc/eth0.network"
 IPV6 = """LinkLocalAddressing=ipv6
 IPv6AcceptRA=yes
@@ -34,14 +34,14 @@ NO_IPV6 = "LinkLocalAddressing=no\nIPv6AcceptRA=no\n"
 
 
 def nics_of(arguments):
-    """The NICs of an identity; a host of before version 3 speaks of one alone."""
+    """The NICs of an identity. A host older than version 3 sends only one."""
     return arguments.get("nics") or [{"mac": arguments.get("mac")}]
 
 
 def network_file(number, ipv6):
-    """Path and text of what networkd is to know of a NIC beside the template's own file for the first one.
+    """Path and text of networkd's file for a NIC. The template has its own file for the first one.
 
-    None when there is nothing to add. A file of that name in /etc wins over it, systemd.network(5).
+    None if there is nothing to add. A file of that name in /etc wins over it, systemd.network(5).
     """
     name = "10-eth%d.network" % number
     if number:
@@ -62,13 +62,13 @@ def set_up(nics):
             try:
                 set_mac("eth%d" % number, nic["mac"])
             except OSError as error:
-                # The host sees by the missing address that there is no such NIC.
+                # There is no such NIC. The host sees this by the missing address.
                 if error.errno != errno.ENODEV:
                     raise
 
 
 def is_addressed(nics):
-    """Whether every NIC has a carrier and all the addresses that it is to get."""
+    """Whether every NIC has a carrier and all of its addresses."""
     for number, nic in enumerate(nics):
         name = "eth%d" % number
         if not address(name) or not has_carrier(name):
@@ -80,7 +80,7 @@ def is_addressed(nics):
 
 
 def is_original():
-    """Whether networkd's configuration is the template's alone: then an image has changed nothing of it."""
+    """Whether networkd's configuration is only the template's, so that no image has changed it."""
     try:
         return os.listdir(FOLDER) == [FIRST] and read(FOLDER + FIRST) == read(ORIGINAL)
     except OSError:

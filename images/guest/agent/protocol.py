@@ -1,4 +1,4 @@
-"""The agent's connection to the host: lines of JSON of QMP's form. messages.json in kvmc's sources lists the messages."""
+"""The agent's connection to the host: lines of JSON in QMP's form. messages.json in kvmc's sources lists the messages."""
 import json
 import os
 import select
@@ -12,9 +12,9 @@ DECODER = json.JSONDecoder()
 
 
 def decode(line):
-    """A request's name, arguments and id; None where the line is no request."""
+    """A request's name, arguments and id; None if the line is not a request."""
     try:
-        # As json.loads, without its checks.
+        # The same as json.loads without its checks.
         request = DECODER.raw_decode(line.decode())[0]
         name = request["execute"]
     except (ValueError, KeyError, TypeError):
@@ -35,7 +35,7 @@ class Connection:
             try:
                 data = data[os.write(self.port, data):]
             except BlockingIOError:
-                # Nobody reads at the host's end: the message is dropped.
+                # Nobody reads at the host's end, so the message is dropped.
                 if not select.select([], [self.port], [], 1)[1]:
                     return
 

@@ -1,4 +1,4 @@
-"""Brings a machine that is to be frozen to rest. Programs may be started here."""
+"""Brings a machine to rest before it is frozen. The agent may start programs here."""
 import os
 import socket
 
@@ -11,7 +11,7 @@ PROGRAM = "/usr/lib/kvmc/settle"
 
 
 def settle(sshd):
-    """Waits for the end of the boot, reads what nodes read first, and leaves what clones only write into."""
+    """Waits for the end of the boot, reads the files that nodes read first, and creates files that clones overwrite."""
     status = os.waitpid(os.posix_spawn(PROGRAM, [PROGRAM], os.environ), 0)[1]
     if status != 0:
         raise OSError("settle ended with %d" % status)
@@ -20,10 +20,10 @@ def settle(sshd):
             raise OSError("ssh does not answer")
     cover_ids()
     sshd.hold()
-    # A clone has to find no block for what is written over.
+    # An overwritten file needs no new block in a clone.
     write(MARK, "\n")
     for path in (AUTHORIZED_KEYS, RESOLV_CONF):
         if os.path.isfile(path) and not os.path.getsize(path):
             overwrite(path, "\n")
-    # Every clone's disk is this one's as it is now.
+    # Every clone's disk begins as this one is now.
     os.sync()

@@ -1,4 +1,4 @@
-"""sshd: its host keys, and how a clone's waits for them."""
+"""sshd: its host keys, and how a clone's sshd waits for them."""
 import os
 import signal
 import time
@@ -9,9 +9,9 @@ KEYS, KINDS = "/etc/ssh/ssh_host_%s_key", ("ed25519", "rsa")
 CONFIG, CONFIG_FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"
 PID = "/run/sshd.pid"
 PORT = 22
-# sshd's configuration includes the one, and its unit the other, where they exist.
+# sshd's configuration includes the first, and its unit the second, if they exist.
 FAMILY, ENVIRONMENT = RUN + "sshd.conf", RUN + "sshd.env"
-# On the command line of emulated kernels alone.
+# Only the command line of emulated kernels has this word.
 EMULATED = "kvmc.coldplug="
 # The kernel's function in which a process waits for the other end of a pipe, fs/pipe.c.
 WAITS = "wait_for_partner"
@@ -35,7 +35,7 @@ def ssh_listener():
 
 
 def names_addresses(text):
-    """Whether a configuration of sshd says what it listens on, sshd_config(5)."""
+    """Whether a configuration of sshd sets its addresses, sshd_config(5)."""
     return any(line.strip().lower().startswith("listenaddress") for line in text.splitlines())
 
 
@@ -47,8 +47,8 @@ def is_told_addresses():
 def spare(nics):
     """Writes configuration that saves an emulated sshd work, before it starts.
 
-    Each session would read OpenSSL's configuration, which has nothing for ssh, and with addresses of both families to
-    listen on it would open sockets to find out which comes first.
+    Each session would read OpenSSL's configuration, which has no settings for ssh. If sshd listened with both address
+    families, each session would also open sockets to find out which it would prefer.
     """
     if EMULATED not in read("/proc/cmdline"):
         return
@@ -60,14 +60,14 @@ def spare(nics):
 
 class Sshd:
     def __init__(self):
-        # Pipes that hold() has sshd wait at, with the kinds of keys that they stand for.
+        # Pipes at which hold() makes sshd wait, with their kinds of keys.
         self.pipes = {}
 
     def pid(self):
         return int(read(PID))
 
     def restart(self):
-        """Has sshd read its keys again (SIGHUP, sshd(8)), and waits until the old ones are no longer served."""
+        """Makes sshd read its keys again (SIGHUP, sshd(8)), and waits until it no longer uses the old ones."""
         old = ssh_listener()
         if not old:
             return
@@ -81,10 +81,10 @@ class Sshd:
             time.sleep(0.002)
 
     def hold(self):
-        """Restarts sshd and has it stand where it reads its first key, which is a pipe that nobody writes to.
+        """Restarts sshd and makes it wait where it reads its first key, which is a pipe that nobody writes to.
 
-        A clone then has all of sshd's start behind it but the keys, which give_keys() brings. Which key is the first is
-        up to sshd's configuration. The keys' files stay, with a line feed in them: a clone only writes into them.
+        In a clone, sshd's start is then complete except for the keys, which give_keys() writes. sshd's configuration
+        decides which key is the first. The keys' files stay, with a line feed in them, so a clone only overwrites them.
         """
         try:
             pid = self.pid()
@@ -112,7 +112,7 @@ class Sshd:
             if is_held:
                 self.pipes[RUN + "ssh_" + kind] = kind
         if not is_held:
-            # It did not come there: it starts again with its keys.
+            # sshd did not reach the pipe, so it starts again with its keys.
             os.kill(pid, signal.SIGHUP)
             return
         for kind in KINDS:
@@ -120,7 +120,7 @@ class Sshd:
             write(KEYS % kind + ".pub", "\n")
 
     def give_keys(self, pairs, put):
-        """Writes this node's keys by `put` and into sshd's pipe; true when sshd has to read them again."""
+        """Writes this node's keys by `put` and into sshd's pipe; true if sshd has to read them again."""
         changed = False
         for kind, pair in pairs.items():
             path = KEYS % kind
@@ -132,11 +132,11 @@ class Sshd:
             put(path + ".pub", pair["public"])
         for pipe, kind in self.pipes.items():
             try:
-                # Refused unless sshd stands at the other end, as it does at one of them.
+                # The kernel refuses this unless sshd waits at the other end, which it does at one of the pipes.
                 fd = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
             except OSError:
                 continue
-            # sshd reads the other keys from their files, which are written by now.
+            # sshd then reads the other keys from their files, which are complete by now.
             os.write(fd, pairs[kind]["private"].encode())
             os.close(fd)
             changed = False

@@ -1,4 +1,4 @@
-"""systemd: telling it that the boot may go on."""
+"""Tells systemd that the boot may continue."""
 import os
 import socket
 

@@ -45,7 +45,7 @@ class Lines(unittest.TestCase):
 
 
 class Guest(unittest.TestCase):
-    """An agent on a socket, whose machine is the test's."""
+    """An agent on a socket, with the test's machine."""
 
     kind = agent.Agent
 
@@ -214,7 +214,7 @@ class CloudCommands(Guest):
 
 class Imports(unittest.TestCase):
     def test_a_clone_imports_nothing(self):
-        """All imports stand at the modules' heads: they run before a machine is frozen."""
+        """All imports are at the modules' heads, so that they run before a machine is frozen."""
         import ast
         folder = os.path.dirname(agent.__file__)
         for name in os.listdir(folder):

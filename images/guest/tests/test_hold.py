@@ -6,7 +6,7 @@ from agent import hold
 
 
 class Machine:
-    """A hold whose clock, signals and switches are the test's."""
+    """A hold with the test's clock, signals and switches."""
 
     def __init__(self, test):
         self.now, self.log, self.stuck = 100.0, [], set()

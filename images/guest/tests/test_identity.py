@@ -35,7 +35,7 @@ class Sshd:
 
 
 class Taken(unittest.TestCase):
-    """take() with everything that it does to the machine caught."""
+    """Runs take() and catches its changes to the machine."""
 
     ARGUMENTS = {
         "hostname": "worker1", "machine_id": "ab", "authorized_keys": ["ssh-rsa A"], "password_hash": "$6$",

@@ -21,7 +21,7 @@ def trees():
 
 
 def constant(node):
-    """A string that stands in the source, also as a Python before 3.9 parses an index."""
+    """A string literal of the source, also as a Python before 3.9 parses an index."""
     node = getattr(node, "value", node) if type(node).__name__ == "Index" else node
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 

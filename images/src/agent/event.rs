@@ -1,4 +1,4 @@
-//! The events that a guest sends: its agent, or cloud-init where there is none.
+//! The events that a guest sends: from its agent, or from cloud-init in an image without one.
 
 use serde_json::{Value, json};
 
@@ -7,22 +7,22 @@ use serde_json::{Value, json};
 pub enum Event {
     /// The agent has started, and waits for an identity.
     Hello,
-    /// The boot has come to a stage.
+    /// The boot has reached a stage.
     Stage(BootStage),
     /// The node is ready.
     Ready,
-    /// A cloud image has the agent now.
+    /// The agent was added to a cloud image.
     Prepared,
-    /// Why a cloud image cannot have the agent, in the guest's words.
+    /// A cloud image cannot have the agent, for the reason that the guest gives.
     Unfit(Option<String>),
 }
 
 /// A stage of a guest's boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BootStage {
-    /// It takes its identity.
+    /// The guest has its identity.
     Identity,
-    /// It has its addresses.
+    /// The guest has its addresses.
     Lease,
 }
 
@@ -53,7 +53,7 @@ impl Event {
         }
     }
 
-    /// Reads an event. `None` for one that is not known: a newer agent, or a guest that sends anything.
+    /// Reads an event. `None` for an unknown one: the agent may be newer, and a guest may send anything.
     #[must_use]
     pub fn parse(name: &str, data: &Value) -> Option<Self> {
         let text = |key: &str| data.get(key).and_then(Value::as_str);
@@ -71,7 +71,7 @@ impl Event {
         }
     }
 
-    /// The message, of what is always in it.
+    /// The message, with only the fields that it always has.
     #[must_use]
     pub fn message(&self) -> Value {
         let data = match self {
@@ -129,7 +129,7 @@ mod tests {
         );
     }
 
-    /// It speaks to the host before there is an agent.
+    /// The script speaks to the host before the agent exists.
     #[test]
     fn the_script_that_prepares_an_image_sends_the_tables_events() {
         let script = include_str!("../../guest/prepare").replace("'\"$1\"'", "a reason");

@@ -1,6 +1,6 @@
 //! The messages between host and agent, as `images/guest/messages.json` lists them.
 //!
-//! That file is the one table that the agent's tests, these types and the tests' fake QEMU go by.
+//! The agent's tests, these types and the tests' fake QEMU all use that file.
 
 mod event;
 mod request;

@@ -26,9 +26,9 @@ impl Request for Ping {
     const NAME: &'static str = "ping";
 }
 
-/// Makes a machine a node, or a template that is to be frozen.
+/// Makes a machine a node, or a template that will be frozen.
 #[derive(Clone, Default, Serialize)]
-#[expect(missing_docs, reason = "messages.json says what each is")]
+#[expect(missing_docs, reason = "messages.json describes the fields")]
 pub struct Identity {
     pub hostname: String,
     pub machine_id: String,
@@ -74,7 +74,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// One of sshd's host keys, as its files have it.
+/// One of sshd's host keys, with the text of its two files.
 #[derive(Clone, Default, Serialize)]
 #[expect(missing_docs, reason = "the two files")]
 pub struct KeyPair {
@@ -92,7 +92,7 @@ impl fmt::Debug for KeyPair {
 
 /// A NIC of an identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "messages.json says what each is")]
+#[expect(missing_docs, reason = "messages.json describes the fields")]
 pub struct Nic {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
@@ -107,10 +107,10 @@ pub struct Nic {
     pub router: Option<Ipv4Addr>,
 }
 
-/// What cloud-init applies in a prepared cloud image.
+/// The data that cloud-init applies in a prepared cloud image.
 #[derive(Clone, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "messages.json says what each is")]
+#[expect(missing_docs, reason = "messages.json describes the fields")]
 pub struct Cloud {
     pub instance: String,
     pub user_data: String,
@@ -132,13 +132,13 @@ impl fmt::Debug for Cloud {
 pub struct IdentityAnswer {
     /// The node is ready already: only its keeper is new.
     pub ready: bool,
-    /// The first random bytes that the kernel drew after it was reseeded, in hex.
+    /// The first random bytes that the kernel returned after its reseed, in hex.
     pub random: Option<String>,
 }
 
-/// Brings a machine that is to be frozen to rest.
+/// Brings a machine to rest before it is frozen.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-#[expect(missing_docs, reason = "messages.json says what it is")]
+#[expect(missing_docs, reason = "messages.json describes the field")]
 pub struct Settle {
     pub one_processor: bool,
 }
@@ -150,7 +150,7 @@ impl Request for Settle {
 /// Tells a clone that all nodes are ready.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct AllReady {
-    /// Seconds until what it holds goes on.
+    /// Seconds until the programs that the clone holds continue.
     pub rest: f64,
 }
 
@@ -189,7 +189,7 @@ impl Request for Adjust {
 
 /// Powers the machine off, or reboots it.
 #[derive(Debug, Clone, Copy, Serialize)]
-#[expect(missing_docs, reason = "named by its type")]
+#[expect(missing_docs, reason = "the type says it")]
 pub struct Shutdown {
     pub mode: PowerMode,
 }
@@ -201,7 +201,7 @@ impl Request for Shutdown {
 /// How a machine goes down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "named by themselves")]
+#[expect(missing_docs, reason = "the names say it")]
 pub enum PowerMode {
     Powerdown,
     Reboot,
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
     use crate::agent::Table;
 
-    /// Every field is there, and every one is in the table with its type.
+    /// Checks that the request has every field of the table, and no others.
     fn whole<R: Request>(request: &R) {
         let table = Table::built_in();
         let arguments = request.arguments();
@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    /// An older agent ignores what it does not know, so what need not be sent is not.
+    /// An older agent ignores unknown arguments, so the request leaves optional ones out.
     #[test]
     fn an_identity_without_choices_has_no_empty_ones() {
         let arguments = Identity::default().arguments();

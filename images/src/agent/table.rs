@@ -1,4 +1,4 @@
-//! The table of messages, read, and messages checked by it.
+//! Reads the table of messages, and checks messages by it.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ const MESSAGES: &str = include_str!("../../guest/messages.json");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
-    /// What it is.
+    /// Its description.
     pub about: String,
-    /// The version of the agent that it comes with.
+    /// The version of the agent with this table.
     pub version: u32,
     /// The virtio-serial port.
     pub port: String,
@@ -22,7 +22,7 @@ pub struct Table {
     pub commands: BTreeMap<String, Message>,
     /// Events by name.
     pub events: BTreeMap<String, Message>,
-    /// Objects that types name.
+    /// Objects that types refer to.
     pub objects: BTreeMap<String, Fields>,
 }
 
@@ -33,9 +33,9 @@ pub type Fields = BTreeMap<String, Field>;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// What it is for.
+    /// Its purpose.
     pub about: String,
-    /// The agent's version that has it first.
+    /// The first version of the agent that has it.
     pub since: u32,
     /// The first agents of that version lack it.
     #[serde(default)]
@@ -43,7 +43,7 @@ pub struct Message {
     /// A command's arguments, or an event's data.
     #[serde(alias = "data")]
     arguments: Fields,
-    /// What the answer to a command holds.
+    /// The fields of the answer to a command.
     #[serde(default)]
     pub answer: Fields,
 }
@@ -60,23 +60,23 @@ impl Message {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Field {
-    /// Its type, as the table's head says.
+    /// Its type, in the notation of the table's head.
     #[serde(rename = "type")]
     pub kind: String,
-    /// No message is without it.
+    /// Every message has it.
     #[serde(default)]
     pub required: bool,
-    /// The agent's version that has it first.
+    /// The first version of the agent that has it.
     pub since: u32,
     /// The first agents of that version lack it.
     #[serde(default)]
     pub later: bool,
-    /// What it is.
+    /// Its description.
     #[serde(default)]
     pub about: String,
 }
 
-/// Why a message is not the table's.
+/// A message is not as the table describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "fields are named by what they hold")]
 pub enum MessageError {
@@ -86,7 +86,7 @@ pub enum MessageError {
     /// The table has no such field.
     #[error("unknown field `{field}` of `{of}`")]
     Field { of: String, field: String },
-    /// A field that is always there is missing.
+    /// A required field is missing.
     #[error("`{of}` lacks the field `{field}`")]
     Missing { of: String, field: String },
     /// A value is of another type.
@@ -113,7 +113,7 @@ impl Table {
     /// Checks a command with its arguments.
     ///
     /// # Errors
-    /// The table has no such command, or other arguments.
+    /// The table has no such command, or the arguments differ from it.
     pub fn check_command(&self, name: &str, arguments: &Value) -> Result<(), MessageError> {
         let command = find(&self.commands, "command", name)?;
         self.check_fields(name, &command.arguments, arguments)
@@ -122,7 +122,7 @@ impl Table {
     /// Checks the answer to a command.
     ///
     /// # Errors
-    /// The table has no such command, or another answer.
+    /// The table has no such command, or the answer differs from it.
     pub fn check_answer(&self, name: &str, answer: &Value) -> Result<(), MessageError> {
         let command = find(&self.commands, "command", name)?;
         self.check_fields(name, &command.answer, answer)
@@ -131,7 +131,7 @@ impl Table {
     /// Checks an event with its data.
     ///
     /// # Errors
-    /// The table has no such event, or other data.
+    /// The table has no such event, or the data differ from it.
     pub fn check_event(&self, name: &str, data: &Value) -> Result<(), MessageError> {
         let event = find(&self.events, "event", name)?;
         self.check_fields(name, &event.arguments, data)

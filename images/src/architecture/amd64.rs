@@ -2,7 +2,7 @@
 
 use super::platform::{Platform, Probe, Qemu, Uefi};
 
-/// isa-debug-exit ends QEMU with `(value << 1) | 1`; its documentation in hw/misc/debugexit.c.
+/// isa-debug-exit ends QEMU with `(value << 1) | 1`, see QEMU's hw/misc/debugexit.c.
 const VALUE: u8 = 0x31;
 
 pub(super) const PLATFORM: Platform = Platform {
@@ -21,13 +21,13 @@ pub(super) const PLATFORM: Platform = Platform {
         package: "qemu-system-x86",
         machine: "q35,usb=off,vmport=off,smm=off,graphics=off,dump-guest-core=off",
         cpu: "host",
-        // A tenth of a start.
+        // These features take a tenth of an emulated start.
         emulated_cpu: "max,la57=off,smap=off,smep=off,pku=off",
         user_program: "qemu-x86_64-static",
         probe: Probe {
             // mov dx, 0x501; mov al, VALUE; out dx, al; hlt
             code: &[0xba, 0x01, 0x05, 0xb0, VALUE, 0xee, 0xf4],
-            // Where an x86 begins: 16 bytes below the end.
+            // An x86 begins 16 bytes below the end.
             offset: (64 << 10) - 16,
             arguments: &[
                 "-machine",

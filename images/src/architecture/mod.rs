@@ -1,5 +1,5 @@
-//! The architectures that guests can have. What differs between them stands in one table each; the rest of
-//! kvmc reads the tables and asks for no architecture by name.
+//! The architectures that guests can have. One table for each holds its differences. The rest of kvmc reads the
+//! tables, and does not compare architectures by name.
 
 mod amd64;
 mod arm64;
@@ -48,7 +48,7 @@ impl Architecture {
         }
     }
 
-    /// True where the host's processor cannot run its programs.
+    /// True where the host's processor cannot run this architecture's programs.
     #[must_use]
     pub fn is_foreign(self) -> bool {
         Self::host() != Some(self)
@@ -78,11 +78,11 @@ impl FromStr for Architecture {
 
 /// The kernel's command line for a template.
 ///
-/// An emulated guest boots without mitigations of processor faults: it does not run on those processors, and they
-/// cost boot time.
+/// An emulated guest boots without mitigations of processor faults: it does not run on those processors, and the
+/// mitigations cost boot time.
 #[must_use]
 pub fn kernel_command_line(architecture: Architecture, emulated: bool) -> String {
-    // lsm= is Debian's list without tomoyo and ipe, which check each file and socket and have no rules here.
+    // lsm= is Debian's list without tomoyo and ipe, which check each file and socket although they have no rules.
     // Units of the template read the last word.
     const ALL: &str = "mitigations=off hardened_usercopy=off randomize_kstack_offset=off \
         lsm=lockdown,landlock,yama,apparmor,bpf cryptomgr.notests raid=noautodetect rcupdate.rcu_expedited=1 \
@@ -130,7 +130,7 @@ mod tests {
         );
         let emulated = kernel_command_line(Architecture::Arm64, true);
         assert!(emulated.starts_with(&real) && emulated.contains("mitigations=off"));
-        // A word of one architecture alone: arm64 has no TSC.
+        // Only amd64 has this word: arm64 has no TSC.
         assert!(!emulated.contains("tsc="));
         assert!(kernel_command_line(Architecture::Amd64, true).contains(" tsc=reliable"));
     }

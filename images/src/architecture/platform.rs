@@ -1,6 +1,6 @@
-//! The form of an architecture's table.
+//! The type of an architecture's table.
 
-/// What differs between architectures.
+/// The differences of an architecture.
 #[derive(Debug)]
 pub struct Platform {
     /// Debian's name of the architecture.
@@ -13,7 +13,7 @@ pub struct Platform {
     pub exit_42: &'static [u8],
     /// Linux's name of QEMU's first serial port.
     pub console: &'static str,
-    /// Words of an emulated guest's kernel command line, beside those that all architectures have.
+    /// Words of an emulated guest's kernel command line, in addition to those of all architectures.
     pub emulated_words: &'static [&'static str],
     /// Whether QEMU's machine has vmgenid, the ACPI device that tells a guest's kernel that it is a copy.
     pub has_vmgenid: bool,
@@ -49,7 +49,7 @@ pub struct Probe {
     pub code: &'static [u8],
     /// Their offset in 64 KiB of firmware.
     pub offset: usize,
-    /// QEMU's switches, beside those that every probe gets.
+    /// QEMU's switches, in addition to those of every probe.
     pub arguments: &'static [&'static str],
     /// QEMU's exit status when the instructions have run.
     pub agreed: i32,

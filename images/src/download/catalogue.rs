@@ -22,16 +22,16 @@ pub struct Catalogue {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// A line about it.
+    /// Its description, one line.
     #[serde(default)]
     pub about: String,
-    /// For amd64.
+    /// Its source for amd64.
     pub amd64: Option<Source>,
-    /// For arm64.
+    /// Its source for arm64.
     pub arm64: Option<Source>,
 }
 
-/// Where an image is downloaded from, for one architecture.
+/// The source of an image for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
@@ -44,9 +44,9 @@ pub struct Source {
     /// Files of this host that may have the publisher's keys.
     #[serde(default)]
     pub keyrings: Vec<String>,
-    /// The checksum, where there is no list.
+    /// The checksum, for a source without a list.
     pub checksum: Option<String>,
-    /// `bios` or `uefi`; the architecture's default where it is `None`.
+    /// `bios` or `uefi`; `None` for the architecture's default.
     pub firmware: Option<Boot>,
 }
 
@@ -78,7 +78,7 @@ impl Catalogue {
     /// The built-in catalogue.
     ///
     /// # Errors
-    /// It is not valid; a test reads it.
+    /// The built-in file is not valid. A test rules this out.
     pub fn built_in() -> Result<Self, ImageError> {
         Self::default().with(Path::new("catalogue.toml"), OURS)
     }
@@ -118,7 +118,7 @@ impl Catalogue {
             .map(|(name, entry)| (name.as_str(), entry))
     }
 
-    /// Where an image is downloaded from.
+    /// The source of an image.
     #[must_use]
     pub fn get(&self, name: &str, architecture: Architecture) -> Option<&Source> {
         self.images.get(name)?.of(architecture)
@@ -132,7 +132,7 @@ impl Catalogue {
 }
 
 impl Entry {
-    /// Where it is downloaded from for an architecture.
+    /// Its source for an architecture.
     #[must_use]
     pub const fn of(&self, architecture: Architecture) -> Option<&Source> {
         match architecture {
@@ -143,7 +143,7 @@ impl Entry {
 }
 
 impl Source {
-    /// How it is verified; `None` where it has neither list nor checksum.
+    /// How it is verified; `None` where it has no list and no checksum.
     #[must_use]
     pub fn verification(&self) -> Option<Verification> {
         if let Some(checksum) = &self.checksum {

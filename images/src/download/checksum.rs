@@ -75,7 +75,7 @@ impl FromStr for Checksum {
                     .find(|a| a.name().eq_ignore_ascii_case(name))
                     .ok_or_else(|| {
                         wrong(format!(
-                            "`{}` is neither sha256 nor sha512",
+                            "unknown hash `{}`; expected sha256 or sha512",
                             name.escape_debug()
                         ))
                     })?;
@@ -84,7 +84,10 @@ impl FromStr for Checksum {
             None => (None, text),
         };
         if let Some(odd) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
-            return Err(wrong(format!("`{}` is no hex digit", odd.escape_debug())));
+            return Err(wrong(format!(
+                "`{}` is not a hex digit",
+                odd.escape_debug()
+            )));
         }
         let algorithm = match named {
             Some(named) if digits.len() == named.digits() => named,
@@ -114,7 +117,7 @@ impl FromStr for Checksum {
 }
 
 /// Finds a file's checksum in a publisher's list: lines of sha256sum(1), BSD's `SHA256 (name) = digits`, or digits alone
-/// where the list is of one file. Of several hashes the longest is taken.
+/// where the list has one file. Of several hashes it takes the longest.
 ///
 /// # Errors
 /// The file is not listed.
@@ -175,8 +178,8 @@ mod tests {
         let short = format!("sha512:{}", of(64, 'a'));
         assert!(say(&short).contains("sha512 has 128 hex digits, got 64"));
         assert!(say(&of(40, 'a')).contains("got 40"));
-        assert!(say(&format!("md5:{}", of(32, 'a'))).contains("`md5` is neither"));
-        assert!(say(&format!("{}g", of(63, 'a'))).contains("`g` is no hex digit"));
+        assert!(say(&format!("md5:{}", of(32, 'a'))).contains("unknown hash `md5`"));
+        assert!(say(&format!("{}g", of(63, 'a'))).contains("`g` is not a hex digit"));
         let upper = of(64, 'A').parse::<Checksum>().unwrap();
         assert_eq!(upper.to_string(), format!("sha256:{}", of(64, 'a')));
     }

@@ -1,4 +1,4 @@
-//! Makes an image's disk of a file that was downloaded or imported.
+//! Makes an image's disk from a downloaded or imported file.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::disk_format::{self, DiskFormat};
 use crate::error::ImageError;
 use crate::image::DISK;
 
-/// Makes `disk.qcow2` in `folder`, of a file of any format.
+/// Makes `disk.qcow2` in `folder` from a file of any known format.
 ///
 /// # Errors
 /// The file is not a usable disk, or there is no room.

@@ -1,4 +1,4 @@
-//! The format of a disk image, by its first bytes: which can be used, and what the others are.
+//! The format of a disk image, by its first bytes: usable formats, and names of the others.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -28,7 +28,7 @@ pub(crate) enum DiskFormat {
 /// Reads which format a file has.
 ///
 /// # Errors
-/// It cannot be used; the error says what it is.
+/// The format cannot be used; the error names it.
 pub(crate) fn probe(path: &Path) -> Result<DiskFormat, ImageError> {
     let file = fs_err::File::open(path)?;
     let mut head = Vec::new();
@@ -49,7 +49,7 @@ const USABLE: [(&[u8], DiskFormat); 4] = [
     (b"\x1f\x8b", DiskFormat::Gzip),
 ];
 const CONVERT: &str = "; `qemu-img convert -O qcow2` converts it";
-/// The first bytes of what cannot be used, what that is, and what to do with it.
+/// The first bytes of unusable formats, their names, and hints.
 const UNUSABLE: [(&[u8], &str, &str); 9] = [
     (b"KDMV", "a VMDK", CONVERT),
     (b"# Disk DescriptorFile", "a VMDK", CONVERT),
@@ -65,7 +65,7 @@ const UNUSABLE: [(&[u8], &str, &str); 9] = [
 const PAGES: [&str; 3] = ["<!doctype", "<html", "<?xml"];
 
 fn judge(head: &[u8], is_iso: bool) -> Result<DiskFormat, String> {
-    let unusable = |what: &str| Err(format!("is not a disk image that can be used: it {what}"));
+    let unusable = |what: &str| Err(format!("is not a usable disk image: it {what}"));
     if head.is_empty() {
         return Err("is empty".to_owned());
     }
@@ -163,7 +163,7 @@ fn copy(reader: &mut dyn Read, mut file: &File) -> std::io::Result<u64> {
     }
 }
 
-/// Makes `disk` a qcow2 without a backing file, of a file that is not packed. A qcow2 is moved, a raw disk converted.
+/// Makes `disk` a qcow2 without a backing file from an unpacked file. Moves a qcow2, and converts a raw disk.
 ///
 /// # Errors
 /// The file has a backing or data file, is encrypted or damaged, or cannot be written.
@@ -175,7 +175,7 @@ pub(crate) fn settle(format: DiskFormat, from: &Path, disk: &Path) -> Result<(),
             fs_err::rename(from, disk)?;
         }
         _ => {
-            // The format is named, for a guest may have written a qcow2's header into a raw disk.
+            // The format is explicit, since a guest may have written a qcow2's header into a raw disk.
             let arguments = [
                 "convert",
                 "-f",
@@ -194,19 +194,19 @@ pub(crate) fn settle(format: DiskFormat, from: &Path, disk: &Path) -> Result<(),
 /// Refuses a qcow2 that has a backing file or is damaged.
 ///
 /// # Errors
-/// Why it is refused.
+/// It has a backing or data file, or is encrypted or damaged.
 pub(crate) fn judge_qcow2(path: &Path) -> Result<(), ImageError> {
     let header = qcow2::inspect(path)?;
     if let Some(backing) = header.backing_file {
         return Err(ImageError::Unfit {
             path: path.to_owned(),
             why: format!(
-                "is not a whole disk: it lies on another file, `{}`; `qemu-img convert -O qcow2` makes it whole",
+                "is not a whole disk: its backing file is `{}`; `qemu-img convert -O qcow2` makes it whole",
                 backing.display().to_string().escape_debug()
             ),
         });
     }
-    // A file that was cut short has a sound header, and reads as zeros past its end.
+    // A file that was cut short has a valid header, and reads as zeros past its end.
     let arguments = ["check", "-q", "-f", "qcow2", &path.display().to_string()];
     exec::run("qemu-img", &arguments.map(str::to_owned)).map_err(|e| match e {
         ImageError::Program { stderr, .. } => ImageError::Unfit {

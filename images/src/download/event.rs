@@ -1,4 +1,4 @@
-//! What a download reports while it runs.
+//! The reports of a running download.
 
 /// One report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub enum Event {
     Bytes {
         /// Bytes of the file that are on the disk.
         done: u64,
-        /// The file's length, where the server says it.
+        /// The file's length, if the server sends it.
         total: Option<u64>,
     },
 }

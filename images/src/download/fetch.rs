@@ -45,13 +45,16 @@ impl Fetcher {
         while let Some(chunk) = response.chunk().await.map_err(|e| failed(url, &e))? {
             all.extend_from_slice(&chunk);
             if all.len() > LONGEST_LIST {
-                return Err(refused(url, "is far too long for a list of checksums"));
+                return Err(refused(
+                    url,
+                    "is too long for a list of checksums; expected at most 4 MiB",
+                ));
             }
         }
         Ok(all)
     }
 
-    /// Downloads to `part`, and resumes where `part` is of the same file.
+    /// Downloads to `part`, and resumes if `part` belongs to the same file.
     ///
     /// # Errors
     /// The server's or the network's error, with the address. `part` stays for the next run, unless the disk is full.
@@ -74,7 +77,7 @@ impl Fetcher {
                         tried + 1
                     };
                     say(Event::Say(format!(
-                        "the transfer was cut at {} MiB; going on",
+                        "the transfer was cut at {} MiB; resuming",
                         length(part) >> 20
                     )));
                     tokio::time::sleep(Duration::from_millis(200) * tried).await;
@@ -96,14 +99,17 @@ impl Fetcher {
         let have = mark.as_ref().map_or(0, |_| length(part));
         let from = mark.filter(|_| have > 0).map(|m| (have, m.validator));
         let response = match self.get(url, from.as_ref()).await {
-            // The part is the whole file, or of another one; a new download shows which.
+            // The part is the whole file, or belongs to another one. A new download shows which.
             Err(ImageError::Http { status: 416, .. }) => self.get(url, None).await?,
             other => other?,
         };
         let (start, total) = position(&response);
         let goes_on = start > 0 && start == have;
         if start > 0 && !goes_on {
-            return Err(refused(url, "sends another part than it was asked for"));
+            return Err(refused(
+                url,
+                "sent another part of the file than kvmc requested",
+            ));
         }
         Mark {
             url: url.to_owned(),
@@ -128,14 +134,15 @@ impl Fetcher {
         url: &str,
         from: Option<&(u64, Option<String>)>,
     ) -> Result<Response, ImageError> {
-        let address = Url::parse(url).map_err(|e| refused(url, &format!("is no address: {e}")))?;
+        let address =
+            Url::parse(url).map_err(|e| refused(url, &format!("is not an address: {e}")))?;
         match address.scheme() {
             "http" | "https" => {}
             "file" => return Err(refused(url, "is a file: give its path, without file://")),
             other => {
                 return Err(refused(
                     url,
-                    &format!("is of {other}, and only http and https are fetched"),
+                    &format!("has the scheme {other}; kvmc downloads only http and https"),
                 ));
             }
         }
@@ -202,7 +209,7 @@ async fn receive(
     file.sync_all().map_err(|source| write_failed(part, source))
 }
 
-/// An answer's offset in the file, and the file's length where the server says it.
+/// An answer's offset in the file, and the file's length if the server sends it.
 fn position(response: &Response) -> (u64, Option<u64>) {
     let length = response.content_length();
     if response.status() != StatusCode::PARTIAL_CONTENT {
@@ -217,7 +224,7 @@ fn position(response: &Response) -> (u64, Option<u64>) {
         let start = range.split_once('-')?.0.parse().ok()?;
         Some((start, total.parse().ok()))
     });
-    // An offset that no part has.
+    // No part has this offset.
     parsed.unwrap_or((u64::MAX, None))
 }
 

@@ -1,4 +1,4 @@
-//! The HTTP client: proxies, redirects, and what its errors say.
+//! The HTTP client: proxies, redirects, and the texts of its errors.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use reqwest::{Client, redirect};
 
 use crate::error::ImageError;
 
-/// To connect.
+/// The time-out to connect.
 const CONNECT: Duration = Duration::from_secs(20);
-/// Between two pieces of an answer.
+/// The time-out between two pieces of an answer.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Redirects followed.
 const REDIRECTS: usize = 10;
-/// The variables that name a proxy, as curl has them.
+/// The variables that name a proxy, the same as curl's.
 const PROXIES: [&str; 6] = [
     "https_proxy",
     "HTTPS_PROXY",
@@ -40,7 +40,7 @@ pub(super) fn client() -> Result<Client, ImageError> {
             });
         }
     }
-    // Fails when one was set before; that one serves as well.
+    // Fails when a provider was set before, which serves as well.
     let _already = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .user_agent(concat!("kvmc/", env!("CARGO_PKG_VERSION")))
@@ -53,7 +53,7 @@ pub(super) fn client() -> Result<Client, ImageError> {
         })
 }
 
-/// Follows redirects, but none from https to another scheme.
+/// Follows redirects, except from https to another scheme.
 fn redirects() -> redirect::Policy {
     redirect::Policy::custom(|attempt| {
         let was_secure = attempt
@@ -62,11 +62,11 @@ fn redirects() -> redirect::Policy {
             .is_some_and(|u| u.scheme() == "https");
         if attempt.previous().len() > REDIRECTS {
             attempt.error(format!(
-                "more than {REDIRECTS} redirects, the server leads in circles"
+                "more than {REDIRECTS} redirects; the server may redirect in a circle"
             ))
         } else if was_secure && attempt.url().scheme() != "https" {
             let to = attempt.url().clone();
-            attempt.error(format!("the server leads from https to {to}"))
+            attempt.error(format!("the server redirects from https to {to}"))
         } else {
             attempt.follow()
         }

@@ -1,4 +1,4 @@
-//! Imports one image from a file of the user's into the store.
+//! Imports one image from a user's file into the store.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::image::{Boot, Guest, Image, Origin};
 use crate::image::{FORMAT, Meta, now};
 use crate::store::Store;
 
-/// Copies a file of the user's into the store.
+/// Copies a user's file into the store.
 ///
 /// # Errors
 /// The file is not a usable disk, or cannot be copied.
@@ -31,7 +31,7 @@ pub fn import(
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     check_name(&file, architecture)?;
     let stamp = stamp(path)?;
-    // Judged before it is copied: a large file is refused at once.
+    // Checked before the copy, so that a large file is refused at once.
     if disk_format::probe(path)? == DiskFormat::Qcow2 {
         disk_format::judge_qcow2(path)?;
     }
@@ -66,7 +66,7 @@ pub fn import(
     Ok(image)
 }
 
-/// Refuses an image in the store that has this content but is for another architecture or firmware.
+/// Refuses an image in the store with this content but for another architecture or firmware.
 fn as_wanted(
     image: Image,
     path: &Path,
@@ -87,7 +87,7 @@ fn as_wanted(
     })
 }
 
-/// The image that was imported from a file, where the file did not change since.
+/// The image that was imported from a file, if the file has not changed since.
 ///
 /// # Errors
 /// There is no such file.
@@ -99,14 +99,14 @@ pub fn imported(
     store.pointed(&pointer(&stamp(path)?), architecture)
 }
 
-/// What identifies a file without reading it: path, size, inode and time of change.
+/// The identity of a file without a read of its content: path, size, inode and time of change.
 fn stamp(path: &Path) -> Result<String, ImageError> {
     use std::os::unix::fs::MetadataExt;
     let meta = fs_err::metadata(path)?;
     if !meta.is_file() {
         return Err(ImageError::Unfit {
             path: path.to_owned(),
-            why: "is no file".to_owned(),
+            why: "is not a file".to_owned(),
         });
     }
     Ok(format!(
@@ -204,8 +204,8 @@ mod tests {
         let bytes = std::fs::read(at("whole")).unwrap();
         std::fs::write(at("cut"), &bytes[..bytes.len() / 2]).unwrap();
         for (name, word) in [
-            ("backing", "lies on another file"),
-            ("json", "lies on another file"),
+            ("backing", "its backing file is"),
+            ("json", "its backing file is"),
             ("data", "another file"),
             ("luks", "encrypted"),
             ("cut", "damaged or cut short"),
@@ -232,7 +232,7 @@ mod tests {
         .unwrap();
         assert_eq!(image.virtual_size, 4 << 20);
         assert!(Path::new(&at("whole")).exists(), "the user's file stays");
-        // A second time it is known by its stamp.
+        // The second import finds it by its stamp.
         let again = imported(&store, Path::new(&at("whole")), Architecture::Amd64).unwrap();
         assert_eq!(again.unwrap().id, image.id);
     }
@@ -263,6 +263,6 @@ mod tests {
         disk[..400].copy_from_slice(&head[..400]);
         std::fs::write(&raw, disk).unwrap();
         let error = import(&store, &raw, "x", Architecture::Amd64, Boot::Bios).unwrap_err();
-        assert!(error.to_string().contains("another file"), "{error}");
+        assert!(error.to_string().contains("its backing file is"), "{error}");
     }
 }

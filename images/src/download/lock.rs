@@ -1,4 +1,4 @@
-//! The lock by which one kvmc downloads a file and others wait for it.
+//! The lock that lets one kvmc download a file while others wait for it.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,18 +10,18 @@ use nix::fcntl::{Flock, FlockArg};
 use super::event::Event;
 use crate::error::ImageError;
 
-/// Between two attempts to take it.
+/// The time between two attempts to take it.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// The lock of one download.
 pub(super) struct DownloadLock {
     _lock: Flock<File>,
-    /// Another kvmc had it before.
+    /// Another kvmc held it before.
     pub(super) has_waited: bool,
 }
 
 impl DownloadLock {
-    /// Takes the lock, waiting for the kvmc that has it.
+    /// Takes the lock. Waits while another kvmc holds it.
     ///
     /// # Errors
     /// The file cannot be locked.

@@ -1,4 +1,4 @@
-//! Images from publishers: each is downloaded once, and stored after it was compared with its publisher's checksum.
+//! Images from publishers. kvmc downloads each once, and stores it after a comparison with its publisher's checksum.
 
 mod catalogue;
 mod checksum;

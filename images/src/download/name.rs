@@ -1,4 +1,4 @@
-//! What a file's name says of the image in it.
+//! Checks what a file's name says about the image in it.
 
 use crate::architecture::Architecture;
 use crate::error::ImageError;
@@ -6,7 +6,7 @@ use crate::error::ImageError;
 /// Refuses a file whose name says that it is for another architecture, or that it has no cloud-init.
 ///
 /// # Errors
-/// Why it is refused, and what to take instead.
+/// The name says so; the error names an alternative.
 pub fn check_name(file: &str, architecture: Architecture) -> Result<(), ImageError> {
     const OTHERS: [&str; 8] = [
         "ppc64le", "ppc64el", "s390x", "riscv64", "loong64", "armhf", "armv7", "i386",
@@ -21,12 +21,12 @@ pub fn check_name(file: &str, architecture: Architecture) -> Result<(), ImageErr
         (Some(_), _) if is(architecture) => {}
         (Some(known), _) => {
             return refuse(format!(
-                "image: `{file}` is {known} by its name, and {architecture} is asked for; say --arch {known}, or take another"
+                "image: the name of `{file}` says {known}, but the architecture is {architecture}; pass --arch {known}, or use another image"
             ));
         }
         (None, Some(other)) => {
             return refuse(format!(
-                "image: `{file}` is {other} by its name, and {architecture} is asked for"
+                "image: the name of `{file}` says {other}, but the architecture is {architecture}"
             ));
         }
         (None, None) => {}
@@ -59,7 +59,7 @@ mod tests {
     fn bad_input_21_another_architecture_is_seen_by_the_name() {
         let error = say("debian-13-genericcloud-arm64.qcow2");
         assert!(
-            error.contains("is arm64") && error.contains("--arch arm64"),
+            error.contains("says arm64") && error.contains("--arch arm64"),
             "{error}"
         );
         assert!(say("x.s390x.qcow2").contains("s390x"));

@@ -1,4 +1,4 @@
-//! A file that is being downloaded: what has come of it, and of which file it is, so that a later run can go on.
+//! A file being downloaded: its received part, and a mark of the source, so that a later run can resume.
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ImageError;
 
-/// What a part is of, kept beside it.
+/// The mark beside a part: the file that it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
     pub(super) url: String,
-    /// The checksum that the whole file is to have.
+    /// The expected checksum of the whole file.
     pub(super) expected: Option<String>,
     /// `ETag` or `Last-Modified`, RFC 9110's validators.
     pub(super) validator: Option<String>,
 }
 
-/// The error of a failed write. On a full disk the part is removed, for it takes the room.
+/// The error of a failed write. On a full disk it also removes the part, which takes the room.
 pub(super) fn write_failed(part: &Path, source: std::io::Error) -> ImageError {
     if source.kind() == std::io::ErrorKind::StorageFull {
         forget(part);
@@ -42,7 +42,7 @@ pub(super) fn check_room(part: &Path, start: u64, total: Option<u64>) -> Result<
     })
 }
 
-/// Bytes that have come of a part.
+/// Received bytes of a part.
 pub(super) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |m| m.len())
 }

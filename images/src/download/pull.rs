@@ -26,22 +26,22 @@ use crate::store::Store;
 pub struct Pull {
     /// Its address.
     pub url: String,
-    /// Its name, for people.
+    /// Its name in messages and tables.
     pub name: String,
     /// The guest's instruction set.
     pub architecture: Architecture,
-    /// How a machine starts from it.
+    /// How a machine boots from it.
     pub boot: Boot,
     /// How it is verified.
     pub verification: Verification,
-    /// Ask the publisher for a newer one, though one is in the store.
+    /// Ask the publisher for a newer one, even if one is in the store.
     pub refresh: bool,
 }
 
-/// What the download is to be.
+/// The expected content of the download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Expected {
-    /// None with `--insecure`.
+    /// `None` with `--insecure`.
     checksum: Option<Checksum>,
     /// The keyring that verified the signature of the checksums' list.
     keyring: Option<String>,
@@ -56,12 +56,12 @@ impl Pull {
         store.pointed(&pointer(&self.url), self.architecture)
     }
 
-    /// The image, downloaded where it is not in the store. Of several kvmc that ask at once one downloads; the others
+    /// The image, downloaded if it is not in the store. When several kvmc ask at once, one downloads, and the others
     /// wait and take its image.
     ///
     /// # Errors
-    /// What went wrong, with the address. Nothing unverified is in the store then. What came lies outside of it, and
-    /// the next run resumes there.
+    /// The download or its verification failed; the error has the address. The store never holds an unverified file. The
+    /// received part lies outside the store, and the next run resumes there.
     pub async fn run(
         &self,
         store: &Store,
@@ -83,7 +83,7 @@ impl Pull {
         if let Some(image) = there
             && is_of(&image, &expected)
         {
-            say(Event::Say("it is the newest that there is".to_owned()));
+            say(Event::Say("it is the newest".to_owned()));
             return Ok(image);
         }
         let part = work.join(format!("{stem}.part"));
@@ -119,7 +119,7 @@ impl Pull {
         Ok(image)
     }
 
-    /// Finds out which checksum the image is to have.
+    /// Finds the expected checksum of the image.
     async fn expected(
         &self,
         fetcher: &Fetcher,
@@ -184,7 +184,7 @@ impl Pull {
         })
     }
 
-    /// Compares what came with its checksum. Where they differ, the list is read again: the publisher may have
+    /// Compares the download with its checksum. If they differ, reads the list again, since the publisher may have
     /// replaced the image meanwhile.
     async fn verify(
         &self,

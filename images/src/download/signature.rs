@@ -10,7 +10,7 @@ pub(crate) fn keyring(paths: &[String]) -> Option<&String> {
     paths.iter().find(|p| Path::new(p).is_file())
 }
 
-/// Verifies a list's signature, which is in the list itself where `signature` is `None`.
+/// Verifies a list's signature. `None` means that the signature is in the list itself.
 ///
 /// # Errors
 /// The signature is not good; the error has gpgv's output.
@@ -37,7 +37,7 @@ pub(crate) fn covered(text: &str) -> String {
     let Some((_, signed)) = text.split_once(BEGIN) else {
         return text.to_owned();
     };
-    // Anybody could have added what stands around it.
+    // Anybody could have added the text around it.
     let signed = signed.split_once(END).map_or("", |(signed, _)| signed);
     let mut lines = signed.lines().skip_while(|l| !l.trim().is_empty());
     lines.next();

@@ -1,4 +1,4 @@
-//! Writes the difference of two disks as a qcow2: the clusters that differ, and no others.
+//! Writes the difference of two disks as a qcow2 with only the clusters that differ.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,15 +17,16 @@ use crate::qcow2::{CLUSTER, PER_L1_ENTRY, header};
 const COPIED: u64 = 1 << 63;
 /// In an L2 entry: the cluster reads as zeros.
 const ZEROS: u64 = 1;
-/// Clusters that one block of 16-bit refcounts is of.
+/// Clusters that one block of 16-bit refcounts counts.
 const PER_COUNTS: u64 = CLUSTER / 2;
-/// Cluster of the first block of refcounts; others are at the end.
+/// The cluster of the first block of refcounts. Further blocks are at the end.
 const FIRST_COUNTS: u64 = 2;
 const L1: u64 = 3;
 
-/// Writes to `path` what of the raw disk `new` differs from the raw disk `old`; `backing` is its backing file's name.
+/// Writes to `path` the clusters of the raw disk `new` that differ from the raw disk `old`; `backing` is the name of its
+/// backing file.
 ///
-/// Free blocks are left out, so no layer has what was deleted.
+/// Leaves out free blocks, so that no layer contains deleted data.
 ///
 /// # Errors
 /// A file cannot be read or written, or the disk is too large.

@@ -1,5 +1,5 @@
-//! An ext2, ext3 or ext4 in a raw disk, read and changed by e2fsprogs. It is never mounted: a guest wrote it, and a crafted
-//! file system can attack the host's kernel.
+//! Reads and changes an ext2, ext3 or ext4 in a raw disk by e2fsprogs. kvmc never mounts it: a guest wrote it, and a
+//! crafted file system can attack the host's kernel.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -15,14 +15,15 @@ use crate::exec;
 const NEEDS_RECOVERY: u32 = 4;
 const FEATURE_INCOMPAT: u64 = 1024 + 0x60;
 
-/// Longest line of debugfs's script, in bytes: it reads 8191 at a time, and would take the rest for another command.
+/// Longest line of debugfs's script, in bytes. debugfs reads 8191 bytes at a time, and would take the rest for another
+/// command.
 const LONGEST_LINE: usize = 8000;
 
 /// The file system.
 #[derive(Debug)]
 pub(super) struct Ext {
     disk: PathBuf,
-    /// Where it begins, in bytes.
+    /// Its offset in the disk, in bytes.
     offset: u64,
 }
 
@@ -83,7 +84,7 @@ impl Ext {
     /// The root file system of a raw disk.
     ///
     /// # Errors
-    /// It has none of this kind, or one that was not unmounted.
+    /// The disk has no such file system, or one that was not unmounted.
     pub(super) fn root_of(disk: &Path) -> Result<Self, ImageError> {
         let file = fs_err::File::open(disk)?.into_parts().0;
         let found = file_systems(&file);
@@ -104,7 +105,7 @@ impl Ext {
             format!("it has {}", kinds.join(", "))
         };
         Err(unfit(format!(
-            "has no ext2, ext3 or ext4 with /etc/passwd ({seen}); kvmc removes an identity from these alone"
+            "has no ext2, ext3 or ext4 with /etc/passwd ({seen}); kvmc can remove an identity only from these"
         )))
     }
 
@@ -115,12 +116,12 @@ impl Ext {
             return Ok(());
         }
         Err(unfit(
-            "was not unmounted: its machine was cut off; start the machine, and stop it again"
+            "was not unmounted: its machine ended without a shutdown; start the machine, and stop it again"
                 .to_owned(),
         ))
     }
 
-    /// A folder's entries without `.` and `..`; none where there is no such folder.
+    /// A folder's entries without `.` and `..`; none if there is no such folder.
     ///
     /// # Errors
     /// debugfs cannot read the file system.
@@ -143,16 +144,16 @@ impl Ext {
     /// Copies a file to the host, and reads it.
     ///
     /// # Errors
-    /// debugfs cannot read it, or it cannot be written.
+    /// debugfs cannot read the file, or kvmc cannot write its copy.
     pub(super) fn read(&self, path: &str, to: &Path) -> Result<Vec<u8>, ImageError> {
         self.debugfs(&["-R", &format!("dump \"{path}\" \"{}\"", to.display())])?;
         Ok(fs_err::read(to)?)
     }
 
-    /// Makes the changes; their script lies in `folder`.
+    /// Makes the changes. Their script lies in `folder`.
     ///
     /// # Errors
-    /// The file system is damaged afterwards.
+    /// debugfs failed, or the file system is damaged afterwards.
     pub(super) fn apply(&self, edits: &Edits, folder: &Path) -> Result<(), ImageError> {
         if let Some(long) = edits.0.lines().find(|l| l.len() > LONGEST_LINE) {
             let word = long.split(' ').next().unwrap_or_default();
@@ -185,8 +186,8 @@ impl Ext {
         })
     }
 
-    /// dumpe2fs of e2fsprogs 1.47.2 takes a name with `=` in it for a tag as in `UUID=…`, and so knows no offset. In a
-    /// partition it reads a copy of the metadata instead.
+    /// dumpe2fs's output. dumpe2fs of e2fsprogs 1.47.2 takes a name with `=` for a tag as in `UUID=…`, so it cannot take an
+    /// offset. For a partition it therefore reads a copy of the metadata.
     fn dumpe2fs(&self) -> Result<String, ImageError> {
         if self.offset == 0 {
             return exec::output("dumpe2fs", &[self.place()]);
@@ -209,7 +210,7 @@ impl Ext {
         )
     }
 
-    /// The file and the offset in it, as libext2fs reads them.
+    /// The file and its offset in libext2fs's notation.
     fn place(&self) -> String {
         match self.offset {
             0 => self.disk.display().to_string(),

@@ -1,4 +1,4 @@
-//! The free blocks of a file system, which still hold what was deleted.
+//! The free blocks of a file system, which still hold deleted data.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ impl Free {
             let Some(list) = line.trim_start().strip_prefix("Free blocks: ") else {
                 continue;
             };
-            // The line with their number has the same name, and is not indented.
+            // The line with the number of free blocks has the same name, and is not indented.
             if !line.starts_with(' ') {
                 continue;
             }

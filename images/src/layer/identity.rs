@@ -1,4 +1,4 @@
-//! Removes from a root file system what is one machine's own: its identity, keys, logs and leases.
+//! Removes a machine's own data from a root file system: its identity, keys, logs and leases.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -8,8 +8,8 @@ use crate::error::ImageError;
 
 const MACHINE_ID: &str = "/etc/machine-id";
 const SHADOW: &str = "/etc/shadow";
-/// Files of the agent in prepared cloud images, the second as kvmc had it before. There cloud-init must run only when
-/// the agent has user-data: it would take the machine for a new one, and make other host keys.
+/// Files of the agent in prepared cloud images; the second is that of older versions. In such images cloud-init must run
+/// only when the agent has user-data. Otherwise it would take the machine for a new one, and make other host keys.
 const CLOUD_AGENTS: [(&str, &str); 2] = [
     ("/usr/lib/kvmc/agent", "cloud.py"),
     ("/usr/lib/kvmc", "cloud.py"),
@@ -17,12 +17,12 @@ const CLOUD_AGENTS: [(&str, &str); 2] = [
 const CLOUD_INIT: (&str, &str) = ("/etc/cloud", "cloud-init.disabled");
 /// The user that kvmc makes on every node.
 const ADMIN: &str = "admin";
-/// Bounds of what is below one of [`FOLDERS`]: levels of folders, files and folders, bytes of a path (PATH_MAX).
+/// Bounds of the tree below one of [`FOLDERS`]: levels of folders, files and folders, bytes of a path (PATH_MAX).
 const DEEPEST: usize = 32;
 const MOST_ENTRIES: usize = 20_000;
 const LONGEST_PATH: usize = 4095;
 
-/// Files that are removed: their folder, and how their names begin.
+/// Files to remove: their folder, and the prefix of their names.
 const FILES: [(&str, &str); 12] = [
     ("/etc/ssh", "ssh_host_"),
     ("/var/lib/dbus", "machine-id"),
@@ -39,7 +39,7 @@ const FILES: [(&str, &str); 12] = [
     ("/var/log", "cloud-init"),
 ];
 
-/// Folders that are emptied.
+/// Folders to empty.
 const FOLDERS: [&str; 8] = [
     "/var/log/journal",
     // cloud-init's copies of the seed, with host keys and the password's hash.
@@ -55,7 +55,7 @@ const FOLDERS: [&str; 8] = [
 /// Removes the identity; temporary files lie in `folder`.
 ///
 /// # Errors
-/// The file system cannot be changed, is damaged by the change, or exceeds a bound.
+/// The file system cannot be changed, is damaged after the change, or exceeds a bound.
 pub(super) fn remove(root: &Ext, folder: &Path) -> Result<(), ImageError> {
     let mut edits = Edits::default();
     for path in own_paths(root)? {
@@ -65,7 +65,7 @@ pub(super) fn remove(root: &Ext, folder: &Path) -> Result<(), ImageError> {
         }
     }
     if let Some(was) = root.look(MACHINE_ID)?.filter(Entry::is_file) {
-        // systemd fills an empty file at the next boot; without a file it would take that for the first boot.
+        // systemd fills an empty file at the next boot. Without the file it would take that boot for the first one.
         let empty = folder.join("machine-id");
         fs_err::write(&empty, "")?;
         edits.replace(MACHINE_ID, &empty, &was);
@@ -88,7 +88,7 @@ pub(super) fn remove(root: &Ext, folder: &Path) -> Result<(), ImageError> {
     for name in ["machine-id", "shadow", "disabled"] {
         let _none_there = std::fs::remove_file(folder.join(name));
     }
-    // debugfs exits with 0 where an edit failed.
+    // debugfs exits with 0 even if an edit failed.
     match own_paths(root)?.into_iter().next() {
         None => Ok(()),
         Some(OwnPath::File(left) | OwnPath::Folder(left)) => Err(ImageError::Unfit {
@@ -98,18 +98,18 @@ pub(super) fn remove(root: &Ext, folder: &Path) -> Result<(), ImageError> {
     }
 }
 
-/// A path that is the machine's own.
+/// A path of the machine's own data.
 enum OwnPath {
     File(String),
     Folder(String),
 }
 
-/// All such paths that there are, what is in a folder before the folder.
+/// All existing paths of this kind, a folder's content before the folder.
 fn own_paths(root: &Ext) -> Result<Vec<OwnPath>, ImageError> {
     let mut all = Vec::new();
     for (folder, beginning) in FILES {
         for entry in root.list(folder)? {
-            // A link's target is removed where it lies.
+            // The target of a link is removed by its own path.
             let goes = entry.is_file() || entry.name == "instance";
             if goes && entry.name.starts_with(beginning) {
                 all.push(OwnPath::File(format!("{folder}/{}", entry.name)));
@@ -122,10 +122,10 @@ fn own_paths(root: &Ext) -> Result<Vec<OwnPath>, ImageError> {
     Ok(all)
 }
 
-/// All that is below a folder, what is in a folder before the folder. Links are not followed.
+/// The tree below a folder, a folder's content before the folder. Does not follow links.
 ///
-/// Whoever was in the machine wrote these folders, so their depth, number and length of path are bounded, and a folder
-/// that lies in itself, which only a damaged file system has, is refused.
+/// Users of the machine wrote these folders, so their depth, number and length of path are bounded. A folder that contains
+/// itself, which only a damaged file system has, is refused.
 fn below(root: &Ext, top: &str) -> Result<Vec<OwnPath>, ImageError> {
     let unfit = |what: &str, path: &str| ImageError::Unfit {
         path: "the disk".into(),
@@ -163,7 +163,7 @@ fn below(root: &Ext, top: &str) -> Result<Vec<OwnPath>, ImageError> {
             found.push(OwnPath::Folder(path));
         }
     }
-    // A folder was found before what is in it.
+    // The search found each folder before its content.
     found.reverse();
     Ok(found)
 }

@@ -1,4 +1,4 @@
-//! Layers: images made of a node's disk, on a parent, without the node's identity.
+//! Layers: images made from a node's disk, on a parent, without the node's identity.
 
 mod difference;
 mod ext;
@@ -15,31 +15,31 @@ use crate::image::{DISK, FORMAT, Meta, now};
 use crate::image::{Guest, Image, Origin};
 use crate::store::Store;
 
-/// A layer to be made.
+/// The input for a new layer.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    /// The disk of a machine that does not run, then its backing files, the nearest first; qcow2.
+    /// The disk of a stopped machine, then its backing files, the nearest first; qcow2.
     pub disks: Vec<PathBuf>,
     /// The image that the machine was cloned from.
     pub parent: &'a Image,
-    /// The new image's name, for people.
+    /// The new image's name.
     pub name: String,
-    /// Where it is from.
+    /// Its origin.
     pub origin: Origin,
-    /// What takes the identity in it.
+    /// The program that takes the identity in it.
     pub guest: Guest,
 }
 
-/// The backing file's name in a layer's disk. It is relative, so that it holds in every store.
+/// The backing file's name in a layer's disk. It is relative, so that it is valid in every store.
 pub(crate) fn backing_name(parent: &str) -> PathBuf {
     Path::new("..").join(parent).join(DISK)
 }
 
 impl Store {
-    /// Makes an image of a disk: without its identity and its free blocks, and of the rest what its parent does not have.
+    /// Makes an image from a disk: without its identity and its free blocks, only the difference to its parent.
     ///
     /// # Errors
-    /// The file system was not unmounted, is of an unsupported kind, or cannot be changed. Nothing stays then.
+    /// The file system was not unmounted, is of an unsupported kind, or cannot be changed. No partial image stays.
     pub fn commit(
         &self,
         commit: &Commit<'_>,
@@ -53,7 +53,7 @@ impl Store {
         say("removing its identity");
         let root = ext::Ext::root_of(&new)?;
         identity::remove(&root, folder.path())?;
-        say("writing what differs from its parent");
+        say("writing the difference to its parent");
         let free = root.free()?;
         difference::write(
             &folder.path().join(DISK),
@@ -86,8 +86,8 @@ impl Store {
     }
 }
 
-/// Reads a chain of qcow2 into one raw file with holes. The backing files are given here: whoever was in the machine may
-/// have written the headers.
+/// Reads a chain of qcow2 into one raw file with holes. kvmc names the backing files itself, since users of the machine may
+/// have changed the headers.
 fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
     let chain = disks
         .iter()

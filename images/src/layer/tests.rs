@@ -1,4 +1,4 @@
-//! On real file systems, made here and never mounted.
+//! Tests on real file systems, which are never mounted.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -34,7 +34,7 @@ fn as_qcow2(raw: &Path, to: &Path) {
     );
 }
 
-/// A qcow2 with an ext4 of the tree, `start` bytes from the beginning of the disk.
+/// Makes a qcow2 with an ext4 of the tree, `start` bytes from the beginning of the disk.
 fn disk(tree: &Path, to: &Path, start: u64) {
     let raw = to.with_extension("raw");
     let fs = to.with_extension("fs");
@@ -85,7 +85,7 @@ struct Committed {
     _dir: tempfile::TempDir,
     store: Store,
     parent: Image,
-    /// A node's disk: the parent's tree and more, on nothing.
+    /// A node's disk: the parent's tree and more, without a backing file.
     node: PathBuf,
 }
 
@@ -219,7 +219,7 @@ fn a_layer_has_what_the_node_made_and_nothing_that_was_its_own() {
             "e2fsck",
             &["-f", "-n", &format!("{}?offset={start}", raw.display())],
         );
-        // The parent's data is not in it a second time.
+        // The layer does not repeat the parent's data.
         let layer = fs_err::metadata(child.disk()).unwrap().blocks() * 512;
         assert!(layer < 1 << 20, "{layer}");
         assert_eq!(case.store.children(&case.parent.id).unwrap(), [child.id]);

@@ -1,4 +1,4 @@
-//! A folder of files becomes an image of the store, under its digest.
+//! Stores a folder of files as an image under its digest.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +22,7 @@ impl Store {
         Ok(dir)
     }
 
-    /// A folder to make an image in, with a lock that keeps it from being swept.
+    /// A folder to make an image in, with a lock that protects it from [`Store::sweep`].
     pub(crate) fn workplace(&self) -> Result<(tempfile::TempDir, Flock<File>), ImageError> {
         let pulls = self.pulls()?;
         let path = pulls.join("make.lock");
@@ -43,15 +43,15 @@ impl Store {
         Ok((dir, lock))
     }
 
-    /// Stores a folder of files as an image under its digest. An image with that digest is returned instead.
+    /// Stores a folder of files as an image under its digest. Returns an existing image with that digest instead.
     pub(crate) fn admit(&self, work: tempfile::TempDir, meta: Meta) -> Result<Image, ImageError> {
         self.admit_as(work, meta, None)
     }
 
-    /// As [`Self::admit`], for an image whose digest, and whose files' digests, are known.
+    /// As [`Self::admit`], for an image with known digests, its own and its files'.
     ///
     /// # Errors
-    /// [`ImageError::Changed`] with the first file that has another.
+    /// [`ImageError::Changed`] with the first file that has another digest.
     pub(crate) fn admit_as(
         &self,
         work: tempfile::TempDir,

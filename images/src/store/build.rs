@@ -1,4 +1,4 @@
-//! Templates that are built into the store.
+//! Builds templates into the store.
 
 use super::folder::{BUILD, Store};
 use crate::build;
@@ -8,11 +8,11 @@ use crate::image::{Image, Meta};
 use crate::recipe::Recipe;
 
 impl Store {
-    /// The image of a recipe, built where it is not there. Of two kvmc that build at once the second waits
-    /// and takes the first one's.
+    /// The image of a recipe, built if it is missing. When two kvmc build at once, the second waits and takes
+    /// the first one's image.
     ///
     /// # Errors
-    /// A program failed, or the build was interrupted; nothing half-made stays.
+    /// A program failed, or the user interrupted the build. No partial image stays.
     pub fn build(&self, recipe: &Recipe, say: &mut dyn FnMut(&str)) -> Result<Image, ImageError> {
         fs_err::create_dir_all(&self.images)?;
         let _held = self.lock(true)?;

@@ -1,4 +1,4 @@
-//! The store's folder: what lies where in it, and its lock.
+//! The store's folder: its layout and its lock.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ use crate::tags::Tags;
 
 /// Hex digits of a digest that name an image.
 pub(super) const ID_LENGTH: usize = 32;
-/// How names of folders begin that are not images yet, or no longer.
+/// The prefix of folders that are not yet images, or no longer.
 pub(super) const BUILD: &str = ".build-";
 /// Longest chain of layers.
 pub(super) const DEEPEST: usize = 32;
-/// Between two attempts to take the lock.
+/// The time between two attempts to take the lock.
 const RETRY: Duration = Duration::from_millis(50);
 
 /// A folder of images.
@@ -62,7 +62,7 @@ impl Store {
         Meta::parse(&path, &bytes)
     }
 
-    /// Takes the store's lock, which one build at a time has; waits for it where `may_wait`.
+    /// Takes the store's lock, which one build at a time holds. Waits for it if `may_wait`.
     pub(super) fn lock(&self, may_wait: bool) -> Result<Flock<File>, ImageError> {
         let mut file = File::create(self.images.join("lock"))
             .map_err(ImageError::io("open the store's lock"))?;

@@ -1,4 +1,4 @@
-//! Checks that images are still what was stored.
+//! Checks that images have not changed since they were stored.
 
 use super::folder::{DEEPEST, Store};
 use crate::digest;
@@ -6,7 +6,7 @@ use crate::error::ImageError;
 use crate::image::Image;
 use crate::intact::FileChecks;
 
-/// In an image's folder: the fingerprints that its files had when all of them were last read.
+/// The file in an image's folder with the fingerprints of its files at their last full read.
 const CHECKS: &str = ".looks.json";
 
 impl Store {
@@ -29,8 +29,8 @@ impl Store {
         Ok(())
     }
 
-    /// Checks that an image and its parents are what was stored. A file that was not touched since it was last
-    /// read is not read again.
+    /// Checks that an image and its parents have not changed since they were stored. Does not read a file again that
+    /// nobody touched since its last read.
     ///
     /// # Errors
     /// [`ImageError::Changed`] with the first file that differs.

@@ -1,4 +1,4 @@
-//! Names of images: tags, digests and their first digits, and pointers, which users cannot give.
+//! Names of images: tags, digests and their first digits, and pointers, which only kvmc writes.
 
 use super::folder::Store;
 use crate::architecture::Architecture;
@@ -41,7 +41,7 @@ impl Store {
                 what: format!("`{name}` begins the digests of {by_id} images; write more digits"),
             });
         }
-        // Different versions of kvmc built it: the latest one.
+        // Several versions of kvmc built it; this takes the latest.
         found.sort();
         found.last().map(|(_, id)| self.get(id)).transpose()
     }
@@ -49,7 +49,7 @@ impl Store {
     /// Checks that a name can be a tag.
     ///
     /// # Errors
-    /// It cannot; the error says what can.
+    /// The name is not valid; the error says what is.
     pub fn check_tag(&self, name: &str) -> Result<(), ImageError> {
         crate::tags::valid(name)
     }
@@ -72,7 +72,7 @@ impl Store {
             .collect()
     }
 
-    /// The image that a pointer leads to. Its name is none that a user can give.
+    /// The image that a pointer leads to. Users cannot write such a name.
     pub(crate) fn pointed(
         &self,
         pointer: &str,

@@ -1,4 +1,4 @@
-//! Images as they are read from the store.
+//! Reads images from the store.
 
 use std::path::PathBuf;
 
@@ -26,13 +26,13 @@ impl Store {
     /// An image by its digest.
     ///
     /// # Errors
-    /// It is not in the store, cannot be read, or was changed.
+    /// The image is not in the store, cannot be read, or has changed.
     pub fn get(&self, id: &str) -> Result<Image, ImageError> {
         let meta = self.meta(id)?;
         let directory = self.images.join(id);
         let layers = self.layers(id, &meta)?;
         let header = qcow2::inspect(&directory.join(DISK));
-        // That a file was changed says more than what is wrong with its header now.
+        // The error of a changed file says more than an error about its header.
         let virtual_size = header
             .or_else(|e| self.check_intact(id).and(Err(e)))?
             .virtual_size;
@@ -58,7 +58,7 @@ impl Store {
         let mut below = meta.parent.clone();
         while let Some(parent) = below {
             let path = self.images.join(&parent).join(DISK);
-            // True digests form no ring: a parent is stored before its children.
+            // Real digests cannot form a ring, since a parent is stored before its children.
             if layers.contains(&path) || layers.len() > DEEPEST {
                 return Err(ImageError::Unfit {
                     path,

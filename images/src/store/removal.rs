@@ -1,4 +1,4 @@
-//! Removal: of images, unless they are held, and of what interrupted builds and downloads left.
+//! Removes images, unless they are held, and the remains of interrupted builds and downloads.
 
 use std::fs::File;
 
@@ -8,17 +8,17 @@ use super::folder::{BUILD, Store, allocated};
 use crate::error::ImageError;
 use crate::image::META;
 
-/// Keeps an image from being removed, see [`Store::hold`].
+/// Protects an image from removal, see [`Store::hold`].
 #[derive(Debug)]
 pub struct ImageHold {
     _folder: Flock<File>,
 }
 
 impl Store {
-    /// Keeps an image from being removed until the answer is dropped, by which time a record says that it is used.
+    /// Protects an image from removal until the result is dropped. By then a record must say that the image is used.
     ///
     /// # Errors
-    /// It is gone, or being removed.
+    /// The image is gone, or is being removed.
     pub fn hold(&self, id: &str) -> Result<ImageHold, ImageError> {
         let path = self.images.join(id);
         let folder = fs_err::File::open(&path)?.into_parts().0;
@@ -56,7 +56,7 @@ impl Store {
             }
         })?;
         self.tags.forget(id);
-        // Renamed first: an image that is half removed would make every listing of the store fail.
+        // Renamed first, since a partly removed image would make every listing of the store fail.
         let going = self.images.join(format!("{BUILD}gone-{id}"));
         match fs_err::rename(self.images.join(id), &going) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -76,7 +76,7 @@ impl Store {
         }
     }
 
-    /// Removes what interrupted builds have left, unless a build is under way.
+    /// Removes the remains of interrupted builds, unless a build is under way.
     pub fn sweep(&self) {
         if self.images.exists()
             && let Ok(_held) = self.lock(false)
@@ -97,7 +97,7 @@ impl Store {
         }
     }
 
-    /// Removes what interrupted downloads have left, unless a download is under way; returns the bytes freed.
+    /// Removes the remains of interrupted downloads, unless a download is under way. Returns the freed bytes.
     ///
     /// # Errors
     /// The folder cannot be read or removed.

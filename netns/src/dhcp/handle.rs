@@ -1,4 +1,4 @@
-//! One packet in, at most one reply out: RFC 2131 section 4.3. docs/DHCP.md has it sentence by sentence.
+//! Handles one packet and returns at most one reply: RFC 2131 section 4.3. docs/DHCP.md covers it sentence by sentence.
 
 use std::net::Ipv4Addr;
 
@@ -11,25 +11,25 @@ use super::reply::{Reply, destination};
 use super::request::Request;
 use super::table::{Offer, Table};
 
-/// What becomes of a packet.
+/// The outcome of one packet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The reply, if any.
     pub reply: Option<Reply>,
-    /// What happened.
+    /// Notices about the client.
     pub notices: Vec<Notice>,
     /// An address to probe by ARP. Without a reply beside it, the packet has to be handled again after the probe: after
     /// [`Table::unanswered`], or after [`super::observe_arp`] of an answer.
     pub probe: Option<Ipv4Addr>,
 }
 
-/// Handles one packet; `now` is in seconds after the epoch. A malformed packet has no outcome.
+/// Handles one packet; `now` is in seconds after the epoch. A malformed packet has an empty outcome.
 #[must_use]
 pub fn handle(table: &mut Table, now: u64, packet: &[u8]) -> Outcome {
     let Some(request) = Request::read(packet) else {
         return Outcome::default();
     };
-    // A relay that is not on this link gets no reply: a guest could have packets sent to any address.
+    // A relay that is not on this link gets no reply: a guest could make the server send packets to any address.
     let giaddr = request.message.giaddr();
     if !giaddr.is_unspecified() && (!table.contains(giaddr) || giaddr == table.config.server) {
         return Outcome::default();
@@ -94,14 +94,14 @@ fn request_address(table: &mut Table, now: u64, request: &Request) -> Outcome {
             Some(address) if address != wanted => return refuse(table, request, wanted),
             _ => wanted,
         },
-        // RENEWING and REBINDING. A client whose lease this server has lost keeps its address if it is free.
+        // RENEWING and REBINDING. A client whose lease is not on record keeps its address if it is free.
         (_, None) if !is_new => ciaddr,
         _ => return Outcome::default(),
     };
     bind(table, now, request, wanted)
 }
 
-/// Binds an address and acknowledges it, or refuses it when the client cannot have it.
+/// Binds an address and acknowledges it, or refuses it when it is not available for the client.
 fn bind(table: &mut Table, now: u64, request: &Request, wanted: Ipv4Addr) -> Outcome {
     let seconds = table.config.lease_seconds(request.lease_time());
     if !table.contains(wanted) || !table.bind(request.mac, wanted, now, seconds) {
@@ -153,7 +153,7 @@ fn is_for_us(table: &Table, request: &Request) -> Option<bool> {
     request.server().map(|server| server == table.config.server)
 }
 
-/// An outcome of one notice.
+/// An outcome with one notice and no reply.
 fn noted(table: &Table, kind: NoticeKind, request: &Request, address: Option<Ipv4Addr>) -> Outcome {
     Outcome {
         notices: vec![Notice::new(table, kind, request.mac, address)],
@@ -188,7 +188,7 @@ fn reply(
     if kind == MessageType::Ack && request.kind == MessageType::Discover {
         options.push(DhcpOption::RapidCommit);
     }
-    // RFC 6842: the client's identifier comes back.
+    // RFC 6842: the reply repeats the client's identifier.
     if let Some(id) = request.client_id() {
         options.push(DhcpOption::ClientIdentifier(id.to_vec()));
     }

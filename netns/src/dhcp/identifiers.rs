@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use crate::MacAddr;
 
-/// Most identifiers that are remembered; with one more, all are forgotten.
+/// Most identifiers that are remembered; one more clears the table.
 const MOST: usize = 512;
 
-/// Which client sent which identifier first; only for notices.
+/// The client that sent each identifier first; only for notices.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Identifiers {
     first: HashMap<Vec<u8>, FirstUse>,
@@ -20,7 +20,7 @@ struct FirstUse {
 }
 
 impl Identifiers {
-    /// Returns the client that sent this identifier first, if it is another one; once for each identifier.
+    /// Returns the client that sent this identifier first, if it is another one. Returns it once for each identifier.
     pub(super) fn shared(&mut self, id: &[u8], mac: MacAddr) -> Option<MacAddr> {
         // The Ethernet address as identifier, RFC 2132 section 9.14.
         if id.split_first() == Some((&1, &mac.0)) {

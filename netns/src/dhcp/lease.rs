@@ -21,7 +21,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The key that orders leases: offers first, and of those what ends first.
+    /// The key that orders leases: offers first, then by their end.
     fn end(&self) -> (bool, u64, Ipv4Addr) {
         (self.bound, self.expires, self.address)
     }

@@ -1,8 +1,8 @@
 //! The leases on disk, which outlive the server's process.
 //!
-//! The file is a journal: a line of JSON for each change, in order. It is written and synced before the ACKs that promise
-//! the leases are sent, once for all requests that came together. When most of its lines are history, it is replaced by a
-//! file with the leases alone, so that the cost of a change does not grow with their number.
+//! The file is a journal: a line of JSON for each change, in order. The server writes and syncs it before it sends the ACKs
+//! that promise the leases, once for all requests that came together. When most lines are history, the server replaces the
+//! file by one with only the leases, so that the cost of a change does not grow with their number.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -22,14 +22,14 @@ const SLACK: usize = 1000;
 /// How long after a failed write the next one is tried.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Not all leases of an earlier run could be taken over.
+/// The file of an earlier run is damaged, and some of its leases are lost.
 #[derive(Debug, Error)]
 #[error("some leases of an earlier run are lost: {} {what}{aside}", path.display())]
 pub struct LeaseFileError {
     path: PathBuf,
-    /// What is wrong with the file: a verb and its object.
+    /// The fault of the file: a verb and its object.
     what: String,
-    /// What was done with the file: the rest of the sentence.
+    /// The new name of the file, or the reason that it has none: the rest of the sentence.
     aside: String,
     #[source]
     source: Option<std::io::Error>,
@@ -63,7 +63,7 @@ pub struct LeaseFile {
     failed: Option<Instant>,
 }
 
-/// What to write next.
+/// The next write to the file.
 #[derive(Debug)]
 pub(super) enum Batch {
     Changes(Vec<LeaseChange>),
@@ -72,8 +72,8 @@ pub(super) enum Batch {
 }
 
 impl LeaseFile {
-    /// Reads the leases of the file into `table`. A last line without an end was promised to no client, and is dropped. A
-    /// file with other damage is renamed, and its readable lines are used. Returns the file, and an error about the damage.
+    /// Reads the leases of the file into `table`. Drops a last line without an end, since no ACK depended on it. Renames a
+    /// file with other damage, and uses its readable lines. Returns the file, and an error about the damage.
     pub fn load(path: PathBuf, table: &mut Table) -> (Self, Option<LeaseFileError>) {
         Self::load_at(path, table, now())
     }
@@ -95,7 +95,7 @@ impl LeaseFile {
         let _known = table.take_changes();
         let leases: Vec<_> = table.on_file().copied().collect();
         if problem.is_some() && !leases.is_empty() {
-            // A failure shows again with the next change.
+            // The next change tries again and reports the failure.
             let _tried = file.commit(Batch::All(leases));
         }
         (file, problem)

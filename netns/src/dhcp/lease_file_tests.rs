@@ -40,7 +40,7 @@ impl Bench {
         std::fs::read_to_string(self.dir.path().join("leases")).unwrap_or_default()
     }
 
-    /// What another run finds.
+    /// The table that another run reads.
     fn reload(&self) -> (Table, Option<LeaseFileError>) {
         let mut table = table();
         let (_, problem) = LeaseFile::load_at(self.dir.path().join("leases"), &mut table, NOW);
@@ -126,7 +126,7 @@ fn p28_a_line_cut_off_by_a_crash_costs_nothing_that_was_promised() {
         std::fs::write(&path, &whole[..cut]).unwrap();
         let lines = whole[..cut].matches('\n').count();
         let (table, problem) = bench.reload();
-        // A first line that is not whole may be anything.
+        // The reader cannot judge a first line that is not whole.
         assert!(problem.is_none() || lines == 0, "cut at {cut}: {problem:?}");
         assert_eq!(table.on_file().count(), lines, "cut at {cut}");
     }
@@ -195,7 +195,7 @@ fn of_a_damaged_file_what_can_be_read_is_taken_over_and_it_is_told_of() {
     assert!(told.ends_with("leases.damaged"), "{told}");
     let aside = std::fs::read_to_string(path.with_extension("damaged")).unwrap();
     assert_eq!(aside, damaged);
-    // What was taken over is on disk again already.
+    // The readable leases are on disk again already.
     let (table, problem) = bench.reload();
     assert_eq!(table.on_file().count(), 2);
     assert!(problem.is_none());
@@ -228,7 +228,7 @@ fn fuzz_leases() {
             path: dir.path().join("leases"),
         };
         let problem = file.replay(bytes, &mut table, NOW);
-        // What was taken from it can be written again.
+        // The table can write what it read.
         let _all: Vec<_> = table.on_file().copied().collect();
         format!("{} {}", problem.is_some(), file.leases.min(3))
     });

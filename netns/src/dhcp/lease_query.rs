@@ -12,8 +12,8 @@ use super::request::Request;
 use super::table::Table;
 use crate::MacAddr;
 
-/// The answer for the relay, which must name itself. Leases have no client identifier, so the answer to a query by one is
-/// that the lease is unknown.
+/// The answer for the relay, which must give its address. Leases have no client identifier, so the answer to a query by
+/// client identifier is that the lease is unknown.
 pub(super) fn answer(table: &Table, now: u64, request: &Request) -> Option<Reply> {
     if !request.is_relayed() {
         return None;
@@ -58,7 +58,7 @@ fn times(table: &Table, lease: Lease, now: u64) -> [DhcpOption; 4] {
     let seconds = |s: u64| u32::try_from(s).unwrap_or(u32::MAX);
     let whole = seconds(table.config.lease_time.as_secs());
     let left = seconds(lease.expires.saturating_sub(now));
-    // A lease that is shorter than ours appears to be older, which does the relay no harm.
+    // A lease that is shorter than the configured time appears to be older, which does not harm the relay.
     let age = whole.saturating_sub(left);
     [
         DhcpOption::AddressLeaseTime(left),

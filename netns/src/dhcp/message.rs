@@ -1,7 +1,7 @@
-//! A reply as dhcproto's types, and the bytes that it makes of them.
+//! A reply as dhcproto's types, and its encoding.
 //!
-//! dhcproto 0.15 writes options by their codes, uses neither `file` nor `sname`, and does not pad. Order, overload and
-//! padding are done here.
+//! dhcproto 0.15 writes options sorted by their codes, uses neither `file` nor `sname`, and does not pad. This module does
+//! order, overload and padding.
 
 use dhcproto::v4::{self, DhcpOption, MessageType, Opcode, OptionCode, UnknownOption};
 use dhcproto::{Encodable as _, Encoder, error::EncodeResult};
@@ -12,15 +12,15 @@ use super::request::Request;
 /// The value of option 52 for both fields.
 const FILE_AND_SNAME: u8 = 3;
 
-/// A reply before it is bytes.
+/// A reply before it is encoded.
 #[derive(Clone, Debug)]
 pub(super) struct ReplyMessage {
     kind: MessageType,
     /// Without options.
     pub(super) header: v4::Message,
-    /// In the order in which they are written; those that find no room are left out.
+    /// In the order in which they are written; options without room are left out.
     pub(super) options: Vec<DhcpOption>,
-    /// Comes last, RFC 3046 section 2.2, and has room before the other options do.
+    /// Comes last, RFC 3046 section 2.2. Its room is reserved before that of the other options.
     pub(super) relay_agent: Option<Vec<u8>>,
 }
 
@@ -42,8 +42,8 @@ impl ReplyMessage {
         }
     }
 
-    /// The message in at most `limit` bytes, padded to what a BOOTP client expects. When the options field has no room for
-    /// all options, `file` and `sname` hold some of them, RFC 2131 section 4.1.
+    /// The message in at most `limit` bytes, padded to the size that a BOOTP client expects. When the options field has no
+    /// room for all options, `file` and `sname` hold some of them, RFC 2131 section 4.1.
     ///
     /// # Errors
     /// dhcproto cannot write an option; it can write all that the server uses.

@@ -54,7 +54,7 @@ fn what_the_options_field_has_no_room_for_goes_into_file_and_sname() {
         .collect();
     let bytes = message(options.clone()).encode(548).unwrap();
     assert!(bytes.len() <= 548);
-    // Options field: 308 less type, overload, agent and end leaves room for four of 62; file: two; sname: one.
+    // The options field has 308 bytes. Less type, overload, agent and end it holds four options of 62; file two, sname one.
     assert_eq!(bytes[HEADER..HEADER + 6], [53, 1, 2, 52, 1, 3]);
     assert_eq!(bytes[FILE][..2], [204, 60]);
     assert_eq!(bytes[FILE][124], 255);
@@ -69,7 +69,7 @@ fn what_the_options_field_has_no_room_for_goes_into_file_and_sname() {
     assert!(roomy[FILE].iter().all(|b| *b == 0), "no need of it");
 }
 
-/// What keeps dhcproto from writing replies alone: when this fails, a rule of ours may go. docs/DHCP.md has it.
+/// The fault of dhcproto that `message.rs` corrects. When this test fails, the correction may go. docs/DHCP.md lists it.
 #[test]
 fn dhcproto_0_15_sorts_options_and_does_not_pad() {
     let mut alone = v4::Message::default();

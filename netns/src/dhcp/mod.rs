@@ -3,17 +3,17 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `options`, `request` | a packet's options put together, checked, and read by dhcproto |
-//! | `message`, `reply` | a reply in dhcproto's types, its bytes, and where it goes |
+//! | `options`, `request` | joins and checks a packet's options, and reads them by dhcproto |
+//! | `message`, `reply` | a reply in dhcproto's types, its bytes, and its destination |
 //! | `config` | the parameters for clients, and reservations |
 //! | `table` | which client has which address |
 //! | `lease`, `pool`, `quarantine`, `probes` | leases, free addresses, those in use by others, those probed by ARP |
 //! | `handle`, `lease_query` | the reply to a packet, RFC 2131 and RFC 4388 |
-//! | `notice`, `conflict`, `identifiers` | what happened to a client, and conflicts of addresses and identifiers |
+//! | `notice`, `conflict`, `identifiers` | notices about clients, and conflicts of addresses and identifiers |
 //! | `lease_file` | the leases on disk |
 //! | `frame`, `sockets`, `service`, `server` | frames, sockets, and the loop over them |
 //!
-//! Guests send the packets, and nothing in them is trusted. No packet makes the server keep more than one entry for each
+//! Guests send the packets, so the server trusts nothing in them. No packet makes it keep more than one entry for each
 //! address of the subnet.
 
 mod clock;

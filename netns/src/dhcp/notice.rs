@@ -1,11 +1,11 @@
-//! What happened to a client, for the cluster's event log.
+//! Notices about clients, for the cluster's event log.
 
 use std::net::Ipv4Addr;
 
 use super::table::Table;
 use crate::MacAddr;
 
-/// What happened.
+/// The kind of a notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the messages of RFC 2131")]
 pub enum NoticeKind {
@@ -23,10 +23,10 @@ pub enum NoticeKind {
     SharedIdentifier,
 }
 
-/// What happened to which client.
+/// A notice about one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// What happened.
+    /// Its kind.
     pub kind: NoticeKind,
     /// The client.
     pub mac: MacAddr,

@@ -1,6 +1,6 @@
-//! The options of a received packet, put together before dhcproto reads them.
+//! The options of a received packet, joined before dhcproto reads them.
 //!
-//! dhcproto 0.15 reads the options field alone, joins only parts of an option that follow each other, and stops at the
+//! dhcproto 0.15 reads only the options field, joins only adjacent parts of an option, and stops at the
 //! first option that it cannot read. docs/DHCP.md shows the packets.
 
 use std::ops::Range;
@@ -65,7 +65,7 @@ impl RawOptions {
         Some(value)
     }
 
-    /// The message that dhcproto reads: this header, and the options that have a length that they may have. `sname` and
+    /// The message that dhcproto reads: this header, and the options with a valid length. `sname` and
     /// `file` are empty.
     pub(super) fn message(&self, header: &[u8]) -> Vec<u8> {
         let mut message = Vec::with_capacity(2 * HEADER);

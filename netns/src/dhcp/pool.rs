@@ -22,7 +22,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// All addresses of the subnet that a host can have but the server's.
+    /// All host addresses of the subnet except the server's.
     pub(super) fn new(config: &Config) -> Self {
         let first = u32::from(config.subnet.network()).saturating_add(1);
         let last = u32::from(config.subnet.broadcast()).saturating_sub(1);
@@ -52,20 +52,20 @@ impl Pool {
         self.is_free(address) || self.quarantine.is_used_by(address, mac)
     }
 
-    /// Takes an address out for a lease or an offer.
+    /// Removes an address from the pool for a lease or an offer.
     pub(super) fn take(&mut self, address: Ipv4Addr) {
         self.quarantine.remove(address);
         self.free.remove(&address);
         self.probes.take(address);
     }
 
-    /// Takes an address out for a reservation.
+    /// Removes an address from the pool for a reservation.
     pub(super) fn reserve(&mut self, address: Ipv4Addr) {
         self.take(address);
         self.probes.forget(address);
     }
 
-    /// Takes an address back that has no reservation, lease or offer any more.
+    /// Returns an address to the pool that no longer has a reservation, lease or offer.
     pub(super) fn give_back(&mut self, address: Ipv4Addr) {
         let is_of_subnet = (self.first..=self.last).contains(&address) && address != self.server;
         if is_of_subnet && !self.quarantine.contains(address) {
@@ -89,7 +89,7 @@ impl Pool {
         }
     }
 
-    /// A free address from the end of the subnet, as new nodes take theirs from the front; a probed one if there is one.
+    /// A free address from the end of the subnet, since new nodes take theirs from the front. Prefers a probed one.
     pub(super) fn pick(&mut self, now: u64) -> Option<Ipv4Addr> {
         let probed = self.probe.then(|| self.probes.pick(now)).flatten();
         probed.or_else(|| self.free.last().copied())
@@ -123,7 +123,7 @@ impl Pool {
         self.probes.start_due(self.free.iter().rev(), now)
     }
 
-    /// Nobody answered the probe of an address.
+    /// Notes that nobody answered the probe of an address.
     pub(super) fn unanswered(&mut self, address: Ipv4Addr, now: u64) {
         let is_free = self.is_free(address);
         self.probes.unanswered(address, is_free, now);

@@ -1,16 +1,16 @@
-//! Which free addresses were probed by ARP and found unused: an address is probed before it is offered, RFC 2131
+//! The free addresses that the server probed by ARP and found unused. It probes an address before it offers it, RFC 2131
 //! section 3.1.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::Ipv4Addr;
 
-/// How long a probe without an answer counts, in seconds. A station that takes the address later is seen by its own ARP.
+/// How long a probe without an answer counts, in seconds. The server sees a station that takes the address later by its ARP.
 const VALIDITY: u64 = 300;
 /// Fewest and most addresses that are probed ahead of their clients; in between, as many as clients came in two seconds.
 const LEAST_AHEAD: usize = 256;
 const MOST_AHEAD: usize = 4096;
 
-/// How many clients asked for any address, in this second and in the one before.
+/// How many clients asked for any address, in this second and in the previous one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Demand {
     second: u64,
@@ -48,11 +48,11 @@ impl Demand {
 pub(super) struct Probes {
     /// Addresses found unused, and until when that counts, in seconds after the epoch.
     unused: HashMap<Ipv4Addr, u64>,
-    /// Those of the unused ones that are free.
+    /// The unused addresses that are free.
     ready: BTreeSet<Ipv4Addr>,
     /// Addresses whose probe is under way.
     pending: HashSet<Ipv4Addr>,
-    /// Those of the pending ones that no client waits for.
+    /// The pending addresses that no client waits for.
     ahead: HashSet<Ipv4Addr>,
     demand: Demand,
 }
@@ -70,7 +70,7 @@ impl Probes {
         self.pending.insert(address);
     }
 
-    /// The time for an answer is over, and none came.
+    /// Notes that the time for an answer is over, and none came.
     pub(super) fn unanswered(&mut self, address: Ipv4Addr, is_free: bool, now: u64) {
         self.ahead.remove(&address);
         if self.pending.remove(&address) {
@@ -81,7 +81,7 @@ impl Probes {
         }
     }
 
-    /// Drops the result of a probe: the address is in use, or leased.
+    /// Drops the result of a probe, when the address is in use or leased.
     pub(super) fn forget(&mut self, address: Ipv4Addr) {
         self.unused.remove(&address);
         self.ready.remove(&address);
@@ -89,13 +89,13 @@ impl Probes {
         self.ahead.remove(&address);
     }
 
-    /// An address is no longer free; the result of its probe still counts.
+    /// Notes that an address is no longer free; the result of its probe still counts.
     pub(super) fn take(&mut self, address: Ipv4Addr) {
         self.ahead.remove(&address);
         self.ready.remove(&address);
     }
 
-    /// An address is free again; with a result that still counts it can be offered at once.
+    /// Notes that an address is free again; with a result that still counts it can be offered at once.
     pub(super) fn give_back(&mut self, address: Ipv4Addr) {
         if self.unused.contains_key(&address) {
             self.ready.insert(address);
@@ -114,7 +114,7 @@ impl Probes {
         None
     }
 
-    /// Which of the free addresses to probe now, so that some are always ready. Marks them as pending.
+    /// The free addresses to probe now, so that some are always ready. Marks them as pending.
     pub(super) fn start_due<'a>(
         &mut self,
         free: impl Iterator<Item = &'a Ipv4Addr>,

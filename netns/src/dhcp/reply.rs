@@ -1,4 +1,4 @@
-//! An encoded reply, and where it goes.
+//! An encoded reply, and its destination.
 
 use std::net::Ipv4Addr;
 
@@ -16,7 +16,7 @@ const DEFAULT_SIZE: u16 = 576;
 /// Bytes of the IP and UDP headers, which count in the maximum message size.
 const HEADERS: u16 = 28;
 
-/// Where a reply goes, RFC 2131 section 4.1.
+/// The destination of a reply, RFC 2131 section 4.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// To all stations on the link.
@@ -37,7 +37,7 @@ pub enum Destination {
 pub struct Reply {
     /// The DHCP message, padded.
     pub bytes: Vec<u8>,
-    /// Where it goes.
+    /// Its destination.
     pub to: Destination,
     /// Whether it promises a lease, which has to be on disk before the reply is sent.
     pub promises: bool,
@@ -61,14 +61,14 @@ impl Reply {
     }
 }
 
-/// How many bytes of message the client accepts, RFC 2132 section 9.10, and the link carries.
+/// The longest message, in bytes, that the client accepts (RFC 2132 section 9.10) and the link carries.
 fn longest(table: &Table, request: &Request) -> usize {
     let link = table.config.mtu.unwrap_or(ETHERNET).max(DEFAULT_SIZE);
     let client = request.maximum_size().unwrap_or(DEFAULT_SIZE);
     usize::from(client.max(DEFAULT_SIZE).min(link) - HEADERS)
 }
 
-/// Where the reply of this kind goes; `yiaddr` is the client's address in it.
+/// The destination of a reply of this kind; `yiaddr` is the client's address in it.
 pub(super) fn destination(
     request: &Request,
     kind: MessageType,

@@ -18,7 +18,7 @@ pub(super) struct Request {
     pub(super) kind: MessageType,
     pub(super) mac: MacAddr,
     pub(super) message: v4::Message,
-    /// The value of option 82, which goes back byte for byte; dhcproto would sort its suboptions.
+    /// The value of option 82, which the reply repeats byte for byte; dhcproto would sort its suboptions.
     pub(super) relay_agent: Option<Vec<u8>>,
 }
 
@@ -50,7 +50,7 @@ impl Request {
             LeaseQuery => is_ethernet || (htype == 0 || hlen == 0) && mac == MacAddr([0; 6]),
             _ => false,
         };
-        // An option without a value is none, RFC 3046 section 2.0.
+        // An option 82 without a value does not count, RFC 3046 section 2.0.
         let relay_agent = options.get(OptionCode::RelayAgentInformation);
         let relay_agent = relay_agent.filter(|value| (1..=255).contains(&value.len()));
         is_valid.then(|| Self {
@@ -75,7 +75,7 @@ impl Request {
         }
     }
 
-    /// Seconds.
+    /// The lease time that the client requests, in seconds.
     pub(super) fn lease_time(&self) -> Option<u32> {
         match self.option(OptionCode::AddressLeaseTime)? {
             DhcpOption::AddressLeaseTime(seconds) => Some(*seconds),

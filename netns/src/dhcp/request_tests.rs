@@ -83,7 +83,7 @@ fn header_and_options_are_what_the_packet_has() {
     assert!(!bare.rapid_commit() && !bare.is_relayed());
 }
 
-/// Each of them would end dhcproto's reading, or be read as something else.
+/// dhcproto would stop at each of these options, or misread it.
 #[test]
 fn an_option_of_a_wrong_length_is_ignored_and_those_behind_it_are_read() {
     for wrong in [
@@ -110,7 +110,8 @@ fn an_option_of_a_wrong_length_is_ignored_and_those_behind_it_are_read() {
     }
 }
 
-/// What keeps dhcproto from reading packets alone: when one of these fails, a rule of ours may go. docs/DHCP.md has them.
+/// The faults of dhcproto that `options.rs` and `request.rs` correct. When one of these tests fails, its correction may go.
+/// docs/DHCP.md lists them.
 mod dhcproto_0_15 {
     use super::*;
 
@@ -173,7 +174,7 @@ mod dhcproto_0_15 {
         assert_eq!(read(&long).lease_time(), None);
     }
 
-    /// Its assertions are for builds with debug_assertions; others read the option, or end there.
+    /// dhcproto asserts only in builds with debug_assertions; other builds read the option, or stop there.
     #[test]
     #[cfg(debug_assertions)]
     fn asserts_lengths() {

@@ -25,8 +25,8 @@ impl Server {
         Sockets::open(bridge).map(Self)
     }
 
-    /// Checks that no process has port 67 of all links, as it could then not be had on a bridge that is not there yet.
-    /// A process that serves only links of its own does not matter.
+    /// Checks that no process has port 67 of all links: a bridge that does not exist yet could then not get it. A process
+    /// that serves only its own links does not matter.
     ///
     /// # Errors
     /// A process has the port.

@@ -1,5 +1,5 @@
-//! The loop of a server: requests in, replies out, leases on disk before they are promised, addresses probed before they
-//! are offered. It never waits for the disk or for a probe while there is a request.
+//! The loop of a server. It reads requests and sends replies. It writes leases to disk before it promises them, and probes
+//! addresses before it offers them. It never waits for the disk or for a probe while there is a request.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -24,23 +24,23 @@ use crate::arp;
 const TURN: usize = 64;
 /// How long the answer to a probe may take; an emulated guest on a busy host needs milliseconds.
 const PROBE_TIME: Duration = Duration::from_millis(200);
-/// Most requests that wait for probes; others get no reply, and the client asks again.
+/// Most requests that wait for probes. Others get no reply, and their clients ask again.
 const MOST_WAITING: usize = 4096;
-/// Most replies that wait for the disk, those of a second or two; others are lost, and the client asks again.
+/// Most replies that wait for the disk, as many as come in a second or two. Others are lost, and their clients ask again.
 const MOST_HELD: usize = 16_384;
-/// Most delayed replies and early probes that are sent at a time, and the pause until the next ones: all at once would
-/// overflow the socket of a relay, or of a station that receives them all.
+/// Most delayed replies and early probes that the server sends at a time, and the pause until the next ones. All at once
+/// would overflow the socket of a relay, or of a station that receives them all.
 const BURST: usize = 32;
 const PAUSE: Duration = Duration::from_millis(1);
-/// For how many probes that find their address in use a request waits.
+/// How many probes of addresses in use a request waits for.
 const ROUNDS: u8 = 4;
 
-/// What the server reports.
+/// A report of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Something happened to a client.
     Client(Notice),
-    /// The leases cannot be written to disk; they are served nevertheless.
+    /// The server cannot write the leases to disk. It gives them nevertheless.
     Unsaved {
         /// The file and the system's error.
         reason: String,
@@ -217,7 +217,7 @@ impl Service {
                 (file, written)
             })),
             None => {
-                // A write failed a moment ago: the leases are served without it.
+                // A write failed a moment ago: the server gives the leases without it.
                 self.delayed.extend(self.committing.drain(..));
                 Disk::Idle(file)
             }
@@ -230,7 +230,7 @@ impl Service {
         }
         let early: Vec<_> = self.early.drain(..self.early.len().min(BURST)).collect();
         for address in early {
-            // In between a client may have got the address.
+            // Meanwhile a client may have got the address.
             if lock(&self.table).is_probing(address) {
                 self.probe(address);
             }
@@ -238,7 +238,7 @@ impl Service {
         self.next = Instant::now() + PAUSE;
     }
 
-    /// A write ended.
+    /// Handles the end of a write.
     fn saved(&mut self, done: Option<(LeaseFile, std::io::Result<()>)>) {
         self.delayed.extend(self.committing.drain(..));
         if self.next <= Instant::now() {
@@ -270,7 +270,7 @@ impl Service {
         }
     }
 
-    /// Ends the probes whose time is over: nobody answered.
+    /// Ends the probes whose time is over without an answer.
     fn end_probes(&mut self) {
         let until = Instant::now();
         while let Some((over, address)) = self.probes.front().copied()
@@ -295,7 +295,7 @@ impl Service {
         }
     }
 
-    /// Handles the request again that waited for the probe of an address.
+    /// Handles again the request that waited for the probe of an address.
     fn handle_again(&mut self, address: Ipv4Addr) {
         if let Some(Waiting { packet, rounds }) = self.waiting.remove(&address) {
             self.handle(&packet, rounds + 1);

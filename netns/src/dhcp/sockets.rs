@@ -1,6 +1,6 @@
-//! The sockets on one bridge: UDP for requests, ARP for the stations that are there, and raw frames for replies.
+//! The sockets on one bridge: UDP for requests, ARP for the stations on the link, and raw frames for replies.
 //!
-//! A raw frame needs no ARP entry for a client without an address, and has a whole checksum whatever the bridge offloads.
+//! A raw frame needs no ARP entry for a client without an address, and has a full checksum whatever the bridge offloads.
 
 use std::ffi::OsString;
 use std::io;
@@ -38,13 +38,13 @@ pub enum ServerError {
     PortTaken {
         /// The bridge.
         bridge: String,
-        /// The process that has it, if this process may see it.
+        /// The process that has it, if kvmc may see that process.
         holder: Option<Holder>,
     },
     /// A system call failed.
     #[error("failed to {what} on {bridge}")]
     Socket {
-        /// What the call was to do.
+        /// The purpose of the call: a verb and its object.
         what: &'static str,
         /// The bridge.
         bridge: String,
@@ -185,7 +185,7 @@ impl Sockets {
     }
 }
 
-/// The Ethernet address of a link, by getifaddrs(3): /sys may be mounted in another network namespace and show its links.
+/// The Ethernet address of a link, by getifaddrs(3): /sys may belong to another network namespace and show its links.
 fn mac_of(link: &str) -> nix::Result<MacAddr> {
     nix::ifaddrs::getifaddrs()?
         .filter(|a| a.interface_name == link)

@@ -1,4 +1,4 @@
-//! The state of a DHCP server: which client has which address.
+//! The state of a DHCP server: the address of each client.
 //!
 //! Every operation has an index, so its cost does not grow with the number of leases.
 
@@ -59,7 +59,7 @@ impl Table {
         table
     }
 
-    /// Sets the MTU that replies name from now on, RFC 2132 option 26.
+    /// Sets the MTU of future replies, RFC 2132 option 26.
     pub fn set_mtu(&mut self, mtu: Option<u16>) {
         self.config.mtu = mtu;
     }
@@ -108,7 +108,7 @@ impl Table {
         self.pool.sizes()
     }
 
-    /// Takes over one lease of an earlier run if its address is in the subnet. A later lease of the same client or address
+    /// Adds one lease of an earlier run if its address is in the subnet. A later lease of the same client or address
     /// replaces it. It lasts no longer than a new lease, even if the clock was ahead.
     pub(super) fn load(&mut self, lease: Lease, now: u64) {
         let latest = now.saturating_add(self.config.lease_time.as_secs());
@@ -128,7 +128,7 @@ impl Table {
         self.end(address);
     }
 
-    /// Whether a bound lease was made, changed or ended since [`Self::take_changes`]. Expiry is no change.
+    /// Whether a bound lease was created, changed or ended since [`Self::take_changes`]. Expiry does not count.
     pub(super) fn has_changes(&self) -> bool {
         !self.changed.is_empty()
     }
@@ -198,7 +198,7 @@ impl Table {
         Offer::Ready(address)
     }
 
-    /// Binds an address to a client for some seconds; false when the client cannot have it.
+    /// Binds an address to a client for some seconds; false when it is not available for the client.
     pub(super) fn bind(&mut self, mac: MacAddr, address: Ipv4Addr, now: u64, seconds: u32) -> bool {
         if let Some(reservation) = self.reservation(mac) {
             return reservation.address == address;
@@ -219,7 +219,7 @@ impl Table {
         if lease != Some(&new) {
             self.insert(new);
             self.changed.insert(address);
-            // The probe has served its purpose; the address is probed again for the next client.
+            // The result was for this client: the next client needs another probe.
             self.pool.forget_probe(address);
         }
         true
@@ -245,7 +245,7 @@ impl Table {
         }
     }
 
-    /// Puts an address into quarantine that its client found in use.
+    /// Quarantines an address that its client found in use.
     pub(super) fn decline(&mut self, mac: MacAddr, address: Ipv4Addr, now: u64) {
         let is_its_own = self.leases.of(mac).is_some_and(|l| l.address == address);
         if is_its_own && self.end(address) {
@@ -257,7 +257,7 @@ impl Table {
         self.config.subnet.contains(address)
     }
 
-    /// Addresses to probe by ARP now. [`Self::unanswered`] has to follow for each that no station answers for.
+    /// Addresses to probe by ARP now. The caller must call [`Self::unanswered`] for each that no station answers for.
     pub fn start_probes(&mut self, now: u64) -> Vec<Ipv4Addr> {
         self.pool.start_probes(now)
     }
@@ -313,7 +313,7 @@ impl Table {
     }
 
     /// Any address: first one that was never leased, then the one whose lease expired longest ago, then the oldest offer.
-    /// Clients without number must not keep out one that goes on to request what it is offered.
+    /// Any number of clients that only discover must not keep out one that requests its offer.
     fn pick(&mut self, now: u64) -> Option<Ipv4Addr> {
         let free = self.pool.pick(now);
         if free.is_some() {

@@ -25,7 +25,7 @@ fn table(probe: bool) -> Table {
 }
 
 impl Table {
-    /// That all indices agree, and that there is nothing beyond the range.
+    /// Checks that all indices agree, and that the table has only addresses of the subnet.
     fn check(&self) {
         let all = self.pool.check() + self.leases.check() + self.reserved.len();
         assert_eq!(all, 253, "every address is in one place");
@@ -70,8 +70,8 @@ fn addresses_asked_for_ahead_are_offered_at_once() {
     table.check();
 }
 
-/// Clients that are all new, so many each millisecond of two seconds; the silence of an address shows 200 ms after it was
-/// asked for. Returns how many waited at most at a time, and whether any had to in the second second.
+/// Sends this many new clients each millisecond, for two seconds. A probe takes 200 ms. Returns the largest number of
+/// clients that waited at a time, and whether any waited in the second second.
 fn crowd(each_millisecond: u32) -> (usize, bool) {
     let subnet = "10.8.0.0/16".parse().unwrap();
     let mut table = Table::new(
@@ -121,7 +121,7 @@ fn crowd(each_millisecond: u32) -> (usize, bool) {
 
 #[test]
 fn a_crowd_of_new_clients_finds_addresses_that_were_asked_for() {
-    // Until it is seen how many they are, some wait: fewer than the server keeps.
+    // Until the server sees how many clients come, some wait: fewer than it keeps.
     for each_millisecond in [1, 4, 8, 12] {
         let (most, has_waited) = crowd(each_millisecond);
         assert!(most < 2500, "{most} of {each_millisecond} each millisecond");
@@ -153,7 +153,7 @@ fn an_address_that_a_stranger_uses_is_left_alone_until_it_is_long_gone() {
     let next = table.offer(mac(1), Some(first), 1000);
     assert!(matches!(next, Offer::Unprobed(a) if a != first), "{next:?}");
     assert!(!table.bind(mac(2), first, 1000, 60));
-    // The squatter itself may have it by right: since before this server knew.
+    // The squatter itself may have the address: it may be older than this server's table.
     assert!(table.bind(SQUATTER, first, 1000, 60));
     assert_eq!(table.observe(SQUATTER, FREE, 1000), None);
     assert!(!table.bind(mac(2), FREE, 1599, 60));
@@ -180,7 +180,7 @@ fn p27_who_uses_a_nodes_address_is_told_of_once_in_a_while() {
 fn a_client_answering_for_its_own_address_is_no_conflict() {
     let mut table = table(true);
     assert!(table.bind(mac(1), FREE, 1000, 60));
-    // It ran out meanwhile, and is asked for again.
+    // The result has expired meanwhile, so the address needs another probe.
     assert_eq!(table.offer(mac(1), None, 2000), Offer::Unprobed(FREE));
     assert_eq!(table.observe(mac(1), FREE, 2000), None);
     table.unanswered(FREE, 2000);
@@ -249,7 +249,7 @@ proptest! {
                 Step::Wait(seconds) => now += seconds,
             }
             table.check();
-            // What is told of changes is enough to follow the leases that last.
+            // The changes are enough to follow the bound leases.
             for change in table.take_changes() {
                 match change {
                     LeaseChange::Bound(lease) => {

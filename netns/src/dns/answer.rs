@@ -1,4 +1,4 @@
-//! What our own zones answer to a question.
+//! The answer of our own zones to a question.
 
 use hickory_proto::rr::{Name, Record};
 

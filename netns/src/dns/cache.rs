@@ -10,7 +10,7 @@ use super::resolution::Resolution;
 const ROOM: usize = 512 << 10;
 /// Overhead of an entry, in bytes.
 const OVERHEAD: usize = 160;
-/// Largest answer that is cached, in bytes: one alone must not push out all others.
+/// Largest answer that is cached, in bytes: a single one must not push out all others.
 const LARGEST: usize = 16 << 10;
 /// Longest time of an answer, in seconds: the host's network may change, as by a VPN.
 const LONGEST: u32 = 3600;

@@ -1,6 +1,6 @@
 //! DNS messages of others, RFC 1035 section 4: where in the bytes each record is.
 //!
-//! A message is passed on as the bytes it came as, so that nothing is lost that this crate does not understand.
+//! The server passes a message on as the bytes that came, so that parts which this crate does not understand are not lost.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -39,12 +39,12 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads a message; `None` for bytes that are none.
+    /// Reads a message; `None` for bytes that are not a DNS message.
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         if bytes.len() < HEADER || bytes.len() > usize::from(u16::MAX) || word(bytes, 4) != 1 {
             return None;
         }
-        // A question cannot hold a pointer, for no name is before it.
+        // A question cannot hold a pointer, since no name precedes it.
         let end = labels_end(bytes, HEADER).filter(|end| bytes.get(*end) == Some(&0))? + 1;
         let end = (end - HEADER <= 255 && end + 4 <= bytes.len()).then_some(end + 4)?;
         let mut spans = Vec::new();

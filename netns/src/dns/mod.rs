@@ -4,10 +4,10 @@
 //! |---|---|
 //! | `name`, `record` | names and records as people write them, checked |
 //! | `zone`, `reverse`, `reserved`, `answer` | the network's names, special-use names, and their answers |
-//! | `wire`, `message`, `edns` | where records are in the bytes of a message |
+//! | `wire`, `message`, `edns` | the positions of records in the bytes of a message |
 //! | `resolution`, `cache` | answers of the host's resolvers, and a bounded cache of them |
-//! | `responder` | from a client's bytes to a reply or to a question for the host's resolvers; pure |
-//! | `resolv_conf`, `upstream` | which resolvers the host has now, and asking them |
+//! | `responder` | turns a client's bytes into a reply or a question for the host's resolvers; pure |
+//! | `resolv_conf`, `upstream` | the host's current resolvers, and questions to them |
 //! | `resolved` | the network's names on the host, through systemd-resolved |
 //! | `service`, `server` | questions under way, and the sockets |
 

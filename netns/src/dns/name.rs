@@ -9,7 +9,7 @@ const LONGEST_LABEL: usize = 63;
 const LONGEST_NAME: usize = 253;
 /// Characters of a domain, which leaves room for names in it.
 const LONGEST_DOMAIN: usize = 180;
-/// Special-use domains, and what each is for.
+/// Special-use domains, each with its use.
 const SPECIAL_USE: [(&str, &str); 6] = [
     ("localhost", "always the machine itself (RFC 6761)"),
     ("invalid", "never a name (RFC 6761)"),
@@ -19,7 +19,7 @@ const SPECIAL_USE: [(&str, &str); 6] = [
     ("arpa", "for the Internet's infrastructure (RFC 3172)"),
 ];
 
-/// A name that cannot be used, and why.
+/// The name cannot be used; `why` says why.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{name}` {why}")]
 pub struct NameError {
@@ -27,7 +27,7 @@ pub struct NameError {
     why: String,
 }
 
-/// What a name is for: it decides which characters it may have beside letters, digits and inner hyphens.
+/// The use of a name, which decides the characters that it may have beside letters, digits and inner hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NameKind {
     /// A host; no others.
@@ -41,7 +41,7 @@ pub(super) enum NameKind {
 /// Reads the domain of a network.
 ///
 /// # Errors
-/// The text is no name, or in a special-use domain.
+/// The text is not a name, or is in a special-use domain.
 pub fn parse_domain(text: &str) -> Result<Name, NameError> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let fail = |why: String| NameError {

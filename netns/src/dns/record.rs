@@ -15,7 +15,7 @@ pub(super) const TTL: u32 = 60;
 /// Longest TTL, in seconds: a week; RFC 2181 section 8 allows more.
 const LONGEST_TTL: u32 = 7 * 24 * 3600;
 
-/// A record that cannot be served, and why.
+/// The record cannot be served; `why` says why.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{line}`: {why}")]
 pub struct RecordError {
@@ -36,7 +36,7 @@ impl Record {
     /// Reads `NAME [TTL] TYPE VALUE`. Names without a last dot are below `domain`; `@` is `domain`.
     ///
     /// # Errors
-    /// The line is no such record; the error says what is expected.
+    /// The line is not such a record; the error says what is expected.
     pub fn parse(line: &str, domain: &Name) -> Result<Self, RecordError> {
         let fail = |why: String| RecordError {
             line: line.trim().to_owned(),

@@ -1,4 +1,4 @@
-//! Names that are never asked of the host's resolvers: IANA's special-use names, and single labels.
+//! Names that kvmc never asks the host's resolvers for: IANA's special-use names, and single labels.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -11,10 +11,10 @@ pub(super) const FAILURE_TTL: u32 = 1;
 /// How long a blocked answer is cached, in seconds.
 const BLOCKED_TTL: u32 = 10;
 
-/// What the host's resolvers answered, or why nothing of it is passed on; for all clients with the same question.
+/// The answer of the host's resolvers, or the reason that clients do not get it. It serves all clients with this question.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Resolution {
-    /// The answer without OPT; none for a failure.
+    /// The answer without OPT; `None` for a failure.
     pub(super) bytes: Option<Vec<u8>>,
     pub(super) rcode_high: u8,
     /// Code and text of RFC 8914.
@@ -57,7 +57,7 @@ impl Resolution {
         self.ttl
     }
 
-    /// Bytes that it holds.
+    /// Its size in bytes.
     pub(super) fn len(&self) -> usize {
         self.bytes.as_ref().map_or(0, Vec::len) + self.error.as_ref().map_or(0, Vec::len)
     }

@@ -1,6 +1,6 @@
 //! Makes the network's names resolve on the host, through systemd-resolved, by resolvectl(1).
 //!
-//! It sends queries for the network's domain to our name server, and none other. The setting ends with the link.
+//! resolved sends queries for the network's domain to our name server, and no others. The setting ends with the link.
 
 use std::fs;
 use std::net::IpAddr;
@@ -64,7 +64,7 @@ impl HostNames {
     /// Applies the settings.
     ///
     /// # Errors
-    /// resolvectl failed; the error holds what it wrote.
+    /// resolvectl failed; the error holds its output.
     pub fn apply(&self) -> Result<(), ExecError> {
         let link = self.link.as_str();
         let server = self.server.to_string();
@@ -88,7 +88,7 @@ impl HostNames {
     /// Whether systemd-resolved has these settings.
     ///
     /// # Errors
-    /// resolvectl failed; the error holds what it wrote.
+    /// resolvectl failed; the error holds its output.
     pub fn present(&self) -> Result<bool, ExecError> {
         let ask = |what| exec::run("resolvectl", &[what, self.link.as_str()], "");
         let (server, domains) = (ask("dns")?, ask("domain")?);
@@ -99,7 +99,7 @@ impl HostNames {
     /// Removes the link's settings.
     ///
     /// # Errors
-    /// resolvectl failed; the error holds what it wrote.
+    /// resolvectl failed; the error holds its output.
     pub fn remove(&self) -> Result<(), ExecError> {
         exec::run("resolvectl", &["revert", self.link.as_str()], "").map(drop)
     }

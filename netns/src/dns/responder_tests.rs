@@ -61,7 +61,7 @@ fn asked(responder: &mut Responder, bytes: &[u8]) -> Box<ForwardedQuery> {
     }
 }
 
-/// What a resolver says to `ask`: `records`, the last of them in the additional section if `extra`.
+/// A resolver's answer to `ask` with `records`; the last one goes into the additional section if `extra`.
 fn answer(ask: &ForwardedQuery, records: &[(&str, RData)], extra: bool) -> Vec<u8> {
     let sent = Message::from_vec(&ask.question(9, &[0xff; 32], false)).unwrap();
     let mut message = sent.into_response();
@@ -138,7 +138,7 @@ fn what_is_no_question_is_told_so_or_dropped() {
     };
     assert!(
         matches!(ask(&change(2, 0x81)), Action::Drop),
-        "a reply is no question"
+        "a reply is not a question"
     );
     for (bytes, code) in [
         (whole[..20].to_vec(), ResponseCode::FormErr),

@@ -1,8 +1,8 @@
 //! The sockets on one bridge: port 53 of the host's address there.
 //!
-//! They are bound to the address and to the bridge. Bound to the address alone, they would receive from every link, for
+//! They are bound to the address and to the bridge. Bound only to the address, they would receive from every link, since
 //! the kernel accepts packets for any of its addresses on any link. Bound to the bridge too, they receive from its ports,
-//! and from the host: a packet of the host to its own address counts as received on the link that has the address.
+//! and from the host: the kernel counts a packet of the host to its own address as received on the link that has it.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -46,13 +46,13 @@ pub enum ServerError {
         protocol: Protocol,
         /// The address.
         address: IpAddr,
-        /// The process that has it, if this process may see it.
+        /// The process that has it, if kvmc may see that process.
         holder: Option<Holder>,
     },
     /// A system call failed.
     #[error("failed to {what} for DNS on {address}")]
     Socket {
-        /// What the call was to do.
+        /// The purpose of the call: a verb and its object.
         what: &'static str,
         /// The address.
         address: IpAddr,
@@ -72,8 +72,8 @@ pub struct Server {
 
 impl Server {
     /// Opens the sockets for the address of `range` that the host has on `bridge`. Needs a tokio runtime, CAP_NET_RAW and
-    /// CAP_NET_BIND_SERVICE. Without `forwards` guests get answers only from the zone: a query is a way out of an isolated
-    /// network.
+    /// CAP_NET_BIND_SERVICE. Without `forwards` guests get answers only from the zone, since a forwarded query leaves an
+    /// isolated network.
     ///
     /// # Errors
     /// Another process has the port, or a system call failed.
@@ -165,7 +165,7 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let opened = socket(family, kind, flags, None).map_err(fail("open a socket"))?;
-    // Lets earlier connections end; a socket that listens is still in the way.
+    // Allows the port while earlier connections end; a listening socket still conflicts.
     if protocol == Protocol::Tcp {
         setsockopt(&opened, sockopt::ReuseAddr, &true).map_err(fail("take the port over"))?;
     }
@@ -208,7 +208,7 @@ async fn serve_udp(socket: UdpSocket, handler: Handler) -> std::io::Result<()> {
     loop {
         let (length, client) = match socket.recv_from(&mut buffer).await {
             Ok(came) => came,
-            // Errors of packets that were sent, and of a link that is down for a moment.
+            // Errors of earlier packets, and of a link that is down for a moment.
             Err(e) if is_passing(&e) => {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
@@ -254,7 +254,7 @@ async fn serve_tcp(listener: TcpListener, handler: Handler) -> std::io::Result<(
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok((stream, client)) = listener.accept().await else {
-            // Without file descriptors, for instance, a loop would be busy.
+            // Where file descriptors have run out, for instance, the loop would be busy.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };

@@ -1,4 +1,4 @@
-//! The name server of all sockets: it asks the host's resolvers, each question only once at a time.
+//! The name server of all sockets. It asks the host's resolvers, and each question only once at a time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub struct Service {
     changes: mpsc::Sender<Arc<Resolvers>>,
 }
 
-/// What becomes of a message.
+/// The next step for a message.
 #[derive(Debug)]
 pub(super) enum Step {
     /// This reply, if any.
@@ -70,7 +70,7 @@ impl Service {
         lock(&self.responder).set_zone(zone);
     }
 
-    /// Answers a message at once, or says what to forward.
+    /// Answers a message at once, or returns the query to forward.
     pub(super) fn receive(&self, bytes: &[u8], by: Protocol, forwards: bool) -> Step {
         // Empties the cache first when the host has other resolvers.
         self.resolvers();

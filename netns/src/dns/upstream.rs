@@ -1,4 +1,4 @@
-//! Asks the host's resolvers: one after the other, each with a time-out, over UDP and then TCP.
+//! Asks the host's resolvers one after the other, each with a time-out, over UDP and then TCP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -115,8 +115,8 @@ fn sort(heard: ReplyKind, answer: Vec<u8>) -> Attempt {
     }
 }
 
-/// `None` when the question has to be repeated over TCP. Each question has a socket of its own: with a random port, and
-/// connected, so that it receives only from the resolver's address.
+/// The resolver's answer over UDP; `None` when the question has to be repeated over TCP. Each question has its own socket,
+/// with a random port. The socket is connected, so that it receives only from the resolver's address.
 async fn over_udp(
     server: SocketAddr,
     question: &[u8],
@@ -153,7 +153,7 @@ async fn over_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<(Reply
     Ok((classify(question, &got), got))
 }
 
-/// Runs work with a time-out that no question exceeds.
+/// Runs work with the time-out of all questions.
 pub(super) async fn within_bounds<T>(work: impl Future<Output = T>) -> Option<T> {
     timeout(TOTAL + PATIENCE[1], work).await.ok()
 }

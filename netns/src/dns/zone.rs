@@ -1,4 +1,4 @@
-//! The names of the network and their records: which names exist, which do not, and which belong to others. Pure.
+//! The names of the network and their records. Tells names that exist from those that do not, and from names of others. Pure.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -166,7 +166,7 @@ impl Zone {
         records.iter().try_for_each(|r| self.check_target(r))
     }
 
-    /// Checks that a record's target exists or is outside the zone, which finds a forgotten last dot.
+    /// Checks that a record's target exists or is outside the zone. This finds a forgotten last dot.
     fn check_target(&self, record: &Record) -> Result<(), RecordError> {
         let target = match &record.data {
             RData::CNAME(name) => &name.0,
@@ -198,7 +198,7 @@ impl Zone {
         Ok(())
     }
 
-    /// Whether a name is of this network: no answer of others may refer to it.
+    /// Whether a name belongs to this network. No answer of others may refer to such a name.
     pub(super) fn is_ours(&self, name: &Name) -> bool {
         self.domain.zone_of(name) || (name.iter().count() == 1 && self.names.contains_key(name))
     }

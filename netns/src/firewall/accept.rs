@@ -1,4 +1,4 @@
-//! Rules of ours in the chains of other programs.
+//! Our rules in the chains of other programs.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::{Change, ExecError};
 /// How often a change is tried: another program may change the rules after they were read.
 const TIMES: u32 = 3;
 
-/// An addition to the rules of other programs. A record of it is written before it is made.
+/// An addition to the rules of other programs. The caller records it before it makes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "lowercase")]
 pub enum Accept {
@@ -28,7 +28,7 @@ pub enum Accept {
         chain: String,
         /// The position of the first rule, counted from 1 without our own rules.
         position: usize,
-        /// What the rules match.
+        /// The matches of the rules.
         rules: Vec<String>,
     },
     /// The bridge in a zone of firewalld.
@@ -61,10 +61,10 @@ impl fmt::Display for Accept {
 }
 
 impl Accept {
-    /// Makes it, in place of what is left of an earlier one.
+    /// Makes it, and replaces the remains of an earlier one.
     ///
     /// # Errors
-    /// The tool failed; the error holds what it wrote.
+    /// The tool failed; the error holds its output.
     pub fn make(&self, mark: &str) -> Result<(), ExecError> {
         match self {
             Self::Iptables {
@@ -96,10 +96,10 @@ impl Accept {
         }
     }
 
-    /// Removes it unless it is rules, which [`withdraw`] removes.
+    /// Removes the bridge from its zone. [`withdraw`] removes rules.
     ///
     /// # Errors
-    /// The tool failed; the error holds what it wrote.
+    /// The tool failed; the error holds its output.
     pub fn unmake(&self) -> Result<Change, ExecError> {
         match self {
             Self::Iptables { .. } => Ok(Change::Unchanged),
@@ -111,7 +111,7 @@ impl Accept {
 /// Removes all rules of this comment from iptables, on record or not.
 ///
 /// # Errors
-/// A tool failed; the error holds what it wrote. All tools are tried first.
+/// A tool failed; the error holds its output. All tools are tried first.
 pub fn withdraw(mark: &str) -> Result<Change, ExecError> {
     let tried: Vec<_> = Backend::all()
         .map(|(backend, family)| backend.withdraw(family, mark))

@@ -83,11 +83,11 @@ pub(super) fn legacy_is_there(family: Family) -> bool {
     fs_err::read_to_string(Path::new(tables)).is_ok_and(|t| !t.trim().is_empty())
 }
 
-/// A digest of all rules of the legacy backend, without counters: the kernel announces no change of them. Runs no program
-/// where there are no rules.
+/// A digest of all rules of the legacy backend, without counters. The kernel announces no changes of these rules. Runs no
+/// program where there are no rules.
 ///
 /// # Errors
-/// The tool failed; the error holds what it wrote.
+/// The tool failed; the error holds its output.
 pub fn legacy_digest() -> Result<u64, ExecError> {
     let mut digest = DefaultHasher::new();
     for family in [Family::V4, Family::V6] {

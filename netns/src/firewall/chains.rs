@@ -1,7 +1,7 @@
 //! Firewall rules, as far as kvmc understands them. Pure.
 //!
-//! A rule with a condition that it does not understand (a named set, a mark, a limit) neither accepts nor drops for
-//! certain.
+//! A rule with a condition that kvmc does not understand (a named set, a mark, a limit) counts neither as a certain accept
+//! nor as a certain drop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,9 +16,9 @@ use super::packet::Hook;
 pub(super) struct Chains {
     pub(super) rules: BTreeMap<String, Vec<Rule>>,
     pub(super) bases: Vec<BaseChain>,
-    /// The table is of family bridge: its interfaces are ports of bridges, whose names kvmc does not compare.
+    /// The table has the family bridge. Its interfaces are ports of bridges, whose names kvmc does not compare.
     pub(super) of_bridges: bool,
-    /// The family of its packets; none for both.
+    /// The family of its packets; `None` for both.
     pub(super) family: Option<Family>,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Verdict {
     Jump(String),
     Goto(String),
     Return,
-    /// None: it counts, logs or marks.
+    /// It decides nothing: it counts, logs or marks.
     Continue,
 }
 
@@ -57,7 +57,7 @@ pub(super) enum Condition {
         not: bool,
         values: Vec<Value>,
     },
-    /// One that kvmc does not understand.
+    /// A verdict that kvmc does not understand.
     Unknown,
 }
 
@@ -103,7 +103,7 @@ impl Chains {
                 match &rule.verdict {
                     Verdict::Accept => {
                         let [from, to] = [Field::Iif, Field::Oif].map(|f| rule.links(f));
-                        // Within one link, nothing is routed.
+                        // The host does not route within one link.
                         if from != to {
                             links.extend(from.into_iter().chain(to));
                         }

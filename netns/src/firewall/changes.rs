@@ -9,8 +9,8 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// Reports changes to nftables' tables, chains and rules in this network namespace, those by iptables-nft too. Leaves
-/// out elements of sets, which may change every second. The kernel announces no changes of iptables-legacy.
+/// Reports changes to nftables' tables, chains and rules in this network namespace, also those by iptables-nft. Leaves out
+/// elements of sets, which may change every second. The kernel announces no changes of iptables-legacy.
 #[derive(Debug)]
 pub struct Changes(AsyncFd<OwnedFd>);
 
@@ -18,7 +18,7 @@ pub struct Changes(AsyncFd<OwnedFd>);
 const GROUP: u32 = 1 << 6;
 
 impl Changes {
-    /// Starts to listen.
+    /// Opens the socket.
     ///
     /// # Errors
     /// The kernel has no nftables, or this process lacks rights.

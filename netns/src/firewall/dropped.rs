@@ -1,4 +1,4 @@
-//! Which of a cluster's packets the chains of one table drop. Pure.
+//! Finds the packets of a cluster that the chains of one table drop. Pure.
 
 use super::chains::{BaseChain, Chains};
 use super::family::Family;
@@ -54,7 +54,7 @@ fn meets(packet: &Packet, chains: &Chains, host: &HostNetwork) -> bool {
         }
 }
 
-/// What these packets are, each kind once.
+/// The kinds of these packets, each once.
 pub(super) fn kinds(all: &[Dropped<'_>]) -> Vec<&'static str> {
     let mut kinds: Vec<_> = Vec::new();
     for dropped in all {

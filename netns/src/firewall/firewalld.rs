@@ -17,7 +17,7 @@ pub(super) fn is_in(saved: &str) -> bool {
 /// The zone that an interface was added to; none when it has the default zone.
 ///
 /// # Errors
-/// firewall-cmd failed; the error holds what it wrote.
+/// firewall-cmd failed; the error holds its output.
 pub fn zone_of(interface: &str) -> Result<Option<String>, ExecError> {
     let zone = exec::run(
         "firewall-cmd",

@@ -8,8 +8,8 @@ use crate::Protocol;
 
 /// A port of the host that is forwarded to a port of a guest.
 ///
-/// Not for the host's loopback addresses: a guest cannot answer a packet that comes from there, so a process has to relay
-/// it.
+/// It does not serve the host's loopback addresses: a guest cannot answer a packet that comes from there, so a process has
+/// to relay it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Forward {
     /// The transport protocol.
@@ -54,7 +54,8 @@ impl Forward {
     }
 }
 
-/// The rules by which a guest that reaches another by the host's port gets its answers from the host.
+/// The rules that translate the source of a guest's packets to another guest through the host's port, so that the answers
+/// come back by way of the host.
 pub(super) fn hairpin(
     bridge: &str,
     subnet: Ipv4Network,

@@ -24,7 +24,7 @@ pub struct OwnNames {
 /// and each link whose forwarded packets a rule accepts by the link's name.
 ///
 /// # Errors
-/// nft or iptables failed; the error holds what it wrote.
+/// nft or iptables failed; the error holds its output.
 pub fn forwarders(own: &OwnNames) -> Result<Vec<String>, ExecError> {
     let mut all = Vec::new();
     let mut has_nft_backend = false;

@@ -1,6 +1,6 @@
 //! How the host routes and bridges packets.
 
-/// What decides which rules of the host a guest's packets pass through.
+/// The settings that decide which rules of the host a guest's packets pass through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostNetwork {
     /// The link of the IPv4 default route.

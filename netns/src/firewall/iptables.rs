@@ -101,12 +101,12 @@ fn read_rule(arguments: &[String], line: &str, chains: &[String]) -> Rule {
         match option.as_str() {
             "!" => {
                 not = true;
-                // It negates the option that follows.
+                // `!` negates the option that follows.
                 continue;
             }
             "-m" | "--comment" => {}
             "-j" | "-g" => {
-                // What follows belongs to the target.
+                // The words that follow belong to the target.
                 verdict = read_target(value, option == "-g", chains);
                 break;
             }

@@ -1,4 +1,4 @@
-//! What to add to rules of iptables, and where. Pure.
+//! Plans the additions to rules of iptables. Pure.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use super::packet::Hook;
 use super::plan::{Obstacle, Plan};
 use super::table::Table;
 
-/// Adds to `plan` what the text of iptables-save(8) requires.
+/// Adds to `plan` the rules that the text of iptables-save(8) requires.
 pub(super) fn extend(
     plan: &mut Plan,
     (backend, family): (Backend, Family),
@@ -75,8 +75,8 @@ pub(super) fn extend(
     }
 }
 
-/// Whether a rule about these packets in particular drops them, which kvmc does not bypass. ufw's policy, a chain of its own,
-/// is no such rule.
+/// Whether a rule about some packets in particular drops them. kvmc does not bypass such a rule. ufw's policy, which is a
+/// chain of its own, does not count.
 fn is_deliberate(dropped: &Dropped<'_>) -> bool {
     let is_policy_of_ufw = ["ufw-skip-to-policy-", "ufw6-skip-to-policy-"]
         .iter()
@@ -85,7 +85,8 @@ fn is_deliberate(dropped: &Dropped<'_>) -> bool {
 }
 
 /// The chain for our rules, and how many rules of others stay before them. Docker has a chain that it does not touch.
-/// ufw's own chains come first, so that what its user denies stays denied. Otherwise our rules go right before the drop.
+/// ufw's own chains stay before our rules, so that ufw still denies what its user denies. Otherwise our rules go right
+/// before the drop.
 fn place(chains: &Chains, family: Family, base: &BaseChain, drop_at: usize) -> (String, usize) {
     const DOCKER: &str = "DOCKER-USER";
     if chains
@@ -106,8 +107,8 @@ fn place(chains: &Chains, family: Family, base: &BaseChain, drop_at: usize) -> (
     (base.chain.clone(), position)
 }
 
-/// What our rules match, without chain and comment. Our own table decides what passes. These rules let through no more
-/// than it asks for, so that all stays shut when it is flushed.
+/// The matches of our rules, without chain and comment. Our own table decides what passes. These rules are as narrow as
+/// that table, so that everything stays shut when somebody flushes it.
 fn rules(table: &Table, family: Family, hook: Hook) -> Vec<String> {
     let bridge = &table.bridge;
     let answered = "-m conntrack --ctstate RELATED,ESTABLISHED";

@@ -1,4 +1,4 @@
-//! Rules of a cluster that has no record any more, found by their comment.
+//! Finds rules of a cluster without a record by their comment.
 
 use serde_json::Value as Json;
 
@@ -6,11 +6,11 @@ use super::backend::Backend;
 use super::iptables::{deletions, words};
 use crate::{ExecError, exec};
 
-/// Removes rules and tables with this comment whose bridge is not among `links`. Those of a cluster of the same name in
-/// another state folder have a bridge, and stay. Returns what was removed, for people.
+/// Removes rules and tables with this comment whose bridge is not among `links`. A cluster of the same name in another
+/// state folder has a bridge, so its rules stay. Returns descriptions of the removed objects.
 ///
 /// # Errors
-/// A tool failed; the error holds what it wrote.
+/// A tool failed; the error holds its output.
 pub fn remove_leftovers(mark: &str, links: &[String]) -> Result<Vec<String>, ExecError> {
     let is_there = |link: &str| links.iter().any(|l| l == link);
     let mut removed = Vec::new();
@@ -41,7 +41,7 @@ fn bridge_of(line: &str) -> Option<String> {
     Some(link.clone())
 }
 
-/// Our tables with this comment, each with its bridge: the rule that has the comment matches it.
+/// Our tables with this comment, each with its bridge, which the rule with the comment matches.
 fn own_tables(listing: &Json, mark: &str) -> Vec<(String, String)> {
     let objects = listing.get("nftables").and_then(Json::as_array);
     let rules = objects.into_iter().flatten().filter_map(|o| o.get("rule"));

@@ -1,15 +1,14 @@
-//! Packet filtering and NAT: our own nft table, and what the rules of other programs need beside it.
+//! Packet filtering and NAT: our own nft table, and the accept rules beside it in the chains of other programs.
 //!
-//! An accept in one table does not undo a drop in another. Beside Docker, ufw or firewalld a table of our own is not
-//! enough.
+//! An accept in one table does not undo a drop in another, so our own table is not enough beside Docker, ufw or firewalld.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `table`, `forward`, `host_port` | our own table as a model, its text, and one atomic apply |
 //! | `packet`, `specimens` | one specimen of each kind of packet that a cluster needs |
-//! | `chains`, `walk`, `dropped` | rules of one table, and which packets they drop |
+//! | `chains`, `walk`, `dropped` | rules of one table, and the packets that they drop |
 //! | `iptables`, `nftables` | the texts of these tools, parsed into chains |
-//! | `rulesets`, `iptables_plan`, `nftables_plan`, `plan` | all rules of the host, and what they require |
+//! | `rulesets`, `iptables_plan`, `nftables_plan`, `plan` | all rules of the host, and the accept rules that they require |
 //! | `backend`, `accept`, `firewalld` | the tools that add and remove rules |
 //! | `leftovers` | rules of clusters without a record, found by their comment |
 //! | `forwarders` | other programs that need the host's forwarding |
@@ -53,7 +52,7 @@ pub use plan::{Obstacle, Plan};
 pub use rulesets::Rulesets;
 pub use table::Table;
 
-/// The comment on every rule of a cluster, by which they are found again.
+/// The comment on every rule of a cluster, by which kvmc finds the rules again.
 #[must_use]
 pub fn mark(cluster: &str) -> String {
     format!("kvmc {cluster}")

@@ -81,7 +81,7 @@ fn read_rule(expressions: &[Json], rules: &mut Vec<Rule>) {
                 conditions.extend(read_match(content));
                 continue;
             }
-            // Conditions, and the extensions of iptables, some of which are.
+            // These are conditions; iptables' extensions (xt) may be.
             "limit" | "quota" | "xt" | "connlimit" | "ct count" => {
                 conditions.push(Condition::Unknown);
                 continue;
@@ -224,7 +224,7 @@ fn condition(left: Option<&Json>, right: Option<&Json>, not: bool) -> Vec<Condit
     all
 }
 
-/// `None` for what kvmc does not understand, such as a named set.
+/// The values of the right side; `None` where kvmc does not understand it, such as a named set.
 fn values(field: Field, right: &Json) -> Option<Vec<Value>> {
     if let Some(items) = right
         .as_array()

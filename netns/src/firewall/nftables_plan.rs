@@ -1,4 +1,4 @@
-//! What nft tables of other programs require: they are named, never changed. Pure.
+//! Names the drops in nft tables of other programs. kvmc never changes these tables. Pure.
 
 use super::chains::Chains;
 use super::dropped::{dropped, kinds};
@@ -7,7 +7,7 @@ use super::packet::Hook;
 use super::plan::{Obstacle, Plan};
 use super::table::Table;
 
-/// Adds to `plan` what the chains of the table `name` drop; `name` holds its family too.
+/// Adds to `plan` the packets that the chains of the table `name` drop; `name` includes its family.
 pub(super) fn extend(
     plan: &mut Plan,
     name: &str,

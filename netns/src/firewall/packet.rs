@@ -55,10 +55,10 @@ impl IpProtocol {
     }
 }
 
-/// A packet, as far as rules look at it.
+/// The fields of a packet that rules match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Packet {
-    /// What it is, as a message puts it behind "packets".
+    /// Its description, as a message puts it behind "packets".
     pub(super) what: &'static str,
     pub(super) hook: Hook,
     /// The link that it came by; empty for none.

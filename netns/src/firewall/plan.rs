@@ -1,26 +1,26 @@
-//! What the rules of other programs require of kvmc.
+//! The additions that the rules of other programs require.
 
 use std::fmt;
 
 use super::accept::Accept;
 
-/// What to add to the rules of other programs, and what nothing can be added to.
+/// The rules to add for other programs, and the drops that no rule undoes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Rules that are not there yet.
+    /// Additions that are missing.
     pub accepts: Vec<Accept>,
     /// Drops that no rule of ours undoes.
     pub obstacles: Vec<Obstacle>,
 }
 
-/// A chain of another program that drops packets which a cluster needs, and that kvmc does not change.
+/// A chain of another program that drops packets which a cluster needs. kvmc does not change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
-    /// Whose chain it is, and what in it drops: table, chain, policy or rule.
+    /// The table, the chain, and the policy or rule that drops.
     pub place: String,
     /// Which packets it drops.
     pub packets: Vec<&'static str>,
-    /// How the host's owner lets them through.
+    /// The command by which the host's owner lets them through.
     pub cure: String,
     /// False when a rule that kvmc does not understand may let them through.
     pub certain: bool,

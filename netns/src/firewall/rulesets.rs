@@ -1,4 +1,4 @@
-//! The firewall rules of all programs on the host, and what they require so that a cluster's packets pass.
+//! The firewall rules of all programs on the host, and the additions that they require so that a cluster's packets pass.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ impl Rulesets {
     /// Reads the rules of this network namespace.
     ///
     /// # Errors
-    /// nft or iptables failed; the error holds what it wrote.
+    /// nft or iptables failed; the error holds its output.
     pub fn read() -> Result<Self, ExecError> {
         let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
         let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
@@ -60,7 +60,7 @@ impl Rulesets {
         })
     }
 
-    /// Whether a table of ours is there with all its rules; one that was flushed is not.
+    /// Whether our table exists with all its rules. A flushed table does not count.
     #[must_use]
     pub fn hold(&self, table: &Table) -> bool {
         table.is_whole_in(&self.listing)
@@ -73,7 +73,7 @@ impl Rulesets {
             || self.iptables.values().any(|s| firewalld::is_in(s))
     }
 
-    /// What is to be done so that the packets of this table's guests pass. `zone` is the bridge's in firewalld.
+    /// The additions that let the packets of this table's guests pass. `zone` is the bridge's zone in firewalld.
     #[must_use]
     pub fn plan(&self, table: &Table, host: &HostNetwork, zone: Option<&str>) -> Plan {
         let mut plan = Plan::default();

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// As dockerd 27 leaves it.
+/// The rules of dockerd 27.
 const DOCKER: &str = r"*filter
 :INPUT ACCEPT [0:0]
 :FORWARD DROP [0:0]
@@ -241,7 +241,7 @@ fn table6() -> Table {
     }
 }
 
-/// As `ufw enable` leaves it for IPv6, as far as it matters.
+/// The chains of `ufw enable` for IPv6 that matter.
 const UFW6: &str = r"*filter
 :INPUT DROP [0:0]
 :FORWARD DROP [0:0]
@@ -281,7 +281,7 @@ fn p10_rules_of_ipv6_are_looked_at_where_a_network_has_it() {
             "-d fd00:1:2:3::1 -i k80 -p tcp -m tcp --dport 53",
         ]
     );
-    // What was added is seen.
+    // The plan sees the added rules.
     let mut made = String::new();
     for accept in &all.accepts {
         let Accept::Iptables { chain, rules, .. } = accept else {
@@ -317,7 +317,7 @@ fn p10_a_table_that_drops_ipv6_alone_is_an_obstacle_to_ipv6_alone() {
     assert_eq!(rulesets.plan(&table(), &host(), None), Plan::default());
     let obstacles = rulesets.plan(&table6(), &host(), None).obstacles;
     assert!(obstacles[0].packets.iter().all(|w| w.ends_with("IPv6")));
-    // Of an address of the other family nothing is said by its not being there.
+    // A negated match on an IPv4 address says nothing about IPv6 packets.
     let not_ours = r#"{"match":{"op":"!=","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"10.0.0.1"}},{"drop":null}"#;
     let seen = Rulesets::of(&[], &nft("accept", not_ours)).plan(&table6(), &host(), None);
     assert!(
@@ -347,7 +347,7 @@ proptest! {
     }
 }
 
-/// Rules are others' words, and those of a host may be any.
+/// Other programs write these texts, so the parsers must take any input.
 #[test]
 fn fuzz_rules_of_others() {
     let words = |plan: &Plan| {

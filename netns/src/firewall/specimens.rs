@@ -7,7 +7,7 @@ use super::host_port::HostPort;
 use super::packet::{Hook, IpProtocol, Packet};
 use super::table::Table;
 
-/// Hosts outside, in the ranges for documentation: no rule is about them in particular.
+/// Hosts outside, in the ranges for documentation, so that no rule names them in particular.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -67,7 +67,7 @@ pub(super) fn specimens(table: &Table, host: &HostNetwork) -> Vec<Packet> {
     all
 }
 
-/// What the packets of one family are called in messages.
+/// The names of the packets of one family in messages.
 struct Names {
     out: &'static str,
     back: &'static str,
@@ -151,7 +151,7 @@ impl Endpoints {
             established: true,
             ..out.clone()
         };
-        // Of a bridge's own rules always, of others' with br_netfilter only.
+        // Our own rules always see these packets, the rules of others only with br_netfilter.
         let across = Packet {
             what: names.across,
             oif: bridge.clone(),

@@ -190,7 +190,7 @@ impl Table {
     /// Makes the table, or replaces it.
     ///
     /// # Errors
-    /// nft failed; the error holds what it wrote.
+    /// nft failed; the error holds its output.
     pub fn apply(&self) -> Result<(), ExecError> {
         exec::run("nft", &["-f", "-"], &self.render()).map(drop)
     }
@@ -198,7 +198,7 @@ impl Table {
     /// Removes the table if it is there.
     ///
     /// # Errors
-    /// nft failed; the error holds what it wrote.
+    /// nft failed; the error holds its output.
     pub fn remove(&self) -> Result<Change, ExecError> {
         if !self.exists()? {
             return Ok(Change::Unchanged);
@@ -210,7 +210,7 @@ impl Table {
     /// Removes the table of this name if it is there.
     ///
     /// # Errors
-    /// nft failed; the error holds what it wrote.
+    /// nft failed; the error holds its output.
     pub fn remove_named(name: &str) -> Result<(), ExecError> {
         let text = format!("add table inet {name}\ndelete table inet {name}\n");
         exec::run("nft", &["-f", "-"], &text).map(drop)

@@ -1,4 +1,4 @@
-//! What becomes of a packet in the chains of one table. Pure.
+//! Follows a packet through the chains of one table. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +6,7 @@ use super::chains::{BaseChain, Chains, Condition, Field, Rule, Value, Verdict};
 use super::family::Family;
 use super::packet::{Hook, Packet};
 
-/// What becomes of a packet.
+/// The outcome for a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Accepted,
@@ -30,7 +30,7 @@ pub(super) struct DropPoint {
 
 /// The kernel's limit on jumps within jumps.
 const DEEPEST: usize = 16;
-/// Most rules that one packet is tested against; beyond, nothing is certain.
+/// Most rules to test one packet against. Beyond that, no outcome is certain.
 const MOST_STEPS: usize = 100_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Walk<'_> {
         }
     }
 
-    /// `Next` when the chain was left at its end.
+    /// Walks a chain; `Next` when the packet leaves it at its end.
     fn chain(&mut self, name: &str, is_selective: bool, depth: usize) -> Step {
         if depth >= DEEPEST {
             return Step::Next;

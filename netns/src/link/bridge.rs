@@ -1,4 +1,4 @@
-//! Makes bridges, and corrects what differs from the wanted one.
+//! Makes bridges, and corrects their settings.
 
 use ipnetwork::IpNetwork;
 use rtnetlink::{
@@ -15,8 +15,8 @@ use crate::{Change, failpoint::failpoint, sysctl};
 impl Links {
     /// Makes the bridge, or corrects one that has the wanted Ethernet address.
     ///
-    /// A link of that name that is no bridge, or has another Ethernet address, is another program's: the result is
-    /// [`LinkError::Foreign`], and nothing is changed. A bridge that cannot be completed is removed.
+    /// A link of that name that is not a bridge, or has another Ethernet address, belongs to another program. The result
+    /// is then [`LinkError::Foreign`], and nothing changes. A bridge that cannot be completed is removed.
     pub async fn ensure_bridge(&self, spec: &BridgeSpec) -> Result<Change, LinkError> {
         if let Some(link) = self.find(&spec.name).await? {
             self.refuse_foreign(&link, spec).await?;
@@ -85,7 +85,7 @@ impl Links {
         })
     }
 
-    /// Corrects what differs. IPv6 is switched off before the bridge is up, so that no packet leaks.
+    /// Corrects settings that differ. Switches IPv6 off before the bridge is up, so that no packet leaks.
     async fn complete_bridge(&self, link: &Link, spec: &BridgeSpec) -> Result<Change, LinkError> {
         let mut change = Change::Unchanged;
         let unspec = || LinkUnspec::new_with_index(link.index);
@@ -245,8 +245,8 @@ fn enable_ipv6(name: &str) -> Result<Change, LinkError> {
     Ok(change)
 }
 
-/// Switches IPv6 off for a link: its link-local address would be a way into the host that no rule of ours filters. A kernel
-/// without IPv6 has no such parameter.
+/// Switches IPv6 off for a link. Otherwise guests could reach the host by its link-local address, which our rules do not
+/// filter. A kernel without IPv6 has no such parameter.
 pub(super) fn disable_ipv6(name: &str) -> Result<Change, LinkError> {
     let parameter = format!("net/ipv6/conf/{name}/disable_ipv6");
     if sysctl::read(&parameter)?.is_none() {

@@ -16,7 +16,7 @@ pub enum LinkError {
     /// The kernel refused a request.
     #[error("cannot {action}")]
     Request {
-        /// What was tried, and on which object.
+        /// The operation and its object.
         action: String,
         /// The kernel's answer.
         source: io::Error,
@@ -24,12 +24,12 @@ pub enum LinkError {
     /// A link cannot have the name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A link of the wanted name is another program's.
+    /// A link of the wanted name belongs to another program.
     #[error("`{name}` exists and is another program's: {what}")]
     Foreign {
         /// The link.
         name: String,
-        /// How it differs from the wanted one.
+        /// The difference to the wanted link.
         what: String,
     },
     /// There is no link of this name.
@@ -43,7 +43,7 @@ pub enum LinkError {
     ReadBack {
         /// The link.
         name: String,
-        /// How it differs from the wanted one.
+        /// The difference to the wanted link.
         what: String,
     },
     /// The tun driver refused to make a tap.
@@ -59,7 +59,7 @@ pub enum LinkError {
     Sysctl(#[from] SysctlError),
 }
 
-/// Makes the error of a request; `action` says what it was to do.
+/// Makes the error of a request; `action` is the operation and its object.
 pub(super) fn request(
     action: impl FnOnce() -> String,
 ) -> impl FnOnce(rtnetlink::Error) -> LinkError {

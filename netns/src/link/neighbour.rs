@@ -1,4 +1,4 @@
-//! Finds stations on the host's links that have an address, by ARP, before the host takes it.
+//! Finds stations on the host's links that already have an address, by ARP, before the host takes it.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -136,7 +136,7 @@ fn probe(socket: &AsyncFd<OwnedFd>, link: &Link, addresses: &[Ipv4Addr]) {
     }
 }
 
-/// The sender of the next frame and the index of its link; `None` for a frame that is no ARP.
+/// The sender of the next frame and the index of its link; `None` for a frame that is not ARP.
 async fn hear(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(u32, MacAddr, Ipv4Addr)>> {
     let receive = |socket: &OwnedFd| {
         let mut frame = [0; 64];

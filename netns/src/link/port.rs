@@ -10,8 +10,8 @@ use crate::{range, tap};
 impl Links {
     /// Makes a tap as a port of its bridge, and reads the result back.
     ///
-    /// The tap is gone with the last copy of the returned descriptor, also after an error. A link of that name is an error. The
-    /// descriptor is close-on-exec and has a virtio-net header before each frame.
+    /// The tap ends with the last copy of the returned descriptor, also after an error. An existing link of that name is an
+    /// error. The descriptor is close-on-exec and has a virtio-net header before each frame.
     pub async fn create_tap(&self, spec: &TapSpec) -> Result<OwnedFd, LinkError> {
         range::validate_link_name(&spec.name)?;
         let bridge = self.bridge_of(spec).await?;

@@ -1,4 +1,4 @@
-//! Links, addresses and routes as values: what the kernel has, and what is wanted.
+//! Links, addresses and routes as values: those of the kernel, and wanted ones.
 
 use std::net::IpAddr;
 

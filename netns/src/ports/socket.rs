@@ -7,7 +7,7 @@ use std::net::IpAddr;
 pub(super) struct Socket {
     pub(super) address: IpAddr,
     pub(super) port: u16,
-    /// The index of the link that it is bound to, 0 for none; `None` where the kernel does not say.
+    /// The index of the link that it is bound to, 0 for none; `None` where the kernel does not report it.
     pub(super) link: Option<u32>,
     pub(super) inode: u64,
 }

@@ -20,7 +20,7 @@ pub(super) struct Routing {
 const GROUP: u32 = 1 << 24;
 
 impl Routing {
-    /// Starts to listen.
+    /// Opens the socket.
     ///
     /// # Errors
     /// A system call failed.

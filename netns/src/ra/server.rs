@@ -107,15 +107,15 @@ impl Server {
                 })?,
                 () = tokio::time::sleep_until(unasked) => Ipv6Addr::UNSPECIFIED,
                 heard = begins(self.routing.as_ref()) => {
-                    // A guest that resolved this router's address while it did not route has removed its default route,
-                    // RFC 4861 section 7.2.5, and solicits none before its link is up again.
+                    // A guest that resolved this router's address while the bridge did not route has removed its default
+                    // route, RFC 4861 section 7.2.5, and does not solicit again before its link goes down and up.
                     self.routing = self.routing.filter(|_| heard.is_ok());
                     Ipv6Addr::UNSPECIFIED
                 }
             };
             let now = Instant::now();
             if !source.is_unspecified() {
-                // A solicitation is answered at once: there are no other routers.
+                // The server answers a solicitation at once, since there are no other routers.
                 self.send(source);
                 continue;
             }

@@ -1,13 +1,13 @@
-//! Random messages through the whole path of the name server but its sockets: a client's question, a
-//! resolver's answer, the reply. No panic, no hang, no growth, and what comes out is checked by another
-//! decoder than the one that made it.
+//! Sends random messages through the whole name server except its sockets: a client's question, a resolver's
+//! answer, the reply. The server must not panic, hang or grow. Another decoder than the server's checks the
+//! replies.
 //!
-//! Every run replays `corpus.txt` and goes on with some mutations of it. For a long one:
+//! Every run replays `corpus.txt` and then some mutations of it. For a long run:
 //!
 //!     KVMC_FUZZ=10000000 cargo test --release -p kvmc-netns --test dns_fuzz -- --nocapture
 //!
-//! An input that behaves as none did before is mutated further, and with `KVMC_FUZZ_KEEP=1` such inputs
-//! are added to the corpus.
+//! The driver mutates an input further when it behaves in a new way. With `KVMC_FUZZ_KEEP=1` it adds such inputs
+//! to the corpus.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,10 +33,9 @@ use rand::{RngExt, SeedableRng};
 
 /// Mutations in an ordinary run.
 const FEW: u64 = 30_000;
-/// No single input takes longer, on a machine however busy.
+/// Longest time for a single input, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// KiB by which the process may have grown between a tenth of the way and its end: this driver keeps
-/// inputs, too.
+/// KiB by which the process may grow after the first tenth of the inputs. This driver also keeps inputs.
 const GROWTH: u64 = 8192;
 const MOST_KEPT: usize = 4000;
 
@@ -81,7 +80,7 @@ fn responder() -> Responder {
     Responder::new(Zone::new(&spec).unwrap(), vec![range])
 }
 
-/// What an input made of itself: inputs of one kind differ in nothing that matters.
+/// The behaviour of an input. The driver takes inputs of one behaviour for equal.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Behaviour(Vec<u8>);
 
@@ -103,7 +102,7 @@ impl Bench {
         }
     }
 
-    /// One input, in every place where a stranger's bytes come in.
+    /// Passes one input to every entry for bytes from outside.
     fn run(&mut self, input: &[u8]) -> Behaviour {
         self.now += Duration::from_millis(10);
         let mut seen = Vec::new();
@@ -148,7 +147,7 @@ impl Bench {
         Behaviour(seen)
     }
 
-    /// What goes to a client is a reply of the right length, and leads nowhere inside unless we say so.
+    /// Checks that a reply to a client has the right length, and points inside only if our zone says so.
     fn check(&self, reply: &[u8], by: Protocol) {
         assert!(
             reply.len() >= 12 && reply[2] & 0x80 != 0,
@@ -156,7 +155,7 @@ impl Bench {
         );
         let limit = if by == Protocol::Tcp { 65535 } else { 1232 };
         assert!(reply.len() <= limit, "{} bytes", reply.len());
-        // Of what we made ourselves, all is sound. Others' may hold anything, but not our addresses.
+        // Our own replies must parse whole. Those of others may hold anything except our addresses.
         let authoritative = reply[2] & 4 != 0;
         match Message::from_vec(reply) {
             Err(e) => assert!(!authoritative, "our own reply is malformed: {e}"),
@@ -204,7 +203,7 @@ fn question(responder: &mut Responder, now: Instant, name: &[u8]) -> Box<Forward
     }
 }
 
-/// A few changes, of the kinds that parsers stumble over.
+/// Makes a few changes, of the kinds that break parsers.
 fn mutate(rng: &mut SmallRng, from: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = from[rng.random_range(0..from.len())].clone();
     for _ in 0..rng.random_range(1..5) {
@@ -215,9 +214,9 @@ fn mutate(rng: &mut SmallRng, from: &[Vec<u8>]) -> Vec<u8> {
             2 => bytes.truncate(at),
             3 => bytes.insert(at, rng.random()),
             4 if at < bytes.len() => drop(bytes.remove(at)),
-            // A pointer, somewhere to somewhere.
+            // Inserts a pointer at a random place, to a random place.
             5 => bytes.splice(at..at, [0xc0, rng.random()]).for_each(drop),
-            // A word of the header, or of a length.
+            // Changes a word of the header, or of a length.
             6 if at + 1 < bytes.len() => {
                 let word = [0_u16, 1, 2, 255, 256, 512, 0x7fff, 0xffff][rng.random_range(0..8)];
                 bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
@@ -233,7 +232,7 @@ fn mutate(rng: &mut SmallRng, from: &[Vec<u8>]) -> Vec<u8> {
                 let again = bytes[at..end].to_vec();
                 bytes.splice(at..at, again).for_each(drop);
             }
-            // A type or class that is treated apart.
+            // Writes a type or class that the server handles specially.
             9 if at + 1 < bytes.len() => {
                 let kinds = [
                     1_u16, 5, 6, 12, 15, 16, 28, 33, 39, 41, 64, 65, 250, 252, 255,
@@ -304,7 +303,7 @@ fn any_message_is_answered_dropped_or_refused() {
     assert!(growth < GROWTH, "grown by {growth} KiB");
 }
 
-/// The corpus is of use only while its first lines are what they say.
+/// The corpus is useful only while its first lines parse as their comments say.
 #[test]
 fn the_corpus_holds_questions_and_answers() {
     let all = corpus();

@@ -1,8 +1,8 @@
-//! Mutations of a corpus of real and of hostile packets through the core of the DHCP server: one table that lives
-//! through all of them, so that growth and states that only many packets lead to are seen as well.
+//! Sends mutations of a corpus of real and hostile packets through the core of the DHCP server. One table lives through all
+//! of them, so that the test also sees growth, and states that only many packets lead to.
 //!
-//! `KVMC_FUZZ_INPUTS` says how many, `KVMC_FUZZ_SEED` which ones. A packet that makes it fall over belongs into
-//! `corpus/dhcp` under a name that says why; the whole corpus is replayed first, as it is.
+//! `KVMC_FUZZ_INPUTS` sets the number of inputs, and `KVMC_FUZZ_SEED` selects them. Add a packet that breaks the server to
+//! `corpus/dhcp`, under a name that says why. A run first replays the whole corpus unchanged.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use super::mutate::{Mutator, corpus, inputs, seed};
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 1);
 const NODE: MacAddr = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
 const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 2);
-/// No packet may take longer; they take microseconds.
+/// Longest time for a packet. Packets usually take microseconds.
 const LONGEST: Duration = Duration::from_secs(1);
-/// What the process may grow by after the first tenth of the inputs, in KiB.
+/// How much the process may grow after the first tenth of the inputs, in KiB.
 const GROWTH: u64 = 8192;
 
 fn table() -> Table {
@@ -41,7 +41,7 @@ fn table() -> Table {
     Table::new(config, vec![node])
 }
 
-/// What holds of every reply, whatever was asked.
+/// Checks the rules of every reply.
 fn check(packet: &[u8], outcome: &Outcome) {
     let Some(reply) = &outcome.reply else { return };
     let bytes = &reply.bytes;
@@ -116,7 +116,7 @@ fn p25_no_packet_makes_the_core_fall_over_hang_or_grow() {
     println!("{count} inputs, {replies} replies, slowest {slowest:?}, grown by {grown} KiB");
     assert!(slowest < LONGEST, "{slowest:?} for one packet");
     assert!(grown < GROWTH, "grown by {grown} KiB");
-    // Were the corpus refused at the door, nothing behind it would be tried.
+    // If the server ignored the corpus, the test would not reach the code behind the first checks.
     assert!(
         replies * 20 > count,
         "only {replies} of {count} were answered"

@@ -1,4 +1,4 @@
-//! Everything that guests send to this crate's parsers, and worse: inputs without number from a corpus that is kept.
+//! Feeds this crate's parsers with mutations of a corpus of packets from guests.
 
 #![allow(
     clippy::unwrap_used,

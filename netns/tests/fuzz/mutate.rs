@@ -1,11 +1,11 @@
-//! Inputs made from a corpus, the same ones for the same seed.
+//! Makes inputs from a corpus. The same seed gives the same inputs.
 
 use std::path::Path;
 
-/// Bytes at which parsers change their minds.
+/// Bytes at the boundaries of parsers' cases.
 const EDGES: [u8; 12] = [0, 1, 2, 4, 6, 17, 50, 53, 61, 128, 254, 255];
 
-/// How many inputs are wanted: few enough for every build unless `KVMC_FUZZ_INPUTS` says more.
+/// The number of inputs: few enough for every build, unless `KVMC_FUZZ_INPUTS` sets another.
 pub(crate) fn inputs() -> u64 {
     number("KVMC_FUZZ_INPUTS").unwrap_or(50_000)
 }
@@ -19,7 +19,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().expect("a number"))
 }
 
-/// All files of one folder of the corpus, in the order of their names.
+/// All files of one folder of the corpus, sorted by name.
 pub(crate) fn corpus(folder: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")
@@ -33,7 +33,7 @@ pub(crate) fn corpus(folder: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|p| std::fs::read(p).unwrap()).collect()
 }
 
-/// splitmix64, and what to do with it.
+/// The splitmix64 generator.
 #[derive(Debug)]
 pub(crate) struct Mutator(u64);
 
@@ -63,7 +63,7 @@ impl Mutator {
         }
     }
 
-    /// One of the corpus, changed in none to five places.
+    /// An input of the corpus, changed in up to five places.
     pub(crate) fn mutate(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = corpus[self.below(corpus.len())].clone();
         for _ in 0..self.below(6) {
@@ -79,19 +79,19 @@ impl Mutator {
                 }
                 3 => bytes[at] ^= 1 << self.below(8),
                 4 => {
-                    // A piece of another one: options of one client in the packet of the next.
+                    // Inserts a piece of another input: options of one client in the packet of the next.
                     let other = &corpus[self.below(corpus.len())];
                     let from = self.below(other.len().max(1)).min(other.len());
                     let length = self.below(40).min(other.len() - from);
                     bytes.splice(at..at, other[from..from + length].iter().copied());
                 }
                 5 => {
-                    // A run, as of padding or of an option that fills everything.
+                    // Inserts a run of one byte, like padding or an option that fills everything.
                     let (byte, length) = (self.byte(), self.below(300));
                     bytes.splice(at..at, std::iter::repeat_n(byte, length));
                 }
                 6 => {
-                    // Something again, a little earlier.
+                    // Repeats a piece, a little earlier.
                     let end = (at + self.below(8)).min(bytes.len());
                     bytes.copy_within(at..end, at.saturating_sub(end - at));
                 }

@@ -1,5 +1,5 @@
-//! DHCP messages for tests, written and read without dhcproto, whose codec is what the server uses: smoltcp has the
-//! header and the options field, and a reader by RFC 2131 section 4.1 has the rules that smoltcp does not check.
+//! Writes and reads DHCP messages for tests without dhcproto, whose codec the server uses. smoltcp handles the header and
+//! the options field. A reader of its own checks the rules of RFC 2131 section 4.1 that smoltcp does not check.
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
@@ -131,7 +131,7 @@ impl Request {
     }
 }
 
-/// A reply that keeps to the RFCs.
+/// A reply that follows the RFCs.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) kind: MessageType,
@@ -142,7 +142,7 @@ pub(crate) struct Reply {
     pub(crate) siaddr: Ipv4Addr,
     pub(crate) giaddr: Ipv4Addr,
     pub(crate) chaddr: [u8; 6],
-    /// In the order in which they are written: options field, `file`, `sname`. Parts of one option are joined.
+    /// In the order of the message: options field, `file`, `sname`. Parts of one option are joined.
     pub(crate) options: Vec<Value>,
 }
 
@@ -150,7 +150,7 @@ impl Reply {
     /// Reads a reply.
     ///
     /// # Errors
-    /// The rule that the message breaks.
+    /// The message breaks a rule; the error names it.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, String> {
         let packet = DhcpPacket::new_checked(bytes).map_err(|e| e.to_string())?;
         let check = |holds: bool, rule: &str| holds.then_some(()).ok_or(rule.to_owned());
@@ -211,7 +211,7 @@ impl Reply {
         let mut options: Vec<Value> = Vec::new();
         for (code, value) in parts {
             match options.iter_mut().find(|(c, _)| *c == code) {
-                // RFC 3396, section 5: what is too long for one option is split.
+                // RFC 3396, section 5: a value that is too long for one option is split.
                 Some((_, joined)) if joined.len() % 255 == 0 => joined.extend(value),
                 Some(_) => return Err(format!("RFC 2131, 4.1: option {code} comes twice")),
                 None => options.push((code, value)),

@@ -1,4 +1,4 @@
-//! A DHCP client that sends and receives raw frames. Its messages are the judge's, not the server's codec's.
+//! A DHCP client that sends and receives raw frames. It uses the judge's codec, not the server's.
 
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,7 +23,7 @@ pub(crate) struct Client {
     mac: MacAddr,
 }
 
-/// A reply as it was received.
+/// A received reply.
 pub(crate) struct Reply {
     pub(crate) to: MacAddr,
     pub(crate) from: MacAddr,
@@ -72,7 +72,7 @@ impl Client {
         self.send_bytes(to, ip, &message.to_vec());
     }
 
-    /// Tells everybody by ARP to have an address, RFC 5227 section 2.3.
+    /// Announces an address by ARP, RFC 5227 section 2.3.
     pub(crate) fn announce(&self, address: Ipv4Addr) {
         let mut frame = [
             &BROADCAST.0[..],
@@ -93,7 +93,7 @@ impl Client {
         assert_eq!(sent.unwrap(), frame.len());
     }
 
-    /// Sends anything at all to the server's port.
+    /// Sends any bytes to the server's port.
     pub(crate) fn send_bytes(&self, to: MacAddr, ip: (Ipv4Addr, Ipv4Addr), payload: &[u8]) {
         let length = u16::try_from(8 + payload.len()).unwrap();
         let mut frame = [to.0, self.mac.0].concat();
@@ -117,7 +117,7 @@ impl Client {
         );
     }
 
-    /// The reply to `xid`, if there is one within `patience`.
+    /// The reply to `xid`, if one comes within `patience`.
     pub(crate) fn reply(&self, xid: u32, patience: Duration) -> Option<Reply> {
         let until = Instant::now() + patience;
         let mut frame = vec![0; 2048];
@@ -163,7 +163,7 @@ impl Reply {
         self.message.kind
     }
 
-    /// That all lengths and sums agree, RFC 791, 768 and 1542.
+    /// Checks that all lengths and sums agree, RFC 791, 768 and 1542.
     pub(crate) fn check_wire(&self) {
         assert_eq!(sum(&self.ip), 0xffff, "checksum of the IP header");
         let udp_length = u16::from_be_bytes([self.udp[4], self.udp[5]]);
@@ -178,7 +178,7 @@ impl Reply {
     }
 }
 
-/// The ones' complement sum of RFC 1071, which is all ones where a right checksum is in it.
+/// The ones' complement sum of RFC 1071. It is all ones over bytes with a right checksum.
 fn sum(bytes: &[u8]) -> u16 {
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len().next_multiple_of(2), 0);

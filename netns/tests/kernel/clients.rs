@@ -1,4 +1,4 @@
-//! Other people's DHCP clients against the server in a process of its own, which is killed in between. No VM.
+//! Runs real DHCP clients against the server in its own process, and kills the server in between. No VM.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,10 +10,10 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/clients")
 }
 
-/// The example that serves without a cluster; built here, because cargo builds it for `--examples` only.
+/// The example that serves without a cluster. Built here, because cargo builds it only with `--examples`.
 fn server() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // What the outer cargo says of this package would have build scripts run again.
+    // The outer cargo's variables about this package would make build scripts run again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -21,7 +21,7 @@ fn server() -> PathBuf {
         }
     }
     let built = cargo
-        // With the workspace's choice of features: with another all would be compiled again.
+        // With the workspace's features: with others cargo would compile everything again.
         .args(["build", "--quiet", "--workspace"])
         .args(["--example", "dhcp_serve"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -33,7 +33,7 @@ fn server() -> PathBuf {
     target.join("examples/dhcp_serve")
 }
 
-/// Runs a script in namespaces of its own, in an empty folder, and shows all it said when it fails.
+/// Runs a script in its own namespaces, in an empty folder. Shows its output when it fails.
 fn lives(script: &str, environment: &[(&str, &Path)]) {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
@@ -72,7 +72,7 @@ fn p26_systemd_networkd() {
     lives("networkd.sh", &[]);
 }
 
-/// It is unpacked, not installed: the machine may have networks that it would take over.
+/// The client is unpacked, not installed: it could take over the networks of the machine.
 #[test]
 fn p26_networkmanager() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("network-manager");

@@ -1,4 +1,4 @@
-//! The DHCP server on a bridge, heard from a port of it.
+//! Tests the DHCP server on a bridge from a port of the bridge.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
@@ -19,7 +19,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const NODE: MacAddr = MacAddr([0x52, 0x54, 0, 0, 2, 2]);
 const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const GUEST: MacAddr = MacAddr([0x52, 0x54, 0, 0, 2, 9]);
-/// Longest that an answer takes, and shortest that none is waited for.
+/// Longest time for an answer, and the time that a test waits where none may come.
 const ANSWER: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -37,7 +37,7 @@ fn config() -> Config {
     }
 }
 
-/// The server on a thread of its own, until dropped.
+/// The server on its own thread, until dropped.
 struct Serving {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -50,7 +50,7 @@ impl Serving {
         Self::with(tempfile::tempdir().unwrap())
     }
 
-    /// The next run, which has nothing but the lease file of this one.
+    /// Starts the next run, which has only the lease file of this one.
     fn restart(mut self) -> Self {
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         drop(self);
@@ -112,7 +112,7 @@ async fn bridge_with_port(name: &str) -> (Links, String) {
     (with_bridge().await, port(name))
 }
 
-/// The leases that another run of the server would find and that last.
+/// The unexpired leases that another run of the server would read.
 fn leases(path: &Path) -> Vec<Lease> {
     let copy = path.with_extension("copy");
     std::fs::copy(path, &copy).unwrap();
@@ -176,7 +176,7 @@ fn discover_request_renew_inform_and_release() {
         let kept = leases(&file);
         assert_eq!((kept[0].mac, kept[0].address), (GUEST, address));
 
-        // From here on the client has an address, and speaks to the server alone.
+        // From here on the client has an address, and sends only to the server.
         let say = |kind, xid, options: &[Value]| {
             let mut message = client.message(kind, xid, options);
             message.set_ciaddr(address);
@@ -189,7 +189,7 @@ fn discover_request_renew_inform_and_release() {
         told.check_wire();
         assert_eq!(told.message.yiaddr, Ipv4Addr::UNSPECIFIED);
         assert_eq!(size(), before, "written again without need");
-        // Leases are counted in seconds: later, the lease is another one.
+        // Leases have whole seconds: after this the lease differs.
         std::thread::sleep(Duration::from_millis(1100));
         say(MessageType::Request, 4, &[]);
         let renewed = client.reply(4, ANSWER).unwrap();
@@ -203,7 +203,7 @@ fn discover_request_renew_inform_and_release() {
     });
 }
 
-/// A lease for a client of its own making, as soon as it can be had.
+/// Gets a lease for a client, as soon as the server gives one.
 fn lease(client: &Client, xid: u32) -> Ipv4Addr {
     client.broadcast(&client.message(MessageType::Discover, xid, &[]));
     let address = client.reply(xid, ANSWER).unwrap().message.yiaddr;
@@ -239,14 +239,14 @@ fn p28_a_lease_outlives_the_server() {
 fn p27_an_address_that_somebody_uses_is_not_offered() {
     in_namespace(async || {
         let (_links, link) = bridge_with_port("c0").await;
-        // Somebody has the first address that would be offered, and never asked for it.
+        // Another station uses the address that the server would offer first, without a lease.
         let squatter = port("c1");
         ip(&["address", "add", "192.0.2.254/32", "dev", &squatter]);
         let mut serving = Serving::start();
         let client = Client::on(&link, GUEST);
         let address = lease(&client, 1);
         assert_ne!(address, Ipv4Addr::new(192, 0, 2, 254));
-        // Who takes it later is heard as soon as it speaks; whose address it is is told by name.
+        // The server sees a station that takes a node's address by its ARP, and names the node.
         client.announce(NODE_ADDRESS);
         let until = std::time::Instant::now() + ANSWER;
         let told = loop {
@@ -308,7 +308,7 @@ fn a_packet_from_outside_the_bridge_gets_no_answer() {
         let out_mac: serde_json::Value = serde_json::from_str(&out_mac).unwrap();
         let out_mac: MacAddr = out_mac[0]["address"].as_str().unwrap().parse().unwrap();
         let mut serving = Serving::start();
-        // A witness that the packets come as far as to port 67 of this host.
+        // Shows that the packets reach port 67 of this host.
         let witness = witness("out");
 
         let stranger = Client::on(&outside, GUEST);
@@ -336,7 +336,7 @@ fn a_packet_from_outside_the_bridge_gets_no_answer() {
     });
 }
 
-/// Hears port 67 of one link.
+/// A socket on port 67 of one link.
 fn witness(link: &str) -> UdpSocket {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
     use std::os::fd::AsRawFd;

@@ -1,4 +1,4 @@
-//! The name server on a bridge, asked by dig from a port of it, from the host, and from elsewhere.
+//! Tests the name server on a bridge by dig: from a port of the bridge, from the host, and from elsewhere.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ fn long_answers_come_by_stream_when_a_datagram_is_too_small() {
             assert_eq!(lines, 20, "{said}");
             let size: usize = said.split("rcvd: ").nth(1).unwrap().trim().parse().unwrap();
             assert!(size > 5000, "{size} bytes");
-            // A client that does not try again is told that there is more.
+            // A client without a retry learns that the answer is truncated.
             let said = node.dig(&[SERVER, "+ignore", "+noedns", name, "TXT"]);
             assert!(
                 said.contains("flags: qr tc rd ra") || said.contains("flags: qr aa tc rd ra"),
@@ -122,7 +122,7 @@ fn the_hosts_resolvers_are_followed_while_they_change() {
             "\"203.0.113.6\"",
             "what the other said was kept"
         );
-        // One that does not answer costs the first question a moment.
+        // A silent resolver delays the first question a little.
         serving.resolvers("nameserver 203.0.113.66\nnameserver 203.0.113.5\n");
         let began = Instant::now();
         assert_eq!(who().trim(), "\"203.0.113.5\"");
@@ -220,7 +220,7 @@ fn p57_dns_is_served_on_the_bridge_only_and_answers_lead_nowhere_inside() {
                 );
             }
         }
-        // A spoofed source would have the host send answers to whom it names.
+        // A spoofed source would make the host send answers to that address.
         node.run("ip", &["address", "add", "198.51.100.9/32", "dev", "lo"]);
         assert!(node.hears_nothing(&[SERVER, "-b", "198.51.100.9", "master0"]));
         for name in ["evil.example.com", "alias.example.com"] {
@@ -280,7 +280,7 @@ fn who_has_port_53_is_named() {
             error.starts_with("TCP port 53 of 192.0.2.1 is taken by "),
             "{error}"
         );
-        // An address that the host does not have yet can be looked at too.
+        // The check also works for an address that the host does not have yet.
         drop(_taker);
         Server::check_free([198, 51, 100, 77].into()).unwrap();
         drop(Server::bind(BRIDGE, range, true).unwrap());

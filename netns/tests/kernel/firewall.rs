@@ -1,4 +1,4 @@
-//! The rules, as nft and the kernel hold them.
+//! Tests the rules in nft and the kernel.
 
 use kvmc_netns::Change;
 use kvmc_netns::firewall::{Forward, Protocol, Rulesets, Table, mark};

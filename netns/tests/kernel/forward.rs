@@ -1,5 +1,5 @@
-//! Forwards and IPv6's translation, through namespaces: guests on the bridge, this host, and the outside,
-//! of which 2001:db8::/32 and TEST-NET are the addresses.
+//! Tests forwards and the masquerading of IPv6 between namespaces: guests on the bridge, this host, and the outside,
+//! which has addresses of 2001:db8::/32 and TEST-NET.
 
 use kvmc_netns::firewall::{Forward, Protocol, Table, mark};
 use kvmc_netns::{BridgeSpec, Links};
@@ -7,7 +7,7 @@ use nix::mount::{MsFlags, mount};
 
 use super::support::{BRIDGE, bridge, in_namespace, ip, run};
 
-/// Answers each packet or connection with the address that it sees it come from.
+/// Answers each packet or connection with the source address that it sees.
 const SERVER: &str = "
 import socket, sys
 kind, family = (socket.SOCK_DGRAM if sys.argv[1] == 'udp' else socket.SOCK_STREAM), (socket.AF_INET6 if ':' in sys.argv[2] else socket.AF_INET)
@@ -38,7 +38,7 @@ fn at(namespace: &str, words: &[&str]) -> String {
     run("ip", &[&["netns", "exec", namespace], words].concat())
 }
 
-/// What a server at `address` sees of a client in `namespace`.
+/// The source address that a server at `address` sees for a client in `namespace`.
 fn ask(namespace: &str, protocol: &str, address: &str, port: &str) -> String {
     at(
         namespace,
@@ -46,7 +46,7 @@ fn ask(namespace: &str, protocol: &str, address: &str, port: &str) -> String {
     )
 }
 
-/// A server in a namespace; ends with what is returned.
+/// A server in a namespace, until dropped.
 struct Server(std::process::Child);
 
 impl Server {
@@ -74,7 +74,7 @@ impl Drop for Server {
     }
 }
 
-/// The bridge with the guests 192.0.2.8 and .9, and the outside, 198.51.100.2.
+/// Makes the bridge with the guests 192.0.2.8 and .9, and the outside, 198.51.100.2.
 async fn three() {
     let none: Option<&str> = None;
     std::fs::create_dir_all("/run/netns").unwrap();
@@ -137,7 +137,7 @@ fn guests_reach_the_ipv6_outside_by_the_hosts_address_and_it_reaches_none_of_the
         table(Vec::new()).apply().unwrap();
         let _server = Server::start("outside", "tcp", "2001:db8::2", "80");
         assert_eq!(ask("guest", "tcp", "2001:db8::2", "80"), "2001:db8::1");
-        // With a route to the prefix, the outside still does not come in, nor to the host's address there.
+        // Even with a route to the prefix, the outside reaches neither the guests nor the host's address there.
         at(
             "outside",
             &[
@@ -185,7 +185,7 @@ fn a_forwarded_port_leads_to_the_guest_over_tcp_and_udp_ipv4_and_ipv6() {
         for protocol in ["tcp", "udp"] {
             let _four = Server::start("guest", protocol, "192.0.2.8", "80");
             let _six = Server::start("guest", protocol, "fd00:1:2:3::8", "80");
-            // The guest sees who asks.
+            // The guest sees the client's own address.
             assert_eq!(
                 ask("outside", protocol, "198.51.100.1", "8080"),
                 "198.51.100.2"
@@ -194,10 +194,10 @@ fn a_forwarded_port_leads_to_the_guest_over_tcp_and_udp_ipv4_and_ipv6() {
                 ask("outside", protocol, "2001:db8::1", "8080"),
                 "2001:db8::2"
             );
-            // The host itself, by its own address outside.
+            // The host itself uses its own address outside.
             let here = run("python3", &["-c", CLIENT, protocol, "198.51.100.1", "8080"]);
             assert_eq!(here, "198.51.100.1");
-            // Another guest by the host's address hears the answer from where it asked.
+            // Another guest that uses the host's address gets the answer from that address.
             assert_eq!(ask("other", protocol, "198.51.100.1", "8080"), "192.0.2.1");
         }
         table(Vec::new()).apply().unwrap();

@@ -1,4 +1,4 @@
-//! Bridges and taps.
+//! Tests bridges and taps.
 
 use std::os::fd::OwnedFd;
 
@@ -30,7 +30,7 @@ fn a_bridge_made_and_removed_leaves_links_addresses_and_routes_as_they_were() {
     });
 }
 
-/// Duplicate address detection of the links that are not ours takes its time.
+/// Waits for the duplicate address detection of other links.
 async fn settled() {
     for _ in 0..100 {
         if !seen().contains("tentative") {

@@ -1,5 +1,5 @@
-//! Ring 3: this crate on a real kernel, without a VM. Each test runs in a network namespace of its own, and fails where
-//! none can be made.
+//! Tests this crate on a real kernel, without a VM. Each test runs in its own network namespace, and fails where it cannot
+//! create one.
 
 #![allow(
     clippy::unwrap_used,

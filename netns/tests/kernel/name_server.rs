@@ -11,10 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::support::{BRIDGE, runtime};
 
-/// How long the server takes to see a change of the resolvers.
+/// How long the server may take to see a change of the resolvers.
 const CHANGE: Duration = Duration::from_millis(1100);
 
-/// The server on a thread of its own, until dropped.
+/// The server on its own thread, until dropped.
 pub(super) struct Serving {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,

@@ -18,7 +18,7 @@ impl Namespace {
         let here = Self(sleep);
         let pid = here.0.id().to_string();
         let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
-        // Until unshare(1) has made the namespace.
+        // Waits until unshare(1) has made the namespace.
         while std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap() == own {
             std::thread::sleep(Duration::from_millis(5));
         }

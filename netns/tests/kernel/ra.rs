@@ -1,4 +1,4 @@
-//! Router advertisements, with the kernel of another namespace as the host that follows them.
+//! Tests router advertisements. The kernel of another namespace is the host that follows them.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::support::{BRIDGE, BRIDGE_MAC, bridge, in_namespace, ip, run};
 
 const GUEST: &str = "guest";
 const GUEST_MAC: &str = "52:54:00:00:02:09";
-/// Made of the Ethernet address, RFC 4291 appendix A.
+/// Formed from the Ethernet address, RFC 4291 appendix A.
 const GUEST_ADDRESS: &str = "fd00:1:2:3:5054:ff:fe00:209";
 
 fn with_ipv6() -> BridgeSpec {
@@ -30,7 +30,7 @@ fn advertisement(is_router: bool) -> Advertisement {
     }
 }
 
-/// A namespace with one link, on the bridge.
+/// Makes a namespace with one link, on the bridge.
 fn guest() {
     let none: Option<&str> = None;
     std::fs::create_dir_all("/run/netns").unwrap();
@@ -40,7 +40,7 @@ fn guest() {
         "link", "add", "port", "type", "veth", "peer", "name", "eth0", "netns", GUEST,
     ]);
     ip(&["link", "set", "port", "master", BRIDGE, "up"]);
-    // As in our template: whose MAC addresses differ need not ask who has an address.
+    // As in our template: nodes have different MAC addresses, so they need no duplicate address detection.
     in_guest(&[
         "sh",
         "-c",
@@ -53,7 +53,7 @@ fn in_guest(words: &[&str]) -> String {
     run("ip", &[&["netns", "exec", GUEST], words].concat())
 }
 
-/// What `ip` shows of the guest, once it holds `wanted`.
+/// Waits until the output of `ip` in the guest contains `wanted`, and returns it.
 async fn until(words: &[&str], wanted: &str) -> String {
     let mut seen = String::new();
     for _ in 0..100 {
@@ -91,7 +91,7 @@ fn a_guest_makes_itself_the_address_that_its_mac_gives_and_a_default_route() {
     });
 }
 
-/// Who else switches routing off costs guests their default route, once they ask whether the router is there.
+/// Another program that switches routing off makes guests drop their default route, once they check that the router is there.
 #[test]
 fn p12_a_guest_has_its_default_route_again_as_soon_as_the_host_routes_again() {
     in_namespace(async || {
@@ -112,7 +112,7 @@ fn p12_a_guest_has_its_default_route_again_as_soon_as_the_host_routes_again() {
             "cd /proc/sys/net/ipv6/neigh/eth0; echo 1 > delay_first_probe_time; echo 500 > base_reachable_time_ms",
         ]);
         route("0");
-        // It fails once the route is gone.
+        // It fails once the guest has dropped the route.
         let asks = "python3 -c 'import socket; socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b\"\", (\"2001:db8::1\", 9))' 2>/dev/null || true";
         let mut is_gone = false;
         for _ in 0..50 {

@@ -1,4 +1,4 @@
-//! A resolver of the "internet": made to say what a test wants, by datagram and by stream.
+//! A resolver on the "internet", over UDP and TCP. A test sets its answers.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
@@ -9,7 +9,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
 
 use super::support::ip;
 
-/// What it was asked, each with the size of datagrams that the asker takes.
+/// The questions that it received, each with the largest datagram that the client accepts.
 #[derive(Clone, Default)]
 pub(crate) struct Asked(Arc<Mutex<Vec<(String, u16)>>>);
 
@@ -24,7 +24,7 @@ impl Asked {
     }
 }
 
-/// Serves on an address that is given to this namespace first, until the namespace is gone.
+/// Adds an address to this namespace and serves on it, until the namespace ends.
 pub(crate) fn serve(address: Ipv4Addr) -> Asked {
     ip(&["address", "add", &format!("{address}/32"), "dev", "lo"]);
     let asked = Asked::default();

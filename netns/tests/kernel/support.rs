@@ -1,4 +1,4 @@
-//! Namespaces, programs, and what there is in a namespace.
+//! Namespaces, programs, and the contents of a namespace.
 
 use std::fs::File;
 use std::future::Future;
@@ -12,11 +12,11 @@ use nix::unistd::chroot;
 
 pub(crate) const BRIDGE: &str = "tb0";
 pub(crate) const BRIDGE_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 2, 1]);
-/// What a link of the bridge's name has in the namespace that /sys shows.
+/// The Ethernet address of a link of the bridge's name in the namespace that /sys shows.
 pub(crate) const STRANGER_MAC: MacAddr = MacAddr([0x52, 0x54, 0, 0, 2, 0xff]);
 
-/// Runs `test` on a thread in a new network namespace, in which only the loopback is. /sys is that of
-/// another one, which has a link of the bridge's name, as for a program run by `unshare --net`.
+/// Runs `test` on a thread in a new network namespace with only the loopback. /sys belongs to another
+/// namespace, which has a link of the bridge's name, as for a program run by `unshare --net`.
 pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let ended = std::thread::spawn(|| {
         let alone = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
@@ -39,12 +39,12 @@ pub(crate) fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
     }
 }
 
-/// Keeps what is mounted in this thread's mount namespace out of all others.
+/// Keeps mounts of this thread's mount namespace out of all others.
 fn hide_mounts() {
     let none: Option<&str> = None;
     let private = MsFlags::MS_PRIVATE;
     match mount(none, "/", none, private | MsFlags::MS_REC, none) {
-        // The root of a chroot is no mount point. It is bound below a private /proc, and goes on from there.
+        // The root of a chroot is not a mount point. This binds it below a private /proc, and continues there.
         Err(Errno::EINVAL) => {
             let (bind, root) = (MsFlags::MS_BIND | MsFlags::MS_REC, "/proc/fs");
             let folder = std::env::current_dir().unwrap();
@@ -63,7 +63,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     builder.enable_all().build().unwrap()
 }
 
-/// Runs a program in the namespace of this thread and returns what it printed.
+/// Runs a program in the namespace of this thread and returns its output.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
@@ -82,8 +82,8 @@ pub(crate) fn ip(arguments: &[&str]) -> String {
     run("ip", arguments)
 }
 
-/// All links, addresses and routes, in the words of ip(8): not this crate's. What the kernel finds out
-/// by itself and later, as whether there is a carrier, is left out.
+/// All links, addresses and routes as ip(8) prints them, without this crate. Leaves out states that the
+/// kernel changes later by itself, such as the carrier.
 pub(crate) fn seen() -> String {
     let links: serde_json::Value = serde_json::from_str(&ip(&["-json", "link"])).unwrap();
     let mut all = String::new();
@@ -100,7 +100,7 @@ pub(crate) fn seen() -> String {
     all.replace(" linkdown", "")
 }
 
-/// A pair of links: `name`, up, and its other end `name` + `-c`.
+/// Makes a pair of links: `name`, up, and its other end `name` + `-c`.
 pub(crate) fn pair(name: &str) -> String {
     let other = format!("{name}-c");
     ip(&["link", "add", name, "type", "veth", "peer", "name", &other]);

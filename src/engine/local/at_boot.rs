@@ -1,4 +1,4 @@
-//! Clusters that come back with the host.
+//! Clusters that start with the host.
 
 use anyhow::Result;
 
@@ -6,8 +6,7 @@ use super::Local;
 use crate::state::{ClusterRecord, Phase, remove_file};
 
 impl Local {
-    /// The clusters that ran when the host went down, in order or with the power; for one whose record cannot be read,
-    /// why.
+    /// The clusters that ran when the host shut down or lost power. A cluster whose record cannot be read is an error.
     pub(crate) fn to_start_with_host(&self) -> Vec<Result<Self>> {
         let wants = |local: &Self| {
             let record = local.load()?;
@@ -20,13 +19,13 @@ impl Local {
             match wants(&local) {
                 Ok(true) => all.push(Ok(local)),
                 Ok(false) => {}
-                Err(e) => all.push(Err(e.context(format!("cluster `{name}` is not started")))),
+                Err(e) => all.push(Err(e.context(format!("cluster `{name}` was not started")))),
             }
         }
         all
     }
 
-    /// The clusters that run.
+    /// The running clusters.
     pub(crate) fn running(&self) -> Vec<Self> {
         let runs = |record: &ClusterRecord| matches!(record.phase, Phase::Up | Phase::Starting);
         let names = self.state.cluster_names().into_iter();
@@ -36,10 +35,10 @@ impl Local {
             .collect()
     }
 
-    /// Has the cluster started with the host, or not.
+    /// Marks whether the cluster starts with the host.
     ///
     /// # Errors
-    /// The mark cannot be written or removed.
+    /// Fails if the mark cannot be written or removed.
     pub(crate) fn set_at_boot(&self, wanted: bool) -> Result<()> {
         let mark = self.dir().at_boot();
         if wanted {

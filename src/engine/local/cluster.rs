@@ -1,4 +1,4 @@
-//! A cluster of this host, as all of its verbs begin with it.
+//! A cluster of this host.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::Result;
 use kvmc_netns::Links;
 
-use crate::hint::{advise, command};
+use crate::hint::{add_hint, command};
 use crate::keeper;
 use crate::model::{NothingThere, Progress};
 use crate::state::{ClusterDir, ClusterRecord, State};
 use crate::steps::Host;
 
-/// One cluster of this host, and the images and frozen machines that it shares with the others.
+/// A cluster of this host, with the images and frozen machines that all clusters share.
 #[derive(Debug, Clone)]
 pub(crate) struct Local {
     pub(super) state: State,
@@ -24,10 +24,10 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// A cluster of the state folder that the environment names.
+    /// Opens a cluster in the state folder that the environment names.
     ///
     /// # Errors
-    /// No place for the state.
+    /// Fails if there is no place for the state.
     pub(crate) fn open(cluster: &str, wait: Duration, progress: Rc<dyn Progress>) -> Result<Self> {
         let is_root = nix::unistd::geteuid().is_root();
         let state = State::locate(|name| std::env::var(name).ok(), is_root)?;
@@ -39,7 +39,7 @@ impl Local {
         })
     }
 
-    /// Another cluster of the same state folder.
+    /// Another cluster in the same state folder.
     pub(crate) fn of(&self, cluster: &str) -> Self {
         Self {
             cluster: cluster.to_owned(),
@@ -47,12 +47,10 @@ impl Local {
         }
     }
 
-    /// The cluster's name.
     pub(crate) fn name(&self) -> &str {
         &self.cluster
     }
 
-    /// The state folder.
     pub(crate) fn root(&self) -> &Path {
         self.state.root()
     }
@@ -71,38 +69,38 @@ impl Local {
         command(&self.cluster, verb)
     }
 
-    /// The cluster's record; none where there is no cluster.
+    /// The cluster's record, or `None` if there is no cluster.
     pub(super) fn load(&self) -> Result<Option<ClusterRecord>> {
         ClusterRecord::load(&self.dir())
     }
 
-    /// The cluster's record, where a cluster must be.
+    /// The cluster's record; it is an error if there is no cluster.
     pub(super) fn require(&self) -> Result<ClusterRecord> {
         self.load()?.map_or_else(|| Err(self.nothing_there()), Ok)
     }
 
     pub(super) fn nothing_there(&self) -> anyhow::Error {
         let nothing = NothingThere(format!("there is no cluster `{}`", self.cluster));
-        advise(nothing.into(), format!("{} makes it", self.command("up")))
+        add_hint(nothing.into(), format!("{} creates it", self.command("up")))
     }
 
-    /// What is said of a cluster that `down` has begun to remove.
+    /// The error for a cluster that an interrupted `down` has begun to remove.
     pub(super) fn half_removed(&self) -> anyhow::Error {
-        advise(
-            anyhow::anyhow!("cluster `{}` is half removed", self.cluster),
-            format!("{} goes on with that", self.command("down")),
+        add_hint(
+            anyhow::anyhow!("cluster `{}` is partly removed", self.cluster),
+            format!("{} removes the rest", self.command("down")),
         )
     }
 
-    /// Serves a cluster until it is told to end: the keeper's whole life.
+    /// Serves a cluster until the keeper is told to end.
     ///
     /// # Errors
-    /// The folder is not this cluster's, or what keeps the keeper from serving.
+    /// Fails if the folder is not this cluster's, or if the keeper cannot serve.
     pub(crate) async fn serve(&self, folder: &str) -> Result<()> {
         let dir = self.dir();
         anyhow::ensure!(
             dir.path() == Path::new(folder),
-            "the keeper is started by other verbs"
+            "only other verbs start the keeper"
         );
         let root = self.state.root().to_owned();
         keeper::run(root, dir, self.cluster.clone()).await

@@ -1,12 +1,12 @@
-//! The record that a cluster is to have: designed on what the host has, and what there is of the cluster.
+//! Designs a cluster's record from its settings, the host and the existing record.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use kvmc_netns::Links;
 
-use crate::hint;
+use crate::hint::{bail_with_hint, command};
 use crate::ids::boot_id;
 use crate::image::Pick;
 use crate::model::Accelerator;
@@ -15,10 +15,10 @@ use crate::plan::{Design, compose};
 use crate::spec::{ClusterSpec, Forward};
 use crate::state::{ClusterDir, ClusterRecord, HostRecord, NetworkRecord, Phase};
 
-/// What is known when a record is designed.
+/// The input of a design.
 pub(super) struct Blueprint<'a> {
     pub(super) spec: ClusterSpec,
-    /// The image of each role's new nodes.
+    /// The image for each role's new nodes.
     pub(super) picks: &'a BTreeMap<String, Pick>,
     pub(super) accelerator: Accelerator,
     pub(super) project: PathBuf,
@@ -27,10 +27,10 @@ pub(super) struct Blueprint<'a> {
     pub(super) links: &'a Links,
 }
 
-/// The record of a new cluster, or of one that changes.
+/// Designs the record of a new cluster, or of one that changes.
 ///
 /// # Errors
-/// A change that a cluster cannot make while it is there, or a host that cannot be looked at.
+/// Fails if an existing cluster cannot change in this way, or if the host's state cannot be read.
 pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
     let Blueprint {
         spec,
@@ -48,7 +48,7 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
     };
     let (host, networks) = match existing {
         Some(record) if record.phase == Phase::Stopped => {
-            // The host may have another uplink by now, and be in another namespace.
+            // The host may have another uplink by now, and kvmc may run in another network namespace.
             let designed = network::design(&spec, dir, links).await?;
             let networks: Vec<_> = designed.into_iter().map(|n| keep(n, record)).collect();
             let forwarding_was_off = record.host.forwarding_was_off;
@@ -74,7 +74,7 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
     })?;
     if let Some(existing) = existing {
         record.forwards = forwards(existing, &record.spec)?;
-        // What is removed later is not to come back as a wish of before.
+        // Forwards that are removed later must not come back from the specification.
         record.spec.forwards.clone_from(&record.forwards);
         record.generation = existing.generation;
         record.phase = existing.phase;
@@ -82,7 +82,7 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
     Ok(record)
 }
 
-/// A network designed anew, with what of it stays the same for the cluster's life.
+/// Keeps what must not change during the cluster's life in a newly designed network.
 fn keep(designed: NetworkRecord, record: &ClusterRecord) -> NetworkRecord {
     match record.networks().find(|n| n.name == designed.name) {
         Some(before) => NetworkRecord {
@@ -94,7 +94,7 @@ fn keep(designed: NetworkRecord, record: &ClusterRecord) -> NetworkRecord {
     }
 }
 
-/// What there is, and what of the wish is not there yet: `up` takes no forward away.
+/// The existing forwards and the requested ones that are missing. `up` never removes a forward.
 fn forwards(existing: &ClusterRecord, spec: &ClusterSpec) -> Result<Vec<Forward>> {
     let mut forwards = existing.forwards.clone();
     for wanted in &spec.forwards {
@@ -102,9 +102,9 @@ fn forwards(existing: &ClusterRecord, spec: &ClusterSpec) -> Result<Vec<Forward>
             Some(there) if there == wanted => {}
             Some(there) => {
                 let remove = format!("forward rm {}", there.host_side());
-                bail!(
-                    "forward: {wanted} is asked for, and there is {there}; {} first",
-                    hint::command(&spec.name, &remove)
+                bail_with_hint!(
+                    format!("{} removes that", command(&spec.name, &remove)),
+                    "forward: `{wanted}` is requested, but the port has the forward `{there}`"
                 );
             }
             None => forwards.push(wanted.clone()),

@@ -1,4 +1,4 @@
-//! What the host lacks, and what is left of clusters that are no more.
+//! Finds what the host lacks, and what removed clusters have left.
 
 use anyhow::Result;
 use kvmc_images::Architecture;
@@ -12,10 +12,10 @@ use crate::model::{Accelerator, Finding, Verdict};
 use crate::spec::AccelChoice;
 
 impl Local {
-    /// Looks at the host for guests of an architecture; with `fix` installs what is missing.
+    /// Checks the host for guests of an architecture. With `fix`, installs what is missing.
     ///
     /// # Errors
-    /// What could not be installed.
+    /// Fails if something cannot be installed.
     pub(crate) fn doctor(&self, architecture: Architecture, fix: bool) -> Result<Vec<Finding>> {
         let needs = Needs {
             architecture,

@@ -1,4 +1,4 @@
-//! `down`: nothing left. Goes on past errors, and treats what is gone already as done.
+//! `down`: removes everything. It continues past errors, and accepts that something is removed already.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,10 +47,10 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
     let _lock = tokio::select! {
         lock = Lock::take(&dir, "down", local.wait) => lock?,
         () = interrupt.wait() => {
-            return Err(Interrupted("the cluster is as it was".to_owned()).into());
+            return Err(Interrupted("the cluster is unchanged".to_owned()).into());
         }
     };
-    // Who held the lock before may have changed all of it.
+    // The verb that held the lock before may have changed all of it.
     let seen = self::seen(local, links).await?;
     let mut record = usable_record(local)?;
     if let Some(record) = &record {
@@ -74,13 +74,13 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
     )
     .await?;
     if removed.interrupted {
-        let now = format!("{} goes on from here", local.command("down"));
+        let now = format!("{} removes the rest", local.command("down"));
         return Err(Interrupted(now).into());
     }
     if record.is_none() {
         accepts::remove_leftovers(name, links).await?;
     }
-    // Without a record, those that were found by their marks.
+    // Without a record, count the QEMU processes that were found by their marks.
     report.killed = removed.killed + if record.is_none() { qemus } else { 0 };
     report.errors = removed.errors.iter().map(|e| format!("{e:#}")).collect();
     report.kept = removed.kept.into_iter().next();
@@ -92,18 +92,18 @@ async fn seen(local: &Local, links: &Links) -> Result<Traces> {
     Ok(found.unwrap_or_default())
 }
 
-/// The record to go by: a damaged one's last good copy too, or none.
+/// The record, or the last good copy of a damaged one, or `None`.
 fn usable_record(local: &Local) -> Result<Option<ClusterRecord>> {
     Ok(match Found::look(&local.dir()) {
         Found::Newer(error) => return Err(error),
         Found::Whole(record) => Some(*record),
         Found::Copy(copy, error) => {
-            let text = format!("warning: {error:#}; going by its last good copy");
+            let text = format!("warning: {error:#}; `down` uses its last good copy");
             local.progress.say(&text);
             Some(*copy)
         }
         Found::Unreadable(error) => {
-            let text = format!("warning: {error:#}; going by what is seen");
+            let text = format!("warning: {error:#}; `down` uses what it finds on the host");
             local.progress.say(&text);
             None
         }
@@ -111,7 +111,7 @@ fn usable_record(local: &Local) -> Result<Option<ClusterRecord>> {
     })
 }
 
-/// Removes what builds and freezes that were killed have left.
+/// Removes what killed builds and freezes have left.
 pub(super) fn sweep(local: &Local) -> Result<()> {
     let root = local.state.root();
     warm::Store::open(root).sweep()?;
@@ -121,10 +121,10 @@ pub(super) fn sweep(local: &Local) -> Result<()> {
 }
 
 impl Local {
-    /// The names of all clusters of the state folder, also of those of which only traces are left.
+    /// The names of all clusters of the state folder, including those of which only traces are left.
     ///
     /// # Errors
-    /// When the host's links cannot be read.
+    /// Fails if the host's links cannot be read.
     pub(crate) async fn cluster_names(&self) -> Result<BTreeSet<String>> {
         let found = traces(&self.state, &Links::open()?).await?.into_keys();
         Ok(self
@@ -135,17 +135,18 @@ impl Local {
             .collect())
     }
 
-    /// Removes templates, frozen machines and all else that clusters share. No cluster is left when it is called.
+    /// Removes templates, frozen machines and everything else that clusters share. Call it only when no cluster is
+    /// left.
     ///
     /// # Errors
-    /// What cannot be removed.
+    /// Fails if something cannot be removed.
     pub(crate) fn remove_shared(&self) -> Result<()> {
         let root = self.state.root();
         warm::Store::open(root).remove_all()?;
         KeyPool::open(root).remove()?;
         Store::open(root).remove_all()?;
         remove_file(&self.state.accel_cache())?;
-        // Only if nothing of the user's is in it.
+        // Keep the folder if it holds files of the user.
         let _not_empty = std::fs::remove_dir(root);
         Ok(())
     }

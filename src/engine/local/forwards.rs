@@ -1,10 +1,10 @@
-//! Forwards of a cluster: added and removed while it runs.
+//! Adds and removes forwards of a cluster, also while it runs.
 
 use anyhow::{Result, bail};
 
 use super::Local;
 use crate::failpoint::failpoint;
-use crate::hint::{advise, command};
+use crate::hint::{add_hint, bail_with_hint, command};
 use crate::interrupt::Interrupt;
 use crate::keeper::{Keeper, Request};
 use crate::model::{ForwardReport, Interrupted};
@@ -12,7 +12,6 @@ use crate::network::{self, check_namespace, rules};
 use crate::spec::Forward;
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase};
 
-/// All forwards of a cluster.
 pub(super) fn list(record: &ClusterRecord) -> Vec<ForwardReport> {
     let forwards = record.forwards.iter();
     forwards.map(|forward| report(record, forward)).collect()
@@ -50,13 +49,16 @@ pub(super) async fn remove(local: &Local, names: &[String]) -> Result<()> {
     unless_interrupted(local, removed, interrupt).await
 }
 
-/// The cluster's record, under its lock.
+/// The cluster's record, with its lock held.
 async fn take(local: &Local, verb: &str) -> Result<(ClusterRecord, Lock)> {
     local.require()?;
     let lock = Lock::take(&local.dir(), verb, local.wait).await?;
     let Some(record) = local.load()? else {
         lock.abandon();
-        bail!("cluster `{}` was removed in the meantime", local.cluster);
+        bail!(
+            "cluster `{}` was removed while this verb waited for it",
+            local.cluster
+        );
     };
     check_namespace(&record)?;
     Ok((record, lock))
@@ -72,7 +74,7 @@ async fn unless_interrupted(
         changed = change => changed,
         () = interrupt.wait() => {
             let (up, ls) = (local.command("up"), local.command("forward ls"));
-            let now = format!("{up} completes what the forwards were to be, {ls} shows it");
+            let now = format!("{up} completes the change, {ls} shows the forwards");
             Err(Interrupted(now).into())
         }
     }
@@ -85,17 +87,18 @@ async fn add_to(record: &mut ClusterRecord, forwards: &[Forward], dir: &ClusterD
     for forward in forwards {
         record.node(&forward.node)?;
         if record.main().isolated && !forward.is_on_loopback() {
-            bail!(
-                "forward {forward}: the network is isolated, and nothing outside may reach its nodes; forward it on 127.0.0.1 alone"
+            bail_with_hint!(
+                "use the host address 127.0.0.1",
+                "forward `{forward}`: the network is isolated, so only this host may reach its nodes"
             );
         }
         match all.iter().find(|f| f.collides(forward)) {
             Some(there) if there == forward => {}
             Some(there) => {
                 let rm = format!("forward rm {}", there.host_side());
-                return Err(advise(
-                    anyhow::anyhow!("forward {forward}: the port leads elsewhere: {there}"),
-                    format!("{} first", command(&record.spec.name, &rm)),
+                return Err(add_hint(
+                    anyhow::anyhow!("forward `{forward}`: the port has another forward: `{there}`"),
+                    format!("{} removes that", command(&record.spec.name, &rm)),
                 ));
             }
             None => all.push(forward.clone()),
@@ -107,7 +110,7 @@ async fn add_to(record: &mut ClusterRecord, forwards: &[Forward], dir: &ClusterD
     change(record, all, dir).await
 }
 
-/// Removes forwards of a cluster, named whole or by the host's side.
+/// Removes forwards of a cluster. A name is the whole forward or its host side.
 async fn remove_from(record: &mut ClusterRecord, names: &[String], dir: &ClusterDir) -> Result<()> {
     let mut left = record.forwards.clone();
     for name in names {
@@ -122,7 +125,7 @@ async fn remove_from(record: &mut ClusterRecord, names: &[String], dir: &Cluster
                 there.join(", ")
             };
             bail!(
-                "cluster `{}` has no forward `{name}`; there are: {there}",
+                "cluster `{}` has no forward `{name}`; its forwards are: {there}",
                 record.spec.name
             );
         }
@@ -130,8 +133,8 @@ async fn remove_from(record: &mut ClusterRecord, names: &[String], dir: &Cluster
     change(record, left, dir).await
 }
 
-/// The record first, then what it says; back to before when that fails. Killed in between, the cluster
-/// is one that `up` has to see to.
+/// Writes the record, then applies it. If that fails, both go back to the forwards before. A kill in between leaves a
+/// cluster that `up` completes.
 async fn change(record: &mut ClusterRecord, to: Vec<Forward>, dir: &ClusterDir) -> Result<()> {
     if to == record.forwards {
         return Ok(());
@@ -164,11 +167,11 @@ async fn change(record: &mut ClusterRecord, to: Vec<Forward>, dir: &ClusterDir) 
             record.save(dir)?;
             Err(error)
         }
-        Err(e) => Err(error.context(format!("and it could not be taken back: {e:#}"))),
+        Err(e) => Err(error.context(format!("the change could not be undone: {e:#}"))),
     }
 }
 
-/// The wish too, or the next start would bring back what was removed.
+/// Changes the specification too. Otherwise the next start would restore removed forwards.
 fn set(record: &mut ClusterRecord, to: Vec<Forward>) {
     record.spec.forwards.clone_from(&to);
     record.forwards = to;
@@ -190,7 +193,7 @@ mod tests {
     use crate::samples::record;
     use crate::state::{Found, State};
 
-    /// A cluster that is stopped changes in its record alone.
+    /// A stopped cluster, in which only the record changes.
     fn stopped() -> (ClusterRecord, tempfile::TempDir, ClusterDir) {
         let folder = tempfile::tempdir().unwrap();
         let dir = State::at(folder.path()).cluster("k80");
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn forwards_come_and_go_by_name_and_are_kept() {
+    async fn forwards_are_added_and_removed_by_name_and_recorded() {
         let (mut record, _folder, dir) = stopped();
         let two = parsed(&["8080:lbl0:80", "53:lbl0:53/udp"]);
         add_to(&mut record, &two, &dir).await.unwrap();
@@ -213,10 +216,13 @@ mod tests {
         let kept = Found::look(&dir).record().unwrap();
         assert_eq!(kept.forwards, two);
         for (bad, expected) in [
-            ("8080:master0:80", "the port leads elsewhere: 8080:lbl0:80"),
+            (
+                "8080:master0:80",
+                "the port has another forward: `8080:lbl0:80`",
+            ),
             (
                 "127.0.0.1:53:lbl0:53/udp",
-                "the port leads elsewhere: 53:lbl0:53/udp",
+                "the port has another forward: `53:lbl0:53/udp`",
             ),
             ("81:lbl7:80", "no node `lbl7`"),
         ] {
@@ -228,7 +234,7 @@ mod tests {
         let error = remove_from(&mut record, &["53".to_owned()], &dir).await;
         let error = error.unwrap_err().to_string();
         assert!(
-            error.contains("no forward `53`; there are: 8080, 53/udp"),
+            error.contains("no forward `53`; its forwards are: 8080, 53/udp"),
             "{error}"
         );
         let names = ["53/udp".to_owned(), "8080:lbl0:80/tcp".to_owned()];
@@ -237,11 +243,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_isolated_network_is_forwarded_to_on_loopback_alone() {
+    async fn an_isolated_network_allows_forwards_on_loopback_only() {
         let (mut record, _folder, dir) = stopped();
         record.networks.main_mut().isolated = true;
         let error = add_to(&mut record, &parsed(&["80:lbl0:80"]), &dir).await;
-        assert!(error.unwrap_err().to_string().contains("127.0.0.1 alone"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("the network is isolated")
+        );
         let fine = parsed(&["127.0.0.1:80:lbl0:80"]);
         add_to(&mut record, &fine, &dir).await.unwrap();
     }

@@ -1,10 +1,11 @@
-//! What `up` refuses before anything is made.
+//! Checks that refuse `up` before anything is made.
 
 use anyhow::{Result, bail};
 use kvmc_images::Image;
 use kvmc_netns::Links;
 use kvmc_netns::firewall::Obstacle;
 
+use crate::hint::bail_with_hint;
 use crate::host::{self, Finding};
 use crate::image::Images;
 use crate::model::Progress;
@@ -12,11 +13,10 @@ use crate::network::{self, Probe};
 use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
-/// Refuses what would hurt: a range or bridge that is taken, files of the
-/// user's in the way, a folder too deep.
+/// Refuses a subnet or bridge that is taken, the user's files in the way, and a state folder with too long a path.
 ///
 /// # Errors
-/// The first thing in the way, with what to do.
+/// Fails at the first obstacle, with its cure.
 pub(super) async fn check(
     record: &ClusterRecord,
     dir: &ClusterDir,
@@ -53,20 +53,21 @@ pub(super) async fn check(
     Ok(probe)
 }
 
-/// Refuses disks below the size of their images, of those that are there.
+/// Refuses disks that are smaller than their images. Skips images that do not exist yet.
 ///
 /// # Errors
-/// The first such node.
+/// Fails at the first such node.
 pub(super) fn check_disks(record: &ClusterRecord, images: &Images) -> Result<()> {
     for node in &record.nodes {
-        // One that is still to be made is looked at when it is there.
+        // An image that does not exist yet is checked once it does.
         if let Ok(Image {
             name, virtual_size, ..
         }) = images.of(node)
             && node.disk.0 < *virtual_size
         {
-            bail!(
-                "disk: {} for {} is smaller than its image {name} ({} MiB); ask for more with --disk",
+            bail_with_hint!(
+                "choose a larger disk with --disk",
+                "disk: {} for {} is smaller than its image {name} ({} MiB)",
                 node.disk,
                 node.name,
                 virtual_size.div_ceil(1 << 20)
@@ -76,11 +77,11 @@ pub(super) fn check_disks(record: &ClusterRecord, images: &Images) -> Result<()>
     Ok(())
 }
 
-/// Refuses to make a network that is dead from the start; where nodes run already, or where it is not
-/// certain, warns.
+/// Refuses to make a network that firewall rules would block. Only warns if nodes run already, or if the rules may let
+/// it pass.
 ///
 /// # Errors
-/// All that is in the way, each with its table, chain and policy and what to do.
+/// Fails with all obstacles, each with its table, chain, policy and cure.
 pub(super) fn check_obstacles(
     obstacles: &[Obstacle],
     existing: Option<&ClusterRecord>,
@@ -98,10 +99,10 @@ pub(super) fn check_obstacles(
     bail!("{}", refused.join("\n       "))
 }
 
-/// Fails with all that is missing and how to get it.
+/// Fails if anything is missing.
 ///
 /// # Errors
-/// That.
+/// Fails with everything that is missing, and how to install it.
 pub(super) fn fail_on(checks: &[host::Check]) -> Result<()> {
     let missing: Vec<_> = checks
         .iter()
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_would_be_dead_is_refused_unless_nodes_run_or_it_may_live() {
+    fn a_blocked_network_is_refused_unless_nodes_run_or_it_may_pass() {
         let check = |certain, existing| check_obstacles(&[obstacle(certain)], existing, &Silent);
         let error = check(true, None).unwrap_err().to_string();
         assert!(error.contains("chain forward (policy drop)"), "{error}");

@@ -1,4 +1,4 @@
-//! Cloud images in the place of which new nodes get what was prepared of them, so that they can wake.
+//! Prepared images: cloud images with kvmc's agent, from which new nodes can wake.
 
 use anyhow::Result;
 use kvmc_images::{Guest, Image, Store};
@@ -9,7 +9,7 @@ use crate::model::Progress;
 use crate::state::ClusterRecord;
 use crate::warm;
 
-/// The roles whose nodes are all new, with their images, where these have no agent.
+/// The roles whose nodes are all new and whose images have no agent.
 fn without_agent<'a>(
     images: &'a Images,
     existing: Option<&'a ClusterRecord>,
@@ -23,7 +23,7 @@ fn without_agent<'a>(
 /// The names of the images that `up` would prepare.
 ///
 /// # Errors
-/// An image that cannot be read.
+/// Fails if an image cannot be read.
 pub(super) fn unprepared(
     images: &Images,
     store: &Store,
@@ -38,8 +38,8 @@ pub(super) fn unprepared(
     Ok(names)
 }
 
-/// The images with those in the place of cloud images that were prepared, now or before. What cannot be
-/// prepared is said in a line, and its nodes boot from it as it is.
+/// Replaces cloud images by prepared ones, and prepares those that are missing. If an image cannot be prepared, a line
+/// says so and its nodes boot from the cloud image.
 pub(super) async fn prepare_images(
     mut images: Images,
     store: &Store,
@@ -60,7 +60,7 @@ pub(super) async fn prepare_images(
             Ok(Some(prepared)) => Ok(prepared),
             _ => {
                 progress.say(&format!(
-                    "preparing {} (once: its first start, with kvmc's agent added, so that nodes wake)",
+                    "preparing {}; its first start is done once, with kvmc's agent added, so that nodes can wake",
                     image.name
                 ));
                 warm::prepare(frozen, store, &image, accelerator).await
@@ -70,7 +70,7 @@ pub(super) async fn prepare_images(
             Ok(prepared) => images.replace(&role, prepared),
             Err(e) => {
                 progress.say(&format!(
-                    "nodes of {} boot, and cannot wake: {e:#}",
+                    "nodes of {} boot instead of waking: {e:#}",
                     image.name
                 ));
                 refused.push(image.id);

@@ -1,5 +1,5 @@
-//! `doctor`'s look at clusters that are no more, and at records that are damaged: of this state folder and in
-//! this network namespace alone.
+//! `doctor`'s check for remains of removed clusters and for damaged records. It covers only this state folder and this
+//! network namespace.
 
 use std::time::Duration;
 
@@ -18,10 +18,10 @@ use crate::state::{ClusterRecord, Found, Lock};
 use crate::steps::{Traces, traces};
 
 impl Local {
-    /// What there is of such, mended where `fix` says so.
+    /// Finds remains and damaged records. With `fix`, removes and repairs them.
     ///
     /// # Errors
-    /// When the host's links cannot be read, or something cannot be mended.
+    /// Fails if the host's links cannot be read, or if a repair fails.
     pub(crate) async fn remains(&self, fix: bool) -> Result<Vec<Finding>> {
         let links = Links::open()?;
         let mut seen = traces(&self.state, &links).await?;
@@ -29,7 +29,7 @@ impl Local {
         for name in self.cluster_names().await? {
             let local = self.of(&name);
             let dir = local.dir();
-            // Made or removed at this moment, its record may be missing for good reason.
+            // Another verb may be making or removing the cluster, so a missing record is no fault.
             if Lock::holder(&dir).is_some() {
                 continue;
             }
@@ -60,7 +60,7 @@ impl Local {
         }
     }
 
-    /// The last good copy becomes the record.
+    /// Makes the last good copy the record.
     async fn restore(
         &self,
         mut copy: ClusterRecord,
@@ -71,13 +71,13 @@ impl Local {
         if !fix {
             let fix = self.command("doctor --fix");
             let what =
-                format!("{error:#}; {fix} puts its last good copy (generation {generation}) back");
+                format!("{error:#}; {fix} restores its last good copy (generation {generation})");
             return Ok(self.finding(Verdict::Damaged, what));
         }
         let dir = self.dir();
         let _lock = Lock::take(&dir, "doctor", Duration::ZERO).await?;
         copy.save(&dir)?;
-        let what = format!("its record was damaged ({error:#}); generation {generation} is back");
+        let what = format!("its record was damaged ({error:#}); restored generation {generation}");
         Ok(self.finding(Verdict::Mended, what))
     }
 
@@ -93,7 +93,7 @@ impl Local {
         let found = found.join(", ");
         if !fix {
             let fix = self.command("doctor --fix");
-            let what = format!("no more, but there is {found}; {fix} removes that");
+            let what = format!("remains of a removed cluster: {found}; {fix} removes them");
             return Ok(self.finding(Verdict::Remains, what));
         }
         let _lock = Lock::take(&dir, "doctor", Duration::ZERO).await?;
@@ -111,9 +111,10 @@ impl Local {
         .await?;
         accepts::remove_leftovers(&self.cluster, links).await?;
         match removed.errors.into_iter().next() {
-            Some(error) => {
-                Err(error.context(format!("what is left of cluster `{}` stays", self.cluster)))
-            }
+            Some(error) => Err(error.context(format!(
+                "the remains of cluster `{}` were not removed",
+                self.cluster
+            ))),
             None => Ok(self.finding(Verdict::Mended, format!("removed {found}"))),
         }
     }

@@ -1,4 +1,4 @@
-//! Carrying out the steps of `stop` and `down`: past errors, up to a signal.
+//! Carries out the steps of `stop` and `down`. It continues past errors and ends at a signal.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use crate::plan::Step;
 use crate::state::{ClusterRecord, Phase};
 use crate::steps::{Host, Object, node};
 
-/// What was done, and what was not.
+/// The outcome of a removal.
 #[derive(Debug, Default)]
 pub(super) struct Removed {
-    /// How nodes that were asked to stop did.
+    /// How each node stopped.
     pub(super) stopped: Vec<(String, NodeStop)>,
-    /// Nodes that were killed.
+    /// The number of nodes that were killed.
     pub(super) killed: usize,
-    /// All that went wrong.
+    /// All errors.
     pub(super) errors: Vec<Error>,
-    /// It was told to stop, and did.
+    /// A signal ended the removal early.
     pub(super) interrupted: bool,
-    /// What was switched on and stays so, with the reason.
+    /// A host setting that stays switched on, with the reason.
     pub(super) kept: Vec<String>,
 }
 
-/// Carries the steps out. `record` is written where a step changes it; `say` hears of each node as it stops.
+/// Carries out the steps. Each step that changes `record` writes it. `say` is called for each node as it stops.
 ///
 /// # Errors
-/// A failpoint's alone; all else is in the answer.
+/// Fails only at a failpoint. All other errors are in the returned value.
 pub(super) async fn carry_out(
     steps: &[Step],
     mut record: Option<&mut ClusterRecord>,
@@ -69,7 +69,7 @@ pub(super) async fn carry_out(
                 done.errors.extend(errors.await);
                 removed(object, record.as_deref())?;
             }
-            // No removal makes anything.
+            // No removal contains these steps.
             Step::Make(_) => {}
         }
     }

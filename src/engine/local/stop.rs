@@ -1,4 +1,5 @@
-//! `stop`: nodes are asked, then told to quit, then killed, each bounded; then the network goes too.
+//! `stop`: asks nodes to power off, then tells QEMU to quit, then kills it, each with a time limit. Then it removes
+//! the network.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::state::{Lock, Phase, remove_file};
 pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport> {
     let dir = local.dir();
     let record = local.require()?;
-    // Whoever stops it wants it stopped when the host starts, too.
+    // The user wants the cluster to stay stopped when the host starts, too.
     remove_file(&dir.at_boot())?;
     let mut report = StopReport {
         cluster: local.cluster.clone(),
@@ -34,10 +35,10 @@ pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport
     let _lock = tokio::select! {
         lock = Lock::take(&dir, "stop", local.wait) => lock?,
         () = interrupt.wait() => {
-            return Err(Interrupted("the cluster is as it was".to_owned()).into());
+            return Err(Interrupted("the cluster is unchanged".to_owned()).into());
         }
     };
-    // Who held the lock before may have changed all of it.
+    // The verb that held the lock before may have changed all of it.
     let mut record = match local.load()? {
         Some(record) if record.phase == Phase::Stopped => {
             report.was_stopped = true;
@@ -45,7 +46,10 @@ pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport
         }
         Some(record) if record.phase == Phase::Removing => return Err(local.half_removed()),
         Some(record) => record,
-        None => bail!("cluster `{}` was removed in the meantime", local.cluster),
+        None => bail!(
+            "cluster `{}` was removed while `stop` waited for it",
+            local.cluster
+        ),
     };
     let links = Links::open()?;
     let steps = plan::stop(&record);
@@ -61,7 +65,7 @@ pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport
     .await?;
     if removed.interrupted {
         let (stop, up) = (local.command("stop"), local.command("up"));
-        let now = format!("{stop} goes on from here, {up} starts what has stopped");
+        let now = format!("{stop} stops the rest, {up} starts the stopped nodes");
         return Err(Interrupted(now).into());
     }
     report.nodes = removed.stopped;
@@ -70,7 +74,7 @@ pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport
     Ok(report)
 }
 
-/// What is said of a node that has stopped.
+/// The line about a node that has stopped.
 fn line(node: &str, stop: &NodeStop) -> String {
     match stop {
         NodeStop::WasStopped => format!("{node:<10} was stopped"),

@@ -1,4 +1,4 @@
-//! The switches of disks.
+//! QEMU's switches for disks.
 
 use std::os::fd::RawFd;
 
@@ -22,7 +22,7 @@ impl Switch for AddFd {
     }
 }
 
-/// `-blockdev`, in its JSON form, which needs no escaping of our own.
+/// `-blockdev` in its JSON form, which needs no escaping.
 #[derive(Debug)]
 pub(crate) struct Blockdev(serde_json::Map<String, serde_json::Value>);
 

@@ -1,10 +1,9 @@
 //! QEMU's command line as types.
 //!
-//! One struct a QEMU switch, named as QEMU names the switch, its fields as QEMU names the keys; each
-//! renders exactly one `-switch value`. Things that take several switches (a disk is two `-blockdev`
-//! and a `-device`) are put together only in [`CommandLine::add_disk`] and its like, and
-//! [`CommandLine::build`] concatenates. All of it is pure: file descriptors are numbers that the
-//! caller promises to have open in the child.
+//! One struct for each QEMU switch, with QEMU's names for the switch and its keys. Each renders exactly one `-switch
+//! value`. Only [`CommandLine::add_disk`] and its like combine switches, such as two `-blockdev` and a `-device` for a
+//! disk. [`CommandLine::build`] concatenates them. None of it does I/O: file descriptors are numbers that the caller
+//! must have open in the child.
 //!
 //! Reference: QEMU's manual page, qemu(1).
 
@@ -20,14 +19,14 @@ pub(crate) use switches::{
     Object, Sandbox, Serial, Smp, Switch, Uuid,
 };
 
-/// The node name of a disk's writable image, as `block_resize` knows it.
+/// The node name of a disk's writable image, for `block_resize`.
 pub(crate) const TOP_DISK: &str = "disk0";
-/// The id of a node's NIC to its network of this number, as `set_link` knows it.
+/// The id of a node's NIC in the network with this index, for `set_link`.
 pub(crate) fn netdev(number: usize) -> String {
     format!("net{number}")
 }
 
-/// The switches of one QEMU, in the order they are given.
+/// The switches of one QEMU, in their order on the command line.
 #[derive(Debug, Default)]
 pub(crate) struct CommandLine {
     args: Vec<String>,
@@ -35,8 +34,7 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    /// The switches that every node has: nothing by default, nothing shown, confined, paused until
-    /// its sockets are attended.
+    /// The switches of every node: no default devices, no display, a sandbox, and a start in the paused state.
     pub(crate) fn new(name: &str, uuid: &str) -> Self {
         let mut line = Self::default();
         line.add(&Name {
@@ -61,7 +59,7 @@ impl CommandLine {
         self.args.push(flag.to_owned());
     }
 
-    /// The QMP monitor on a listening socket.
+    /// Adds the QMP monitor on a listening socket.
     pub(crate) fn add_monitor(&mut self, fd: RawFd) {
         self.add(&Chardev::listening("qmp", fd));
         self.add(&Mon {
@@ -69,7 +67,7 @@ impl CommandLine {
         });
     }
 
-    /// The first serial port on a listening socket; what is written with nobody there is lost.
+    /// Adds the first serial port on a listening socket. Output without a connection is lost.
     pub(crate) fn add_console(&mut self, fd: RawFd) {
         self.add(&Chardev::listening("console", fd));
         self.add(&Serial {
@@ -77,7 +75,7 @@ impl CommandLine {
         });
     }
 
-    /// A named virtio-serial port on a listening socket.
+    /// Adds a named virtio-serial port on a listening socket.
     pub(crate) fn add_port(&mut self, name: &str, fd: RawFd) {
         self.add(&Chardev::listening("agent", fd));
         self.add(&Device::new("virtio-serial-pci").with("id", "serial0"));
@@ -89,8 +87,8 @@ impl CommandLine {
         );
     }
 
-    /// A virtio-blk disk on a chain of qcow2 images, the writable one first. Each image comes as a
-    /// descriptor set, so the path and its folders stay closed to this QEMU.
+    /// Adds a virtio-blk disk on a chain of qcow2 images, the writable one first. Each image is passed as a descriptor
+    /// set, so this QEMU needs no access to the path.
     pub(crate) fn add_disk(&mut self, chain: &[RawFd], boots: bool) {
         let mut backing: Option<String> = None;
         for (depth, fd) in chain.iter().enumerate().rev() {
@@ -117,7 +115,7 @@ impl CommandLine {
             let mut device = Device::new("virtio-blk-pci")
                 .with("drive", &top)
                 .with("id", "vda")
-                // Out of space, the guest stands still; it would take an error for a broken disk.
+                // Without disk space the guest pauses. It would take an error for a broken disk.
                 .with("werror", "stop")
                 .with("rerror", "stop");
             if boots {
@@ -127,14 +125,14 @@ impl CommandLine {
         }
     }
 
-    /// A virtio-blk disk that is only read, without a format of its own.
+    /// Adds a read-only virtio-blk disk in the raw format.
     pub(crate) fn add_seed(&mut self, fd: RawFd) {
         let file = self.add_file("seed-file", fd, true);
         self.add(&Blockdev::raw("seed", &file, true));
         self.add(&Device::new("virtio-blk-pci").with("drive", "seed"));
     }
 
-    /// UEFI: code that is only read, and the machine's own variables.
+    /// Adds UEFI: its read-only code, and the machine's own variables.
     pub(crate) fn add_pflash(&mut self, code: RawFd, variables: RawFd) {
         for ((name, fd), read_only) in switches::PFLASH
             .into_iter()
@@ -158,7 +156,7 @@ impl CommandLine {
         name.to_owned()
     }
 
-    /// A virtio-net NIC; the guest's `eth0` is number 0.
+    /// Adds a virtio-net NIC. Number 0 is the guest's `eth0`.
     pub(crate) fn add_nic(&mut self, number: usize, backend: NetBackend, mac: MacAddr) {
         self.add(&Netdev {
             id: netdev(number),
@@ -169,25 +167,25 @@ impl CommandLine {
                 .with("netdev", &netdev(number))
                 .with("mac", &mac.to_string())
                 .with("romfile", "")
-                // A woken guest is about to change its address; and Linux announces it from a work item that
-                // waits for the RTNL lock, which who takes the link down at that moment holds while it waits
-                // for the work item (virtnet_close): one guest in some hundred hung for ever.
+                // A woken guest is about to change its address, so it must not announce the old one. Linux also
+                // deadlocks: its announcement waits for the RTNL lock, and whoever takes the link down holds that lock
+                // and waits for the announcement (virtnet_close). One guest in some hundred hung forever.
                 .with("guest_announce", "off"),
         );
     }
 
-    /// Tells QEMU when the guest's kernel panics.
+    /// Adds the device that reports a panic of the guest's kernel.
     pub(crate) fn add_panic_notifier(&mut self) {
         self.add(&Device::new("pvpanic-pci"));
     }
 
-    /// A source of entropy that needs no file of the host.
+    /// Adds a source of entropy that needs no file of the host.
     pub(crate) fn add_rng(&mut self) {
         self.add(&Object::new("rng-builtin").with("id", "rng0"));
         self.add(&Device::new("virtio-rng-pci").with("rng", "rng0"));
     }
 
-    /// Guest memory in a file: shared, so that it is what is kept, or private, so that it is kept.
+    /// Adds guest memory in a file: shared to write the file, private to leave it unchanged.
     pub(crate) fn add_memory_backend(&mut self, fd: RawFd, size: u64, share: bool) {
         self.add(
             &Object::new("memory-backend-file")
@@ -198,8 +196,8 @@ impl CommandLine {
         );
     }
 
-    /// Starts without a state, which comes by `migrate-incoming`; the guest's reset ends it, since
-    /// its kernel is only a head.
+    /// Makes QEMU wait for a state by `migrate-incoming`. A guest's reset ends this QEMU, because it has only the head
+    /// of the kernel.
     pub(crate) fn await_state(&mut self) {
         self.args
             .extend(["-incoming".to_owned(), "defer".to_owned()]);
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn each_card_has_an_end_of_its_own() {
+    fn each_nic_has_its_own_backend() {
         let mut line = CommandLine::default();
         line.add_nic(0, NetBackend::Tap(7), MacAddr([0x52, 0x54, 0, 0, 0, 1]));
         line.add_nic(1, NetBackend::Hub(1), MacAddr([0x52, 0x54, 0, 0, 0, 2]));
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn every_node_is_confined_and_paused() {
+    fn every_node_is_sandboxed_and_starts_paused() {
         let args = CommandLine::new("kvmc-k80-master0", "u").build();
         let has = |a: &str| args.iter().any(|x| x == a);
         assert!(has("-nodefaults") && has("-no-user-config") && has("-S"));

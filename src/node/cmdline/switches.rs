@@ -1,4 +1,4 @@
-//! One struct a switch.
+//! QEMU's switches, one struct each.
 
 use std::os::fd::RawFd;
 
@@ -8,7 +8,7 @@ pub(crate) trait Switch {
     fn value(&self) -> String;
 }
 
-/// A comma in a value is doubled, else it would begin a further option.
+/// Doubles commas, because a single comma begins another option.
 pub(super) fn escape(value: &str) -> String {
     value.replace(',', ",,")
 }
@@ -28,7 +28,7 @@ impl Switch for Name {
     }
 }
 
-/// `-uuid`: also how a QEMU of ours is told from others in /proc.
+/// `-uuid`. It also tells our QEMU processes from others in /proc.
 #[derive(Debug)]
 pub(crate) struct Uuid(pub(crate) String);
 
@@ -41,7 +41,7 @@ impl Switch for Uuid {
     }
 }
 
-/// `-sandbox`: the full set, which excludes `-daemonize` and `-runas`; both are ours to do.
+/// `-sandbox`, with all its restrictions. They exclude `-daemonize` and `-runas`, which kvmc does itself.
 #[derive(Debug)]
 pub(crate) struct Sandbox;
 
@@ -57,18 +57,18 @@ impl Switch for Sandbox {
 /// `-machine`
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// The machine with its own keys.
+    /// The machine type with its own keys.
     pub(crate) kind: &'static str,
-    /// Its memory is the object [`RAM`].
+    /// The guest's memory is the object [`RAM`].
     pub(crate) has_backend: bool,
-    /// Its firmware is the nodes [`PFLASH`].
+    /// The firmware is in the nodes [`PFLASH`].
     pub(crate) has_pflash: bool,
 }
 
-/// The names of the block nodes of UEFI's code and variables.
+/// The names of the block nodes for UEFI's code and variables.
 pub(super) const PFLASH: [&str; 2] = ["pflash0", "pflash1"];
 
-/// The id of a memory backend.
+/// The id of the memory backend.
 pub(super) const RAM: &str = "ram0";
 
 impl Switch for Machine {
@@ -94,7 +94,7 @@ impl Switch for Machine {
 #[derive(Debug)]
 pub(crate) enum Accel {
     Kvm,
-    /// `tb-size` in MiB: unset, QEMU takes up to 1 GB for translated code.
+    /// `tb-size` in MiB. Without it, QEMU takes up to 1 GB for translated code.
     Tcg {
         tb_size: u32,
     },
@@ -172,9 +172,9 @@ impl Switch for Memory {
     }
 }
 
-/// `-kernel`, `-initrd` and `-append`: three switches that are of one thing.
+/// `-kernel`, `-initrd` and `-append`, which belong together.
 ///
-/// QEMU reads the two files by path only, so the descriptors go in by `/proc/self/fd`.
+/// QEMU reads both files by path only, so the descriptors are passed as `/proc/self/fd`.
 #[derive(Debug)]
 pub(crate) struct Kernel {
     pub(crate) kernel: RawFd,
@@ -192,7 +192,7 @@ impl Kernel {
     }
 }
 
-/// One of the three of [`Kernel`].
+/// One of the three switches of [`Kernel`].
 #[derive(Debug)]
 pub(crate) struct KernelSwitch(&'static str, String);
 
@@ -271,12 +271,12 @@ pub(crate) struct Netdev {
     pub(crate) backend: NetBackend,
 }
 
-/// What a NIC is connected to.
+/// The backend of a NIC.
 #[derive(Debug)]
 pub(crate) enum NetBackend {
-    /// A tap by its descriptor: by name, one that is missing would be made in silence, unbridged.
+    /// A tap by its descriptor. By name, QEMU would silently create a missing tap without the bridge.
     Tap(RawFd),
-    /// A hub of this number, with nothing else on it.
+    /// A hub with this number and nothing else on it.
     Hub(usize),
 }
 

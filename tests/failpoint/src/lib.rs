@@ -1,21 +1,21 @@
 //! Failpoints: a place after each side effect where a test can make a verb fail, wait, or be killed.
 //!
-//! A crate has them with its feature `failpoints` alone. The environment variable `FAILPOINTS` says what happens where:
+//! A crate has them only with its feature `failpoints`. The environment variable `FAILPOINTS` sets their actions:
 //! `up.bridge=return(error)`, `=return(kill)`, `=sleep(2000)`.
 
 use std::io::{Error, Result, Write};
 
 pub use fail::FailScenario as Scenario;
 
-/// Does what the environment wants done at the failpoint `name`, which `known` must list.
+/// Carries out the action of the environment for the failpoint `name`, which `known` must list.
 ///
 /// # Errors
-/// That the failpoint is to fail, or is not listed.
+/// The environment makes the failpoint fail, or `known` does not list it.
 pub fn reached(known: &[&str], name: &'static str) -> Result<()> {
     if !known.contains(&name) {
         return Err(Error::other(format!("the failpoint {name} is not listed")));
     }
-    // A test reads there which failpoints were reached, and when.
+    // A test reads the reached failpoints and their times from this file.
     if let Some(path) = std::env::var_os("KVMC_FAILPOINTS_REACHED") {
         let file = std::fs::File::options()
             .create(true)

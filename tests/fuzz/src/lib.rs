@@ -1,12 +1,12 @@
 //! A mutating driver for parsers, in-process and on the stable toolchain.
 //!
-//! Each target has a folder of inputs in `corpus/`. A run replays all of them, and then mutates them for
-//! a while; an outcome that was not seen before makes an input a parent of others, which leads to the
-//! corners that a parser has words for. An input that makes a parser panic is written to the corpus, so
-//! that it is replayed from then on.
+//! Each target has a folder of inputs in `corpus/`. A run replays all of them, and then mutates them for a
+//! while. An input with a new outcome becomes a parent of others, which leads to each case that a parser
+//! tells apart. The driver writes an input that makes a parser panic to the corpus, so that later runs replay
+//! it.
 //!
-//! `KVMC_FUZZ_SECONDS` makes a run longer than its default of half a second a target, and
-//! `KVMC_FUZZ_SEED` makes it another one.
+//! `KVMC_FUZZ_SECONDS` sets the length of a run; the default is half a second a target. `KVMC_FUZZ_SEED`
+//! selects other mutations.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,13 +19,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Runs that end before the clock is looked at again.
+/// Runs between two looks at the clock.
 const BATCH: u32 = 64;
 /// Longest input that mutation makes, in bytes.
 const LONGEST: usize = 64 << 10;
 /// Most inputs that are parents.
 const MOST_PARENTS: usize = 4096;
-/// What numbers and lengths go wrong on.
+/// Values that break parsers of numbers and lengths.
 const NUMBERS: [&[u8]; 10] = [
     b"0",
     b"-1",
@@ -53,11 +53,11 @@ const WORDS: [&[u8]; 12] = [
     b"/",
 ];
 
-/// Replays the corpus of `target` and mutates it. `drive` gives an input to the parser, and returns a
-/// word for the outcome; digits in it do not count.
+/// Replays the corpus of `target` and mutates it. `drive` gives an input to the parser and returns a text
+/// for the outcome. Digits in that text do not count.
 ///
 /// # Panics
-/// On an input that makes `drive` panic, with the file that it was written to.
+/// An input makes `drive` panic; the message names the file that holds it.
 pub fn run(target: &str, mut drive: impl FnMut(&[u8]) -> String) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
@@ -125,7 +125,7 @@ fn hash(bytes: &[u8]) -> u64 {
     })
 }
 
-/// xorshift64: the same inputs each time for the same seed.
+/// The xorshift64 generator: the same seed gives the same inputs.
 struct Random(u64);
 
 impl Random {
@@ -176,7 +176,7 @@ fn mutate(parents: &[(PathBuf, Vec<u8>)], random: &mut Random) -> Vec<u8> {
     input
 }
 
-/// Puts another number in the place of one.
+/// Replaces a number by another one.
 fn number_in(input: &mut Vec<u8>, random: &mut Random) {
     let starts: Vec<_> = (0..input.len())
         .filter(|i| input[*i].is_ascii_digit())

@@ -1,4 +1,4 @@
-//! Prints what is wrong with the sources in each folder that is named: `cargo run -p kvmc-house --example faults src`.
+//! Prints the faults of the sources in the given folders: `cargo run -p kvmc-house --example faults src`.
 
 use std::io::Write as _;
 use std::path::Path;

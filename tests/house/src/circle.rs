@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::modules::File;
 
-/// The sets of more than one file in which each reaches each other: strongly connected components.
+/// The sets of two or more files that all reach each other: strongly connected components.
 pub(crate) fn circles(graph: &BTreeMap<File, BTreeSet<File>>) -> Vec<Vec<File>> {
     let reached: BTreeMap<&File, BTreeSet<&File>> = graph
         .keys()
@@ -21,7 +21,7 @@ pub(crate) fn circles(graph: &BTreeMap<File, BTreeSet<File>>) -> Vec<Vec<File>> 
     circles.into_iter().collect()
 }
 
-/// All files that imports lead to from one file; itself only by way of a circle.
+/// All files that imports of one file lead to. The file itself is among them only in a circle.
 fn reach<'a>(graph: &'a BTreeMap<File, BTreeSet<File>>, from: &File) -> BTreeSet<&'a File> {
     let mut reached = BTreeSet::new();
     let mut next: Vec<&File> = graph.get(from).into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! Which file names what is in which other file.
+//! The graph of imports between files, with the imported names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,14 +29,14 @@ pub(crate) fn of(modules: &Modules) -> Graph {
         };
         for binding in &module.bindings {
             for target in names.resolve(id, &binding.path) {
-                // What a module offers of those below it, it does not need itself.
+                // A module that re-exports an item of a module below it does not use that item itself.
                 let is_offer = binding.is_public && is_below(modules, target, id);
                 if !is_offer {
                     note(target, last(&binding.path));
                 }
             }
         }
-        // The variants of an enum, that is; those of a module are noted where they are used.
+        // This finds the variants of an enum. Items of a module count where the code uses them.
         for glob in &module.globs {
             for target in names.resolve(id, glob) {
                 note(target, last(glob));
@@ -62,7 +62,7 @@ fn is_below(modules: &Modules, target: Target, above: Id) -> bool {
     modules.is_within(id, above)
 }
 
-/// All paths in the code of a module, `use` left out.
+/// All paths in the code of a module, without `use`.
 #[derive(Default)]
 struct Used(BTreeSet<Vec<String>>);
 
@@ -91,12 +91,12 @@ impl<'a> Visit<'a> for Used {
         }
     }
 
-    /// A module of its own.
+    /// An inline module counts as its own module.
     fn visit_item_mod(&mut self, _module: &'a syn::ItemMod) {}
 
     fn visit_item_use(&mut self, _item: &'a syn::ItemUse) {}
 
-    /// `pub(in path)` names where something is seen, not what is used.
+    /// `pub(in path)` names a scope of visibility, not a used item.
     fn visit_vis_restricted(&mut self, _restricted: &'a syn::VisRestricted) {}
 
     fn visit_path(&mut self, path: &'a Path) {
@@ -112,7 +112,7 @@ impl<'a> Visit<'a> for Used {
         self.tokens(called.tokens.clone());
     }
 
-    /// Derive macros find paths in their attributes' arguments, serde's in strings too.
+    /// Derive macros read paths in the arguments of their attributes; serde's also in strings.
     fn visit_attribute(&mut self, attribute: &'a Attribute) {
         if let Meta::List(list) = &attribute.meta {
             self.tokens(list.tokens.clone());

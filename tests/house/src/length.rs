@@ -1,4 +1,4 @@
-//! How long files and functions are.
+//! The lengths of files and functions.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub(crate) fn functions(modules: &Modules, limit: usize) -> Vec<(String, usize)>
     long
 }
 
-/// All functions of a module, those within functions too, with their lines.
+/// All functions of a module with their lines, also functions within functions.
 #[derive(Default)]
 struct Functions(Vec<(String, usize)>);
 
@@ -64,7 +64,7 @@ impl<'a> Visit<'a> for Functions {
         }
     }
 
-    /// A module of its own.
+    /// An inline module counts as its own module.
     fn visit_item_mod(&mut self, _module: &'a syn::ItemMod) {}
 
     fn visit_item_fn(&mut self, function: &'a ItemFn) {

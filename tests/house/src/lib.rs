@@ -1,12 +1,11 @@
-//! Reads the sources of a crate and judges how they are laid out: which file imports which, where imports go in a
-//! circle, and what is too long.
+//! Reads the sources of a crate and checks their structure: imports between files, circles of imports, and lengths.
 //!
-//! Imports are what the code names: each path in it (in `use`, in expressions, types and patterns, in the arguments of
-//! macros) counts as an import of the file that defines the item, however many re-exports lie between. A `mod x;`
-//! counts as nothing, and neither does a re-export from a module below the file that has it. Test code is left out:
-//! what is under `#[cfg(test)]`, modules named `tests`, and files named `tests.rs` or `…_tests.rs`.
+//! Each path in the code (in `use`, in expressions, types and patterns, in the arguments of macros) counts as an import of
+//! the file that defines the item, through any number of re-exports. A `mod x;` does not count, and a re-export from a
+//! module below the file does not count either. Test code is left out: items under `#[cfg(test)]`, modules named
+//! `tests`, and files named `tests.rs` or `…_tests.rs`.
 //!
-//! Files are named by their paths below the folder that is read, as `dns/zone.rs`.
+//! Files are named by their paths below the folder, such as `dns/zone.rs`.
 #![allow(clippy::panic, reason = "for tests only")]
 
 mod circle;
@@ -30,7 +29,7 @@ pub const FUNCTION_LINES: usize = 80;
 /// The files that each file imports.
 ///
 /// # Panics
-/// When a file cannot be read or is not Rust.
+/// A file cannot be read or is not Rust.
 #[must_use]
 pub fn imports(src: &Path) -> BTreeMap<File, BTreeSet<File>> {
     imported_names(src)
@@ -39,10 +38,10 @@ pub fn imports(src: &Path) -> BTreeMap<File, BTreeSet<File>> {
         .collect()
 }
 
-/// The files that each file imports, with the paths by which its code names what is in them.
+/// The files that each file imports, with the paths that its code uses.
 ///
 /// # Panics
-/// When a file cannot be read or is not Rust.
+/// A file cannot be read or is not Rust.
 #[must_use]
 pub fn imported_names(src: &Path) -> BTreeMap<File, BTreeMap<File, BTreeSet<String>>> {
     imports::of(&modules::Modules::read(src))
@@ -51,7 +50,7 @@ pub fn imported_names(src: &Path) -> BTreeMap<File, BTreeMap<File, BTreeSet<Stri
 /// The sets of files that import each other, directly or by way of others of the set.
 ///
 /// # Panics
-/// When a file cannot be read or is not Rust.
+/// A file cannot be read or is not Rust.
 #[must_use]
 pub fn circles(src: &Path) -> Vec<Vec<File>> {
     circle::circles(&imports(src))
@@ -60,7 +59,7 @@ pub fn circles(src: &Path) -> Vec<Vec<File>> {
 /// The files of more than `limit` lines, with their number of lines.
 ///
 /// # Panics
-/// When a file cannot be read.
+/// A file cannot be read.
 #[must_use]
 pub fn long_files(src: &Path, limit: usize) -> Vec<(File, usize)> {
     length::files(src, limit)
@@ -70,17 +69,17 @@ pub fn long_files(src: &Path, limit: usize) -> Vec<(File, usize)> {
 /// their number of lines.
 ///
 /// # Panics
-/// When a file cannot be read or is not Rust.
+/// A file cannot be read or is not Rust.
 #[must_use]
 pub fn long_functions(src: &Path, limit: usize) -> Vec<(String, usize)> {
     length::functions(&modules::Modules::read(src), limit)
 }
 
-/// All that is wrong with the sources below `src`, a sentence for each fault: circles of imports, files over
-/// [`FILE_LINES`], functions over [`FUNCTION_LINES`].
+/// All faults of the sources below `src`, one sentence for each: circles of imports, files over [`FILE_LINES`], functions
+/// over [`FUNCTION_LINES`].
 ///
 /// # Panics
-/// When a file cannot be read or is not Rust.
+/// A file cannot be read or is not Rust.
 #[must_use]
 pub fn faults(src: &Path) -> Vec<String> {
     let names = imported_names(src);

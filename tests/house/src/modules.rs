@@ -17,10 +17,10 @@ pub(crate) type Id = usize;
 /// A name that a `use` brings into a module.
 #[derive(Debug)]
 pub(crate) struct Binding {
-    /// None for `as _`.
+    /// `None` for `as _`.
     pub(crate) name: Option<String>,
     pub(crate) path: Vec<String>,
-    /// Whether others than this module and those below it see it.
+    /// Whether modules outside this module and those below it see it.
     pub(crate) is_public: bool,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Module {
     pub(crate) file: File,
     pub(crate) parent: Option<Id>,
     pub(crate) children: BTreeMap<String, Id>,
-    /// Names of what the module itself defines, modules left out.
+    /// Names that the module itself defines, without modules.
     pub(crate) defined: BTreeSet<String>,
     pub(crate) bindings: Vec<Binding>,
     /// The paths of `use path::*`.
@@ -41,7 +41,7 @@ pub(crate) struct Module {
 #[derive(Default)]
 pub(crate) struct Modules(Vec<Module>);
 
-/// Where a module's text is, and where the files of its children are.
+/// The place of a module's text, and of its children's files.
 struct Place {
     file: PathBuf,
     folder: PathBuf,
@@ -137,7 +137,7 @@ impl Modules {
         id
     }
 
-    /// A child module, read from its file unless its text stands in its parent's; none for one of tests.
+    /// A child module, read from its file unless its text is in its parent's; `None` for a module of tests.
     fn child(
         &mut self,
         src: &Path,
@@ -196,7 +196,7 @@ fn path_attribute(attributes: &[syn::Attribute]) -> Option<String> {
         })
 }
 
-/// The name that an item gives to what it defines.
+/// The name that an item defines.
 fn name(item: &Item) -> Option<String> {
     let name = match item {
         Item::Const(i) => &i.ident,
@@ -214,7 +214,7 @@ fn name(item: &Item) -> Option<String> {
     Some(name.to_string())
 }
 
-/// What all `use` of a module bring into it; those in functions too, as if they stood outside.
+/// The names that all `use` items bring into a module; those in functions count as if they were outside.
 #[derive(Default)]
 struct Names {
     bindings: Vec<Binding>,
@@ -234,11 +234,11 @@ impl<'a> Visit<'a> for Names {
         }
     }
 
-    /// A module has names of its own.
+    /// An inline module has its own names.
     fn visit_item_mod(&mut self, _module: &'a syn::ItemMod) {}
 
     fn visit_item_use(&mut self, item: &'a ItemUse) {
-        // `::name` is another crate's.
+        // `::name` belongs to another crate.
         if item.leading_colon.is_none() {
             let is_public = !matches!(item.vis, Visibility::Inherited);
             self.tree(&item.tree, &mut Vec::new(), is_public);

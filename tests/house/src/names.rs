@@ -1,21 +1,21 @@
-//! What a path names, found as the compiler finds it, by way of modules, imports and re-exports.
+//! Resolves a path as the compiler does, through modules, imports and re-exports.
 
 use std::collections::BTreeSet;
 
 use crate::modules::{Id, Modules};
 
-/// What a path may name: a module and an item may share a name.
+/// The target of a path. A module and an item may share a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     Module(Id),
-    /// What is defined in this module, or something within that, as a variant or an associated function.
+    /// An item of this module, or a part of one, such as a variant or an associated function.
     Item(Id),
 }
 
 /// Looks names up in the modules of a crate.
 pub(crate) struct Names<'a> {
     modules: &'a Modules,
-    /// Names that are being looked up: re-exports may go in a circle.
+    /// Names whose look-up is under way, since re-exports may form a circle.
     open: BTreeSet<(Id, String)>,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// What `path` names in `module`; nothing for a name of another crate or of a local variable.
+    /// The targets of `path` in `module`; none for a name of another crate or of a local variable.
     pub(crate) fn resolve(&mut self, module: Id, path: &[String]) -> BTreeSet<Target> {
         let mut here = module;
         let mut rest = path;
@@ -50,7 +50,7 @@ impl<'a> Names<'a> {
         };
         let mut found = self.look_up(here, first);
         for name in rest {
-            // What is within an item is where the item is; a path goes on in a module where it can.
+            // A part of an item is in the item's module. In a module the path continues.
             let modules = found.iter().filter_map(|target| match target {
                 Target::Module(id) => Some(*id),
                 Target::Item(_) => None,

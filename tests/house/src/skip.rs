@@ -1,8 +1,8 @@
-//! What is test code.
+//! Recognizes test code.
 
 use syn::{Attribute, ImplItem, Item, Meta, TraitItem};
 
-/// Whether attributes keep what they stand on to builds for tests: `#[cfg(test)]`, `#[cfg(all(test, …))]`, `#[test]`.
+/// Whether attributes restrict their item to builds for tests: `#[cfg(test)]`, `#[cfg(all(test, …))]`, `#[test]`.
 pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         attribute.path().is_ident("test")

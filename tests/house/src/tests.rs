@@ -2,7 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A crate of these files; `lib.rs` among them.
+/// A crate with these files; `lib.rs` is one of them.
 fn sources(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().unwrap();
     for (name, text) in files {

@@ -1,8 +1,8 @@
-//! Paths in what is not parsed as Rust: the arguments of macros and attributes.
+//! Finds paths in tokens that are not parsed as Rust: the arguments of macros and attributes.
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Names joined by `::`, wherever they stand; of method calls, fields and strings none.
+/// All names joined by `::`, without method calls, fields and strings.
 pub(crate) fn paths(tokens: TokenStream) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     collect(tokens, &mut found);
@@ -42,7 +42,7 @@ fn collect(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
     found.extend((!path.is_empty()).then_some(path));
 }
 
-/// The text of all strings in `tokens`, in groups too.
+/// The text of all strings in `tokens`, also in groups.
 pub(crate) fn strings(tokens: TokenStream) -> Vec<String> {
     tokens
         .into_iter()

@@ -1,9 +1,9 @@
-//! A cluster beside a host's firewall: all passes, also after a reload, and the rules are as before afterwards.
+//! A cluster beside a host's firewall: its packets pass, also after a reload, and the rules are as before afterwards.
 
 use super::{DOCKER, FIREWALLD, runs};
 
-/// A host's firewall: brought up, with a cluster and reloaded with it; all must be as before after `stop`
-/// and `down`.
+/// Sets up a host's firewall, starts a cluster and reloads the firewall. After `stop` and `down` all rules
+/// must be as before.
 fn beside(setup: &str, reload: &str) -> String {
     runs(&format!(
         "{setup}
@@ -67,8 +67,8 @@ fn p10_p11_beside_ufw() {
     );
 }
 
-/// firewalld makes a zone's chains when it is first used, and keeps them, empty, until it is reloaded. So
-/// that is done before rules are compared; that nothing in them is about the cluster, is looked at before.
+/// firewalld makes a zone's chains at its first use, and keeps them, empty, until it is reloaded. So the test
+/// reloads it before it compares rules. Before that it checks that no rule names the cluster.
 #[test]
 fn p10_p11_beside_firewalld() {
     let setup = format!(
@@ -110,7 +110,7 @@ fn p10_p11_by_ipv6_beside_firewalld() {
     ));
 }
 
-/// IPv6 is asked for, so the rules that others have for it count too; and its resolver is told by the router.
+/// The cluster has IPv6, so the IPv6 rules of others count too. The router advertises the resolver.
 #[test]
 fn p10_p11_by_ipv6_beside_ufw_and_ip6tables_that_drop() {
     let said = runs(
@@ -119,7 +119,7 @@ fn p10_p11_by_ipv6_beside_ufw_and_ip6tables_that_drop() {
         mkdir -p ../ufw; cp -a /etc/ufw ../ufw/etc; cp -a /lib/ufw ../ufw/lib; cp /etc/default/ufw ../ufw/default
         sed -i 's/^IPV6=.*/IPV6=yes/' ../ufw/default
         mount --bind ../ufw/etc /etc/ufw; mount --bind ../ufw/lib /lib/ufw; mount --bind ../ufw/default /etc/default/ufw
-        # Only a reload makes all that it has for IPv6.
+        # firewalld makes all of its IPv6 rules only at a reload.
         ufw --force enable; ufw reload
         for c in INPUT FORWARD OUTPUT; do ip6tables-legacy -P $c DROP; done
         ip6tables-legacy -A INPUT ! -i k80 -j ACCEPT; ip6tables-legacy -A OUTPUT ! -o k80 -j ACCEPT

@@ -1,4 +1,4 @@
-//! Rules that are lost, rules that nobody knows, and a keeper at rest.
+//! Lost rules, rules of unknown programs, and a keeper at rest.
 
 use super::{DOCKER, runs};
 
@@ -18,7 +18,7 @@ fn p12_rules_that_others_flush_are_put_back_and_no_node_is_touched() {
          eventually 15 whole || fail 'forwarding'
          test \"$(pids)\" = \"$before\" || fail 'a node was touched'
          kvmc status; events | grep firewall
-         # Without a keeper nobody puts them back; status says so, and up does.
+         # Without a keeper the rules stay lost. status says so, and up restores them.
          keeper=$(sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' $KVMC_STATE_DIR/clusters/k80/keeper.json)
          kill -STOP $keeper
          nft flush ruleset
@@ -28,10 +28,13 @@ fn p12_rules_that_others_flush_are_put_back_and_no_node_is_touched() {
          test \"$(pids)\" = \"$before\" || fail 'a node was touched by up'
          kill -CONT $keeper 2>/dev/null || true; lives 'after up'",
     );
-    assert!(said.contains("lost to another program, put back"), "{said}");
+    assert!(
+        said.contains("restored rules that another program had removed"),
+        "{said}"
+    );
 }
 
-/// A cluster at rest costs the host nothing, whatever others do that is no rule; a change is seen all the same.
+/// A keeper at rest runs no program, even when others change things other than rules. It still sees a changed rule.
 #[test]
 fn p12_a_keeper_at_rest_runs_no_program() {
     runs(
@@ -43,7 +46,7 @@ fn p12_a_keeper_at_rest_runs_no_program() {
         nft=$(PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v nft)
         $nft add table inet others; $nft add set inet others banned '{ type ipv4_addr; }'
         $UP; nodes
-        # It looks once, after it was started.
+        # The keeper looks once, after its start.
         sleep 13; : > ../run
         for n in 1 2 3 4 5 6; do $nft add element inet others banned { 198.51.100.$n }; sleep 2; done
         test ! -s ../run || { cat ../run; fail 'it runs programs at rest'; }
@@ -64,7 +67,7 @@ fn p10_a_table_of_nobody_we_know_is_named_and_nothing_is_made() {
          code=0; $UP 2> ../said || code=$?
          cat ../said; test $code = 1 || fail \"it ended with $code\"
          host > ../after; same ../before ../after 'nothing was made'
-         # Its cure, as it was told, is one.
+         # The hint's command works.
          grep -o '`nft [^`]*`' ../said | tr -d '`' | sh -eux
          $UP; nodes; lives 'with the cure'
          nft add chain inet corp more '{ type filter hook input priority 5; policy drop; }'
@@ -95,7 +98,7 @@ fn p10_rules_of_a_lost_record_are_found_by_their_comment() {
          ip link show k80 2>/dev/null && fail 'the bridge is there'
          for f in $(find ../lost -name '*.json' | xargs grep -l '\"pid\"'); do
            pid=$(sed -n 's/.*\"pid\": \\([0-9]*\\).*/\\1/p' $f)
-           # A zombie that nobody has waited for yet has no command line.
+           # A zombie has no command line.
            test -z \"$(tr -d '\\0' 2>/dev/null < /proc/$pid/cmdline)\" || fail \"$f goes on\"
          done
          rm -rf inventory id_rsa* ssh_config known_hosts"

@@ -1,5 +1,5 @@
-//! Ring 3: the firewalls of others, with their own tools, around a cluster of fakes. A port of the bridge
-//! in a namespace of its own stands for a node.
+//! The firewalls of others, with their own tools, around a cluster of fakes. A port of the bridge in its own
+//! namespace stands for a node.
 
 mod beside;
 mod lost;
@@ -13,7 +13,7 @@ fn runs(text: &str) -> String {
     fake::runs(&fake::bench(), &format!("{library}\n{text}"))
 }
 
-/// Docker's rules as dockerd 27 writes them, by way of iptables-restore.
+/// Docker's rules as dockerd 27 writes them, applied by iptables-restore.
 const DOCKER: &str = r#"docker_rules() {
 iptables-$1-restore <<RULES
 *nat

@@ -1,4 +1,4 @@
-//! Who reaches whom: nodes, the host, what is outside, and clusters side by side.
+//! The connections that pass and those that do not: nodes, the host, the outside, and clusters side by side.
 
 use super::{DOCKER, runs};
 
@@ -83,16 +83,16 @@ fn p31_a_range_or_bridge_of_another_cluster_is_refused_and_auto_finds_a_free_one
          kvmc down --cluster two",
     );
     for words in [
-        "192.168.80.0/24 overlaps 192.168.80.0/24 of the stopped cluster `k80`; 10.80.0.0/24 is free: pass --subnet 10.80.0.0/24 or --subnet auto",
+        "192.168.80.0/24 overlaps 192.168.80.0/24 of the stopped cluster `k80`\n  hint: 10.80.0.0/24 is free; choose it with --subnet 10.80.0.0/24 or --subnet auto",
         "192.168.0.0/16 overlaps 192.168.80.0/24 of the stopped cluster `k80`",
-        "k80 is the bridge of cluster `k80`; pass --bridge NAME for another name",
+        "k80 is the bridge of cluster `k80`\n  hint: choose another name with --bridge NAME",
         "\"subnet\": \"10.80.2.0/24\"",
     ] {
         assert!(said.contains(words), "no `{words}` in: {said}");
     }
 }
 
-/// Accepts of each stay right while the others come, go and are put back, and the last to go leaves none.
+/// The accept rules of each cluster stay right while others start, stop and are restored. The last one leaves none.
 #[test]
 fn p10_three_clusters_beside_iptables_that_drop_come_and_go() {
     runs(
@@ -116,7 +116,7 @@ fn p10_three_clusters_beside_iptables_that_drop_come_and_go() {
         }
         marked() { iptables-nft-save | grep -c -- "--comment \"kvmc $1\"" || true; }
         complete() { kvmc status --cluster $1 --json | python3 -c 'import json,sys; sys.exit(json.load(sys.stdin)["firewall"]["missing"] != [])'; }
-        # Those named live and have their rules once, all others have none.
+        # The named clusters run and have their rules once. All others have none.
         only() {
           for one in a b c; do
             case " $* " in
@@ -131,7 +131,7 @@ fn p10_three_clusters_beside_iptables_that_drop_come_and_go() {
         }
         up a; only a; up b; only a b; up c; only a b c
         ! fetch na $(range b).9 8000 || fail 'one cluster reaches another'
-        # All three are put back at once.
+        # The keepers restore the rules of all three at once.
         drops; only a b c
         kvmc down --cluster a; only b c
         kvmc stop --cluster c; only b
@@ -140,7 +140,7 @@ fn p10_three_clusters_beside_iptables_that_drop_come_and_go() {
         drops; only a b c
         kvmc down --cluster c; only a b; kvmc down --cluster b; only a
         kvmc down --cluster a; rules > ../after; same ../before ../after 'rules after the last'
-        # At once, in both directions.
+        # At the same time, in both directions.
         pids=; for one in a b c; do up $one & pids="$pids $!"; done
         for pid in $pids; do wait $pid || fail 'one of three at once'; done
         only a b c

@@ -1,4 +1,4 @@
-"""An HTTP server with faults: the first part of a path is the fault, the rest a file below the folder given.
+"""An HTTP server with faults. The first part of a path is the fault, the rest a file below the given folder.
 
 Prints its port, then a line for each request: path, Range, status.
 """
@@ -34,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def hang_up(self, reset=False):
         if reset:
-            # Closed without lingering, the kernel sends RST.
+            # Without lingering, the kernel sends RST on close.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.wfile.flush()
         self.close_connection = True
@@ -57,7 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "wrong-sums" and is_list:
             path = os.path.join(root, "other", name)
         if fault == "moving" and (not first if is_list else True):
-            # The list is of the old one when it is first asked for, the image is the new one already.
+            # The first answer has the list of the old image, but the image is already the new one.
             path = os.path.join(root, "new", name)
         if fault == "short-sums" and is_list:
             return self.answer(200, b"0123456789  x.qcow2\n")
@@ -97,7 +97,7 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, address):
-        pass  # the other end went away: the tests do that
+        pass  # the client closed the connection, as some tests do
 
 
 server = Server(("127.0.0.1", 0), Handler)

@@ -1,5 +1,5 @@
 # A cluster beside systemd-networkd, NetworkManager and udev, each started, reloaded and ended.
-#   managers.sh ROOT   where the last two are unpacked
+#   managers.sh ROOT   the folder with the unpacked NetworkManager and udev
 ROOT=$1
 mount -t sysfs sys /sys
 for d in /run/systemd/netif /run/systemd/network /run/dbus /run/NetworkManager /var/lib/NetworkManager; do
@@ -13,7 +13,7 @@ trap 'code=$?; kill ${manager:-} ${bus:-} 2>/dev/null || true; kvmc down >/dev/n
 kvmc up --cold $TWO
 look() {
   for link in k80 k80-master0 k80-lbl0; do
-    # What the kernel counts is no change, and a tap's own address is nobody's business.
+    # Leaves out counters of the kernel, and taps' own addresses, which do not matter.
     ip -d -o link show $link | sed 's/ qlen [0-9]*//; s/_timer *[0-9.]*//g; s/gc_timer *[0-9.]*//'
   done | sed '/master k80/s/link\/ether [0-9a-f:]*/link/'
   ip -o -4 addr show dev k80; ip route show dev k80; cat /sys/class/net/k80/addr_assign_type
@@ -22,7 +22,7 @@ unchanged() { sleep 0.5; look > ../now; same ../links ../now "$1"; }
 look > ../links
 test "$(cat /sys/class/net/k80/addr_assign_type)" = 3 || fail "the bridge's address is not its own"
 
-# udev, as when a link appears, by its own rules for links. A bridge whose address the kernel chose gets another one.
+# udev's own rules for links, as when a link appears. They give another address to a bridge whose address the kernel chose.
 cp "$(find "$ROOT" -name 99-default.link | head -n 1)" /run/systemd/network
 udevadm=$(find "$ROOT" -path '*/bin/udevadm' | head -n 1)
 ip link add other0 type bridge; address=$(cat /sys/class/net/other0/address)
@@ -30,14 +30,14 @@ for link in k80 k80-master0 k80-lbl0 other0; do
   SYSTEMD_LOG_LEVEL=debug "$udevadm" test-builtin net_setup_link /sys/class/net/$link >../udev.log 2>&1 || { cat ../udev.log; fail "udev on $link"; }
 done
 if grep -q 'test mode, skipping application of rtnl settings' ../udev.log; then
-  # As of systemd 257, in Debian 13.
+  # Since systemd 257, in Debian 13.
   echo "skipped: udev's rules for links (this udevadm only reads them in a test)"
 else
   test "$(cat /sys/class/net/other0/address)" != $address || { cat ../udev.log; fail 'udev changes nothing'; }
 fi
 ip link del other0
 unchanged 'udev'
-# A port with a lower address would give its own to a bridge that has none of its own.
+# A bridge without its own address would take that of a port with a lower one.
 ip link add low address 02:00:00:00:00:01 type veth peer name low1; ip link set low master k80 up; ip link set low1 up; sleep 0.2; ip link del low
 unchanged 'a port with a low address'
 
@@ -52,7 +52,7 @@ chmod -R a+rX /run/systemd/network; chown -R systemd-network /run/systemd/netif
 for time in first again; do
   mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp; chown -R systemd-network /run/systemd/netif
   unshare -m sh -c 'mount -o remount,ro,bind /sys; SYSTEMD_LOG_LEVEL=debug exec /lib/systemd/systemd-networkd' > ../networkd.log 2>&1 & manager=$!
-  # It has seen the bridge when it has written down what it makes of it.
+  # The manager has seen the bridge once it has written its state file.
   eventually 15 test -e /run/systemd/netif/links/$(cat /sys/class/net/k80/ifindex) || { cat ../networkd.log; fail 'networkd does not run'; }
   unchanged "systemd-networkd, started: $time"
   kill $manager; wait $manager || true

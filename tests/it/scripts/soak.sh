@@ -1,14 +1,14 @@
-# A soak on the fake QEMU: rounds of up and down of three nodes, in each of which one process is killed at a
-# random moment; then a long-lived cluster whose nodes are killed while its keeper is watched.
+# A soak on the fake QEMU. Each round runs up and down with three nodes, and kills one process at a random
+# moment. Then the test kills the nodes of a long-lived cluster and watches its keeper.
 #   KVMC_SOAK_ROUNDS   rounds (CI: few)
-#   KVMC_SOAK_SEED     another course of events
+#   KVMC_SOAK_SEED     selects other random moments
 # K, UP, act, node and until_is come from tests/it/lifecycle.rs.
 rounds=${KVMC_SOAK_ROUNDS:-6}
 seed=${KVMC_SOAK_SEED:-5077}
 random() { seed=$(( (seed * 1103515245 + 12345) % 2147483648 )); echo $(( seed / 65536 % $1 )); }
 number() { sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$1" 2>/dev/null || true; }
 up="$UP --masters 3 --workers 0"
-# Warm once: what is made for all clusters is no difference later.
+# Once warm, so that objects for all clusters exist before the comparison.
 $up >/dev/null 2>&1; kvmc down 2>/dev/null
 host > ../before
 disk() { du -s --apparent-size "$KVMC_STATE_DIR/" | cut -f1; }
@@ -39,7 +39,7 @@ while [ $round -lt $rounds ]; do
 done
 test "$(disk)" -le $((disk_before + 64)) || fail "the state folder grew from $disk_before to $(disk) KiB"
 
-# The keeper: descriptors, memory and disk do not grow with what its nodes go through.
+# The keeper's descriptors, memory and disk do not grow with the deaths of its nodes.
 $up 2>/dev/null
 keeper=$(number $K/keeper.json)
 fds() { ls /proc/$keeper/fd | wc -l; }

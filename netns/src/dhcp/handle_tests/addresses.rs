@@ -1,4 +1,4 @@
-//! Whose an address is: reservations, clones that send one identifier, clients that come back.
+//! Which client has an address: reservations, clones that send one identifier, clients that return.
 
 use proptest::prelude::*;
 

@@ -19,7 +19,7 @@ fn p27_declined_addresses_are_left_alone_for_a_while() {
     assert_ne!(ask(&mut table, &wish).unwrap().0.yiaddr, first);
     let later = at(&mut table, 1000 + 601, &wish).reply.unwrap();
     let later = read(&later);
-    // Its first offer ran out, and the address that it wishes for is free again.
+    // Its first offer has expired, and the address that it requests is free again.
     assert_eq!(later.yiaddr, first);
 }
 
@@ -45,12 +45,16 @@ fn p27_a_node_that_declines_is_told_of_with_its_name_and_keeps_its_address() {
     );
     let outcome = at(&mut table, 1000, &decline);
     assert_eq!(outcome.notices[0].hostname.as_deref(), Some("master0"));
-    assert_eq!(outcome.probe, Some(NODE_ADDRESS), "to learn who has it");
+    assert_eq!(
+        outcome.probe,
+        Some(NODE_ADDRESS),
+        "finds the station that uses it"
+    );
     let discover = message(MessageType::Discover, NODE, &[]);
     assert_eq!(ask(&mut table, &discover).unwrap().0.yiaddr, NODE_ADDRESS);
 }
 
-/// As systemd-networkd before 260 does it.
+/// systemd-networkd before 260 sends this.
 #[test]
 fn p27_a_decline_that_names_its_address_in_ciaddr_counts() {
     let mut table = table();
@@ -77,7 +81,7 @@ fn p27_only_its_client_can_release_a_lease() {
     assert_eq!(table.leases(1000).count(), 0);
     let discover = message(MessageType::Discover, GUEST, &[]);
     let again = ask(&mut table, &discover).unwrap().0.yiaddr;
-    assert_eq!(again, FREE, "who comes back gets the same");
+    assert_eq!(again, FREE, "a client that returns gets the same address");
 }
 
 #[test]

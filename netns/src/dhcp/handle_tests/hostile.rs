@@ -1,4 +1,4 @@
-//! Packets and clients that mean harm, or make no sense.
+//! Hostile and malformed packets, and hostile clients.
 
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ fn p25_a_full_range_is_told_of() {
     );
     assert_eq!(outcome.notices[0].kind, NoticeKind::RangeFull);
     assert_eq!(outcome.reply, None);
-    // An hour later the one that ran out first is reused.
+    // An hour later the server reuses the address that expired first.
     let later = at(
         &mut table,
         1000 + 3601,

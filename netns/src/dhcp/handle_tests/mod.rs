@@ -1,4 +1,4 @@
-//! RFC by RFC. Codecs other than the server's write the requests and read the replies.
+//! Tests of the handler, by RFC. Codecs other than the server's write the requests and read the replies.
 
 mod addresses;
 mod decline_release_inform;

@@ -1,4 +1,4 @@
-//! Relays: what they added, where their replies go, and their lease queries (RFC 3046, RFC 4388).
+//! Relays: their option 82, the destination of replies, and their lease queries (RFC 3046, RFC 4388).
 
 use super::*;
 

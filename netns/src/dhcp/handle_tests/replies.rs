@@ -1,4 +1,4 @@
-//! What stands in a reply, and where it goes.
+//! The contents of a reply, and its destination.
 
 use super::*;
 
@@ -43,7 +43,7 @@ fn rfc2132_parameters_come_as_asked_for_and_no_others() {
         let discover = message(MessageType::Discover, NODE, options);
         ask(&mut table, &discover).unwrap().0.codes()
     };
-    // 42 is not served, and 12 comes once.
+    // The server does not have 42, and sends 12 once.
     let some = judge::parameters(&[12, 15, 42, 6, 12]);
     assert_eq!(codes(&[some]), [53, 54, 51, 12, 15, 6]);
     let mask_last = judge::parameters(&[3, 1]);

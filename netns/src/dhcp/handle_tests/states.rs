@@ -1,4 +1,4 @@
-//! The states that a request comes from, told apart as RFC 2131 has them, and what changes a lease.
+//! The client states of RFC 2131, and their effect on a lease.
 
 use super::*;
 
@@ -60,7 +60,7 @@ fn p26_renewing_and_rebinding() {
     assert_eq!((ack.yiaddr, ack.ciaddr), (FREE, FREE));
     let mac = GUEST;
     assert_eq!(to, Destination::Client { address: FREE, mac });
-    // Who has no lease here any more keeps the address if it can.
+    // A client whose lease is not on record keeps its address if it is free.
     let lost = Ipv4Addr::new(192, 168, 80, 77);
     let mut renew = message(MessageType::Request, STRANGER, &[]);
     renew.set_ciaddr(lost);

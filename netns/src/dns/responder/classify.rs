@@ -3,7 +3,7 @@
 use super::super::message::{Message, RecordSpan, Section};
 use super::super::wire::{self, HEADER, flag};
 
-/// What a message is to the sender of a question.
+/// The meaning of a message for the sender of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyKind {
     /// Not the answer: another message, or a forgery.
@@ -16,7 +16,7 @@ pub enum ReplyKind {
     Refusal,
 }
 
-/// What `got` is to the sender of the question `sent`.
+/// The meaning of `got` for the sender of the question `sent`.
 #[must_use]
 pub fn classify(sent: &[u8], got: &[u8]) -> ReplyKind {
     let flags = wire::flags(got);

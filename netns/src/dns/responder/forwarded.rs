@@ -82,7 +82,7 @@ impl ForwardedQuery {
         let name = bytes.get_mut(HEADER..end).unwrap_or_default();
         for (i, byte) in name.iter_mut().enumerate() {
             let die = dice[i / 8 % dice.len()] >> (i % 8) & 1;
-            // The length of a label is no letter: it is less than any.
+            // The length byte of a label is less than any letter, so it stays.
             if die == 1 && byte.is_ascii_alphabetic() {
                 *byte ^= 0x20;
             }

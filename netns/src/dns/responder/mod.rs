@@ -1,4 +1,4 @@
-//! What becomes of a client's message: a reply, or a question for the host's resolvers. Pure.
+//! Turns a client's message into a reply, or into a question for the host's resolvers. Pure.
 
 mod classify;
 mod forwarded;
@@ -43,7 +43,7 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Responder {
     zone: Zone,
-    /// Networks to which no answer of others may lead: DNS rebinding.
+    /// Networks that no answer of others may point to, against DNS rebinding.
     guarded: Vec<IpNetwork>,
     cache: Cache,
     turn: usize,
@@ -127,7 +127,7 @@ impl Responder {
                     aliases = answer.records;
                 }
             },
-            // A query without recursion would show what others asked.
+            // An answer from the cache would show what others asked.
             None if query.flags & flag::RECURSION_DESIRED == 0 => {
                 return Action::Reply(query.error(ResponseCode::Refused, None));
             }
@@ -149,7 +149,7 @@ impl Responder {
         }
     }
 
-    /// A reply from the zone. Of several addresses each comes first in turn.
+    /// A reply from the zone. It rotates several addresses, so that each comes first in turn.
     fn reply_from_zone(&mut self, query: &Query, mut answer: Answer) -> Vec<u8> {
         let mut reply = query.begin();
         reply.metadata.authoritative = true;
@@ -169,7 +169,7 @@ impl Responder {
         query.finish(reply, None)
     }
 
-    /// Checks a resolver's answer and caches what may be passed on.
+    /// Checks a resolver's answer and caches the part that clients may get.
     pub fn resolve(
         &mut self,
         now: Instant,
@@ -192,7 +192,7 @@ impl Responder {
         resolution
     }
 
-    /// What of a resolver's answer may be passed on.
+    /// The part of a resolver's answer that clients may get.
     fn check(&self, answer: &[u8]) -> Resolution {
         let Some(message) = Message::parse(answer) else {
             return Resolution::failed("the resolver's answer is malformed");

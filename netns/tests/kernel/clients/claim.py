@@ -1,4 +1,4 @@
-"""Says that it has an address, as a machine does that begins to use it, RFC 5227 section 2.3: LINK ADDRESS."""
+"""Announces an address, as a machine that begins to use it does, RFC 5227 section 2.3: LINK ADDRESS."""
 import socket, sys
 link, address = sys.argv[1:]
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))

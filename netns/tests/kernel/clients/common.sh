@@ -1,5 +1,6 @@
-# Sourced by the scripts. A bridge with the server, in the script's own namespaces; the client is in namespace `c`
-# behind a port of it, a machine that takes what is not its own behind another. All processes end with the script.
+# Sourced by the scripts. Makes a bridge with the server, in the script's own namespaces. The client is in namespace `c`
+# behind a port of the bridge. A machine that takes addresses of others is behind another port. All processes end with
+# the script.
 exec 2>&1
 mount -t tmpfs none /run
 mkdir -p /run/netns
@@ -16,10 +17,10 @@ port() {
 port c $MAC
 port squat $SQUATTER
 in_c() { ip netns exec c "$@"; }
-# start COMMAND...: the client, whose process is $client.
+# start COMMAND...: starts the client, whose process is $client.
 start() { ( exec ip netns exec c "$@" >> client.log 2>&1 ) & client=$!; }
 
-# within SECONDS COMMAND...: until it succeeds, or the test fails.
+# within SECONDS COMMAND...: repeats the command until it succeeds; after the time the test fails.
 within() {
   tries=$(($1 * 5)); shift
   while ! "$@"; do
@@ -27,7 +28,7 @@ within() {
     sleep 0.2
   done
 }
-# serve LEASE_SECONDS [RESERVATION]: the server, on the lease file as it is.
+# serve LEASE_SECONDS [RESERVATION]: starts the server on the existing lease file.
 serve() {
   : > server.log
   "$SERVE" br0 192.0.2.1/24 leases "$@" >> server.log &
@@ -35,7 +36,7 @@ serve() {
   within 10 grep -q serving server.log
 }
 crash() { kill -9 $server; wait $server 2>/dev/null || true; }
-# The client's lease on disk that lasts: its address and when it ends.
+# Prints the client's unexpired lease on disk: its address and its end.
 lease() {
   python3 - leases "$MAC" <<'PY'
 import json, os, sys, time
@@ -51,20 +52,20 @@ PY
 }
 leased() { test -n "$(lease)"; }
 released() { ! leased; }
-# What the client is told in its first lease is what it uses.
+# Checks that the client uses the parameters of its first lease.
 configured() { in_c ip -o -4 addr show eth0 | grep -q "inet $(lease | cut -d' ' -f1)/"; }
-# A later end of the same address than in $before.
+# Checks that the lease of the same address ends later than in $before.
 extended() {
   now=$(lease)
   test -n "$now" && test "${now% *}" = "${before% *}" && test "${now#* }" -gt "${before#* }"
 }
-# From here on only broadcasts reach the server: what it hears of a client with a lease is REBINDING.
+# From here on only broadcasts reach the server, so requests of a client with a lease are REBINDING.
 broadcasts_only() {
   nft add table inet t
   nft add chain inet t in '{ type filter hook input priority 0; }'
   nft add rule inet t in ip daddr 192.0.2.1 udp dport 67 drop
 }
-# lives SECONDS_TO_RENEW SECONDS_TO_REBIND RELEASE...: what every client goes through that has just been started.
+# lives SECONDS_TO_RENEW SECONDS_TO_REBIND RELEASE...: the course of every client that has just started.
 lives() {
   to_renew=$1 to_rebind=$2; shift 2
   within 30 leased; within 10 configured
@@ -80,7 +81,7 @@ lives() {
   echo "ok: released"
   crash
 }
-# conflict: the client's own address is another machine's; the server cannot know, and is told by the client.
+# conflict: another machine has the client's address. The server cannot know this, and learns it from the client.
 conflict() {
   rm -f leases
   squats() { ip -n squat addr replace 192.0.2.77/24 dev eth0; ip -n squat link set eth0 up; }
@@ -92,7 +93,7 @@ conflict() {
     uses() { in_c ip -o -4 addr show eth0 | grep -q 'inet 192.0.2.77/'; }
     within 40 uses
     squats
-    # Its claim is defended once, RFC 5227 section 2.4.
+    # The machine defends its claim once, RFC 5227 section 2.4.
     claims() { ip netns exec squat python3 "$CLIENTS/claim.py" eth0 192.0.2.77; declined; }
     within 40 claims
   fi

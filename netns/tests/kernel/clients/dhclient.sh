@@ -5,7 +5,7 @@ cat > script <<'SCRIPT'
 #!/bin/sh
 case "$reason" in
   BOUND|RENEW|REBIND|REBOOT)
-    # As the scripts of distributions do, which ask who has the address: by their exit they decline.
+    # The scripts of distributions probe the address. Their exit status makes the client decline.
     if ! python3 "$CLIENTS/free.py" "$interface" "$new_ip_address"; then exit 1; fi
     ip addr replace "$new_ip_address/24" dev "$interface" ;;
   RELEASE|EXPIRE|STOP|FAIL) ip addr flush dev "$interface" ;;
@@ -22,7 +22,7 @@ serve $LEASE
 client -nw
 lives 20 20 client -r
 grep -q '^RENEW 192' events.log || fail "did not renew"
-# A machine that starts again asks for what it had: INIT-REBOOT.
+# A machine that starts again requests its earlier address: INIT-REBOOT.
 serve 60
 client -1; before=$(lease); kill "$(cat isc.pid)"; sleep 1.1
 client -1; within 5 extended

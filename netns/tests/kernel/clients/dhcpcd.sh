@@ -1,4 +1,4 @@
-# dhcpcd. It takes no lease for shorter than 20 seconds.
+# dhcpcd. It refuses leases shorter than 20 seconds.
 LEASE=20
 . "$CLIENTS/common.sh"
 mkdir -p lib; mount --bind lib /var/lib/dhcpcd 2>/dev/null || { mkdir -p /var/lib/dhcpcd; mount --bind lib /var/lib/dhcpcd; }

@@ -1,4 +1,4 @@
-"""Exits 1 when somebody answers by ARP for an address: LINK ADDRESS."""
+"""Exits with 1 if a station answers by ARP for an address: LINK ADDRESS."""
 import socket, sys, time
 link, address = sys.argv[1:]
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))

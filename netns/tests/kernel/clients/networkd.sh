@@ -1,4 +1,4 @@
-# systemd-networkd, without the rest of systemd: as in a container, it takes links as they are.
+# systemd-networkd without the rest of systemd. As in a container, it does not wait for udev to set up links.
 LEASE=12
 . "$CLIENTS/common.sh"
 mkdir -p /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp /run/systemd/network /run/dbus
@@ -15,7 +15,7 @@ SendDecline=yes
 CONFIG
 chmod -R a+rX /run/systemd; chown -R systemd-network /run/systemd/netif
 client() {
-  # Read-only, /sys says that there is no udev to wait for.
+  # A read-only /sys shows that there is no udev to wait for.
   start sh -c 'mount -o remount,ro,bind /sys; SYSTEMD_LOG_LEVEL=debug exec /lib/systemd/systemd-networkd'
 }
 renew() { :; }
@@ -26,8 +26,8 @@ client
 lives 20 20 stop
 wait $client || true
 in_c ip addr flush dev eth0
-# It asks around for longer than a short lease lasts.
+# It probes for longer than a short lease lasts.
 LEASE=60
-# A conflict that it finds by probing is declined by no networkd before 260: it sends the message from an address that it
-# does not have yet. So the other machine comes later, and what is declined is in use.
+# networkd before 260 cannot decline a conflict that it finds by probing: it sends the message from an address that it
+# does not have yet. So the other machine comes later, and the declined address is in use.
 DEFERRED=1 conflict client

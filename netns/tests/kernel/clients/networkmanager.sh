@@ -1,4 +1,4 @@
-# NetworkManager with its own client, on a message bus of its own.
+# NetworkManager with its own client, on its own message bus.
 LEASE=12
 export LD_LIBRARY_PATH="$NM/usr/lib/$(uname -m)-linux-gnu"
 . "$CLIENTS/common.sh"

@@ -1,4 +1,4 @@
-# busybox udhcpc. It takes no lease for shorter than two minutes, so it is told when to renew.
+# busybox udhcpc. It does not accept leases shorter than two minutes, so the test tells it when to renew.
 LEASE=60
 . "$CLIENTS/common.sh"
 cat > script <<'SCRIPT'

@@ -1,4 +1,4 @@
-//! One node's start: woken where that can be, booted where not, and followed until it is ready.
+//! The start of one node: wakes it where possible, boots it otherwise, and follows it until it is ready.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,21 +9,21 @@ use kvmc_netns::Links;
 use tokio::sync::watch;
 
 use super::slots::Slots;
-use super::words::{Rebooted, console_tail, last_event, told_end};
+use super::words::{Rebooted, console_tail, last_event, recorded_end};
 use crate::failpoint::failpoint;
 use crate::keeper::{Keeper, Request};
 use crate::model::{Board, Progress, Stage};
 use crate::node::{Ended, Identity, Launch, Running, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, NodeDir, read_json};
 use crate::steps::node;
-use crate::warm::{AtHand, Memory};
+use crate::warm::{LoadedMachines, Memory};
 
-/// Longest from the start of a waking to an identity; booting instead would be faster then.
+/// Longest time from the start of a waking node until it takes its identity; after that, booting is faster.
 const WAKE: Duration = Duration::from_secs(90);
-/// Longest from a start to the keeper's attendance, and how often it is asked for that.
+/// Longest wait for the keeper to attend a new QEMU, and the interval between questions.
 const ATTENDED: Duration = Duration::from_secs(30);
 const SYNC_AGAIN: Duration = Duration::from_millis(200);
-/// Longest that the keeper takes to see a killed QEMU's end.
+/// Longest time that the keeper takes to notice that a killed QEMU has ended.
 const SEEN_DEAD: Duration = Duration::from_secs(5);
 
 /// The start of one node.
@@ -31,7 +31,7 @@ pub(super) struct NodeStart {
     pub(super) name: String,
     pub(super) record: ClusterRecord,
     pub(super) image: Image,
-    pub(super) frozen: AtHand,
+    pub(super) frozen: LoadedMachines,
     pub(super) dir: ClusterDir,
     pub(super) links: Links,
     pub(super) keeper: Keeper,
@@ -40,8 +40,8 @@ pub(super) struct NodeStart {
 }
 
 impl NodeStart {
-    /// Brings a node to ready that does not run, or that runs already and was not seen through, past
-    /// reboots of its guest.
+    /// Starts a node, or joins one that runs already, and follows it until it is ready. A reboot by the guest starts
+    /// the node again.
     pub(super) async fn bring(
         &self,
         starts: bool,
@@ -54,10 +54,10 @@ impl NodeStart {
         } else {
             self.join(board).await
         };
-        // The keeper would boot it again, and waits for the lock that we hold.
+        // The keeper cannot boot it again, because it would wait for the lock that this verb holds.
         while result.as_ref().is_err_and(|e| e.is::<Rebooted>()) && Instant::now() < until {
             self.progress
-                .say(&format!("{}: {Rebooted}; it boots again", self.name));
+                .say(&format!("{}: {Rebooted}; kvmc boots it again", self.name));
             let _slot = slots.booting.acquire().await;
             let mut reached = Stage::Started;
             result = self.attempt(board, None, &mut reached).await;
@@ -65,7 +65,7 @@ impl NodeStart {
         result
     }
 
-    /// Wakes the node if it can be woken, and boots it if not.
+    /// Wakes the node if possible, and boots it otherwise.
     async fn start(&self, board: &watch::Receiver<Board>, slots: &Slots) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let memory = node
@@ -80,7 +80,7 @@ impl NodeStart {
             drop(slot);
             match woken {
                 Err(e) if reached < Stage::Identity => self.progress.say(&format!(
-                    "{} cannot be woken, it boots instead: {e:#}",
+                    "{} cannot be woken and boots instead: {e:#}",
                     self.name
                 )),
                 result => return result,
@@ -90,7 +90,7 @@ impl NodeStart {
         self.attempt(board, None, &mut Stage::Started.clone()).await
     }
 
-    /// Sees a node through that runs already.
+    /// Follows a node that runs already until it is ready.
     async fn join(&self, board: &watch::Receiver<Board>) -> Result<()> {
         let node = self.record.node(&self.name)?;
         let dir = self.dir.node(&self.name);
@@ -102,11 +102,11 @@ impl NodeStart {
             result = self.follow(board.clone(), Stage::Ready, &mut reached) => result,
             true = process.ended(self.timeout) => {
                 self.end_seen(board.clone()).await;
-                let told = identity.and_then(|i| told_end(&dir, &i, ""));
+                let told = identity.and_then(|i| recorded_end(&dir, &i, ""));
                 Err(told.unwrap_or_else(|| anyhow::anyhow!("its QEMU has ended")))
             }
             () = tokio::time::sleep(self.timeout) => bail!(
-                "not ready after {} s; it got as far as `{}`. The end of its console:\n{}",
+                "not ready after {} s; the last stage was `{}`. The end of its console:\n{}",
                 self.timeout.as_secs(),
                 self.dir_stage(),
                 console_tail(&dir)
@@ -114,7 +114,7 @@ impl NodeStart {
         }
     }
 
-    /// One start; `reached` says afterwards how far it came.
+    /// Starts the node once. `reached` becomes the last stage that the node reached.
     async fn attempt(
         &self,
         board: &watch::Receiver<Board>,
@@ -141,7 +141,7 @@ impl NodeStart {
             .see_through(board, &mut running, &dir, is_waking, reached)
             .await;
         if is_waking && result.is_err() && *reached < Stage::Identity {
-            // A half-woken node must not stay; its NIC was never connected.
+            // A half-woken node must not stay. Its NIC was never connected.
             running.kill();
             let note = self.end_seen(board.clone()).await;
             return result.map_err(|e| {
@@ -172,14 +172,14 @@ impl NodeStart {
             tokio::select! {
                 result = self.follow(board.clone(), Stage::Identity, reached) => result,
                 why = self.until_dead(board, running, dir) => Err(why),
-                () = tokio::time::sleep(WAKE) => bail!("it does not take its identity"),
+                () = tokio::time::sleep(WAKE) => bail!("the woken node does not take its identity"),
             }?;
         }
         tokio::select! {
             result = self.follow(board.clone(), Stage::Ready, reached) => result,
             why = self.until_dead(board, running, dir) => Err(why),
             () = tokio::time::sleep(self.timeout) => bail!(
-                "not ready after {} s; it got as far as `{}`. The end of its console:\n{}",
+                "not ready after {} s; the last stage was `{}`. The end of its console:\n{}",
                 self.timeout.as_secs(),
                 self.dir_stage(),
                 console_tail(dir)
@@ -187,8 +187,8 @@ impl NodeStart {
         }
     }
 
-    /// Waits until the keeper attends this QEMU: it may not have seen the end of the one before yet, and
-    /// what its board says is of that one then.
+    /// Waits until the keeper attends this QEMU. Until the keeper has noticed the end of the previous QEMU, its board
+    /// describes that one.
     async fn until_attended(
         &self,
         mut board: watch::Receiver<Board>,
@@ -208,11 +208,11 @@ impl NodeStart {
         };
         tokio::time::timeout(ATTENDED, attended)
             .await
-            .context("the keeper does not attend it")?
+            .context("the keeper does not attend the node")?
     }
 
-    /// Waits until the keeper has seen the node's end too, and returns its words for it: only then does
-    /// it attend the next QEMU.
+    /// Waits until the keeper has noticed the node's end, and returns the keeper's note about it. Only then can the
+    /// keeper attend the next QEMU.
     async fn end_seen(&self, mut board: watch::Receiver<Board>) -> String {
         let seen = async {
             loop {
@@ -243,9 +243,9 @@ impl NodeStart {
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         if status.success() {
-            // It ended in order, so it told the keeper why.
+            // QEMU ended normally, so it told the keeper the cause.
             let note = self.end_seen(board.clone()).await;
-            if let Some(told) = told_end(dir, &running.identity, &note) {
+            if let Some(told) = recorded_end(dir, &running.identity, &note) {
                 return told;
             }
         }
@@ -255,7 +255,7 @@ impl NodeStart {
         if said.is_empty() {
             let console = dir.console_log();
             anyhow::anyhow!(
-                "QEMU ended: {status}, without a word; see {}",
+                "QEMU ended: {status}, without a message; its log is {}",
                 console.display()
             )
         } else {
@@ -269,8 +269,7 @@ impl NodeStart {
         last_event(&events, &self.name).unwrap_or_else(|| "started".to_owned())
     }
 
-    /// Follows the node to a stage. Its end is no stage: its process is watched beside this, and has
-    /// better words.
+    /// Follows the node to a stage. The end of QEMU is watched elsewhere, which gives a better error.
     async fn follow(
         &self,
         mut board: watch::Receiver<Board>,

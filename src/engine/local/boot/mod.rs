@@ -1,5 +1,6 @@
-//! Nodes from started to ready. As many boot at once as there are cores, since all at once are slower; those
-//! that wake wait for each other where they are emulated only, since otherwise they hardly need a core.
+//! Starts nodes and follows them until they are ready. As many nodes boot at once as there are cores, because more at
+//! once are slower. Waking nodes wait for each other only under emulation, because with KVM a waking node hardly needs
+//! a core.
 
 mod attempt;
 mod slots;
@@ -19,26 +20,26 @@ use crate::image::Images;
 use crate::keeper::{Keeper, Request};
 use crate::model::{NodeFailure, Progress, Stage};
 use crate::state::{ClusterDir, ClusterRecord};
-use crate::warm::AtHand;
+use crate::warm::LoadedMachines;
 
-/// What nodes are started with.
+/// What all nodes of a start share.
 pub(super) struct Boot<'a> {
     pub(super) record: &'a ClusterRecord,
     pub(super) images: &'a Images,
-    pub(super) frozen: &'a AtHand,
+    pub(super) frozen: &'a LoadedMachines,
     pub(super) dir: &'a ClusterDir,
     pub(super) links: &'a kvmc_netns::Links,
     pub(super) progress: &'a Rc<dyn Progress>,
-    /// What each node has to become ready.
+    /// Time that each node has to become ready.
     pub(super) timeout: Duration,
 }
 
 impl Boot<'_> {
-    /// Starts the nodes, and sees those through that a run before this one has started; returns those that did not
-    /// become ready.
+    /// Starts the nodes, follows the nodes that an earlier run has started, and returns those that did not become
+    /// ready.
     ///
     /// # Errors
-    /// That the keeper is not there.
+    /// Fails if the keeper does not answer.
     pub(super) async fn run(&self, nodes: &[String]) -> Result<Vec<NodeFailure>> {
         let record = self.record;
         let keeper = Keeper::of(self.dir, &record.spec.name);
@@ -79,7 +80,7 @@ impl Boot<'_> {
         all.await;
         let mut failed = Vec::new();
         for task in tasks {
-            if let (node, Err(e)) = task.await.context("a node's task stopped")? {
+            if let (node, Err(e)) = task.await.context("the task that starts a node stopped")? {
                 self.progress.stage(&node, Stage::Ended, "failed");
                 let why = format!("{e:#}");
                 failed.push(NodeFailure { node, why });

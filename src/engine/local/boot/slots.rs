@@ -1,14 +1,14 @@
-//! How many nodes start at once.
+//! Limits how many nodes start at once.
 
 use tokio::sync::Semaphore;
 
 use crate::model::Accelerator;
 
-/// Emulated nodes that wake at once for each core: one alone leaves cores idle while the last ones wake, and of many
-/// none is ready for long.
+/// Emulated nodes that wake at once, for each core. One for each core leaves cores idle while the last nodes wake;
+/// with many, no node is ready for long.
 const WAKING_PER_CORE: usize = 4;
 
-/// Nodes that may be on their way at once.
+/// Permits for nodes that start at once.
 pub(super) struct Slots {
     pub(super) booting: Semaphore,
     pub(super) waking: Semaphore,

@@ -1,4 +1,4 @@
-//! What is said of a node that does not become ready: how its QEMU ended, the last it was seen at, its console.
+//! Why a node did not become ready: the end of its QEMU, its last event, and its console.
 
 use crate::node::{Ended, Identity};
 use crate::state::NodeDir;
@@ -6,7 +6,7 @@ use crate::state::NodeDir;
 /// Lines of a console that an error shows.
 const CONSOLE_LINES: usize = 8;
 
-/// The guest asked for a reset that its QEMU could not do, and which ended it.
+/// The guest asked for a reset that its QEMU could not carry out, so QEMU ended.
 #[derive(Debug)]
 pub(super) struct Rebooted;
 
@@ -18,7 +18,7 @@ impl std::fmt::Display for Rebooted {
 
 impl std::error::Error for Rebooted {}
 
-/// The last event of a node in `events.jsonl`, of which a crash may have cut the end off.
+/// The last event of a node in `events.jsonl`. A crash may have cut off the last line.
 pub(crate) fn last_event(events: &str, node: &str) -> Option<String> {
     let mine = format!("\"node\":\"{node}\"");
     let parsed = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok();
@@ -30,20 +30,20 @@ pub(crate) fn last_event(events: &str, node: &str) -> Option<String> {
     Some(last?.get("event")?.as_str()?.to_owned())
 }
 
-/// How the keeper says that a process ended, if it has seen that.
-pub(super) fn told_end(dir: &NodeDir, process: &Identity, note: &str) -> Option<anyhow::Error> {
+/// The error for a process whose end the keeper has noticed.
+pub(super) fn recorded_end(dir: &NodeDir, process: &Identity, note: &str) -> Option<anyhow::Error> {
     let ended = Ended::last(dir).filter(|e| e.process == *process)?;
     Some(if ended.is_reboot() {
         Rebooted.into()
     } else if !note.is_empty() {
-        // Where the keeper ended it, it says why.
+        // If the keeper ended the process, its note gives the reason.
         anyhow::anyhow!("QEMU ended: {note}")
     } else {
         anyhow::anyhow!("QEMU ended: {}", ended.cause)
     })
 }
 
-/// The last lines of a console, without what a terminal would act on.
+/// The last lines of a console, without control characters.
 pub(super) fn console_tail(dir: &NodeDir) -> String {
     let bytes = std::fs::read(dir.console_log()).unwrap_or_default();
     let text: String = String::from_utf8_lossy(&bytes)
@@ -58,7 +58,7 @@ pub(super) fn console_tail(dir: &NodeDir) -> String {
         .map(|l| format!("  | {l}"))
         .collect();
     if tail.is_empty() {
-        "  | (nothing)".to_owned()
+        "  | (empty)".to_owned()
     } else {
         tail.join("\n")
     }

@@ -1,4 +1,4 @@
-//! The machine that an image is made in, as it is reached.
+//! Access to the machine in which an image is built.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::request::NODE;
 use crate::hint::{WithHint, host_command};
 use crate::state::ClusterDir;
 
-/// See the module.
+/// A running build machine.
 pub(super) struct Machine<'a> {
     pub(super) dir: &'a ClusterDir,
 }
@@ -32,7 +32,7 @@ impl Machine<'_> {
         .await
     }
 
-    /// A playbook, on the host, from its own folder: what it names lies beside it.
+    /// Runs a playbook on the host, in the playbook's own folder, so that its relative paths work.
     pub(super) async fn play(&self, playbook: &Path) -> Result<()> {
         let inventory = self.dir.artifact("inventory").display().to_string();
         let playbook_text = playbook.display().to_string();
@@ -49,15 +49,15 @@ impl Machine<'_> {
     }
 }
 
-/// Runs a program to its end, its talk being ours; it goes with us.
+/// Runs a program to its end. The program writes to our stdout and stderr, and is killed when kvmc ends.
 ///
 /// # Errors
-/// How it ended.
+/// Fails if the program cannot be run or its status is not zero.
 async fn attend(program: &str, arguments: &[&str], folder: Option<&Path>) -> Result<()> {
     let talk = || -> Result<Stdio> { Ok(std::io::stderr().as_fd().try_clone_to_owned()?.into()) };
     #[expect(
         clippy::disallowed_methods,
-        reason = "ssh, scp and ansible-playbook, to be seen by who builds"
+        reason = "the user sees the output of ssh, scp and ansible-playbook"
     )]
     let mut command = tokio::process::Command::new(program);
     command
@@ -69,15 +69,15 @@ async fn attend(program: &str, arguments: &[&str], folder: Option<&Path>) -> Res
         .kill_on_drop(true);
     let mut child = command
         .spawn()
-        .with_context(|| format!("failed to run {program}"))
+        .with_context(|| format!("{program} cannot be run"))
         .hint(|| format!("{} installs it", host_command("doctor --fix")))?;
     let status = child
         .wait()
         .await
-        .with_context(|| format!("failed to run {program}"))?;
+        .with_context(|| format!("{program} cannot be run"))?;
     if status.success() {
         Ok(())
     } else {
-        bail!("{program} ended with {status}; what it said is above")
+        bail!("{program} ended with {status}; its output is above")
     }
 }

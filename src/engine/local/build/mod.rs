@@ -1,8 +1,8 @@
 //! `image build` in a machine, and `image commit`.
 //!
-//! The machine is a cluster of one node, with all that a cluster has: a way out for packages, names, an
-//! inventory for playbooks. It is stopped, its disk becomes a layer on the image it was cloned from, and it
-//! goes, whatever became of the layer.
+//! The build machine is a cluster of one node with everything that a cluster has: an uplink for packages, DNS and an
+//! inventory for playbooks. It is stopped, and its disk becomes a layer on the image that it was cloned from. The
+//! machine is removed afterwards, also on failure.
 
 mod machine;
 mod request;
@@ -21,31 +21,31 @@ use super::Local;
 use super::images::{check_tag, finish};
 use super::up::{Target, bring_up, settle_subnet};
 use crate::engine::{Lifecycle, StartOptions};
-use crate::hint::{advise, command};
+use crate::hint::{add_hint, command};
 use crate::ids::random_id;
-use crate::image::{self, Asked};
+use crate::image::{self, PullOptions};
 use crate::interrupt::Interrupt;
 use crate::model::{Interrupted, UpOutcome};
 use crate::node::find_qemu;
 use crate::spec::{BUILT_IN, ClusterSpec, Key, Kind, Restart, Value, check};
 use crate::state::{ClusterRecord, Lock, Phase};
 
-/// How the names of the clusters begin that images are built in.
+/// Prefix of the names of clusters in which images are built.
 const PREFIX: &str = "build-";
-/// For the machine to shut down.
+/// Time for the machine to shut down.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Local {
-    /// A name for a cluster to build in.
+    /// A new name for a cluster to build in.
     pub(crate) fn build_cluster() -> String {
         let id = random_id();
         format!("{PREFIX}{}", id.get(..6).unwrap_or(&id))
     }
 
-    /// Builds an image in a machine, which is this cluster, by a name of [`Self::build_cluster`]; the image's digest.
+    /// Builds an image in this cluster, whose name comes from [`Self::build_cluster`], and returns the image's digest.
     ///
     /// # Errors
-    /// What went wrong in the machine or with it; that it was [`Interrupted`].
+    /// Fails if the machine does not become ready, if a build step fails, or if it was [`Interrupted`].
     pub(crate) async fn build_image(&self, request: BuildRequest) -> Result<String> {
         let began = Instant::now();
         let store = self.store();
@@ -54,7 +54,7 @@ impl Local {
         let (spec, packages) = self.machine_spec(&request).await?;
         let interrupt = Interrupt::listen()?;
         let built = self.build_in(spec, &packages, &work, &request).await;
-        // Whatever became of it: the layer needs the machine no more.
+        // Remove the machine on failure too; the layer does not need it.
         let gone = match self.dir().path().exists() {
             true => self.down().await.map(drop),
             false => Ok(()),
@@ -81,13 +81,13 @@ impl Local {
         work: &Work,
         request: &BuildRequest,
     ) -> Result<Image> {
-        let project =
-            tempfile::tempdir().context("failed to make a folder for the machine's files")?;
+        let project = tempfile::tempdir()
+            .context("cannot make a temporary folder for the machine's files")?;
         let mut interrupt = Interrupt::listen()?;
         let target = Target {
             spec,
             project: project.path().to_owned(),
-            pull: Asked::default(),
+            pull: PullOptions::default(),
             start: StartOptions {
                 timeout: request.timeout,
                 cold: true,
@@ -98,7 +98,7 @@ impl Local {
         if let UpOutcome::Done { failed, .. } = &report.outcome
             && let Some(failure) = failed.first()
         {
-            bail!("the machine to build in is not ready: {}", failure.why);
+            bail!("the build machine is not ready: {}", failure.why);
         }
         let dir = self.dir();
         let machine = Machine { dir: &dir };
@@ -107,7 +107,9 @@ impl Local {
             () = interrupt.wait() => bail!("interrupted"),
         }
         if !self.stop(PATIENCE).await?.is_clean() {
-            bail!("the machine was not shut down cleanly, so its disk is no image");
+            bail!(
+                "the build machine did not shut down cleanly, so its disk cannot become an image"
+            );
         }
         let name = request.tag.clone().unwrap_or_else(|| work.name());
         let origin = Origin::Provisioned {
@@ -116,10 +118,10 @@ impl Local {
         self.layer(&self.store(), &self.require()?, NODE, name, origin)
     }
 
-    /// Makes an image of a stopped node's disk; its digest.
+    /// Makes an image of a stopped node's disk, and returns the image's digest.
     ///
     /// # Errors
-    /// A cluster that runs, or a disk that cannot be made an image; that it was [`Interrupted`].
+    /// Fails if the cluster runs, if the disk cannot become an image, or if it was [`Interrupted`].
     pub(crate) async fn commit_image(&self, node: &str, tag: &str) -> Result<String> {
         let store = self.store();
         check_tag(&store, Some(tag))?;
@@ -145,7 +147,7 @@ impl Local {
         }
     }
 
-    /// The image that a stopped node's disk makes.
+    /// Makes an image of a stopped node's disk.
     fn layer(
         &self,
         store: &Store,
@@ -158,15 +160,15 @@ impl Local {
         let dir = self.dir().node(name);
         if record.phase != Phase::Stopped || find_qemu(&node.uuid).is_some() {
             let cluster = &record.spec.name;
-            return Err(advise(
+            return Err(add_hint(
                 anyhow::anyhow!(
-                    "cluster `{cluster}` is not stopped, and the disk of {name} changes"
+                    "cluster `{cluster}` is not stopped, so the disk of {name} may change"
                 ),
-                format!("{} first", command(cluster, "stop")),
+                format!("{} stops it", command(cluster, "stop")),
             ));
         }
         if dir.asleep().exists() || !dir.disk().exists() {
-            bail!("{name} has never run, so there is nothing of its own to make an image of");
+            bail!("{name} has never run, so its disk holds nothing that its image does not");
         }
         let parent = store.get(node.base.image())?;
         let mut disks = vec![dir.disk()];
@@ -180,16 +182,16 @@ impl Local {
         };
         store
             .commit(&commit, &mut |what| self.progress.say(&format!("  {what}")))
-            .with_context(|| format!("failed to make an image of {name}"))
+            .with_context(|| format!("cannot make an image of {name}"))
     }
 
-    /// The cluster of one node to build in, and the packages to install in it.
+    /// The specification of the one-node cluster to build in, and the packages to install in it.
     async fn machine_spec(&self, request: &BuildRequest) -> Result<(ClusterSpec, Vec<String>)> {
         let mut settings = request.settings.clone();
         let from = request.source.from.as_deref().unwrap_or(BUILT_IN);
         let short = self.cluster.strip_prefix(PREFIX).unwrap_or(&self.cluster);
         let text = |text: &str| Value::Text(text.to_owned());
-        // Of what kvmc.toml says of a cluster, what a machine and its image are made of holds here too.
+        // Of the settings in kvmc.toml, those for machines and images apply here too.
         settings.reduce_to(ROLE);
         settings.settle(Key::cluster("cluster"), text(&self.cluster));
         for (field, value) in [
@@ -227,7 +229,7 @@ impl Local {
         }
         let spec = check(&settings)?;
         let packages = match request.source.from {
-            // They are in the template then.
+            // The template has the packages already.
             None => Vec::new(),
             Some(_) => spec.template.packages.clone(),
         };

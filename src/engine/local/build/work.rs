@@ -1,4 +1,4 @@
-//! What is done in a machine that an image is made of: packages, copies, scripts and playbooks, in this order.
+//! The build steps in a machine: packages, copies, scripts and playbooks, in this order.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 
 use super::machine::Machine;
 use super::request::BuildSource;
+use crate::hint::bail_with_hint;
 use crate::ids::hex;
 use crate::model::Progress;
 
-/// On the node, below admin's home.
+/// Folder on the node, below the home of the user admin.
 const FOLDER: &str = ".kvmc-build";
-/// Installs packages by whichever program the system has.
+/// Installs packages with the package manager of the guest.
 const INSTALL: &str = r#"set -e
 if command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
@@ -20,19 +21,19 @@ if command -v apt-get >/dev/null; then
 elif command -v dnf >/dev/null; then dnf -y install "$@"; dnf clean all
 elif command -v zypper >/dev/null; then zypper -n install "$@"; zypper clean
 elif command -v apk >/dev/null; then apk add "$@"
-else echo "none of apt-get, dnf, zypper and apk is there to install packages" >&2; exit 1
+else echo "no package manager found; expected apt-get, dnf, zypper or apk" >&2; exit 1
 fi"#;
 
-/// What is to be done in the machine.
+/// Everything to do in the machine.
 pub(super) struct Work {
     copies: Vec<(PathBuf, String)>,
     runs: Vec<PathBuf>,
-    /// SHA-256 of what is run.
+    /// SHA-256 of the scripts and playbooks.
     pub(super) digest: String,
 }
 
 impl Work {
-    /// Looks at all of it before anything is made.
+    /// Checks the whole request before anything is made.
     pub(super) fn read(how: &BuildSource) -> Result<Self> {
         let mut copies = Vec::new();
         for copy in &how.copy {
@@ -40,7 +41,7 @@ impl Work {
                 .rsplit_once(':')
                 .filter(|(f, t)| !f.is_empty() && t.starts_with('/'))
             else {
-                bail!("--copy {copy}: write FROM:TO, where TO begins with /");
+                bail!("--copy `{copy}` is not FROM:TO with an absolute path TO");
             };
             fs_err::symlink_metadata(from).context("--copy")?;
             copies.push((std::path::absolute(from)?, to.to_owned()));
@@ -53,7 +54,10 @@ impl Work {
         }
         let playbooks = runs.iter().any(|r| is_playbook(r));
         if playbooks && crate::host::find_program("ansible-playbook").is_none() {
-            bail!("--run of a playbook needs `ansible-playbook` on this host; install Ansible");
+            bail_with_hint!(
+                "install Ansible",
+                "--run of a playbook needs `ansible-playbook`, which is not installed on this host"
+            );
         }
         Ok(Self {
             copies,
@@ -62,7 +66,7 @@ impl Work {
         })
     }
 
-    /// For people, where none was given.
+    /// A name for an image that was given none.
     pub(super) fn name(&self) -> String {
         let last = self.runs.last().and_then(|r| r.file_stem());
         last.map_or_else(|| "built".to_owned(), |s| s.to_string_lossy().into_owned())
@@ -81,7 +85,9 @@ impl Work {
                 quoted(INSTALL),
                 all_quoted(packages)
             );
-            node.ssh(&script).await.context("the packages")?;
+            node.ssh(&script)
+                .await
+                .context("the packages cannot be installed")?;
         }
         node.ssh(&format!("mkdir -p {FOLDER}")).await?;
         for (number, (from, to)) in self.copies.iter().enumerate() {
@@ -109,7 +115,7 @@ impl Work {
                     .with_context(|| format!("{}", script.display()))?;
             }
         }
-        // What was begun is on the disk before the machine is asked to end.
+        // Sync now, because the machine is stopped next.
         node.ssh(&format!("sudo -n rm -rf {FOLDER} .ansible && sync"))
             .await
     }
@@ -119,7 +125,7 @@ fn is_playbook(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "yml" || e == "yaml")
 }
 
-/// A word for sh(1).
+/// Quotes a word for sh(1).
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -141,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_done_is_looked_at_before_there_is_a_machine() {
+    fn a_wrong_request_is_refused_before_there_is_a_machine() {
         let dir = tempfile::tempdir().unwrap();
         let script = dir.path().join("set up.sh");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
@@ -151,7 +157,7 @@ mod tests {
         assert_eq!((work.name().as_str(), work.digest.len()), ("set up", 64));
         for bad in ["x", "/etc/passwd:opt", ":/opt", "/etc/passwd:"] {
             let error = Work::read(&flags(bad, None)).err().unwrap().to_string();
-            assert!(error.contains("write FROM:TO"), "{error}");
+            assert!(error.contains("is not FROM:TO"), "{error}");
         }
         assert!(Work::read(&flags("/none/such:/opt", None)).is_err());
         assert!(Work::read(&flags(&copy, Some(Path::new("/none/such")))).is_err());

@@ -1,4 +1,4 @@
-//! What is in the store, and in the catalogue.
+//! Lists the images of the store and of the catalogue.
 
 use anyhow::Result;
 use kvmc_images::{Architecture, Image, Store};
@@ -9,20 +9,20 @@ use crate::image;
 use crate::model::{CatalogueEntry, FrozenReport, ImageDetail, ImageReport};
 
 impl Local {
-    /// All images, with the machines frozen of them.
+    /// All images, with their frozen machines.
     ///
     /// # Errors
-    /// A store that cannot be read.
+    /// Fails if the store cannot be read.
     pub(crate) fn images(&self) -> Result<Vec<ImageReport>> {
         let store = self.store();
         let images = store.list()?;
         images.iter().map(|i| self.report(&store, i)).collect()
     }
 
-    /// An image by tag, digest or the beginning of one; with `verify` every byte of it is compared.
+    /// Finds an image by its tag, its digest or the beginning of it. With `verify`, compares every byte of it.
     ///
     /// # Errors
-    /// No such image, or one that has changed.
+    /// Fails if there is no such image, or if its content has changed.
     pub(crate) fn image(
         &self,
         name: &str,
@@ -63,7 +63,7 @@ impl Local {
                 .map(|f| FrozenReport {
                     id: f.id.clone(),
                     size: f.size(),
-                    clusters: self.sleepers(&f.id),
+                    clusters: self.users_of_frozen(&f.id),
                     shape: format!("{}, disk {}", f.shape(), f.disk_size()),
                 })
                 .collect(),
@@ -71,10 +71,10 @@ impl Local {
     }
 }
 
-/// The names that can be downloaded.
+/// The images that can be downloaded.
 ///
 /// # Errors
-/// A catalogue of the user's that is wrong.
+/// Fails if the user's catalogue has a mistake.
 pub(crate) fn catalogue() -> Result<Vec<CatalogueEntry>> {
     let catalogue = image::catalogue()?;
     Ok(catalogue

@@ -1,4 +1,4 @@
-//! The store of images, which all clusters of a state folder share: what comes in, what is in it, what goes.
+//! The store of images, which all clusters of a state folder share.
 
 mod listing;
 mod removal;
@@ -11,34 +11,34 @@ use kvmc_images::{Architecture, Boot, Image, ImportedArchive, Store, download, i
 pub(crate) use self::listing::catalogue;
 use super::Local;
 use super::preflight::fail_on;
-use crate::hint::{advise, host_command};
+use crate::hint::{add_hint, bail_with_hint, host_command};
 use crate::host;
-use crate::image::{self, Asked, build, recipe};
+use crate::image::{self, PullOptions, build, recipe};
 use crate::interrupt::Interrupt;
 use crate::model::Interrupted;
 use crate::spec::{Settings, approximate, check};
 use crate::warm;
 
-/// An image that is to be downloaded.
+/// A request to download an image.
 #[derive(Debug)]
 pub(crate) struct PullRequest {
-    /// A name of the catalogue, or an address.
+    /// A name from the catalogue, or a URL.
     pub(crate) image: String,
     pub(crate) take: ImportRequest,
-    /// Address of the publisher's list of checksums.
+    /// URL of the publisher's list of checksums.
     pub(crate) sums: Option<String>,
-    /// Take it though nothing can verify it.
+    /// Accept an image without a checksum or signature.
     pub(crate) insecure: bool,
 }
 
-/// What an image that is taken is to be.
+/// A request to import an image.
 #[derive(Debug, Default)]
 pub(crate) struct ImportRequest {
-    /// A name for it, besides its digest.
+    /// A name for the image, in addition to its digest.
     pub(crate) tag: Option<String>,
-    /// The host's where there is none.
+    /// `None` means the host's architecture.
     pub(crate) architecture: Option<String>,
-    /// What boots it: bios or uefi.
+    /// Firmware that boots the image, `bios` or `uefi`.
     pub(crate) firmware: Option<String>,
 }
 
@@ -51,10 +51,10 @@ impl Local {
         warm::Store::open(self.state.root())
     }
 
-    /// The template that `up` would use; built where it is not there.
+    /// Returns the template that `up` would use, and builds it if it is missing.
     ///
     /// # Errors
-    /// What kept it from being built; that it was [`Interrupted`].
+    /// Fails if the template cannot be built, or if it was [`Interrupted`].
     pub(crate) fn build_template(&self, settings: &Settings, tag: Option<&str>) -> Result<String> {
         let store = self.store();
         check_tag(&store, tag)?;
@@ -66,7 +66,7 @@ impl Local {
                 let interrupt = Interrupt::listen()?;
                 match build(&store, &recipe, self.progress.as_ref()) {
                     Err(_) if interrupt.came() => {
-                        let now = "nothing is left of the template".to_owned();
+                        let now = "the unfinished template was removed".to_owned();
                         return Err(Interrupted(now).into());
                     }
                     image => image?,
@@ -76,10 +76,10 @@ impl Local {
         finish(&store, &image, tag)
     }
 
-    /// Downloads an image, or its newest version; its digest.
+    /// Downloads an image or its newest version, and returns its digest.
     ///
     /// # Errors
-    /// What kept it from being had; that it was [`Interrupted`].
+    /// Fails if the image cannot be downloaded or verified, or if it was [`Interrupted`].
     pub(crate) async fn pull_image(&self, request: PullRequest) -> Result<String> {
         let mut interrupt = Interrupt::listen()?;
         let pulled = tokio::select! {
@@ -89,7 +89,7 @@ impl Local {
         };
         match pulled {
             Err(_) if interrupt.came() => Err(Interrupted(
-                "no image was made, and the next pull goes on with what came".to_owned(),
+                "no image was made; the next pull resumes the download".to_owned(),
             )
             .into()),
             pulled => pulled,
@@ -106,7 +106,7 @@ impl Local {
         let store = self.store();
         let architecture = architecture(take.architecture.as_deref())?;
         check_tag(&store, take.tag.as_deref())?;
-        let asked = Asked {
+        let asked = PullOptions {
             refresh: true,
             insecure: insecure || sums.is_some(),
         };
@@ -115,9 +115,11 @@ impl Local {
             None if name.contains("://") => image::at(&name, architecture, asked)?,
             None => {
                 let ls = host_command("image ls --catalogue");
-                return Err(advise(
-                    anyhow::anyhow!("the catalogue has no `{name}`"),
-                    format!("{ls} shows it, and an address can be pulled too"),
+                return Err(add_hint(
+                    anyhow::anyhow!(
+                        "unknown image `{name}`; expected a name from the catalogue or a URL"
+                    ),
+                    format!("{ls} lists the catalogue"),
                 ));
             }
         };
@@ -135,10 +137,10 @@ impl Local {
         finish(&store, &image, take.tag.as_deref())
     }
 
-    /// Takes an image from a file; its digest.
+    /// Imports an image from a file, and returns its digest.
     ///
     /// # Errors
-    /// A file that cannot be used; that it was [`Interrupted`].
+    /// Fails if the file cannot be used, or if it was [`Interrupted`].
     pub(crate) fn import_image(&self, file: &Path, request: &ImportRequest) -> Result<String> {
         let interrupt = Interrupt::listen()?;
         match self.import(file, request) {
@@ -163,7 +165,7 @@ impl Local {
         finish(&store, &image, request.tag.as_deref())
     }
 
-    /// Takes what `export` wrote, under its name there unless another is asked for, or has it here.
+    /// Imports an archive from `export`, under its own name unless another is given.
     fn import_archive(
         &self,
         store: &Store,
@@ -171,8 +173,9 @@ impl Local {
         request: &ImportRequest,
     ) -> Result<String> {
         if request.architecture.is_some() || request.firmware.is_some() {
-            bail!(
-                "{} says itself what architecture and firmware it is for; leave --arch and --firmware out",
+            bail_with_hint!(
+                "leave out --arch and --firmware",
+                "{} states its own architecture and firmware",
                 file.display()
             );
         }
@@ -185,7 +188,7 @@ impl Local {
             let taken = store.named(&tag, image.architecture)?;
             if taken.as_ref().is_some_and(|t| t.id != image.id) || image::catalogue()?.has(&tag) {
                 self.progress.say(&format!(
-                    "it was called `{tag}`, which is another image's name here; `-t NAME` gives it one"
+                    "its tag `{tag}` names another image here, so it has no tag; `-t NAME` gives it one"
                 ));
             } else {
                 name = Some(tag);
@@ -194,10 +197,10 @@ impl Local {
         finish(store, &image, name.as_deref())
     }
 
-    /// Writes an image, and all that it lies on, to one file; a line about it.
+    /// Writes an image and its backing files to one file, and returns a line about it.
     ///
     /// # Errors
-    /// No such image, or a file that cannot be written; that it was [`Interrupted`].
+    /// Fails if there is no such image, if the file cannot be written, or if it was [`Interrupted`].
     pub(crate) fn export_image(
         &self,
         name: &str,
@@ -209,7 +212,7 @@ impl Local {
         let interrupt = Interrupt::listen()?;
         match store.export(&image, file) {
             Err(_) if interrupt.came() => {
-                let now = "nothing of the file is left".to_owned();
+                let now = "the unfinished file was removed".to_owned();
                 return Err(Interrupted(now).into());
             }
             exported => exported?,
@@ -220,11 +223,12 @@ impl Local {
     }
 }
 
-/// The architecture asked for, or the host's.
+/// The requested architecture, or the host's.
 pub(super) fn architecture(asked: Option<&str>) -> Result<Architecture> {
     match asked {
         Some(asked) => Ok(asked.parse()?),
-        None => Architecture::host().context("say which architecture with --arch"),
+        None => Architecture::host()
+            .context("the host's architecture is not supported; choose one with --arch"),
     }
 }
 
@@ -234,22 +238,27 @@ fn firmware(asked: Option<&str>, architecture: Architecture) -> Result<Boot> {
         Some("bios") if architecture == Architecture::Amd64 => Ok(Boot::Bios),
         Some("uefi") => Ok(Boot::Uefi),
         Some(other) => {
-            bail!("firmware: {architecture} has no `{other}`; bios (amd64) and uefi are known")
+            bail!(
+                "unknown firmware `{other}` for {architecture}; expected bios (amd64 only) or uefi"
+            )
         }
     }
 }
 
-/// A tag that the catalogue has would hide one of the two.
+/// Refuses a tag that the catalogue uses, because one would hide the other.
 pub(super) fn check_tag(store: &Store, tag: Option<&str>) -> Result<()> {
     let Some(tag) = tag else { return Ok(()) };
     store.check_tag(tag)?;
     if image::catalogue()?.has(tag) {
-        bail!("the catalogue has the name `{tag}`; take another one");
+        bail_with_hint!(
+            "choose another tag",
+            "the tag `{tag}` is a name in the catalogue"
+        );
     }
     Ok(())
 }
 
-/// Gives an image its tag; its digest.
+/// Tags an image, and returns its digest.
 pub(super) fn finish(store: &Store, image: &Image, tag: Option<&str>) -> Result<String> {
     if let Some(tag) = tag {
         store.tag(image, tag)?;

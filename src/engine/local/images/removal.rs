@@ -1,10 +1,11 @@
-//! What of images goes, and what keeps it.
+//! Removes images, and finds what still uses them.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use kvmc_images::{Image, Store};
 
 use super::architecture;
 use crate::engine::local::Local;
+use crate::hint::bail_with_hint;
 use crate::image;
 use crate::state::ClusterRecord;
 
@@ -12,14 +13,15 @@ impl Local {
     /// Removes an image that no cluster and no other image uses.
     ///
     /// # Errors
-    /// No such image, or who uses it.
+    /// Fails if there is no such image, or if something uses it.
     pub(crate) fn remove_image(&self, name: &str, asked: Option<&str>) -> Result<()> {
         let store = self.store();
         let image = image::in_store(&store, name, architecture(asked)?)?;
         let users = self.users(&store, &image.id)?;
         if !users.is_empty() {
-            bail!(
-                "image {} is used by {}; remove that first",
+            bail_with_hint!(
+                "remove these users first",
+                "image {} is used by {}",
                 image.id,
                 users.join(", ")
             );
@@ -35,14 +37,14 @@ impl Local {
         Ok(store.remove(&image.id)?)
     }
 
-    /// Removes frozen machines, prepared images and templates that no cluster uses and no `up` would take; with `all`
-    /// also those that one would. Bytes that it freed.
+    /// Removes frozen machines, prepared images and outdated templates that no cluster uses. With `all`, also removes
+    /// those that `up` would use. Returns the number of bytes freed.
     ///
     /// # Errors
-    /// What cannot be read or removed.
+    /// Fails if something cannot be read or removed.
     pub(crate) fn prune_images(&self, all: bool) -> Result<u64> {
         let (store, frozen) = (self.store(), self.frozen());
-        // What is frozen of an image that goes is to go before it.
+        // Frozen machines go before the image that they are made from.
         let mut images = Vec::new();
         for image in store.list()? {
             if !image::is_outdated(&store, &image)? {
@@ -55,8 +57,9 @@ impl Local {
             .filter(|f| images.iter().any(|i| f.shape().is_current(i)))
             .map(|f| f.id)
             .collect();
-        let keep =
-            |id: &str| !self.sleepers(id).is_empty() || (!all && current.iter().any(|c| c == id));
+        let keep = |id: &str| {
+            !self.users_of_frozen(id).is_empty() || (!all && current.iter().any(|c| c == id))
+        };
         let (gone, mut bytes) = frozen.prune(keep)?;
         for id in &gone {
             self.progress
@@ -70,14 +73,13 @@ impl Local {
         Ok(bytes)
     }
 
-    /// Removes images that nothing uses and that are `doomed`, children before the parents that then are
-    /// used by nothing.
-    fn prune_unused(&self, store: &Store, doomed: impl Fn(&Image) -> Result<bool>) -> Result<u64> {
+    /// Removes unused images for which `may_go` is true. A parent follows its children once nothing else uses it.
+    fn prune_unused(&self, store: &Store, may_go: impl Fn(&Image) -> Result<bool>) -> Result<u64> {
         let mut bytes = 0;
         loop {
             let mut unused = Vec::new();
             for image in store.list()? {
-                if doomed(&image)? && self.users(store, &image.id)?.is_empty() {
+                if may_go(&image)? && self.users(store, &image.id)?.is_empty() {
                     unused.push(image);
                 }
             }
@@ -93,12 +95,12 @@ impl Local {
         }
     }
 
-    /// The clusters with a node whose disk lies on a frozen machine's.
-    pub(super) fn sleepers(&self, id: &str) -> Vec<String> {
+    /// The clusters with a node whose disk lies on a frozen machine.
+    pub(super) fn users_of_frozen(&self, id: &str) -> Vec<String> {
         self.clusters(|r| r.nodes.iter().any(|n| n.base.frozen() == Some(id)))
     }
 
-    /// What lies on an image: clusters, and other images.
+    /// The clusters and images that lie on an image.
     pub(super) fn users(&self, store: &Store, id: &str) -> Result<Vec<String>> {
         let mut users: Vec<_> = self
             .clusters(|r| r.nodes.iter().any(|n| n.base.image() == id))
@@ -106,7 +108,7 @@ impl Local {
             .map(|name| format!("cluster {name}"))
             .collect();
         if store.is_held(id) {
-            users.push("another kvmc at this moment".to_owned());
+            users.push("another kvmc that runs now".to_owned());
         }
         for child in store.children(id)? {
             users.push(format!("image {}", child.get(..12).unwrap_or(&child)));
@@ -114,7 +116,7 @@ impl Local {
         Ok(users)
     }
 
-    /// The clusters that `uses` is true of; one whose record cannot be read may be among them.
+    /// The clusters for which `uses` is true. A cluster whose record cannot be read counts as one of them.
     fn clusters(&self, uses: impl Fn(&ClusterRecord) -> bool) -> Vec<String> {
         let is_one = |name: &String| match ClusterRecord::load(&self.state.cluster(name)) {
             Ok(record) => record.is_some_and(|r| uses(&r)),

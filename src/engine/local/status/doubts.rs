@@ -1,4 +1,4 @@
-//! Where the record and the host contradict each other. Looks, and changes nothing.
+//! Finds contradictions between the record and the host. It changes nothing.
 
 use kvmc_netns::Links;
 
@@ -9,8 +9,8 @@ use crate::node::Identity;
 use crate::state::{ClusterRecord, Lock, Phase, read_json};
 use crate::steps::{Traces, traces};
 
-/// All that does not fit, each in a line with what to do about it. What cannot be looked at is in a line
-/// too. `network` is how that is, if it was looked at already.
+/// All contradictions, one a line with its cure. Something that cannot be read also gets a line. `network` is the
+/// state of the network, if it was read already.
 pub(super) async fn doubts(
     local: &Local,
     record: &ClusterRecord,
@@ -19,15 +19,15 @@ pub(super) async fn doubts(
 ) -> Vec<String> {
     let dir = &local.dir();
     if let Some(holder) = Lock::holder(dir) {
-        return vec![format!("at work on it: {holder}")];
+        return vec![format!("another verb works on it: {holder}")];
     }
     if record.phase != Phase::Stopped && check_namespace(record).is_err() {
-        return vec!["it runs in another network namespace than this".to_owned()];
+        return vec!["it runs in another network namespace".to_owned()];
     }
     let mut all = Vec::new();
     let seen = match traces(&local.state, links).await {
         Ok(mut traces) => traces.remove(&dir.name()).unwrap_or_default(),
-        Err(e) => return vec![format!("the host cannot be looked at: {e:#}")],
+        Err(e) => return vec![format!("the state of the host cannot be read: {e:#}")],
     };
     let network = match network {
         _ if record.phase != Phase::Up => None,
@@ -35,7 +35,7 @@ pub(super) async fn doubts(
         None => match network::look(record, links).await {
             Ok(network) => Some(network),
             Err(e) => {
-                all.push(format!("the network cannot be looked at: {e:#}"));
+                all.push(format!("the state of the network cannot be read: {e:#}"));
                 None
             }
         },
@@ -48,7 +48,7 @@ pub(super) async fn doubts(
     all
 }
 
-/// The pure part.
+/// Derives the contradictions, without access to the host.
 fn judge(
     record: &ClusterRecord,
     seen: &Traces,
@@ -60,16 +60,16 @@ fn judge(
     let mut all = Vec::new();
     match record.phase {
         Phase::Starting => all.push(format!(
-            "`up` or `start` did not come to its end; {up} goes on, {down} removes it"
+            "`up` or `start` was cut short; {up} completes the cluster, {down} removes it"
         )),
         Phase::Removing => {
-            all.push(format!("`down` did not come to its end; {down} goes on"));
+            all.push(format!("`down` was cut short; {down} removes the rest"));
         }
         Phase::Stopped if !seen.is_empty() => all.push(format!(
-            "it was stopped, but there is {seen}; {up} takes that up"
+            "the cluster is stopped, but this host still has {seen}; {up} takes them over"
         )),
         Phase::Up if seen.keepers.is_empty() => all.push(format!(
-            "no keeper runs: no DHCP, and nobody attends the nodes; {up} starts it"
+            "no keeper runs, so the nodes have no DHCP and no supervision; {up} starts one"
         )),
         Phase::Stopped | Phase::Up => {}
     }
@@ -77,11 +77,11 @@ fn judge(
         let pid = identity.pid;
         if record.node(node).is_err() {
             all.push(format!(
-                "{node} runs (pid {pid}) and is no node of the cluster; {down} ends it too"
+                "{node} runs (pid {pid}) but is not a node of the cluster; {down} ends it too"
             ));
         } else if !is_recorded(node) {
             all.push(format!(
-                "{node} runs (pid {pid}), and who started it did not write that down; {up} does"
+                "{node} runs (pid {pid}) but is not recorded; {up} records it"
             ));
         }
     }
@@ -96,20 +96,20 @@ fn missing(record: &ClusterRecord, seen: &NetworkState, up: &str) -> Vec<String>
     for network in record.networks() {
         if !seen.bridges.contains(&network.bridge) {
             all.push(format!(
-                "the bridge {} is gone or changed; {up} makes it again, restart the nodes then",
+                "the bridge {} is missing or changed; {up} makes it again, after which the nodes need a restart",
                 network.bridge
             ));
         }
         if seen.lost_tables.contains(&network.table) {
             all.push(format!(
-                "NAT rules missing: no nft table inet {}; {up} applies it again",
+                "NAT rules missing: no nft table inet {}; {up} restores it",
                 network.table
             ));
         }
     }
     if !seen.forwarding {
         all.push(format!(
-            "net.ipv4.ip_forward is off: nodes reach nothing outside; {up} switches it on"
+            "net.ipv4.ip_forward is off, so nodes cannot reach other networks; {up} switches it on"
         ));
     }
     all
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_the_record_is_named_with_what_to_do() {
+    fn each_contradiction_is_named_with_its_cure() {
         let mut record = record();
         record.phase = Phase::Up;
         let seen = Traces {
@@ -145,9 +145,9 @@ mod tests {
         let all = judge(&record, &seen, Some(&none), |_| false).join("\n");
         for words in [
             "no keeper runs",
-            "master0 runs (pid 7), and who started it",
-            "master9 runs (pid 7) and is no node",
-            "the bridge k80 is gone",
+            "master0 runs (pid 7) but is not recorded",
+            "master9 runs (pid 7) but is not a node",
+            "the bridge k80 is missing",
             "no nft table inet kvmc_k80",
             "ip_forward is off",
         ] {
@@ -156,7 +156,9 @@ mod tests {
         record.phase = Phase::Stopped;
         let all = judge(&record, &seen, None, |_| true).join("\n");
         assert!(
-            all.contains("it was stopped, but there is a QEMU of master0 (pid 7)"),
+            all.contains(
+                "the cluster is stopped, but this host still has a QEMU of master0 (pid 7)"
+            ),
             "{all}"
         );
         assert_eq!(judge(&record, &Traces::default(), None, |_| true), [""; 0]);

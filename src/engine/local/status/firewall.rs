@@ -1,14 +1,13 @@
-//! The firewall rules of a cluster, as `status` tells of them.
+//! The firewall part of `status`.
 
 use kvmc_netns::Links;
 
 use crate::model::{FirewallStatus, RestoredStatus};
-use crate::network::accepts::Made;
+use crate::network::accepts::FirewallLog;
 use crate::network::{self, NetworkState, check_namespace};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
-/// The network of a cluster, as it is; none of one that has none now, or when rules cannot be seen,
-/// as by an ordinary user.
+/// The state of a cluster's networks, or `None` if it is stopped or if this user may not read the rules.
 pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Option<NetworkState> {
     if record.phase == Phase::Stopped || check_namespace(record).is_err() {
         return None;
@@ -16,9 +15,9 @@ pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Option<Networ
     network::look(record, links).await.ok()
 }
 
-/// What there is to say of them.
+/// The firewall status for the user.
 pub(super) fn view(seen: &NetworkState, dir: &ClusterDir) -> FirewallStatus {
-    let made = Made::load(dir).unwrap_or_default();
+    let made = FirewallLog::load(dir).unwrap_or_default();
     FirewallStatus {
         missing: seen.missing(),
         obstacles: seen.obstacles.iter().map(ToString::to_string).collect(),

@@ -1,4 +1,4 @@
-//! `status`: derived from what is seen; nothing that is broken makes it fail.
+//! `status`: describes what it sees, and does not fail on what is broken.
 
 mod doubts;
 mod firewall;
@@ -28,7 +28,7 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         Found::Copy(copy, error) => {
             let fix = local.command("doctor --fix");
             doubts.push(format!(
-                "{error:#}; shown from its last good copy, which {fix} puts back"
+                "{error:#}; the status is that of its last good copy, which {fix} restores"
             ));
             copy
         }
@@ -37,7 +37,7 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         }
         Found::Nothing => return without_record(local, None, &links).await,
     };
-    // While a verb is at work on them there is nothing to say of them yet.
+    // While another verb works on the rules, their state means nothing.
     let network = match Lock::holder(&dir) {
         Some(_) => None,
         None => firewall::look(&record, &links).await,
@@ -50,7 +50,7 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     if let Some((_, true)) = board {
         let up = local.command("up");
         doubts.push(format!(
-            "the keeper is of another version of kvmc; {up} replaces it, and no node notices"
+            "the keeper is of another version of kvmc; {up} replaces it without disturbing the nodes"
         ));
     }
     let board = board.map(|(board, _)| board);
@@ -77,7 +77,7 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     })
 }
 
-/// What is seen of a cluster whose record is not.
+/// The traces of a cluster whose record is missing.
 async fn without_record(
     local: &Local,
     error: Option<anyhow::Error>,
@@ -91,9 +91,9 @@ async fn without_record(
     }
     let why = match (&error, &holder) {
         (Some(error), _) => format!("{error:#}"),
-        (None, Some(holder)) => format!("it has no record yet; at work on it: {holder}"),
+        (None, Some(holder)) => format!("it has no record yet; another verb works on it: {holder}"),
         (None, None) => format!(
-            "its record is gone; {} removes what is left of it",
+            "its record is missing; {} removes the remains",
             local.command("down")
         ),
     };

@@ -1,4 +1,4 @@
-//! One node, as it is seen.
+//! The status of one node.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::model::{
 use crate::node::{Ended, Identity, vcpus};
 use crate::state::{ClusterDir, ClusterRecord, NodeRecord, read_json};
 
-/// Looks at a node's files, and at what the keeper knows of it.
+/// Derives a node's status from its files and the keeper's view.
 pub(super) fn look(
     record: &ClusterRecord,
     node: &NodeRecord,
@@ -81,7 +81,7 @@ fn running(view: Option<&NodeView>, last: Option<&Ended>) -> String {
         return format!("{state}, {}", view.note);
     }
     match last.filter(|l| l.cause != Cause::Quit) {
-        // It came back from this: whoever looks wants to know that it was away.
+        // The node has restarted since, which the user should know.
         Some(last) => format!("{state} ({}{})", ago(Some(last.time)), last.cause),
         None => state,
     }
@@ -98,8 +98,8 @@ fn vitals(view: Option<&NodeView>) -> VitalsStatus {
     }
 }
 
-/// Why a node has ended: the keeper may know more than what is written down, that it is to start again or why
-/// it cannot; or less, of one that ended before it looked.
+/// Why a node has ended. The keeper may know more than the file, such as that it will restart the node or cannot; it
+/// may know less of a node that ended before the keeper started.
 fn why(written: &Cause, keeper: Option<&str>) -> String {
     let least = Cause::Vanished.to_string();
     match keeper.filter(|note| !note.is_empty() && *note != least) {
@@ -108,7 +108,7 @@ fn why(written: &Cause, keeper: Option<&str>) -> String {
     }
 }
 
-/// How long ago a time was, in its largest unit, as the beginning of a sentence about it.
+/// How long ago a time was, in its largest unit, as the beginning of a sentence.
 pub(super) fn ago(time: Option<f64>) -> String {
     let Some(time) = time else {
         return String::new();
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_keeper_that_saw_no_more_than_an_end_does_not_hide_what_its_parent_saw() {
+    fn a_keeper_without_a_cause_does_not_hide_the_recorded_cause() {
         let failed = Cause::Failed {
             status: 3,
             words: "no".to_owned(),

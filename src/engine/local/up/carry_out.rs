@@ -1,5 +1,5 @@
-//! What `up` does once it has the cluster's lock: planning anew, since nobody else changes the cluster now,
-//! and carrying that out.
+//! The part of `up` under the cluster's lock. It plans again, because the cluster cannot change any more, and carries
+//! the plan out.
 
 use std::time::{Duration, Instant};
 
@@ -19,22 +19,22 @@ use crate::plan::{self, Seen, Step};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
 use crate::steps::{Undo, Workbench, folder, node};
 
-/// For a node that is removed to power off.
+/// Time for a removed node to power off.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The cluster as it is to be, and what is to be done for it.
+/// The planned cluster, and the steps to it.
 pub(super) struct Planned {
     record: ClusterRecord,
-    /// There is no record of it.
+    /// The cluster has no record yet.
     is_new: bool,
     steps: Vec<Step>,
 }
 
 impl Run<'_> {
-    /// What is there by now, and so the steps; `seen` is what was there a moment ago, where that still counts.
+    /// Plans the steps from what there is now. `seen` is an earlier look that is still valid.
     ///
     /// # Errors
-    /// A cluster that another verb has changed meanwhile, or a host that cannot be looked at.
+    /// Fails if another verb has changed the cluster, or if the state of the host cannot be read.
     pub(super) async fn plan_again(&self, ready: &Ready, seen: Option<Seen>) -> Result<Planned> {
         let existing = self.local.load()?;
         if existing
@@ -63,12 +63,12 @@ impl Run<'_> {
         })
     }
 
-    /// Makes what is planned. Interrupted before the nodes boot, it leaves nothing of a new cluster, as when it
-    /// fails; later, what there is stays.
+    /// Carries out the plan. If it fails or is interrupted before the nodes boot, it removes everything of a new
+    /// cluster. Later, it keeps what was made.
     ///
     /// # Errors
-    /// A step of the cluster as a whole; all that this run made of it is gone again then. A node that
-    /// fails is no such error: it is in the answer.
+    /// Fails if a step for the whole cluster fails; everything that this run made is removed then. Nodes that fail are
+    /// in the returned value.
     pub(super) async fn carry_out(
         &self,
         ready: &Ready,
@@ -114,7 +114,7 @@ impl Run<'_> {
         Ok(report(&record, done(to_start, failed), began))
     }
 
-    /// What takes back a cluster that cannot be made; before anything of it is.
+    /// Prepares to undo a cluster that cannot be made.
     fn undo(&self) -> Result<Undo> {
         let mut undo = Undo::default();
         let dir = self.dir.clone();
@@ -122,7 +122,7 @@ impl Run<'_> {
             None => undo.push("the cluster's folder", move || async move {
                 folder::remove(&dir)
             }),
-            // What of it ran before runs on, so only what was stopped is said to be so again.
+            // Nodes that ran before go on running, so the old record is valid again only if the cluster was stopped.
             Some(mut before) if before.phase == Phase::Stopped => {
                 undo.push("the record", move || async move { before.save(&dir) });
             }
@@ -131,7 +131,7 @@ impl Run<'_> {
         Ok(undo)
     }
 
-    /// Carries out all steps but the nodes' starts.
+    /// Carries out all steps except the starts of nodes.
     async fn make(
         &self,
         ready: &Ready,
@@ -156,9 +156,9 @@ impl Run<'_> {
                     return Ok(false);
                 }
                 let taken = take(step, record, bench, interrupt, &mut undo).await;
-                taken.with_context(|| format!("failed to {step}"))?;
+                taken.with_context(|| format!("cannot {step}"))?;
             }
-            // Another cluster that went between the look and the record took this one for not there.
+            // Another cluster, removed since the look, may have switched forwarding off.
             forwarding::enable(bench.host.state, Family::V4)?;
             if forwarding::has_ipv6(record) {
                 forwarding::enable(bench.host.state, Family::V6)?;
@@ -170,7 +170,7 @@ impl Run<'_> {
             Ok(false) => {
                 let is_gone = is_new && self.take_back(undo).await;
                 Err(match is_gone {
-                    true => Interrupted("nothing is left of what was made".to_owned()),
+                    true => Interrupted("everything that was made is removed".to_owned()),
                     false => self.goes_on(),
                 }
                 .into())
@@ -182,10 +182,10 @@ impl Run<'_> {
         }
     }
 
-    /// True when nothing went wrong with it.
+    /// Undoes what was made, and returns whether that succeeded.
     async fn take_back(&self, undo: Undo) -> bool {
         let progress = &self.local.progress;
-        progress.say("taking back what was made");
+        progress.say("removing what was made");
         let left = undo.run().await;
         for error in &left {
             progress.say(&format!("{error:#}"));
@@ -195,9 +195,7 @@ impl Run<'_> {
 
     fn goes_on(&self) -> Interrupted {
         let (up, down) = (self.local.command("up"), self.local.command("down"));
-        Interrupted(format!(
-            "{up} goes on from here, {down} removes what there is"
-        ))
+        Interrupted(format!("{up} completes the cluster, {down} removes it"))
     }
 
     fn say_accelerator(&self, record: &ClusterRecord) {
@@ -212,12 +210,12 @@ impl Run<'_> {
         } else {
             String::new()
         };
-        let text = format!("emulating with TCG, slowly ({why}){held}");
+        let text = format!("the nodes run slowly, emulated by TCG ({why}){held}");
         self.local.progress.say(&text);
     }
 }
 
-/// Carries out one step, but for a node's start.
+/// Carries out one step, except the start of a node.
 async fn take(
     step: &Step,
     record: &mut ClusterRecord,
@@ -231,7 +229,7 @@ async fn take(
             let say = |node: &str, _: &NodeStop| bench.progress.say(&format!("{node} is stopped"));
             match node::stop(nodes, bench.host, PATIENCE, interrupt, &say).await? {
                 node::Stopped::Done { errors, .. } => first(errors),
-                // The loop between steps sees to it.
+                // The loop over the steps notices the interruption.
                 node::Stopped::Interrupted => Ok(()),
             }
         }
@@ -243,7 +241,7 @@ async fn take(
             }
             first(errors)
         }
-        // Of the removal of a cluster alone.
+        // Only the removal of a cluster contains these steps.
         Step::Kill(_) | Step::Enter(_) => Ok(()),
     }
 }
@@ -252,8 +250,8 @@ fn first(errors: Vec<anyhow::Error>) -> Result<()> {
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Writes down the QEMUs of ours that run and never were: who started them was killed in between. Without
-/// that nobody would attend them.
+/// Records our running QEMU processes that are not recorded, because a verb was killed right after it started them.
+/// Otherwise the keeper would not attend them.
 fn adopt(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
     for node in &record.nodes {
         let path = dir.node(&node.name).process();
@@ -268,7 +266,7 @@ fn adopt(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
     Ok(())
 }
 
-/// What each node has to become ready, where nobody says otherwise.
+/// The default time that each node has to become ready.
 const fn patience(record: &ClusterRecord) -> Duration {
     Duration::from_secs(if record.accelerator.is_kvm() {
         300

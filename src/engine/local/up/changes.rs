@@ -1,38 +1,38 @@
-//! What of a cluster may change under it.
+//! Which settings of a cluster may change after it is made.
 
 use anyhow::{Result, anyhow};
 
-use crate::hint::{advise, command};
+use crate::hint::{add_hint, command};
 use crate::spec::{Change, ClusterSpec, Difference, Settings};
 use crate::state::ClusterRecord;
 
-/// Refuses settings that the cluster cannot have without being made anew, and fewer nodes than it has.
+/// Refuses changes that need a new cluster, and fewer nodes than there are.
 ///
 /// # Errors
-/// Each of them, with its value now and the one asked for.
+/// Fails with all refused settings, each with its current and its requested value.
 pub(super) fn check_unchanged(
     record: &ClusterRecord,
     wanted: &ClusterSpec,
     settings: &Settings,
 ) -> Result<()> {
     let name = &record.spec.name;
-    let anew = || {
+    let make_again = || {
         let (down, up) = (command(name, "down"), command(name, "up"));
-        format!("{down} removes the cluster with its nodes' data, {up} makes it anew")
+        format!("{down} removes the cluster with its nodes' data, {up} creates it again")
     };
     let fixed: Vec<_> = record
         .spec
         .differences(wanted)
         .into_iter()
         .filter(|d| d.change == Change::Never)
-        .map(|d| told(&d, settings))
+        .map(|d| words(&d, settings))
         .collect();
     if !fixed.is_empty() {
         let error = anyhow!(
             "cluster `{name}` exists with other settings, which cannot change: {}",
             fixed.join(", ")
         );
-        return Err(advise(error, anew()));
+        return Err(add_hint(error, make_again()));
     }
     let names: Vec<_> = wanted.node_names().map(|(name, _)| name).collect();
     let gone: Vec<_> = record
@@ -43,22 +43,22 @@ pub(super) fn check_unchanged(
         .collect();
     if !gone.is_empty() {
         let error = anyhow!(
-            "cluster `{name}` has {} and fewer nodes are asked for; `up` removes no node",
+            "cluster `{name}` has {}, but fewer nodes are requested; `up` never removes a node",
             gone.join(", ")
         );
-        return Err(advise(error, anew()));
+        return Err(add_hint(error, make_again()));
     }
     Ok(())
 }
 
-fn told(difference: &Difference, settings: &Settings) -> String {
+fn words(difference: &Difference, settings: &Settings) -> String {
     let text = |value: &Option<crate::spec::Value>| match value {
         Some(value) if !value.is_empty() => value.to_string(),
         _ => "none".to_owned(),
     };
     let source = settings.source(&difference.key);
     format!(
-        "{} is {}, asked for is {} (from {source})",
+        "{} is {}, requested is {} (from {source})",
         difference.key,
         text(&difference.before),
         text(&difference.after),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_and_cannot_change_is_told() {
+    fn only_settings_that_differ_and_cannot_change_are_named() {
         assert_eq!(changed(&[]), Ok(()));
         let fine = [
             ("workers", "5"),
@@ -99,14 +99,14 @@ mod tests {
         assert_eq!(
             error.unwrap_err(),
             "cluster `k80` exists with other settings, which cannot change: \
-             roles.load_balancers.vcpus is 4, asked for is 2 (from flag --x), \
-             roles.masters.vcpus is 4, asked for is 2 (from flag --x), \
-             worker_ram is 4G, asked for is 1G (from flag --x), \
-             roles.workers.vcpus is 4, asked for is 2 (from flag --x)"
+             roles.load_balancers.vcpus is 4, requested is 2 (from flag --x), \
+             roles.masters.vcpus is 4, requested is 2 (from flag --x), \
+             worker_ram is 4G, requested is 1G (from flag --x), \
+             roles.workers.vcpus is 4, requested is 2 (from flag --x)"
         );
         let error = changed(&[("workers", "2")]).unwrap_err();
         assert!(
-            error.contains("has worker2 and fewer nodes are asked for"),
+            error.contains("has worker2, but fewer nodes are requested"),
             "{error}"
         );
     }

@@ -1,4 +1,4 @@
-//! What of a cluster is there.
+//! Finds what exists of a cluster.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::plan::Seen;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 use crate::steps::{keeper, node, record};
 
-/// Looks at the host for what `wanted` names.
+/// Compares the host with the record `wanted`.
 ///
 /// # Errors
-/// When the host cannot be looked at.
+/// Fails if the state of the host cannot be read.
 pub(super) async fn look(
     wanted: &ClusterRecord,
     existing: Option<&ClusterRecord>,
@@ -32,8 +32,8 @@ pub(super) async fn look(
         network: network::look(wanted, links).await?,
         keeper: keeper::look(dir).await,
         names_untold: !network::names::are_known(wanted),
-        // A keeper that is new begins with what the cluster had, whatever has become of the ports. Of one
-        // that was left half-way nobody knows what the keeper has heard.
+        // A new keeper begins with the recorded forwards, whatever has become of the ports. After an interrupted verb,
+        // nobody knows which forwards the keeper has.
         forwards: existing
             .filter(|r| r.phase == Phase::Up)
             .map(|r| r.forwards.clone())

@@ -1,4 +1,4 @@
-//! `up` and `start`: look, plan, carry out; what was made for the cluster is taken back on failure.
+//! `up` and `start`: look, plan and carry out. On failure, everything that was made is removed.
 
 mod carry_out;
 mod changes;
@@ -15,12 +15,12 @@ use kvmc_netns::Links;
 
 use self::changes::check_unchanged;
 pub(super) use self::run::Target;
-use self::run::{AS_IT_WAS, Run, unless_told};
+use self::run::{Run, UNCHANGED, unless_interrupted};
 use self::survey::Survey;
 use super::Local;
 use crate::engine::{Lifecycle, StartOptions, UpRequest};
-use crate::hint::advise;
-use crate::image::Asked;
+use crate::hint::add_hint;
+use crate::image::PullOptions;
 use crate::interrupt::Interrupt;
 use crate::model::{PlanReport, UpReport};
 use crate::network::free_subnet;
@@ -28,13 +28,13 @@ use crate::spec::{ClusterSpec, Key, Settings, Value, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
 use crate::steps::traces;
 
-/// After this long the host is looked at again: others change their firewalls as they like.
+/// Age after which a look at the host is repeated, because other programs may change the firewall at any time.
 const STALE: Duration = Duration::from_secs(2);
 /// See [`Lifecycle::up`].
 pub(super) async fn up(local: &Local, request: UpRequest) -> Result<UpReport> {
     if local.load()?.is_some_and(|r| r.phase == Phase::Removing) {
         local.progress.say(&format!(
-            "cluster `{}` is half removed; first the rest of it goes",
+            "cluster `{}` is partly removed; `up` removes the rest first",
             local.cluster
         ));
         let report = local.down().await?;
@@ -90,13 +90,13 @@ pub(super) async fn start(local: &Local, options: StartOptions) -> Result<UpRepo
     let target = Target {
         spec: record.spec.clone(),
         project: record.project.clone(),
-        pull: Asked::default(),
+        pull: PullOptions::default(),
         start: options,
     };
     bring_up(local, target, Some(record)).await
 }
 
-/// What is asked for, with all that only the host tells, and what there is of it.
+/// The requested cluster, with the settings that depend on the host, and the existing record.
 async fn target(local: &Local, request: UpRequest) -> Result<(Target, Option<ClusterRecord>)> {
     let mut settings = request.settings;
     let mut spec = check(&settings)?;
@@ -120,7 +120,7 @@ async fn target(local: &Local, request: UpRequest) -> Result<(Target, Option<Clu
     Ok((target, existing))
 }
 
-/// Puts a subnet in the place of `auto`: the cluster's own, or one that is free.
+/// Replaces the subnet `auto` by the cluster's current subnet, or by a free one.
 pub(super) async fn settle_subnet(
     settings: &mut Settings,
     spec: &ClusterSpec,
@@ -135,28 +135,28 @@ pub(super) async fn settle_subnet(
     Ok(())
 }
 
-/// Without a record a new cluster would be made over what is left of the old one.
+/// Refuses to make a new cluster over the remains of an old one.
 async fn refuse_remains(local: &Local) -> Result<()> {
     let (dir, name) = (local.dir(), &local.cluster);
     let remains = traces(&local.state, &Links::open()?).await?.remove(name);
-    // Unless it is being made or removed at this moment, by one that holds the lock.
+    // Another verb that holds the lock may be making or removing the cluster.
     if let Some(remains) = remains
         && Lock::holder(&dir).is_none()
         && local.load()?.is_none()
     {
-        return Err(advise(
-            anyhow::anyhow!("there is no record of cluster `{name}`, but there is {remains}"),
-            format!("{} removes that", local.command("down")),
+        return Err(add_hint(
+            anyhow::anyhow!("cluster `{name}` has no record, but this host has {remains}"),
+            format!("{} removes them", local.command("down")),
         ));
     }
     Ok(())
 }
 
-/// Brings a cluster up. What it lies on is made ready first, for other clusters too; only then is the cluster's lock
-/// taken, and made what is not there.
+/// Brings a cluster up. First it makes ready what other clusters use too, without the cluster's lock. Then it takes
+/// the lock and makes what is missing.
 ///
 /// # Errors
-/// See [`Lifecycle::up`]; that it was interrupted.
+/// See [`Lifecycle::up`]. Also fails if it was [`Interrupted`].
 pub(super) async fn bring_up(
     local: &Local,
     target: Target,
@@ -175,7 +175,8 @@ pub(super) async fn bring_up(
         mut probe,
         ..
     } = survey;
-    // Its answers are waited for before anything that takes long; else that time is of use.
+    // Await the probe before anything that takes long. Otherwise let it run meanwhile, because its wait is useful
+    // time.
     if takes_long {
         run.refuse_taken(&mut probe).await?;
     }
@@ -184,8 +185,8 @@ pub(super) async fn bring_up(
     let ready = run.make_ready(record, &mut interrupt).await?;
     run.refuse_taken(&mut probe).await?;
     let taking = Lock::take(run.dir(), "up", local.wait);
-    let lock = unless_told(&mut interrupt, AS_IT_WAS, taking).await??;
-    // Where there was nothing a moment ago there is nothing now, unless there is a record.
+    let lock = unless_interrupted(&mut interrupt, UNCHANGED, taking).await??;
+    // If there was nothing a moment ago, there is still nothing, unless there is a record now.
     let seen = (existing.is_none() && looked.elapsed() < STALE).then_some(seen);
     let planned = match run.plan_again(&ready, seen).await {
         Ok(planned) => planned,
@@ -195,7 +196,7 @@ pub(super) async fn bring_up(
         }
     };
     for (role, text) in &run.user_data {
-        // As it is now: nodes that join later get the same.
+        // Store the data as it is now, so that nodes that join later get the same.
         replace(&run.dir().user_data(role), text.as_bytes(), 0o600)?;
     }
     run.carry_out(&ready, planned, lock, interrupt, began).await

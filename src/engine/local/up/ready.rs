@@ -1,37 +1,38 @@
-//! What `up` makes ready before it takes the cluster's lock, and other clusters use too: images, those
-//! that have to be prepared, and frozen machines.
+//! Makes ready what `up` needs before it takes the cluster's lock: images, prepared images and frozen machines, which
+//! other clusters use too.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use kvmc_images::{Boot, ImageHold, Store};
 
-use super::run::{AS_IT_WAS, Run, unless_told};
+use super::run::{Run, UNCHANGED, unless_interrupted};
 use crate::engine::local::design::{Blueprint, design};
-use crate::engine::local::frozen::Wanted as WantedFrozen;
+use crate::engine::local::frozen::WantedFrozen;
 use crate::engine::local::preflight::check_disks;
 use crate::engine::local::prepared::prepare_images;
+use crate::hint::bail_with_hint;
 use crate::image::Images;
 use crate::interrupt::Interrupt;
 use crate::model::Interrupted;
 use crate::node::{KeyPool, uefi};
 use crate::state::ClusterRecord;
-use crate::warm::{self, AtHand};
+use crate::warm::{self, LoadedMachines};
 
-/// What the cluster is built on.
+/// Everything that the cluster is built on.
 pub(super) struct Ready {
-    /// The cluster as it is to be, now that its images are known.
+    /// The cluster's record, now that its images are known.
     pub(super) record: ClusterRecord,
     pub(super) images: Images,
-    pub(super) frozen: AtHand,
+    pub(super) frozen: LoadedMachines,
     pub(super) keys: KeyPool,
-    /// Nobody removes the images meanwhile.
+    /// Keeps the images from being removed meanwhile.
     _held: Vec<ImageHold>,
 }
 
 impl Run<'_> {
-    /// Makes ready what is wanted and not there.
+    /// Makes what is needed and missing.
     ///
     /// # Errors
-    /// What cannot be had, or cannot be for this cluster; that it was [`Interrupted`].
+    /// Fails if an image cannot be had or does not suit the cluster, or if it was [`Interrupted`].
     pub(super) async fn make_ready(
         &self,
         record: ClusterRecord,
@@ -56,7 +57,7 @@ impl Run<'_> {
         })
     }
 
-    /// The record anew, now that its images are known.
+    /// Designs the record again, now that the images are known.
     pub(super) async fn design_again(
         &self,
         record: ClusterRecord,
@@ -76,17 +77,17 @@ impl Run<'_> {
     }
 
     async fn obtain(&self, store: &Store, interrupt: &mut Interrupt) -> Result<Images> {
-        const NONE_MADE: &str = "no image was made, and no cluster";
+        const NONE_MADE: &str = "neither an image nor a cluster was made";
         let progress = self.local.progress.as_ref();
         let obtained = self.wanted.clone().obtain(store, progress);
-        match unless_told(interrupt, NONE_MADE, obtained).await? {
-            // Programs that build an image are ended by the same signal, and fail.
+        match unless_interrupted(interrupt, NONE_MADE, obtained).await? {
+            // The signal also ends the programs that build an image, so their errors are part of the interruption.
             Err(_) if interrupt.came() => Err(Interrupted(NONE_MADE.to_owned()).into()),
             images => images,
         }
     }
 
-    /// The images with kvmc's agent in them, where they can have it.
+    /// Replaces images by those with kvmc's agent, where possible.
     async fn prepared(
         &self,
         images: Images,
@@ -106,20 +107,20 @@ impl Run<'_> {
             &record.accelerator,
             self.local.progress.as_ref(),
         );
-        Ok(unless_told(interrupt, AS_IT_WAS, prepared).await?)
+        Ok(unless_interrupted(interrupt, UNCHANGED, prepared).await?)
     }
 
-    /// The machines that the nodes wake from.
+    /// The frozen machines that the nodes wake from.
     async fn frozen(
         &self,
         record: &ClusterRecord,
         images: &Images,
         keys: &KeyPool,
         interrupt: &mut Interrupt,
-    ) -> Result<AtHand> {
+    ) -> Result<LoadedMachines> {
         let store = warm::Store::open(self.local.state.root());
         if self.start.cold {
-            return Ok(AtHand::none(store));
+            return Ok(LoadedMachines::none(store));
         }
         let wanted = WantedFrozen {
             record,
@@ -128,10 +129,10 @@ impl Run<'_> {
             dir: &self.dir,
         };
         let frozen = wanted.prepare(store, keys, &self.local.progress);
-        unless_told(interrupt, AS_IT_WAS, frozen).await?
+        unless_interrupted(interrupt, UNCHANGED, frozen).await?
     }
 
-    /// What can be said of the images only when they are there.
+    /// Checks that need the images themselves.
     fn check_boot(&self, record: &ClusterRecord, images: &Images, store: &Store) -> Result<()> {
         let is_for = |role: &str| self.user_data.iter().any(|(r, _)| r == role);
         let mut is_read = false;
@@ -143,8 +144,9 @@ impl Run<'_> {
             }
         }
         if record.nodes.iter().any(|n| is_for(&n.role)) && !is_read {
-            bail!(
-                "user_data: no image of this cluster has cloud-init, so nothing would read it; choose one with --image"
+            bail_with_hint!(
+                "choose an image with --image",
+                "user_data: no image of this cluster has cloud-init, which reads it"
             );
         }
         Ok(())

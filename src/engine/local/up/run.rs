@@ -1,4 +1,4 @@
-//! One run of `up` or `start`, and what it begins with.
+//! One run of `up` or `start`, and its input.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::engine::local::Local;
 use crate::engine::local::preflight::fail_on;
 use crate::hint::WithHint;
 use crate::host::{self, Needs, choose};
-use crate::image::{Asked, Wanted, check_cluster_intact};
+use crate::image::{PullOptions, WantedImages, check_cluster_intact};
 use crate::interrupt::Interrupt;
 use crate::model::{Accelerator, Interrupted};
 use crate::network::{Probe, check_namespace};
@@ -19,19 +19,19 @@ use crate::node::read_user_data;
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord};
 
-/// What is said of a cluster when nothing of it was touched.
-pub(super) const AS_IT_WAS: &str = "the cluster is as it was";
+/// The closing words of a verb that changed nothing.
+pub(super) const UNCHANGED: &str = "the cluster is unchanged";
 
-/// A cluster that is to be.
+/// A requested cluster.
 pub(in crate::engine::local) struct Target {
     pub(in crate::engine::local) spec: ClusterSpec,
     /// The folder for the files of Ansible and ssh.
     pub(in crate::engine::local) project: PathBuf,
-    pub(in crate::engine::local) pull: Asked,
+    pub(in crate::engine::local) pull: PullOptions,
     pub(in crate::engine::local) start: StartOptions,
 }
 
-/// One run of `up` or `start`: what is known before anything of the host's network is looked at.
+/// One run of `up` or `start`, with everything known before a look at the host's network.
 pub(super) struct Run<'a> {
     pub(super) local: &'a Local,
     pub(super) dir: ClusterDir,
@@ -40,8 +40,8 @@ pub(super) struct Run<'a> {
     pub(super) spec: ClusterSpec,
     pub(super) project: PathBuf,
     pub(super) start: StartOptions,
-    pub(super) wanted: Wanted,
-    /// By role, of a cluster that is new.
+    pub(super) wanted: WantedImages,
+    /// User data by role, for a new cluster.
     pub(super) user_data: Vec<(String, String)>,
     pub(super) accelerator: Accelerator,
 }
@@ -65,9 +65,9 @@ impl<'a> Run<'a> {
             check_cluster_intact(&local.state, record)?;
         }
         let store = Store::open(local.state.root());
-        let wanted = Wanted::look(&spec, existing, &store, pull).hint(|| {
+        let wanted = WantedImages::look(&spec, existing, &store, pull).hint(|| {
             let (down, up) = (local.command("down"), local.command("up"));
-            format!("{down} and then {up} make new nodes")
+            format!("{down} removes the nodes with their data, {up} makes new ones")
         })?;
         let mut user_data = Vec::new();
         if existing.is_none() {
@@ -108,8 +108,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What `work` gives, unless it is told to stop first, which leaves what the words say.
-pub(super) async fn unless_told<T>(
+/// Runs `work` until it is done or a signal comes. `now` describes the state that an interruption leaves.
+pub(super) async fn unless_interrupted<T>(
     interrupt: &mut Interrupt,
     now: &str,
     work: impl Future<Output = T>,

@@ -1,4 +1,4 @@
-//! What `up` looks at before anything on the host is touched.
+//! The checks and looks of `up` before it changes anything on the host.
 
 use std::time::Instant;
 
@@ -8,35 +8,35 @@ use kvmc_images::Store;
 use super::look::look;
 use super::run::Run;
 use crate::engine::local::design::{Blueprint, design};
-use crate::engine::local::frozen::Wanted as WantedFrozen;
+use crate::engine::local::frozen::WantedFrozen;
 use crate::engine::local::preflight::{self, fail_on};
 use crate::engine::local::prepared::unprepared;
 use crate::host::{self, Finding, Needs, Room};
-use crate::image::{Images, Wanted, check_intact};
+use crate::image::{Images, WantedImages, check_intact};
 use crate::network::Probe;
 use crate::plan::{self, Seen, Step};
 use crate::state::{ClusterRecord, NodeRecord};
 use crate::warm;
 
-/// What was found.
+/// The result of a survey.
 pub(super) struct Survey {
-    /// The cluster as it is to be.
+    /// The requested cluster.
     pub(super) record: ClusterRecord,
-    /// The images that are there.
+    /// The images that exist already.
     pub(super) found: Images,
     pub(super) seen: Seen,
-    /// When `seen` was.
+    /// When `seen` was read.
     pub(super) looked: Instant,
-    /// Who has its addresses is still being asked.
+    /// The question whether another machine has the cluster's addresses, still unanswered.
     pub(super) probe: Option<Probe>,
-    /// Machines that are to be frozen, and images that are to be prepared.
+    /// Machines to freeze, and images to prepare.
     pub(super) missing: Vec<warm::Shape>,
     pub(super) unprepared: Vec<String>,
 }
 
 impl Survey {
-    /// Whether an image is to be made or prepared, or a machine to be frozen.
-    pub(super) fn takes_long(&self, wanted: &Wanted) -> bool {
+    /// Whether an image has to be made or prepared, or a machine frozen.
+    pub(super) fn takes_long(&self, wanted: &WantedImages) -> bool {
         [
             wanted.to_make().len(),
             self.missing.len(),
@@ -46,10 +46,10 @@ impl Survey {
 }
 
 impl Run<'_> {
-    /// Looks at the host, and refuses what cannot come to a good end on it.
+    /// Looks at the host, and refuses a cluster that cannot work on it.
     ///
     /// # Errors
-    /// What is in the way, and what to do.
+    /// Fails at an obstacle, with its cure.
     pub(super) async fn survey(&self) -> Result<Survey> {
         let (local, existing) = (self.local, self.existing);
         let progress = local.progress.as_ref();
@@ -108,7 +108,7 @@ impl Run<'_> {
 
     fn check_room(&self, record: &ClusterRecord, memory: host::Memory) -> Result<()> {
         const TEMPLATE: u64 = 3 << 30;
-        /// An overlay at ready, and what a little work adds.
+        /// Disk space of a node's overlay when it is ready, with some for its work.
         const OVERLAY: u64 = 64 << 20;
         let build = self.wanted.must_build();
         let room = Room {

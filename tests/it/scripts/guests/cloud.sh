@@ -1,5 +1,5 @@
-# A cloud image of the kind that publishers make, as a cluster of three: cold from the image as it is, or warm
-# from what was prepared of it.   cloud.sh cold|warm IMAGE FIRMWARE
+# A cluster of three from a publisher-like cloud image: cold from the unchanged image, or warm from its
+# prepared image.   cloud.sh cold|warm IMAGE FIRMWARE
 how=$1 image=$2 firmware=$3
 uplink
 kvmc image import "$image" -t "cloud-$firmware" --firmware "$firmware" > ../id
@@ -45,7 +45,7 @@ else
   test "$(grep -c woken ../said)" = 3 || fail "the nodes did not wake"
   alike "warm, by $firmware"
   applied warm
-  # Its own boot, by its firmware: what was prepared is all there, and the user's data is not applied again.
+  # A boot by the firmware keeps the prepared files, and does not apply the user-data again.
   mine() { kvmc ssh master1 -- "$facts; cat /etc/ran-by-user-data" 2>/dev/null | sed -e 5d -e '/^ /d'; }
   boot() { kvmc ssh master1 -- cat /proc/sys/kernel/random/boot_id 2>/dev/null; }
   kvmc ssh master1 -- 'echo once | sudo tee -a /etc/ran-by-user-data >/dev/null'

@@ -1,4 +1,4 @@
-# P7, P20, P22: how nodes die, what is kept, and what starts again. Disks are on a file system that fills up.
+# P7, P20, P22: deaths of nodes, the data that stays, and restarts. Disks are on a file system that fills up.
 uplink
 host > ../before
 clusters=$KVMC_STATE_DIR/clusters
@@ -8,7 +8,7 @@ node() { kvmc status --json 2>/dev/null | python3 -c '
 import json, sys
 node = next(n for n in json.load(sys.stdin)["nodes"] if n["name"] == sys.argv[1])
 print(node[sys.argv[2]])' "$1" "$2"; }
-# until_is SECONDS NODE WORDS: the node's state comes to hold these words.
+# until_is SECONDS NODE WORDS: waits until the node's state contains these words.
 until_is() {
   left=$(( $1 * 2 ))
   until case "$(node $2 state)" in *"$3"*) true ;; *) false ;; esac; do
@@ -19,7 +19,7 @@ until_is() {
 }
 $up 2> ../said || { cat ../said; exit 1; }
 
-# P22: the guest stands still where it would see a broken disk, and goes on by itself.
+# P22: the guest stands still instead of an error of its disk, and continues by itself.
 kvmc ssh master0 -- 'dd if=/dev/urandom of=big bs=1M count=256 conv=fsync 2>/dev/null && sha256sum < big && echo through' > ../dd &
 writer=$!
 until_is 90 master0 "paused: no space on $clusters"
@@ -33,11 +33,11 @@ until_is 30 master0 ready
 wait $writer || fail "the guest saw an error"
 grep -q through ../dd || fail "the guest's write: $(cat ../dd)"
 
-# P20: a panic, and its restart, beside what follows.
+# P20: a panic and its restart, during the following steps.
 timeout 20 kvmc ssh worker0 -- 'sudo sh -c "sleep 1; echo c > /proc/sysrq-trigger" >/dev/null 2>&1 &' || true
 until_is 30 worker0 "the guest's kernel panicked"
 
-# P7: what fsync promised is there after SIGKILL of QEMU, and the image is clean.
+# P7: data that fsync promised is there after SIGKILL of QEMU, and the image is clean.
 kvmc ssh master0 -- python3 -uc '"
 import os
 f = os.open(\"log\", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -52,7 +52,7 @@ writing=$!
 n=0; until test "$(wc -l < ../acked)" -ge 20; do n=$((n + 1)); test $n -lt 600 || fail "nothing was written"; sleep 0.1; done
 kill -9 "$(node master0 pid)"
 until_is 30 master0 "killed by signal 9"
-# Its ssh has not heard of that, and would wait for long.
+# The ssh client does not notice the end, and would wait for long.
 kill $writing; wait $writing || true
 disk=$clusters/k80/nodes/master0/disk.qcow2
 qemu-img check "$disk" || fail "the image after SIGKILL"
@@ -65,7 +65,7 @@ test "$kept" -ge "$promised" || fail "$promised lines were promised, $kept are t
 test "$(kvmc ssh master0 -- 'sha256sum < big')" = "$(head -n 1 ../dd)" || fail "the file from before the kill"
 echo "ok: of $promised promised lines $kept are there"
 
-# P20: the other ends.
+# P20: the other causes of an end.
 kvmc ssh master0 -- 'sudo systemctl reboot' || true
 until_is 60 master0 "the guest rebooted"
 until_is 200 master0 "ready"

@@ -1,4 +1,4 @@
-# A cluster of the other architecture: cold and warm, its clocks, its random numbers, its way back.
+# A cluster of the other architecture: cold and warm, its clocks, its random numbers, its restart.
 uplink
 host > ../before
 case $(uname -m) in x86_64) foreign=arm64 machine=aarch64 ;; *) foreign=amd64 machine=x86_64 ;; esac
@@ -6,10 +6,10 @@ export CPU_ARCHITECTURE=$foreign
 kvmc up $SMALL --dry-run --masters 2 --workers 0 --load-balancers 0 | grep -q 'build the template' && fail "there is no template of $foreign"
 up="kvmc up $SMALL --masters 2 --workers 0 --load-balancers 0"
 if $up --accel kvm 2> ../said; then fail "KVM for another architecture"; fi
-grep -q "KVM was asked for and cannot be used: $foreign guests" ../said || fail "why not KVM: $(cat ../said)"
+grep -q "KVM was requested but cannot be used: $foreign guests" ../said || fail "why not KVM: $(cat ../said)"
 
 seconds() { sed -n 's/.*all ready in \([0-9]*\).*/\1/p' "$1"; }
-# Clocks are set right within a while of the identity, whatever the host had to do.
+# Clocks are right a while after the identity, also on a busy host.
 in_time() {
   n=0
   until kvmc status --json | python3 -c '
@@ -33,7 +33,7 @@ works() {
   echo "ok: $1"
 }
 $up --cold 2> ../cold; cat ../cold
-grep -q "emulating with TCG, slowly ($foreign guests" ../cold || fail "it does not say that it emulates"
+grep -q "the nodes run slowly, emulated by TCG ($foreign guests" ../cold || fail "it does not say that it emulates"
 kvmc status | grep -q 'STEAL *DRIFT' || fail "status does not show steal and drift"
 works "cold"
 kvmc stop; kvmc start

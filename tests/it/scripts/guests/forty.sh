@@ -1,11 +1,11 @@
-# Forty woken nodes share nothing.
+# Checks that forty woken nodes share nothing.
 uplink
 export CPU_ARCHITECTURE=amd64 MASTER_RAM=256M WORKER_RAM=256M
 kvmc up --masters 1 --workers 39 --load-balancers 0 --vcpus 1 --overcommit > ../said 2>&1 || { cat ../said; exit 1; }
 tail -n 3 ../said
 test "$(kvmc status | grep -c ' ready ')" = 40 || fail "not all are ready: $(kvmc status)"
 test "$(grep -c 'woken$' ../said)" = 40 || fail "not all woke"
-# What each said when it became itself: the first 32 random bytes drawn as such.
+# The first 32 random bytes that each node drew after it got its identity.
 drawn() { sed -n 's/.*first random bytes \([0-9a-f]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/events.jsonl"; }
 drawn > ../random
 test "$(wc -l < ../random)" = 40 || fail "$(wc -l < ../random) drew random bytes"

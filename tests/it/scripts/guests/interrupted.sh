@@ -1,14 +1,14 @@
-# P2. Ctrl-C and SIGTERM: before the nodes boot nothing is left; later all stays, and goes on from there. So it does
-# after SIGKILL.
+# P2. After Ctrl-C and SIGTERM before the nodes boot, nothing is left. Later everything stays, and `up` continues
+# from there. The same holds after SIGKILL.
 uplink
 host > ../before
 here=$(cd .. && pwd)
 up="kvmc up $SMALL --masters 1 --workers 0 --load-balancers 0 --accel tcg"
 nft=$(command -v nft)
-# An nft of ours, before the real one in PATH.
+# The test's own nft, before the real one in PATH.
 fake_nft() { printf '#!/bin/sh\n%s\nexec %s "$@"\n' "$1" "$nft" > ../bin/nft; chmod 755 ../bin/nft; }
-until_there() { n=0; until "$@"; do n=$((n + 1)); test $n -lt 1800 || fail "waited in vain: $*: $(cat ../said)"; sleep 0.1; done; }
-# Emptied before each command in the background, which would do it a moment after we have looked.
+until_there() { n=0; until "$@"; do n=$((n + 1)); test $n -lt 1800 || fail "no success of: $*: $(cat ../said)"; sleep 0.1; done; }
+# Emptied before each command in the background, since the command itself would empty it too late.
 ended_130() { code=0; wait $1 || code=$?; cat ../said; test $code = 130 || fail "ended with $code"; }
 
 fake_nft "test \"\$1\" != -f || { touch $here/applying; sleep 1; }"
@@ -19,13 +19,13 @@ for signal in INT TERM; do
   until_there test -e ../applying
   kill -$signal $pid
   ended_130 $pid
-  grep -q 'nothing is left of what was made' ../said || fail "it does not say what is left"
+  grep -q 'everything that was made is removed' ../said || fail "it does not say what is left"
   host > ../after
   same ../before ../after "the host after $signal during the steps"
 done
 
-# The second look at the rules is under the lock, before anything is written down; it is left out when the first
-# was a moment ago.
+# kvmc looks at the rules a second time under the lock, before it records anything. It skips this look if the
+# first was a moment ago.
 fake_nft "case \"\$*\" in '-j list ruleset') echo >> $here/looks; test \$(wc -l < $here/looks) = 1 || exit 7; sleep 2.2 ;; esac"
 if PATH="$here/bin:$PATH" $up 2> ../said; then fail "nft's failure was not seen"; fi
 cat ../said
@@ -33,7 +33,7 @@ grep -q 'exit status: 7' ../said || fail "nft's status"
 test "$(wc -l < ../looks)" = 2 || fail "nft failed elsewhere"
 host > ../after
 same ../before ../after "the host after a failure between lock and record"
-# The bench has that folder in its PATH too.
+# The bench also has that folder in its PATH.
 rm ../bin/nft
 
 for signal in INT TERM; do
@@ -42,7 +42,7 @@ for signal in INT TERM; do
   until_there grep -q 'master0 *started' ../said
   kill -$signal $pid
   ended_130 $pid
-  grep -q 'goes on from here' ../said || fail "it does not say how to go on"
+  grep -q 'completes the cluster' ../said || fail "it does not say how to go on"
   kvmc status | grep -q 'master0 *running' || fail "the node did not stay"
   $up
   kvmc down
@@ -50,7 +50,7 @@ for signal in INT TERM; do
   same ../before ../after "the host after $signal while booting, up and down"
 done
 
-# What a cluster keeps for life, as the guest has it.
+# The guest's view of a cluster's permanent data.
 life() { kvmc ssh master0 -- 'hostname; cat /etc/machine-id /etc/ssh/ssh_host_*.pub; hostname -I'; cat inventory; }
 $up 2> ../said || { cat ../said; exit 1; }
 kvmc down
@@ -64,7 +64,7 @@ for stage in cloned woken; do
   kvmc status | grep -q master0 || fail "status after kill -9 at $stage"
   $up 2> ../said || { cat ../said; fail "up after kill -9 at $stage"; }
   life > ../life
-  cmp -s inventory ../inventory || fail "another cluster came of it"
+  cmp -s inventory ../inventory || fail "up made another cluster"
   kvmc ssh master0 -- 'echo kept > kept; sync'
   kvmc up; life > ../life.now; same ../life ../life.now "the node after kill -9 at $stage"
   kvmc down

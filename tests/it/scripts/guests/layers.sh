@@ -1,4 +1,4 @@
-# An image built in a machine by a script and a playbook, cloned warm, and one committed of a clone.
+# Builds an image in a machine by a script and a playbook, clones it warm, and commits an image of a clone.
 uplink
 mkdir -p app/below; echo data > app/below/file
 cat > setup.sh <<'SCRIPT'

@@ -1,4 +1,4 @@
-# Three clusters at once on real guests; one of two nodes has two networks, IPv6 and forwards.
+# Three clusters at once on real guests. One, with two nodes, has two networks, IPv6 and forwards.
 trap 'code=$?; kill ${server:-} 2>/dev/null || true; for c in a b c; do kvmc down --cluster $c >/dev/null 2>&1 || true; done; exit $code' EXIT
 uplink
 ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db8::1
@@ -51,7 +51,7 @@ done
 echo "ok: each node has its address in each network, IPv4 and IPv6, and one way out"
 peer() { field worker0 $1 $2; }
 kvmc ssh master0 -- "for to in $(peer 0 address) $(peer 1 address) $(peer 0 address6) $(peer 1 address6); do ping -c 1 -W 5 \$to >/dev/null || { echo \$to; exit 1; }; done" || fail "nodes do not reach each other in each network"
-# By IPv4 alone where there is no IPv6, see docs/EMULATION.md.
+# Without IPv6, sshd listens only by IPv4, see docs/EMULATION.md.
 kvmc ssh master0 -- "python3 -c 'import socket, sys; sys.exit(socket.create_connection((\"$(peer 0 address6)\", 22), 20).recv(4) != b\"SSH-\")'" || fail "no ssh by IPv6"
 
 cat > ../../seen.py <<'PY'
@@ -63,7 +63,7 @@ class Server(http.server.HTTPServer):
     address_family = socket.AF_INET6
 Server(("2001:db8::1", 8000), Seen).serve_forever()
 PY
-# Not by `outside`: the pid would be that of a shell around it.
+# Not by `outside`: the pid would be that of its shell.
 ip netns exec outside python3 ../../seen.py >/dev/null 2>&1 &
 server=$!
 sleep 1

@@ -1,4 +1,4 @@
-# The control of forty.sh: with the reseed left out, nodes share their random bytes.
+# The control of forty.sh: without the reseed, nodes share their random bytes.
 uplink
 drawn() { sed -n 's/.*first random bytes \([0-9a-f]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/events.jsonl"; }
 export MASTER_RAM=256M WORKER_RAM=256M

@@ -54,9 +54,12 @@ kvmc ssh node1 -- 'test $(nproc) = 1 && test ! -e /etc/made-for && getent hosts 
 for n in node0 cp0; do kill -9 $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $KVMC_STATE_DIR/clusters/k80/nodes/$n/process.json); done
 n=0; until kvmc status 2>/dev/null | grep -q 'node0 *ready ('; do n=$((n + 1)); test $n -lt 240 || fail "node0 did not come back: $(kvmc status)"; sleep 0.5; done
 kvmc status | grep -q 'cp0 *stopped (' || fail "cp0 came back: $(kvmc status)"
-# The old words beside them.
-! kvmc up --masters 2 2> ../said || fail "--masters was taken in a file without masters"
-cat ../said
+# An alias adds a default role beside them, and touches no other node.
+pids() { for n in etcd0 node1; do cat $KVMC_STATE_DIR/clusters/k80/nodes/$n/process.json; done; }
+pids > ../pids
+kvmc up --workers 1 2> ../said || { cat ../said; exit 1; }
+pids > ../pids.now; same ../pids ../pids.now "the other nodes were not touched"
+ansible -i inventory workers -m ping | grep -q 'worker0 | SUCCESS' || fail "the role workers"
 kvmc down
 host > ../after; same ../before ../after "the host after a cluster of four roles"
 kvmc image rm tools

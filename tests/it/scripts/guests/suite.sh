@@ -1,4 +1,4 @@
-# A template of another suite than the default, which is in the store: its node wakes, works and boots by itself.
+# A template of a suite other than the default, already in the store: its node wakes, works and boots by itself.
 # suite.sh SUITE PRETTY_NAME
 suite=$1 name=$2
 uplink
@@ -13,7 +13,7 @@ works() {
   kvmc ssh master0 -- '. /etc/os-release; echo "$PRETTY_NAME"; sudo -n id -u; hostname -f; systemctl is-enabled ssh.socket' > ../is || true
   grep -q "^$name" ../is || fail "$1: it is $(cat ../is)"
   test "$(sed -n 2,4p ../is | tr '\n' ' ')" = "0 master0.k80.internal masked " || fail "$1: it is $(cat ../is)"
-  # Whatever was started has succeeded.
+  # All started units have succeeded.
   kvmc ssh master0 -- 'systemctl is-system-running --wait' | grep -qx running ||
     fail "$1: $(kvmc ssh master0 -- systemctl --failed --no-legend)"
   echo "ok: $1"

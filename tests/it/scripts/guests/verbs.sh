@@ -1,7 +1,7 @@
 # up, ssh, ansible, stop, start, down on real guests.
 uplink
 host > ../before
-# Each differs from its default, which is 4 vcpus, 4 GB of disk, and whole gigabytes of RAM.
+# Each value differs from its default: 4 vcpus, 4 GB of disk, and whole gigabytes of RAM.
 export CPU_ARCHITECTURE=amd64 DISK_SIZE=5 VIRTUAL_CPUS=1 MASTER_RAM=512M WORKER_RAM=640M LBL_RAM=576M
 kvmc up --masters 1 --workers 1 --load-balancers 0 2> ../said || { cat ../said; exit 1; }
 cat ../said
@@ -9,7 +9,7 @@ stages=$(sed -n 's/^.* s  worker0 *//p' ../said | tr '\n' ' ')
 test "${stages%lease ssh ready }" != "$stages" || fail "stages shown: $stages"
 kvmc status
 
-# The environment's words in what runs: QEMU's command line, the disk, the guest's file system.
+# The environment's values reach QEMU's command line, the disk and the guest's file system.
 of() { kvmc status --json | python3 -c 'import json,sys; print(next(n["pid"] for n in json.load(sys.stdin)["nodes"] if n["name"] == sys.argv[1]))' $1; }
 started_as() {
   pid=$(of $1)
@@ -18,7 +18,7 @@ started_as() {
   for word in size=$2 cpus=1; do
     grep -qxF -- "$word" ../cmdline || fail "$word is not in the command line of $1"
   done
-  # Eventfds are for KVM alone, which signals them from the host's kernel.
+  # Only KVM uses eventfds, which it signals from the host's kernel.
   without=$(grep -cxF virtio-pci.ioeventfd=off ../cmdline || true)
   test "$without" = "$(kvmc status 2>&1 | grep -c ', TCG,' || true)" || fail "eventfds of $1: $(kvmc status 2>&1)"
   disk=$KVMC_STATE_DIR/clusters/k80/nodes/$1/disk.qcow2
@@ -38,7 +38,7 @@ test "$(ssh -F ssh_config master0 hostname)" = master0 || fail "ssh with id_rsa"
 password=$(sed -n 's/^ansible_password=//p' inventory)
 test "$(sshpass -p "$password" ssh -F ssh_config -o PreferredAuthentications=password -o PubkeyAuthentication=no master0 hostname)" = master0 || fail "ssh with the password"
 code=0; kvmc ssh master0 -- exit 7 || code=$?
-test $code = 7 || fail "the exit code is passed through"
+test $code = 7 || fail "ssh does not return the exit code"
 for f in inventory id_rsa ssh_config known_hosts; do test "$(stat -c %a $f)" = 600 || fail "mode of $f"; done
 
 facts='hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; hostname -I; cat /etc/ssh/ssh_host_*.pub'
@@ -46,7 +46,7 @@ for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../facts.$n; done
 sort ../facts.master0 ../facts.worker0 | uniq -d | grep . && fail "nodes share something"
 echo "ok: nodes differ"
 
-# A machine that is none of the cluster's gets a lease of the keeper's.
+# A machine outside the cluster gets a lease from the keeper.
 ip netns add stranger; ip link add stranger type veth peer name eth0 netns stranger
 ip link set stranger master k80 up; ip -n stranger link set eth0 up
 ip netns exec stranger udhcpc -f -q -n -i eth0 -s /bin/true > ../stranger 2>&1 || fail "udhcpc: $(cat ../stranger)"
@@ -69,7 +69,7 @@ grep -q '^Seccomp:[[:space:]]*2' /proc/$pid/status || fail "QEMU has no sandbox"
 echo "ok: QEMU is confined"
 
 head -c 300000 /dev/urandom > ../big
-# Not by the function: $! would be a shell's, and the server live on with all that it inherited.
+# Not by the function: $! would be a shell's pid, and the server would stay with its inherited descriptors.
 ip netns exec outside python3 -m http.server -d .. --bind 203.0.113.1 8000 >/dev/null 2>&1 &
 server=$!
 sleep 1
@@ -81,7 +81,7 @@ echo "ok: nodes reach each other and the outside, MTU 1400"
 address=$(kvmc ssh worker0 -- hostname -I)
 kvmc ssh worker0 -- 'sudo networkctl renew eth0; sleep 2; hostname -I' > ../renewed
 test "$(cat ../renewed)" = "$address" || fail "renewed: $(cat ../renewed), not $address"
-# It loses its address, and gets the same again.
+# The node loses its address, and gets the same one again.
 kvmc ssh worker0 -- 'sudo systemd-run --quiet sh -c "networkctl down eth0; sleep 1; networkctl up eth0"'
 sleep 8
 test "$(kvmc ssh worker0 -- hostname -I)" = "$address" || fail "another address after the link was down"
@@ -109,7 +109,7 @@ kvmc down
 host > ../after
 same ../before ../after "the host after down"
 
-# The templates are the tests', not this one's to remove.
+# All tests share the templates, so this one must not remove them.
 rm "$KVMC_STATE_DIR/images"
 kvmc down --all
 test ! -e "$KVMC_STATE_DIR" || fail "down --all leaves $(find "$KVMC_STATE_DIR")"

@@ -1,18 +1,20 @@
-# P15: nodes that woke from a frozen machine: themselves, right at once, and after a reboot, stop and start.
+# P15: checks nodes that woke from a frozen machine: at once, and after a reboot, stop and start.
 uplink
 TWO="${SMALL%1}2"
 up="kvmc up $TWO --masters 1 --workers 1 --load-balancers 0"
 $up 2> ../said || { cat ../said; exit 1; }
 cat ../said
-# What was held until all were ready, systemd among it; the agent forgets it two seconds later, which a busy host may make of this.
+# Reads the list of held programs, systemd among them. The agent empties it two seconds after all nodes are ready, so a busy
+# host may be too late.
 for n in master0 worker0; do
   kvmc ssh $n -- 'cat /run/kvmc/held 2>/dev/null; true' > ../held
   if test -s ../held; then grep -q init.scope ../held || fail "systemd of $n went on all the time: $(cat ../held)"; else echo "too late to see what $n held"; fi
 done
-# They woke on one processor, and with addresses from the host: networkd asks for them two seconds later, so this comes first.
+# Nodes wake on one processor, with addresses from the host. networkd asks for them two seconds later, so this check comes
+# first.
 network='ip -4 -o addr show eth0 | grep -o "inet [0-9./]*"; ip route show default; cat /sys/class/net/eth0/mtu'
 for n in master0 worker0; do kvmc ssh $n -- "$network" > ../network.$n; done
-# They get the others well before they would take them by themselves, ten seconds after they were ready.
+# Nodes get their other processors well before the agent's own time-out, ten seconds after they are ready.
 for n in master0 worker0; do
   tries=0; until test "$(kvmc ssh $n -- nproc)" = 2; do
     tries=$((tries + 1)); test $tries -lt 6 || fail "processors of $n: $(kvmc ssh $n -- cat /sys/devices/system/cpu/online)"; sleep 0.3
@@ -38,7 +40,7 @@ ready = next(e["time"] for e in events if (e["node"], e["event"]) == (sys.argv[1
 sys.exit(not float(sys.argv[2]) > ready + 1)
 READY
 done
-# Without IPv6 in the cluster it is IPv4 alone, see docs/EMULATION.md.
+# Without IPv6 in the cluster, sshd listens only by IPv4, see docs/EMULATION.md.
 for n in master0 worker0; do test "$(kvmc ssh $n -- 'ss -Hltn sport = :22 | grep -c .')" = 1 || fail "sshd of $n listens twice"; done
 for n in master0 worker0; do
   test "$(kvmc ssh $n -- cat /sys/fs/cgroup/init.scope/cgroup.freeze)" = 0 || fail "systemd of $n still stands still"
@@ -65,7 +67,7 @@ whole() { # The root file system fills the disk that was asked for.
   test "$size" -gt 3600000000 && test "$size" -le 4294967296 || fail "the file system of $1: $size"
 }
 for n in master0 worker0; do whole $n; done
-# Their journals start anew a little later, with ids that are their own, and their user may read them.
+# The nodes' journals restart a little later, with the nodes' own ids. The user may read them.
 for n in master0 worker0; do
   id=$(kvmc ssh $n -- cat /etc/machine-id)
   tries=0; until kvmc ssh $n -- journalctl -q -b -n 1 -o export > ../journal && grep -q "^_MACHINE_ID=$id" ../journal; do
@@ -75,7 +77,7 @@ done
 echo "ok: journals"
 kvmc ssh worker0 -- 'echo kept > kept; sync; sudo systemctl reboot' || true
 kill -9 "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")"
-# Its QEMU may end under this `up`, which boots it again then, and does not call that an error.
+# The node's QEMU may end during this `up`, which then boots it again without an error.
 $up
 n=0; until kvmc ssh worker0 -- "$boot" > ../boot.again 2>/dev/null && ! cmp -s ../boot.worker0 ../boot.again; do
   n=$((n+1)); test $n -lt 300 || fail "worker0 did not come back: $(kvmc status)"; sleep 0.5
@@ -84,7 +86,7 @@ $up
 kvmc ssh worker0 -- "$facts" > ../again
 same ../facts.worker0 ../again "worker0 is the same after its reboot, with the keeper killed in between"
 test "$(kvmc ssh worker0 -- cat kept)" = kept || fail "a file after the reboot"
-# And with the keeper there, which has to boot it anew: a woken QEMU has no whole kernel.
+# With a keeper too, which has to boot the node again: a woken QEMU has no whole kernel.
 kvmc ssh master0 -- 'sudo systemctl reboot' || true
 n=0; until kvmc status | grep -q 'master0 *running'; do n=$((n+1)); test $n -lt 100 || fail "no reboot seen"; sleep 0.3; done
 n=0; until kvmc status | grep -q 'master0 *ready'; do n=$((n+1)); test $n -lt 400 || fail "master0 did not come back"; sleep 0.3; done
@@ -104,7 +106,7 @@ python3 -c 'import sys; f=open(sys.argv[1],"r+b"); f.seek(5<<20); b=f.read(1)[0]
 chmod 444 "$ram"
 kvmc up $TWO --masters 1 --workers 0 --load-balancers 0 2> ../said || { cat ../said; exit 1; }
 cat ../said
-grep -q "$ram is not what was frozen" ../said || fail "a flipped byte was not seen"
+grep -q "$ram has changed since it was frozen" ../said || fail "a flipped byte was not seen"
 grep -q 'freezing a machine' ../said || fail "it was not frozen anew"
 kvmc down
 kvmc image prune --all

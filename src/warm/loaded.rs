@@ -9,23 +9,23 @@ use crate::node::{Filling, vcpus};
 use crate::spec::Bytes;
 use crate::state::{Base, NodeRecord};
 
-/// What tells which frozen machine fits a node: image, RAM, vcpus, disk and the networks of its NICs.
+/// The properties by which a frozen machine fits a node: image, RAM, vcpus, disk and the networks of its NICs.
 type Fit = (String, Bytes, u32, Bytes, Vec<String>);
 
-/// See the module.
+/// The loaded frozen machines of a run.
 #[derive(Debug, Clone)]
-pub(crate) struct AtHand {
+pub(crate) struct LoadedMachines {
     store: Store,
-    /// By the frozen machine's id.
+    /// The memory by the frozen machine's id.
     memories: BTreeMap<String, Rc<Memory>>,
-    /// Ids of frozen machines by what they fit.
+    /// Ids of frozen machines by the properties that they fit.
     by_fit: BTreeMap<Fit, String>,
-    /// Keys that are made while a machine is frozen.
+    /// Makes keys while a machine is frozen.
     keys: Option<Rc<Filling>>,
 }
 
-impl AtHand {
-    /// None at hand: every node boots.
+impl LoadedMachines {
+    /// No frozen machine, so that every node boots.
     pub(crate) const fn none(store: Store) -> Self {
         Self {
             store,
@@ -43,12 +43,12 @@ impl AtHand {
         self.memories.get(id).map(Rc::clone)
     }
 
-    /// Goes on making keys for as long as this lives.
+    /// Continues to make keys while this value lives.
     pub(crate) fn keep(&mut self, keys: Filling) {
         self.keys = Some(Rc::new(keys));
     }
 
-    /// Adds a machine that fits nodes such as this one.
+    /// Adds a machine that fits nodes like this one.
     pub(crate) fn add(&mut self, node: &NodeRecord, frozen: &Frozen, memory: &Rc<Memory>) {
         let shape = frozen.shape();
         let fit = (
@@ -62,12 +62,12 @@ impl AtHand {
         self.load(&frozen.id, memory);
     }
 
-    /// Adds the memory of a machine that nodes lie on already.
+    /// Adds the memory of a machine on which existing nodes lie.
     pub(crate) fn load(&mut self, id: &str, memory: &Rc<Memory>) {
         self.memories.insert(id.to_owned(), Rc::clone(memory));
     }
 
-    /// Gives a node that is new the frozen machine that it will lie on.
+    /// Assigns a new node the frozen machine that its disk will lie on.
     pub(crate) fn assign(&self, node: &mut NodeRecord, accelerator: &Accelerator) {
         let image = node.base.image().to_owned();
         let fit = (
