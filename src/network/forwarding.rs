@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::namespace::namespace;
 use crate::failpoint::failpoint;
 use crate::ids::boot_id;
-use crate::state::{ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json};
+use crate::state::{
+    ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json, sweep, temporaries,
+};
 
 const IPV4: &str = "net.ipv4.ip_forward";
 const IPV6: &str = "net.ipv6.conf.all.forwarding";
@@ -121,7 +123,9 @@ pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
 /// # Errors
 /// Fails if a sysctl or the file cannot be read or written.
 pub(crate) fn release(state: &State, cluster: &str, in_record: bool) -> Result<Option<String>> {
-    if !in_record && !state.host_before().exists() {
+    let file = state.host_before();
+    // A kvmc that was killed while it wrote the file for the first time left only a temporary file.
+    if !in_record && !file.exists() && temporaries(&file).is_empty() {
         return Ok(None);
     }
     let mut memory = LockedFile::open(state)?;
@@ -272,6 +276,7 @@ impl LockedFile {
             .map_err(|(_, e)| e)
             .with_context(|| format!("cannot lock {}", state.root().display()))?;
         let path = state.host_before();
+        sweep(&path);
         let all = read_json(&path)?.unwrap_or_default();
         Ok(Self {
             path,
@@ -311,6 +316,20 @@ impl LockedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn p3_a_killed_writers_temporary_file_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let state = State::at(temp.path());
+        let left = temp.path().join(".host.json.kvmc-new-x");
+        std::fs::write(&left, "[]").unwrap();
+        assert_eq!(
+            temporaries(&state.host_before()),
+            std::slice::from_ref(&left)
+        );
+        drop(LockedFile::open(&state).unwrap());
+        assert!(!left.exists());
+    }
 
     #[test]
     fn p33_only_links_that_accept_advertisements_are_changed() {

@@ -18,6 +18,6 @@ pub(crate) use network::{NetworkRecord, Networks};
 pub(crate) use record::{Base, ClusterRecord, FORMAT, HostRecord, NicRecord, NodeRecord, Phase};
 pub(crate) use store::{
     private_dir, read_json, remove_file, replace, replace_json, replace_json_unsynced,
-    replace_unsynced,
+    replace_unsynced, sweep, temporaries,
 };
 pub(crate) use written::Written;

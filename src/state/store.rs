@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::fcntl::{OFlag, open};
@@ -61,6 +61,24 @@ fn persist(file: NamedTempFile, path: &Path) -> Result<()> {
 pub(crate) fn temporary(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     format!(".{name}.kvmc-new-")
+}
+
+/// The temporary files of killed writers of `path`, and of those that write it now.
+pub(crate) fn temporaries(path: &Path) -> Vec<PathBuf> {
+    let prefix = temporary(path);
+    let folder = path.parent().map(std::fs::read_dir);
+    let entries = folder.into_iter().flatten().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Removes the temporary files of killed writers of `path`. Nobody else may write it at the same time.
+pub(crate) fn sweep(path: &Path) {
+    for left in temporaries(path) {
+        let _next_time = std::fs::remove_file(left);
+    }
 }
 
 /// Writes `value` as JSON, like [`replace`].

@@ -2,14 +2,14 @@
 //! those that the user has changed.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::ClusterDir;
-use super::store::{read_json, remove_file, replace_json_unsynced, temporary};
+use super::store::{read_json, remove_file, replace_json_unsynced, sweep};
 use crate::ids::hex;
 
 /// Versions of a file that count as kvmc's. The previous one is kept in case the next writer is killed.
@@ -71,17 +71,6 @@ impl Written {
             "not removed, because they were changed after kvmc wrote them: {}",
             changed.join(", ")
         )
-    }
-}
-
-/// Removes the temporary files of a killed writer of `path`.
-fn sweep(path: &Path) {
-    let prefix = temporary(path);
-    let folder = path.parent().map(std::fs::read_dir);
-    for entry in folder.into_iter().flatten().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            let _next_time = std::fs::remove_file(entry.path());
-        }
     }
 }
 
