@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::protocol::{Answer, Line, PROTOCOL, Request};
 use crate::failpoint::failpoint;
 use crate::model::Board;
-use crate::node::{Identity, scan};
+use crate::node::{Identity, only_streams, scan};
 use crate::state::{ClusterDir, read_json, remove_file};
 
 /// Longest wait for an answer. Each request is a look-up, or a command to one QEMU.
@@ -98,6 +98,7 @@ impl Keeper {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
+        only_streams(&mut command);
         // Its own process group keeps Ctrl-C at the terminal for the CLI. The keeper calls setsid itself.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn().context("the keeper cannot be started")?;

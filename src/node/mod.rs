@@ -2,6 +2,7 @@
 
 pub(crate) mod cmdline;
 mod death;
+mod descriptors;
 mod ended;
 mod exit;
 mod firmware;
@@ -18,6 +19,7 @@ mod session;
 mod turns;
 
 pub(crate) use death::Evidence;
+pub(crate) use descriptors::only_streams;
 pub(crate) use ended::{Ended, last_words};
 pub(crate) use firmware::uefi;
 pub(crate) use identity::{Secrets, fill as fill_keys};

@@ -20,6 +20,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::descriptors;
 use crate::ids::boot_id;
 
 /// Descriptors for a child, with their numbers in the child.
@@ -29,13 +30,10 @@ pub(crate) struct Passed {
 }
 
 impl Passed {
-    /// 0, 1 and 2 are the standard streams.
-    const FIRST: RawFd = 3;
-
     /// Passes `fd` to the child, and returns its number there.
     pub(crate) fn pass(&mut self, fd: impl Into<OwnedFd>) -> RawFd {
         self.fds.push(fd.into());
-        Self::FIRST + RawFd::try_from(self.fds.len() - 1).unwrap_or(RawFd::MAX)
+        descriptors::FIRST + RawFd::try_from(self.fds.len() - 1).unwrap_or(RawFd::MAX)
     }
 }
 
@@ -79,8 +77,9 @@ pub(crate) fn spawn(
     log: File,
     mark: &str,
 ) -> Result<Running> {
-    let first = Passed::FIRST;
-    let mappings = passed
+    let first = descriptors::FIRST;
+    let after = first + RawFd::try_from(passed.fds.len()).unwrap_or_default();
+    let mappings: Vec<_> = passed
         .fds
         .into_iter()
         .zip(first..)
@@ -105,7 +104,10 @@ pub(crate) fn spawn(
         .context("two descriptors have the same number")?;
     // SAFETY: only async-signal-safe system calls, on values made before the fork.
     unsafe {
-        command.pre_exec(move || confine(who).map_err(std::io::Error::from));
+        command.pre_exec(move || {
+            descriptors::close_from(after);
+            confine(who).map_err(std::io::Error::from)
+        });
     }
     let mut child = command
         .spawn()

@@ -134,6 +134,21 @@ fn p8_a_record_that_cannot_be_read_is_never_nothing() {
     assert!(said.contains("`down` uses its last good copy"), "{said}");
 }
 
+/// A shell's `flock`, or a pipe that a reader waits at.
+#[test]
+fn keeper_and_qemu_inherit_no_descriptor() {
+    runs(
+        r#"exec 9> ../held; flock 9
+        @UP 2> /dev/null
+        exec 9>&-
+        flock -n ../held true || fail 'the lock is still held'
+        kvmc stop
+        timeout 60 sh -c 'kvmc start 3>&1 2>/dev/null | cat' || fail 'the reader of a pipe waits'
+        test $(kvmc status | grep -c ' ready ') = 2 || fail 'not ready'
+        kvmc down"#,
+    );
+}
+
 /// `KVMC_ROUNDS=200 cargo test --test it p9_ -- --nocapture` runs all rounds.
 #[test]
 fn p9_any_verbs_at_once_corrupt_nothing_and_status_never_fails() {
