@@ -42,12 +42,13 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _until_the_end = kvmc_failpoint::Scenario::setup();
     let cli = cli::Cli::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let result = runtime
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(commands::run(cli)));
+    let result = host::check_descriptors()
+        .and_then(|()| {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_all().build().map_err(anyhow::Error::from)
+        })
+        .and_then(|runtime| runtime.block_on(commands::run(cli)))
+        .and_then(|exit| output::unwritten().map(|()| exit));
     let exit = result.unwrap_or_else(|error| {
         let exit = exit_of(&error);
         output::error(&error);

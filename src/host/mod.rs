@@ -5,6 +5,7 @@ mod binfmt;
 mod cgroup;
 mod check;
 mod checks;
+mod descriptors;
 mod memory;
 mod memory_kill;
 mod packages;
@@ -16,6 +17,7 @@ pub(crate) use accel::{TB_SIZE, choose, cores, kvm_group};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
 pub(crate) use check::{Check, Finding};
 pub(crate) use checks::{Needs, Room, basics, build_tools, run as run_checks};
+pub(crate) use descriptors::check_descriptors;
 pub(crate) use memory::Memory;
 #[cfg(test)]
 pub(crate) use memory_kill::killed;

@@ -13,9 +13,10 @@ mod stop;
 mod up;
 
 use std::io::Write;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub(crate) use self::doctor::doctor;
 pub(crate) use self::down::down;
@@ -30,10 +31,31 @@ use crate::hint::{find, hints};
 use crate::model::Interrupted;
 use crate::spec::SpecError;
 
-/// Writes data to stdout. A closed or full stdout does not fail the verb.
+/// The first error of a write to stdout.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
+/// Writes data to stdout. No verb stops in the middle of its work because of a full disk: it ends with
+/// [`unwritten`]. A reader that went away has read what it wanted.
 pub(crate) fn data(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _closed_or_full = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            let _only_the_first = UNWRITTEN.set(e.to_string());
+        }
+        _ => {}
+    }
+}
+
+/// The error of the data that could not be written to stdout, if any.
+///
+/// # Errors
+/// Fails if a write failed for another reason than a closed pipe.
+pub(crate) fn unwritten() -> Result<()> {
+    match UNWRITTEN.get() {
+        Some(why) => bail!("cannot write to stdout: {why}"),
+        None => Ok(()),
+    }
 }
 
 /// Writes a value to stdout as JSON.

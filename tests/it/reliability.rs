@@ -259,14 +259,22 @@ fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
 }
 
 #[test]
-fn outputs_that_are_closed_or_full_stop_no_verb() {
+fn outputs_that_are_closed_or_full_stop_no_verb_and_a_full_one_is_told() {
     runs(
         r#"host > ../before
         @UP >&- 2>&-
-        kvmc status > /dev/full 2> /dev/full
+        if kvmc status > /dev/full 2> /dev/full; then fail 'a full output is no error of status'; fi
+        for verb in status config 'status --json' 'forward ls' 'image ls'; do
+          code=0; kvmc $verb > /dev/full 2> ../said || code=$?
+          test $code = 1 && grep -q 'cannot write to stdout: No space left' ../said || fail "$verb ends with $code: $(cat ../said)"
+        done
         kvmc status | head -c 1 > /dev/null
         kvmc status 2> /dev/null | grep -c ready | grep 2
         kvmc stop > /dev/full 2>&-
+        for n in 4 6 9 20; do
+          code=0; prlimit --nofile=$n kvmc status 2> ../said || code=$?
+          test $code = 1 && grep -q "may open only $n descriptors" ../said && grep -q 'hint: .ulimit -n' ../said || fail "$n descriptors: $(cat ../said)"
+        done
         kvmc down >&- 2>&- <&-
         host > ../after; same ../before ../after 'the host after all of it'"#,
     );
