@@ -11,12 +11,12 @@ use kvmc_netns::sysctl;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use super::namespace::namespace;
 use crate::failpoint::failpoint;
 use crate::ids::boot_id;
 use crate::state::{
     ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json, sweep, temporaries,
 };
+use crate::state::{namespace, namespace_is_gone};
 
 const IPV4: &str = "net.ipv4.ip_forward";
 const IPV6: &str = "net.ipv6.conf.all.forwarding";
@@ -285,10 +285,14 @@ impl LockedFile {
         })
     }
 
-    /// The values of this namespace. Values from before a reboot of the host are dropped.
+    /// The values of this namespace. Values from before a reboot of the host, and of namespaces that are gone,
+    /// are dropped.
     fn here(&mut self) -> Result<&mut OriginalValues> {
         let (namespace, boot_id) = (namespace()?, boot_id()?);
-        self.all.retain(|b| b.boot_id == boot_id);
+        self.all.retain(|b| {
+            let is_here = b.namespace == namespace;
+            b.boot_id == boot_id && (is_here || !namespace_is_gone(b.namespace))
+        });
         let at = match self.all.iter().position(|b| b.namespace == namespace) {
             Some(at) => at,
             None => {

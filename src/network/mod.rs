@@ -22,7 +22,7 @@ mod state;
 pub(crate) use design::all_networks;
 pub(crate) use design::design;
 pub(crate) use ipv6::check as check_ipv6;
-pub(crate) use namespace::{check_namespace, namespace};
+pub(crate) use namespace::check_namespace;
 pub(crate) use naming::{bridge_mac, tap_name};
 pub(crate) use ports::check_free as check_ports;
 pub(crate) use ranges::{Probe, check_free as check_range, free_subnet};

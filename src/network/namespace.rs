@@ -1,16 +1,9 @@
 //! The network namespace of a cluster's objects.
 
-use std::os::unix::fs::MetadataExt;
-
 use anyhow::Result;
 
 use crate::hint::bail_with_hint;
-use crate::state::{ClusterRecord, Phase};
-
-/// Inode of this process's network namespace.
-pub(crate) fn namespace() -> Result<u64> {
-    Ok(fs_err::metadata("/proc/self/ns/net")?.ino())
-}
+use crate::state::{ClusterRecord, Phase, namespace};
 
 /// Refuses to work on a cluster that runs in another network namespace.
 ///

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use anyhow::{Context, Result, bail};
 use kvmc_netns::firewall::Protocol;
 
-use super::namespace::namespace;
 use crate::hint::bail_with_hint;
 use crate::spec::Forward;
+use crate::state::namespace;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// Refuses forwards whose port is in use on the host, except those in `mine`, which this cluster has already.

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use kvmc_netns::{Links, PendingProbe, range};
 
-use super::namespace::namespace;
 use crate::hint::{add_hint, bail_with_hint};
 use crate::spec::ClusterSpec;
+use crate::state::namespace;
 use crate::state::{ClusterDir, ClusterRecord, NetworkRecord, Phase};
 
 /// A network of another cluster.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde_json::Value;
 
-use super::record::FORMAT;
+use super::namespace::{namespace, namespace_is_gone};
+use super::record::{FORMAT, Phase};
 use super::store::read_json;
 use super::{ClusterDir, ClusterRecord, migrate};
 use crate::hint::{add_hint, command};
@@ -82,6 +83,15 @@ fn read(path: &Path) -> Result<Option<ClusterRecord>> {
     let mut record = migrate::read(value, format)
         .map_err(|e| e.context(format!("{} is damaged", path.display())))?;
     record.notice_reboot(&boot_id()?);
+    let here = namespace()?;
+    let made_in = record.host.namespace;
+    if made_in != 0
+        && made_in != here
+        && record.phase != Phase::Stopped
+        && namespace_is_gone(made_in)
+    {
+        record.notice_lost_namespace(here);
+    }
     Ok(Some(record))
 }
 

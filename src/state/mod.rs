@@ -6,6 +6,7 @@ mod layout;
 mod lock;
 mod mark;
 mod migrate;
+mod namespace;
 mod network;
 mod record;
 mod store;
@@ -14,6 +15,7 @@ mod written;
 pub(crate) use found::Found;
 pub(crate) use layout::{ClusterDir, NodeDir, State};
 pub(crate) use lock::Lock;
+pub(crate) use namespace::{namespace, namespace_is_gone};
 pub(crate) use network::{NetworkRecord, Networks};
 pub(crate) use record::{Base, ClusterRecord, FORMAT, HostRecord, NicRecord, NodeRecord, Phase};
 pub(crate) use store::{

@@ -183,10 +183,25 @@ impl ClusterRecord {
         let made_in = &self.host.boot_id;
         let was_on_host = matches!(self.phase, Phase::Up | Phase::Starting);
         if was_on_host && !made_in.is_empty() && made_in != boot_id {
-            self.phase = Phase::Stopped;
-            self.host.forwarding_was_off = false;
-            self.host_rebooted = true;
+            self.lose_host();
         }
+    }
+
+    /// Notices that the cluster's network namespace went with all its processes, as with a container that was restarted
+    /// on a kept state folder. The cluster counts as stopped, and verbs work from the namespace `here`.
+    pub(crate) fn notice_lost_namespace(&mut self, here: u64) {
+        match self.phase {
+            Phase::Up | Phase::Starting => self.lose_host(),
+            // The rest of the removal needs nothing of the lost namespace.
+            Phase::Removing => self.host.namespace = here,
+            Phase::Stopped => {}
+        }
+    }
+
+    fn lose_host(&mut self) {
+        self.phase = Phase::Stopped;
+        self.host.forwarding_was_off = false;
+        self.host_rebooted = true;
     }
 
     /// Writes the record with the next generation.

@@ -134,6 +134,30 @@ fn p8_a_record_that_cannot_be_read_is_never_nothing() {
     assert!(said.contains("`down` uses its last good copy"), "{said}");
 }
 
+/// As with a container that was restarted on a kept state folder.
+#[test]
+fn a_cluster_whose_namespace_is_gone_starts_and_goes_where_one_is() {
+    runs(
+        r#"K=$KVMC_STATE_DIR/clusters/k80
+        lose() {
+          export SMALL; unshare --net sh -euc 'ip link set lo up; @UP 2> /dev/null'
+          kvmc status 2>&1 | grep -q 'another network namespace' || fail 'it lives, and status does not tell'
+          code=0; kvmc start 2> ../said || code=$?
+          test $code != 0 && grep -q 'runs in another network namespace' ../said || fail "start: $(cat ../said)"
+          for p in $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/keeper.json $K/nodes/*/process.json); do kill -9 $p; until_gone $p; done
+        }
+        host > ../before
+        lose
+        test $(kvmc status | grep -c 'stopped') = 2 || fail "status: $(kvmc status)"
+        kvmc start 2> /dev/null
+        test $(kvmc status | grep -c ' ready ') = 2 || fail "not ready: $(kvmc status)"
+        kvmc down
+        lose; kvmc stop; kvmc down
+        lose; kvmc down
+        host > ../after; same ../before ../after 'the host after all of it'"#,
+    );
+}
+
 /// A shell's `flock`, or a pipe that a reader waits at.
 #[test]
 fn keeper_and_qemu_inherit_no_descriptor() {

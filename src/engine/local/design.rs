@@ -13,7 +13,7 @@ use crate::model::Accelerator;
 use crate::network;
 use crate::plan::{Design, compose};
 use crate::spec::{ClusterSpec, Forward};
-use crate::state::{ClusterDir, ClusterRecord, HostRecord, NetworkRecord, Phase};
+use crate::state::{ClusterDir, ClusterRecord, HostRecord, NetworkRecord, Phase, namespace};
 
 /// The input of a design.
 pub(super) struct Blueprint<'a> {
@@ -42,7 +42,7 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
         links,
     } = blueprint;
     let host = HostRecord {
-        namespace: network::namespace()?,
+        namespace: namespace()?,
         boot_id: boot_id()?,
         ..HostRecord::default()
     };
