@@ -33,6 +33,9 @@ pub(crate) fn host_command(verb: &str) -> String {
     format!("`kvmc {verb}`")
 }
 
+/// The hint for a file that this user may not read or write.
+pub(crate) const OTHER_USER: &str = "run kvmc as the user who made the cluster, for root with sudo";
+
 /// An error with a hint, which is shown apart from it.
 struct Hinted {
     error: Error,

@@ -27,7 +27,7 @@ pub(crate) use self::settings::settings;
 pub(crate) use self::status::status;
 pub(crate) use self::stop::stop;
 pub(crate) use self::up::{plan, up};
-use crate::hint::{find, hints};
+use crate::hint::{OTHER_USER, find, hints};
 use crate::model::Interrupted;
 use crate::spec::SpecError;
 
@@ -86,6 +86,11 @@ pub(crate) fn error(error: &anyhow::Error) {
 fn error_text(error: &anyhow::Error) -> String {
     let mut hints = hints(error);
     hints.extend(find::<SpecError>(error).and_then(|e| e.hint.as_deref()));
+    let is_denied = |io: &std::io::Error| io.kind() == std::io::ErrorKind::PermissionDenied;
+    let mut causes = error.chain().filter_map(|c| c.downcast_ref());
+    if hints.is_empty() && !nix::unistd::geteuid().is_root() && causes.any(is_denied) {
+        hints.push(OTHER_USER);
+    }
     let hints = hints.iter().map(|hint| format!("\n  hint: {hint}"));
     // An interruption by the user is not an error.
     let prefix = match find::<Interrupted>(error) {

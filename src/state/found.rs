@@ -9,7 +9,7 @@ use super::namespace::{namespace, namespace_is_gone};
 use super::record::{FORMAT, Phase};
 use super::store::read_json;
 use super::{ClusterDir, ClusterRecord, migrate};
-use crate::hint::{add_hint, command};
+use crate::hint::{OTHER_USER, add_hint, command, find};
 use crate::ids::boot_id;
 
 /// What was found of a record.
@@ -22,8 +22,8 @@ pub(crate) enum Found {
     Copy(Box<ClusterRecord>, anyhow::Error),
     /// The record is damaged, and so is its copy or it has none.
     Unreadable(anyhow::Error),
-    /// A newer kvmc wrote the record, so this one leaves it alone.
-    Newer(anyhow::Error),
+    /// A newer kvmc wrote the record, or this user may not read it. This process leaves the cluster alone.
+    NotOurs(anyhow::Error),
 }
 
 impl Found {
@@ -40,7 +40,10 @@ impl Found {
         let error = match read(&path) {
             Ok(Some(record)) => return Self::Whole(Box::new(record)),
             Ok(None) => None,
-            Err(error) if error.is::<Newer>() => return Self::Newer(error),
+            Err(error) if is_denied(&error) => {
+                return Self::NotOurs(add_hint(error, OTHER_USER.to_owned()));
+            }
+            Err(error) if error.is::<Newer>() => return Self::NotOurs(error),
             Err(error) => Some(error),
         };
         match (read(&dir.last_record()), error) {
@@ -48,7 +51,7 @@ impl Found {
                 Box::new(copy),
                 error.unwrap_or_else(|| anyhow::anyhow!("{} is missing", path.display())),
             ),
-            (Err(copy), None) if copy.is::<Newer>() => Self::Newer(copy),
+            (Err(copy), None) if copy.is::<Newer>() => Self::NotOurs(copy),
             (_, Some(error)) | (Err(error), None) => Self::Unreadable(error),
             (Ok(None), None) => Self::Nothing,
         }
@@ -61,6 +64,11 @@ impl Found {
             _ => None,
         }
     }
+}
+
+/// Whether an error says that this user may not read a file, which is no damage.
+pub(crate) fn is_denied(error: &anyhow::Error) -> bool {
+    find::<std::io::Error>(error).is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 /// A record in a format of a newer kvmc.
@@ -127,7 +135,7 @@ impl ClusterRecord {
                     format!("{down} removes the remains of the cluster"),
                 ))
             }
-            Found::Newer(error) => Err(error),
+            Found::NotOurs(error) => Err(error),
         }
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct State {
     root: PathBuf,
 }
 
+/// The state folder of root.
+pub(crate) const OF_ROOT: &str = "/var/lib/kvmc";
+
 impl State {
     /// Locates `KVMC_STATE_DIR`, else `/var/lib/kvmc` for root, else `$XDG_STATE_HOME/kvmc`.
     ///
@@ -51,7 +54,7 @@ impl State {
         let root = if let Some(dir) = set("KVMC_STATE_DIR") {
             PathBuf::from(dir)
         } else if is_root {
-            PathBuf::from("/var/lib/kvmc")
+            PathBuf::from(OF_ROOT)
         } else if let Some(dir) = set("XDG_STATE_HOME") {
             Path::new(&dir).join("kvmc")
         } else if let Some(home) = set("HOME") {

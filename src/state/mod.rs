@@ -12,8 +12,8 @@ mod record;
 mod store;
 mod written;
 
-pub(crate) use found::Found;
-pub(crate) use layout::{ClusterDir, NodeDir, State};
+pub(crate) use found::{Found, is_denied};
+pub(crate) use layout::{ClusterDir, NodeDir, OF_ROOT, State};
 pub(crate) use lock::Lock;
 pub(crate) use namespace::{namespace, namespace_is_gone};
 pub(crate) use network::{NetworkRecord, Networks};

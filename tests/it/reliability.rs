@@ -134,6 +134,31 @@ fn p8_a_record_that_cannot_be_read_is_never_nothing() {
     assert!(said.contains("`down` uses its last good copy"), "{said}");
 }
 
+/// A user without root is told of sudo, and nothing of a whole cluster is called damaged.
+#[test]
+fn what_a_user_may_not_read_is_not_damaged() {
+    runs(
+        r#"@UP 2> /dev/null
+        there=$(mktemp -d /tmp/kvmc-tuXXXX); chmod 755 $there
+        trap 'code=$?; rm -r $there; kvmc down >/dev/null 2>&1; exit $code' EXIT
+        cp $(command -v kvmc) $there/
+        chmod 755 ../ $KVMC_STATE_DIR
+        user() { code=0; (cd /; setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=$there "$@") > ../said 2>&1 || code=$?; }
+        for verb in status up stop start down; do
+          user $there/kvmc $verb --accel tcg
+          test $verb = up || user $there/kvmc $verb
+          test $code != 0 || fail "$verb of root's cluster was done"
+          grep -q 'sudo' ../said || fail "$verb does not name sudo: $(cat ../said)"
+          if grep -qE 'damaged|remains|panicked' ../said; then fail "$verb calls it damaged: $(cat ../said)"; fi
+        done
+        test $(kvmc status | grep -c ' ready ') = 2 || fail "$(kvmc status)"
+        # Root's own folder, which is not the user's.
+        mount -t tmpfs none /var/lib; mkdir /var/lib/kvmc
+        user env -u KVMC_STATE_DIR $there/kvmc status
+        test $code = 4 && grep -q 'root has clusters of its own; .sudo kvmc status. shows them' ../said || fail "status: $(cat ../said)""#,
+    );
+}
+
 /// As with a container that was restarted on a kept state folder.
 #[test]
 fn a_cluster_whose_namespace_is_gone_starts_and_goes_where_one_is() {

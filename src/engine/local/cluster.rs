@@ -10,7 +10,7 @@ use kvmc_netns::Links;
 use crate::hint::{add_hint, command};
 use crate::keeper;
 use crate::model::{NothingThere, Progress};
-use crate::state::{ClusterDir, ClusterRecord, State};
+use crate::state::{ClusterDir, ClusterRecord, OF_ROOT, State};
 use crate::steps::Host;
 
 /// A cluster of this host, with the images and frozen machines that all clusters share.
@@ -81,7 +81,16 @@ impl Local {
 
     pub(super) fn nothing_there(&self) -> anyhow::Error {
         let nothing = NothingThere(format!("there is no cluster `{}`", self.cluster));
-        add_hint(nothing.into(), format!("{} creates it", self.command("up")))
+        let nothing = add_hint(nothing.into(), format!("{} creates it", self.command("up")));
+        if nix::unistd::geteuid().is_root() || !Path::new(OF_ROOT).exists() {
+            return nothing;
+        }
+        let status = self.command("status");
+        let sudo = format!("`sudo {}`", status.trim_matches('`'));
+        add_hint(
+            nothing,
+            format!("root has clusters of its own; {sudo} shows them"),
+        )
     }
 
     /// The error for a cluster that an interrupted `down` has begun to remove.

@@ -95,7 +95,7 @@ async fn seen(local: &Local, links: &Links) -> Result<Traces> {
 /// The record, or the last good copy of a damaged one, or `None`.
 fn usable_record(local: &Local) -> Result<Option<ClusterRecord>> {
     Ok(match Found::look(&local.dir()) {
-        Found::Newer(error) => return Err(error),
+        Found::NotOurs(error) => return Err(error),
         Found::Whole(record) => Some(*record),
         Found::Copy(copy, error) => {
             let text = format!("warning: {error:#}; `down` uses its last good copy");

@@ -9,7 +9,7 @@ use kvmc_netns::Links;
 use super::Local;
 use super::down::sweep;
 use super::removal::carry_out;
-use crate::hint::command;
+use crate::hint::{command, hints};
 use crate::interrupt::Interrupt;
 use crate::model::{Finding, Verdict};
 use crate::network::accepts;
@@ -37,7 +37,12 @@ impl Local {
             findings.extend(match Found::look(&dir) {
                 Found::Whole(_) => None,
                 Found::Copy(copy, error) => Some(local.restore(*copy, &error, fix).await?),
-                Found::Unreadable(error) | Found::Newer(error) => {
+                Found::NotOurs(error) => {
+                    let what = format!("{error:#}; {}", hints(&error).join("; "));
+                    let what = what.trim_end_matches("; ").to_owned();
+                    Some(local.finding(Verdict::Warning, what))
+                }
+                Found::Unreadable(error) => {
                     let down = command(&name, "down");
                     let what = format!("{error:#}; {down} removes the cluster");
                     Some(local.finding(Verdict::Damaged, what))

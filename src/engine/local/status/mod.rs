@@ -12,7 +12,7 @@ use kvmc_netns::Links;
 use super::Local;
 use crate::keeper::Keeper;
 use crate::model::{ClusterStatus, NetworkStatus, NodeStatus, SCHEMA, VitalsStatus};
-use crate::state::{ClusterRecord, Found, Lock};
+use crate::state::{ClusterRecord, Found, Lock, is_denied};
 use crate::steps::traces;
 
 /// A keeper that hangs must not make `status` hang.
@@ -32,7 +32,9 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
             ));
             copy
         }
-        Found::Unreadable(error) | Found::Newer(error) => {
+        // Another user's cluster may be whole; nothing is known of it.
+        Found::NotOurs(error) if is_denied(&error) => return Err(error),
+        Found::Unreadable(error) | Found::NotOurs(error) => {
             return without_record(local, Some(error), &links).await;
         }
         Found::Nothing => return without_record(local, None, &links).await,
