@@ -3,12 +3,14 @@
 mod flags;
 #[cfg(test)]
 mod help_tests;
+mod verbs;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::flags::{Flags, MachineFlags};
+pub(crate) use self::verbs::parse;
 use crate::image::PullOptions;
 use crate::spec::Layer;
 
@@ -88,8 +90,8 @@ pub(crate) enum Command {
     Ssh {
         /// Name of the node
         node: String,
-        /// Command to run, after `--`
-        #[arg(last = true)]
+        /// Command to run, with its arguments
+        #[arg(trailing_var_arg = true)]
         command: Vec<String>,
     },
     /// Show, add and remove forwards from ports of the host to nodes

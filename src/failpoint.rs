@@ -16,6 +16,7 @@ pub(crate) const ALL: &[&str] = &[
     "up.lock",
     "up.record",
     "up.secrets",
+    "up.files.folder",
     "up.files.announced",
     "up.files.one",
     "up.files",

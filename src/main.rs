@@ -33,15 +33,13 @@ mod warm;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::model::{Exit, Interrupted, NothingThere, Usage};
 use crate::spec::SpecError;
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _until_the_end = kvmc_failpoint::Scenario::setup();
-    let cli = cli::Cli::parse();
+    let cli = cli::parse();
     let result = host::check_descriptors()
         .and_then(|()| {
             let mut builder = tokio::runtime::Builder::new_current_thread();

@@ -68,7 +68,7 @@ pub(crate) fn picks(spec: &ClusterSpec) -> BTreeMap<String, Pick> {
 pub(crate) fn secrets() -> Secrets {
     let key = |text: &str| KeyPair {
         private: format!("private {text}\n"),
-        public: format!("ssh-rsa {text} x (kvmc)\n"),
+        public: format!("ssh-rsa {text} admin@k80 (kvmc)\n"),
     };
     let keys = || HostKeys {
         ed25519: key("a"),

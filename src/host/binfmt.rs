@@ -51,6 +51,7 @@ fn cannot(guest: Architecture) -> Finding {
                 "{what}, so templates are built in an emulated machine, which is much slower"
             ),
             cure,
+            package: None,
         }
     } else {
         Finding::Missing {

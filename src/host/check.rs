@@ -9,7 +9,11 @@ pub(crate) enum Finding {
     /// Nothing is wrong; says what was seen.
     Fine(String),
     /// A fault that does not stop the verb.
-    Warning { what: String, cure: String },
+    Warning {
+        what: String,
+        cure: String,
+        package: Option<&'static str>,
+    },
     /// A fault that stops the verb.
     Missing {
         what: String,

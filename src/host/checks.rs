@@ -119,7 +119,10 @@ fn judge_rights(effective: u64) -> Finding {
         Finding::Fine("all needed capabilities".to_owned())
     } else {
         Finding::Missing {
-            what: format!("missing capabilities: {}", missing.join(", ")),
+            what: match missing.len() == CAPABILITIES.len() {
+                true => "root's rights are missing".to_owned(),
+                false => format!("missing capabilities: {}", missing.join(", ")),
+            },
             cure: "run it with sudo".to_owned(),
             package: None,
         }
@@ -170,6 +173,17 @@ mod tests {
             panic!()
         };
         assert_eq!(what, "missing capabilities: CAP_NET_ADMIN");
+        // A user without root need not read nine names.
+        let Finding::Missing { what, cure, .. } = judge_rights(0) else {
+            panic!()
+        };
+        assert_eq!(
+            (what, cure),
+            (
+                "root's rights are missing".to_owned(),
+                "run it with sudo".to_owned()
+            )
+        );
         assert!(matches!(judge_rights(!0), Finding::Fine(_)));
     }
 

@@ -104,8 +104,11 @@ fn judge(wanted: Memory, available: &Available) -> Check {
         .saturating_add(wanted.nodes.saturating_mul(QEMU_OVERHEAD + code));
     let of = available.within.as_ref();
     let sentence = format!(
-        "{} nodes need {} of memory{}, {} is available{}",
-        wanted.nodes,
+        "{} {} of memory{}, {} is available{}",
+        match wanted.nodes {
+            1 => "1 node needs".to_owned(),
+            nodes => format!("{nodes} nodes need"),
+        },
         approximate(bytes),
         match wanted.shared {
             0 => String::new(),
@@ -126,6 +129,7 @@ fn judge(wanted: Memory, available: &Available) -> Check {
         (false, true) => Finding::Warning {
             what: sentence,
             cure: "continuing because of --overcommit".to_owned(),
+            package: None,
         },
         (false, false) => Finding::Missing {
             what: sentence,

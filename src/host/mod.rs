@@ -1,6 +1,7 @@
 //! What the host has and lacks: named checks, each with its cure, and the accelerator that works.
 
 mod accel;
+mod ansible;
 mod binfmt;
 mod cgroup;
 mod check;
@@ -14,6 +15,7 @@ mod unit;
 use std::path::PathBuf;
 
 pub(crate) use accel::{TB_SIZE, choose, cores, kvm_group};
+pub(crate) use ansible::{old_ansible_without_sshpass, sshpass};
 pub(crate) use binfmt::{packages as binfmt_packages, register as register_binfmt};
 pub(crate) use check::{Check, Finding};
 pub(crate) use checks::{Needs, Room, basics, build_tools, run as run_checks};

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
 use crate::model::EventKind;
-use crate::network::{self, NetworkState};
+use crate::network::{self, NetworkState, Repair};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// A reload makes many changes. It counts as over after this long without a change, or after [`LONGEST`].
@@ -58,12 +58,8 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
         }
         let began = Instant::now();
         let pause = match look_and_restore(&dir, &cluster).await {
-            Ok(Some((seen, restored))) => {
-                if !restored.is_empty() {
-                    let note = format!(
-                        "restored rules that another program had removed: {}",
-                        restored.join(", ")
-                    );
+            Ok(Some((seen, repair))) => {
+                for note in notes(&repair) {
                     status.event("", EventKind::Firewall, &note);
                 }
                 last.tell(
@@ -71,8 +67,8 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
                     seen.obstacles.iter().map(ToString::to_string).collect(),
                 );
                 // The next loop checks the repair.
-                glanced = glance.filter(|_| restored.is_empty());
-                last.pause(!restored.is_empty())
+                glanced = glance.filter(|_| repair.is_empty());
+                last.pause(!repair.is_empty())
             }
             // There is no cluster, or it is being removed.
             Ok(None) => {
@@ -88,6 +84,21 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
         looked = Some(Instant::now());
         sleep(pause.max((began.elapsed() * SHARE).min(REST))).await;
     }
+}
+
+/// The events of a repair.
+fn notes(repair: &Repair) -> Vec<String> {
+    [
+        (
+            &repair.restored,
+            "restored rules that another program had removed",
+        ),
+        (&repair.added, "added rules that a changed firewall needs"),
+    ]
+    .into_iter()
+    .filter(|(what, _)| !what.is_empty())
+    .map(|(what, why)| format!("{why}: {}", what.join(", ")))
+    .collect()
 }
 
 /// Waits for a change of the rules and its end, which returns true, or for the next check, which returns false.
@@ -116,7 +127,7 @@ async fn wait(changes: Option<&Changes>) -> bool {
 async fn look_and_restore(
     dir: &ClusterDir,
     cluster: &str,
-) -> Result<Option<(NetworkState, Vec<String>)>> {
+) -> Result<Option<(NetworkState, Repair)>> {
     let Some(record) = ClusterRecord::load(dir)? else {
         return Ok(None);
     };
@@ -131,8 +142,8 @@ async fn look_and_restore(
         if !seen.missing().is_empty() && ClusterRecord::load(&dir)?.as_ref() != Some(&record) {
             return Ok(None);
         }
-        let restored = network::restore(&record, &dir, &seen)?;
-        anyhow::Ok(Some((seen, restored)))
+        let repair = network::restore(&record, &dir, &seen)?;
+        anyhow::Ok(Some((seen, repair)))
     });
     task.await.context("a task of the keeper panicked")?
 }

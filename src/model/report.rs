@@ -16,6 +16,8 @@ pub(crate) struct UpReport {
     pub(crate) outcome: UpOutcome,
     /// The folder of the files for Ansible and ssh.
     pub(crate) project: PathBuf,
+    /// The folder that has them instead, where that one is gone.
+    pub(crate) instead: Option<PathBuf>,
     /// Seconds since the verb began.
     pub(crate) took: Duration,
 }
@@ -90,8 +92,8 @@ pub(crate) struct DownReport {
     /// Number of nodes that were running.
     pub(crate) killed: usize,
     pub(crate) errors: Vec<String>,
-    /// A host setting that stays switched on, with the reason.
-    pub(crate) kept: Option<String>,
+    /// What stays, with the reason: files that the user changed, host settings that others need.
+    pub(crate) kept: Vec<String>,
 }
 
 /// What existed of a cluster before its removal.

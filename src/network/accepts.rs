@@ -37,6 +37,11 @@ impl FirewallLog {
     }
 }
 
+/// The rules in one place of another program's firewall.
+pub(super) fn words(accept: &Accept) -> String {
+    format!("rules in {accept}")
+}
+
 /// Records a rule and then adds it to another program's firewall.
 ///
 /// # Errors

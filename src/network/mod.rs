@@ -27,5 +27,5 @@ pub(crate) use naming::{bridge_mac, tap_name};
 pub(crate) use ports::check_free as check_ports;
 pub(crate) use ranges::{Probe, check_free as check_range, free_subnet};
 pub(crate) use remove::remove_found;
-pub(crate) use repair::restore;
+pub(crate) use repair::{Repair, restore};
 pub(crate) use state::{NetworkState, glance, look};

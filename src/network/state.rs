@@ -39,7 +39,7 @@ impl NetworkState {
             .lost_tables
             .iter()
             .map(|table| format!("NAT rules (nft table inet {table})"));
-        let accepts = self.accepts.iter().map(|a| format!("rules in {a}"));
+        let accepts = self.accepts.iter().map(super::accepts::words);
         let forwarding = (!self.forwarding).then(|| "net.ipv4.ip_forward".to_owned());
         let forwarding6 = (!self.forwarding6).then(|| "net.ipv6.conf.all.forwarding".to_owned());
         let forwarding = forwarding.into_iter().chain(forwarding6);

@@ -10,7 +10,7 @@ pub(crate) fn down(report: &DownReport) -> Exit {
     for error in &report.errors {
         talk(&format!("error: {error}"));
     }
-    if let Some(kept) = &report.kept {
+    for kept in &report.kept {
         talk(kept);
     }
     if !report.errors.is_empty() {

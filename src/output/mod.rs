@@ -86,11 +86,8 @@ pub(crate) fn error(error: &anyhow::Error) {
 fn error_text(error: &anyhow::Error) -> String {
     let mut hints = hints(error);
     hints.extend(find::<SpecError>(error).and_then(|e| e.hint.as_deref()));
-    let is_denied = |io: &std::io::Error| io.kind() == std::io::ErrorKind::PermissionDenied;
     let mut causes = error.chain().filter_map(|c| c.downcast_ref());
-    if hints.is_empty() && !nix::unistd::geteuid().is_root() && causes.any(is_denied) {
-        hints.push(OTHER_USER);
-    }
+    hints.extend(causes.find_map(|cause| general_hint(cause, hints.is_empty())));
     let hints = hints.iter().map(|hint| format!("\n  hint: {hint}"));
     // An interruption by the user is not an error.
     let prefix = match find::<Interrupted>(error) {
@@ -98,6 +95,18 @@ fn error_text(error: &anyhow::Error) -> String {
         None => "error: ",
     };
     format!("{prefix}{error:#}{}", hints.collect::<String>())
+}
+
+/// The hint for an error of the kernel, whatever the verb did. `is_only`: the error has no other hint.
+fn general_hint(io: &std::io::Error, is_only: bool) -> Option<&'static str> {
+    let is_denied = io.kind() == std::io::ErrorKind::PermissionDenied;
+    match io.raw_os_error() {
+        Some(nix::libc::EMFILE | nix::libc::ENFILE) => {
+            Some("`ulimit -n 4096` lets programs of this shell open more files")
+        }
+        _ if is_denied && is_only && !nix::unistd::geteuid().is_root() => Some(OTHER_USER),
+        _ => None,
+    }
 }
 
 /// A table without borders.
@@ -159,6 +168,13 @@ mod tests {
             error_text(&told.context("outer")),
             "outer: interrupted; nothing is left"
         );
+    }
+
+    #[test]
+    fn too_few_descriptors_are_told_with_the_cure() {
+        let error = anyhow::Error::from(std::io::Error::from_raw_os_error(nix::libc::EMFILE));
+        let text = error_text(&error.context("cannot open the bridge"));
+        assert!(text.contains("\n  hint: `ulimit -n 4096`"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The closing messages of `up` and `start`, and the plan of `up --dry-run`.
 
+use std::path::Path;
+
 use super::{count, data, seconds, talk};
 use crate::hint::command;
 use crate::model::{Exit, PlanReport, UpOutcome, UpReport};
@@ -10,6 +12,7 @@ pub(crate) fn up(report: &UpReport) -> Exit {
     let (started, failed) = match &report.outcome {
         UpOutcome::NothingToDo => {
             talk(&format!("cluster `{cluster}` is up; nothing to do"));
+            say_place(report);
             return Exit::Done;
         }
         UpOutcome::Done { started, failed } => (started, failed),
@@ -20,9 +23,8 @@ pub(crate) fn up(report: &UpReport) -> Exit {
     if !failed.is_empty() {
         let (up, down) = (command(cluster, "up"), command(cluster, "down"));
         talk(&format!(
-            "error: {} of {} nodes are not ready\n  hint: {up} tries again, {down} removes the cluster",
-            failed.len(),
-            report.nodes
+            "error: {}\n  hint: {up} tries again, {down} removes the cluster",
+            not_ready(failed.len(), report.nodes)
         ));
         return Exit::SomeNodes;
     }
@@ -30,6 +32,7 @@ pub(crate) fn up(report: &UpReport) -> Exit {
         talk(&format!(
             "cluster `{cluster}` is complete again; all its nodes were running"
         ));
+        say_place(report);
         return Exit::Done;
     }
     talk(&format!(
@@ -38,18 +41,63 @@ pub(crate) fn up(report: &UpReport) -> Exit {
         count(report.nodes, "node"),
         seconds(report.took)
     ));
-    // There is no inventory outside the project folder.
-    if std::env::current_dir().is_ok_and(|here| here == report.project) {
-        let ssh = command(cluster, &format!("ssh {}", report.first));
-        talk(&format!(
-            "  {}\n  ansible -i inventory all -m ping",
-            ssh.trim_matches('`')
-        ));
+    let ssh = command(cluster, &format!("ssh {}", report.first));
+    talk(&format!("  {}", ssh.trim_matches('`')));
+    match &report.instead {
+        Some(_) => say_place(report),
+        None => talk(&format!("  ansible -i {} all -m ping", inventory(report))),
     }
     Exit::Done
 }
 
-/// Prints one step a line.
+fn not_ready(failed: usize, of: usize) -> String {
+    let are = if failed == 1 { "is" } else { "are" };
+    format!("{failed} of {} {are} not ready", count(of, "node"))
+}
+
+/// Says where the files for Ansible and ssh are, unless they are in this folder.
+fn say_place(report: &UpReport) {
+    let here = std::env::current_dir().ok();
+    if let Some(text) = place(report, here.as_deref()) {
+        talk(&text);
+    }
+}
+
+fn place(report: &UpReport, here: Option<&Path>) -> Option<String> {
+    let project = report.project.display();
+    match &report.instead {
+        Some(instead) => Some(format!(
+            "the folder {project} is gone; inventory, ssh_config and keys are in {}\n  hint: {} puts them into this folder",
+            instead.display(),
+            command(&report.cluster, "up --files .")
+        )),
+        None if here == Some(&report.project) => None,
+        None => Some(format!("inventory, ssh_config and keys are in {project}")),
+    }
+}
+
+/// The inventory's path as a word of a shell, relative where it can be.
+fn inventory(report: &UpReport) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path = report.project.join("inventory");
+    let text = path
+        .strip_prefix(here)
+        .unwrap_or(&path)
+        .display()
+        .to_string();
+    shell_word(&text)
+}
+
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@:,=".contains(c);
+    match text.chars().all(is_plain) && !text.starts_with('-') {
+        true => text.to_owned(),
+        false if text.starts_with('-') => shell_word(&format!("./{text}")),
+        false => format!("'{}'", text.replace('\'', r#"'"'"'"#)),
+    }
+}
+
+/// Prints the steps, one a line.
 pub(crate) fn plan(report: &PlanReport) -> Exit {
     data(&plan_text(report));
     Exit::Done
@@ -58,4 +106,48 @@ pub(crate) fn plan(report: &PlanReport) -> Exit {
 pub(super) fn plan_text(report: &PlanReport) -> String {
     let lines = report.steps.iter().map(|step| format!("{step}\n"));
     lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn where_the_files_are_is_said_from_another_folder_and_when_theirs_is_gone() {
+        let mut report = UpReport {
+            cluster: "k80".to_owned(),
+            nodes: 1,
+            first: "master0".to_owned(),
+            outcome: UpOutcome::NothingToDo,
+            project: "/p".into(),
+            instead: None,
+            took: Duration::ZERO,
+        };
+        assert_eq!(place(&report, Some(Path::new("/p"))), None);
+        assert_eq!(
+            place(&report, Some(Path::new("/q"))).unwrap(),
+            "inventory, ssh_config and keys are in /p"
+        );
+        report.instead = Some("/s".into());
+        let text = place(&report, Some(Path::new("/p"))).unwrap();
+        assert!(
+            text.starts_with("the folder /p is gone; inventory, ssh_config and keys are in /s")
+        );
+        assert!(text.contains(" up --files .`"), "{text}");
+    }
+
+    #[test]
+    fn one_node_is_no_plural() {
+        assert_eq!(not_ready(1, 1), "1 of 1 node is not ready");
+        assert_eq!(not_ready(2, 7), "2 of 7 nodes are not ready");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(shell_word(".kvmc/inventory"), ".kvmc/inventory");
+        assert_eq!(shell_word("/a b/it's"), r#"'/a b/it'"'"'s'"#);
+        assert_eq!(shell_word("-a/inventory"), "./-a/inventory");
+    }
 }

@@ -13,7 +13,7 @@ use crate::network::{NetworkState, rules};
 use crate::spec::Forward;
 use crate::state::{ClusterRecord, NodeRecord, Phase};
 use crate::steps::{
-    Accept, Bridge, Disk, Folder, Forwarding, Forwards, KeeperProcess, Names, Node, Object,
+    Accept, Bridge, Disk, Files, Folder, Forwarding, Forwards, KeeperProcess, Names, Node, Object,
     RecordFiles, Rules, Traces,
 };
 
@@ -62,7 +62,9 @@ impl fmt::Display for Step {
             Self::Enter(Phase::Removing) => f.write_str("record that the cluster is being removed"),
             Self::Enter(phase) => write!(f, "record that the cluster is {}", phase.name()),
             Self::Remove(object) => match object {
-                Object::Record(_) => f.write_str("remove inventory, keys and ssh files"),
+                Object::Record(_) | Object::Files(_) => {
+                    f.write_str("remove inventory, keys and ssh files")
+                }
                 Object::Forwarding(_) => f.write_str("switch forwarding off if it was off before"),
                 Object::Bridge(bridge) => write!(f, "remove the bridge {}", bridge.network.bridge),
                 Object::Rules(rules) => write!(f, "remove the nft table inet {}", rules.table.name),
@@ -86,6 +88,8 @@ pub(crate) struct Seen {
     pub(crate) exists: bool,
     /// The record on disk is the wanted one, and all secrets exist.
     pub(crate) recorded: bool,
+    /// Files for Ansible and ssh that are missing or outdated.
+    pub(crate) lost_files: Vec<&'static str>,
     pub(crate) network: NetworkState,
     pub(crate) keeper: bool,
     /// systemd-resolved runs, but does not know the cluster's names.
@@ -109,6 +113,11 @@ pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
     };
     let is_new = !seen.exists;
     unless(seen.recorded, Object::Record(RecordFiles { is_new }));
+    if seen.recorded {
+        let names = seen.lost_files.clone();
+        let folder = wanted.project.clone();
+        unless(names.is_empty(), Object::Files(Files { folder, names }));
+    }
     for (there, family) in [
         (seen.network.forwarding, Family::V4),
         (seen.network.forwarding6, Family::V6),
@@ -290,6 +299,10 @@ mod tests {
         assert!(up(&wanted, &seen).is_empty());
         seen.running.remove("worker1");
         assert_eq!(texts(&up(&wanted, &seen)), ["start worker1"]);
+        seen.running.insert("worker1".to_owned());
+        seen.lost_files = vec!["inventory", "id_rsa"];
+        let restored = texts(&up(&wanted, &seen));
+        assert_eq!(restored, ["restore inventory, id_rsa in /project"]);
     }
 
     #[test]

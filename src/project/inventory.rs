@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::common::{ALIVE, HEADER};
-use crate::hint::command;
+use super::common::{ALIVE, sealed};
+use super::quote;
+use crate::hint::{command, host_command};
 use crate::node::Secrets;
 use crate::node::identity::ADMIN;
 use crate::state::{ClusterRecord, NodeRecord};
@@ -17,14 +18,16 @@ const EMULATED_TIMEOUT: u8 = 60;
 
 /// The inventory, with the roles' groups and variables in the order of the roles.
 ///
-/// Paths are absolute, so it works from any folder. Blanks in paths are quoted for Ansible's own splitting and for
-/// ssh's.
-pub(super) fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> String {
+/// Paths are absolute, so it works from any folder. They are quoted for all programs that read them. `without_sshpass`
+/// is the version of an ansible-core on this host that refuses to run with a password.
+pub(super) fn inventory(
+    record: &ClusterRecord,
+    secrets: &Secrets,
+    folder: &Path,
+    without_sshpass: Option<&str>,
+) -> String {
     let name = &record.spec.name;
-    let mut text = format!(
-        "{HEADER} for cluster {name}; {} removes it\n",
-        command(name, "down")
-    );
+    let mut text = String::new();
     for group in groups(record) {
         let _infallible = writeln!(text, "\n[{group}]");
         for node in &record.nodes {
@@ -34,17 +37,41 @@ pub(super) fn inventory(record: &ClusterRecord, secrets: &Secrets, folder: &Path
             }
         }
     }
-    let key = folder.join("id_rsa").display().to_string();
-    let known = folder.join("known_hosts").display().to_string();
+    let _infallible = writeln!(text, "\n[all:vars]\nansible_user={ADMIN}");
+    text.push_str(&password(record, secrets, without_sshpass));
+    let key = quote::ssh_inner(&folder.join("id_rsa"));
+    let known = quote::ssh(&folder.join("known_hosts"));
+    let arguments = format!(
+        "-o {} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o ServerAliveInterval={} -o ServerAliveCountMax={}",
+        quote::word(&format!("UserKnownHostsFile={known}")),
+        ALIVE.0,
+        ALIVE.1
+    );
     let _infallible = write!(
         text,
-        "\n[all:vars]\nansible_user={ADMIN}\nansible_password={}\nansible_ssh_private_key_file=\"{key}\"\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_common_args='-o UserKnownHostsFile=\"{known}\" -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o ServerAliveInterval={} -o ServerAliveCountMax={}'\n",
-        secrets.password, ALIVE.0, ALIVE.1
+        "ansible_ssh_private_key_file={}\nansible_python_interpreter=/usr/bin/python3\nansible_ssh_common_args={}\n",
+        quote::variable(&key),
+        quote::variable(&arguments),
     );
     if !record.accelerator.is_kvm() {
         let _infallible = writeln!(text, "ansible_ssh_timeout={EMULATED_TIMEOUT}");
     }
-    text
+    let purpose = format!("{} removes it", command(name, "down"));
+    sealed(name, &purpose, &text)
+}
+
+/// The password's line, or the reason why it is a comment.
+fn password(record: &ClusterRecord, secrets: &Secrets, without_sshpass: Option<&str>) -> String {
+    let line = format!("ansible_password={}\n", secrets.password);
+    match without_sshpass {
+        _ if !record.spec.files.password => String::new(),
+        None => line,
+        Some(version) => format!(
+            "# The key is enough. ansible-core {version} refuses to run with a password while sshpass is not installed;\n# {} installs it, and the next {} sets the password:\n# {line}",
+            host_command("doctor --fix"),
+            command(&record.spec.name, "up"),
+        ),
+    }
 }
 
 /// The groups of all roles, also of roles without a node, because playbooks name them.
@@ -68,7 +95,7 @@ fn host(record: &ClusterRecord, node: &NodeRecord) -> String {
     );
     let role = record.spec.role(&node.role);
     for (name, value) in role.iter().flat_map(|r| &r.vars) {
-        let _infallible = write!(line, " {name}={}", quoted(&literal(value)));
+        let _infallible = write!(line, " {name}={}", quote::word(&literal(value)));
     }
     line
 }
@@ -96,11 +123,6 @@ fn literal(value: &Value) -> String {
     }
 }
 
-/// Quotes a word of a host's line, which Ansible splits like a shell.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r#"'"'"'"#))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -110,8 +132,8 @@ mod tests {
 
     #[test]
     fn the_inventory_has_the_groups_of_the_scripts() {
-        let text = inventory(&record(), &secrets(), Path::new("/my project"));
-        assert!(text.starts_with(HEADER));
+        let text = inventory(&record(), &secrets(), Path::new("/my project"), None);
+        assert!(text.starts_with(super::super::common::HEADER));
         let at = |needle: &str| {
             text.find(needle)
                 .unwrap_or_else(|| panic!("no {needle} in\n{text}"))
@@ -123,16 +145,36 @@ mod tests {
         at("ansible_user=admin\n");
         at("ansible_password=secret\n");
         at("ansible_ssh_private_key_file=\"/my project/id_rsa\"");
-        at("UserKnownHostsFile=\"/my project/known_hosts\"");
+        at("'UserKnownHostsFile=\\\"/my project/known_hosts\\\"'");
+    }
+
+    #[test]
+    fn the_password_is_there_unless_it_is_unwanted_or_in_the_way() {
+        let mut record = record();
+        let of = |record: &_, old| inventory(record, &secrets(), Path::new("/x"), old);
+        assert!(of(&record, None).contains("\nansible_password=secret\n"));
+        let text = of(&record, Some("2.14.18"));
+        assert!(text.contains("\n# ansible_password=secret\n"), "{text}");
+        assert!(
+            text.contains("# The key is enough. ansible-core 2.14.18 refuses"),
+            "{text}"
+        );
+        let layer =
+            crate::spec::parse_file(Path::new("kvmc.toml"), "[inventory]\npassword = false\n");
+        record.spec =
+            crate::spec::check(&crate::spec::Settings::resolve([layer.unwrap()])).unwrap();
+        for old in [None, Some("2.14.18")] {
+            assert!(!of(&record, old).contains("ansible_password"));
+        }
     }
 
     #[test]
     fn ansible_waits_longer_for_emulated_nodes() {
         let mut record = record();
-        let text = inventory(&record, &secrets(), Path::new("/x"));
-        assert!(text.ends_with("'\nansible_ssh_timeout=60\n"), "{text}");
+        let text = inventory(&record, &secrets(), Path::new("/x"), None);
+        assert!(text.ends_with("\"\nansible_ssh_timeout=60\n"), "{text}");
         record.accelerator = crate::model::Accelerator::Kvm;
-        let text = inventory(&record, &secrets(), Path::new("/x"));
+        let text = inventory(&record, &secrets(), Path::new("/x"), None);
         assert!(!text.contains("timeout"), "{text}");
     }
 
@@ -141,7 +183,7 @@ mod tests {
         let record = record_of_file(
             "[roles.plane]\ngroups = [\"kube_control_plane\", \"etcd\"]\nvars = { version = \"1.10\", on = true, quote = \"it's\" }\n[roles.empty]\ncount = 0\n",
         );
-        let text = inventory(&record, &secrets(), Path::new("/x"));
+        let text = inventory(&record, &secrets(), Path::new("/x"), None);
         let line = "plane0 ansible_host=192.168.80.2 cluster_hostname=plane0 on='True' quote='\"it'\"'\"'s\"' version='\"1.10\"'\n";
         assert!(
             text.contains(&format!(

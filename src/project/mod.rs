@@ -1,137 +1,224 @@
-//! The files for Ansible and ssh, in the folder in which `up` was run and beside the record.
+//! The files for Ansible and ssh, in a folder of the user and beside the record.
 
 mod common;
+mod folder;
 mod inventory;
+mod quote;
 mod ssh;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use self::common::HEADER;
+use self::common::{NAMES, sealed_for};
+pub(crate) use self::folder::{check, check_clusters};
 use crate::failpoint::failpoint;
-use crate::hint::add_hint;
+use crate::host::old_ansible_without_sshpass;
 use crate::node::Secrets;
-use crate::state::{ClusterDir, ClusterRecord, Written, read_json, remove_file, replace_unsynced};
-
-/// A word in the comment of kvmc's public key.
-const KEY_MARK: &str = "(kvmc)";
+use crate::state::{ClusterDir, ClusterRecord, Standing, Written, read_json, replace_unsynced};
 
 /// A file's name, mode and content.
 type File = (&'static str, u32, String);
 
 /// All files, with paths that are valid in `folder`.
 fn files(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> Vec<File> {
-    vec![
-        (
-            "inventory",
-            0o600,
-            inventory::inventory(record, secrets, folder),
-        ),
-        ("id_rsa", 0o600, secrets.admin.private.clone()),
-        ("id_rsa.pub", 0o644, secrets.admin.public.clone()),
-        ("ssh_config", 0o600, ssh::config(record, folder)),
-        ("known_hosts", 0o600, ssh::known_hosts(record, secrets)),
-    ]
+    let old = match record.spec.files.password {
+        true => old_ansible_without_sshpass(),
+        false => None,
+    };
+    let texts = [
+        (0o600, inventory::inventory(record, secrets, folder, old)),
+        (0o600, secrets.admin.private.clone()),
+        (0o644, secrets.admin.public.clone()),
+        (0o600, ssh::config(record, folder)),
+        (0o600, ssh::known_hosts(record, secrets)),
+    ];
+    let named = NAMES.into_iter().zip(texts);
+    named
+        .map(|(name, (mode, text))| (name, mode, text))
+        .collect()
 }
 
-/// Refuses a folder that holds files with these names which kvmc did not make.
-///
-/// # Errors
-/// Fails at the first such file.
-pub(crate) fn check_folder(folder: &Path) -> Result<()> {
-    for name in ["inventory", "ssh_config"] {
-        let path = folder.join(name);
-        if let Ok(text) = std::fs::read(&path)
-            && !text.starts_with(HEADER.as_bytes())
-        {
-            return Err(foreign(&path));
+/// The state of one file in the project's folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Gone,
+    Current,
+    /// Unchanged since kvmc wrote it, for other settings.
+    Outdated,
+    /// Changed by the user.
+    Changed,
+}
+
+/// Looks at a file that is to hold `text`.
+fn state(path: &Path, text: &str, cluster: &str, written: &Written) -> State {
+    match Standing::look(path) {
+        Ok(Standing::Nothing) => State::Gone,
+        Ok(Standing::Plain(there)) if there == text.as_bytes() => State::Current,
+        Ok(Standing::Plain(there)) => {
+            let sealed = std::str::from_utf8(&there).ok().and_then(sealed_for);
+            match sealed == Some(cluster) || written.knows(path, &there) {
+                true => State::Outdated,
+                false => State::Changed,
+            }
         }
+        Ok(Standing::Other(_)) | Err(_) => State::Changed,
     }
-    let public = std::fs::read_to_string(folder.join("id_rsa.pub")).unwrap_or_default();
-    if folder.join("id_rsa").exists() && !public.contains(KEY_MARK) {
-        return Err(foreign(&folder.join("id_rsa")));
-    }
-    let known = folder.join("known_hosts");
-    if known.exists() && !folder.join("ssh_config").exists() {
-        return Err(foreign(&known));
-    }
-    Ok(())
 }
 
-fn foreign(path: &Path) -> anyhow::Error {
-    let error = anyhow::anyhow!("{} exists, but kvmc did not make it", path.display());
-    add_hint(
-        error,
-        "move it away, or run this in another folder".to_owned(),
-    )
+/// Whether the project's folder exists, or can be made because it was asked for by name.
+pub(crate) fn has_folder(record: &ClusterRecord) -> bool {
+    let folder = &record.project;
+    let may_make = record.spec.files.folder().is_some();
+    folder.is_dir() || may_make && folder.parent().is_some_and(Path::is_dir)
 }
 
-/// Writes all files, beside the record and into the project's folder.
+/// The files that are missing or were written for other settings.
 ///
 /// # Errors
-/// Fails if a file cannot be written.
-pub(crate) fn write(record: &ClusterRecord, secrets: &Secrets, dir: &ClusterDir) -> Result<()> {
+/// Fails if the secrets cannot be read.
+pub(crate) fn look(record: &ClusterRecord, dir: &ClusterDir) -> Result<Vec<&'static str>> {
+    let Some(secrets) = read_json::<Secrets>(&dir.secrets())? else {
+        return Ok(Vec::new());
+    };
+    if !has_folder(record) {
+        return Ok(Vec::new());
+    }
+    let written = written(record, dir);
+    let to_write = |(name, _, text): File| {
+        let path = record.project.join(name);
+        let state = state(&path, &text, &record.spec.name, &written);
+        matches!(state, State::Gone | State::Outdated).then_some(name)
+    };
+    let all = files(record, &secrets, &record.project);
+    Ok(all.into_iter().filter_map(to_write).collect())
+}
+
+/// Writes all files beside the record, and the missing and outdated ones into the project's folder. Returns a sentence
+/// for each file that it does not write.
+///
+/// # Errors
+/// Fails if a file of a new cluster cannot be written. The files of an existing cluster stop no verb.
+pub(crate) fn write(
+    record: &ClusterRecord,
+    secrets: &Secrets,
+    dir: &ClusterDir,
+    is_new: bool,
+) -> Result<Vec<String>> {
+    // Reads the files beside the record before they are replaced.
+    let mut written = written(record, dir);
     for (name, mode, text) in files(record, secrets, dir.path()) {
         replace_unsynced(&dir.artifact(name), text.as_bytes(), mode)?;
     }
-    let owner = behind_sudo();
-    let ours = files(record, secrets, &record.project);
+    let mut told = Vec::new();
+    if !has_folder(record) {
+        // The verb's last message says where the files are.
+        return Ok(told);
+    }
+    match make_folder(&record.project, dir, &mut written) {
+        Err(e) if !is_new => {
+            told.push(format!("warning: {e:#}"));
+            return Ok(told);
+        }
+        made => made?,
+    }
+    let folder = &record.project;
+    let ours = files(record, secrets, folder);
+    let states: Vec<_> = ours
+        .iter()
+        .map(|(name, _, text)| state(&folder.join(name), text, &record.spec.name, &written))
+        .collect();
     let announced = ours
         .iter()
-        .map(|(name, _, text)| (record.project.join(name), text.as_str()));
-    Written::load(dir).announce(dir, announced)?;
+        .map(|(name, _, text)| (folder.join(name), text.as_str()));
+    written.announce(dir, announced)?;
     failpoint!("up.files.announced");
-    for (name, mode, text) in ours {
-        let path = record.project.join(name);
-        replace_unsynced(&path, text.as_bytes(), mode)?;
-        if let Some((uid, gid)) = owner {
-            std::os::unix::fs::chown(&path, Some(uid), Some(gid))
-                .with_context(|| format!("cannot change the owner of {}", path.display()))?;
+    for ((name, mode, text), state) in ours.iter().zip(states) {
+        let path = folder.join(name);
+        let done = match state {
+            State::Current => Ok(()),
+            State::Changed if is_new => folder::check_name(folder, name, &record.spec.name),
+            State::Changed => {
+                told.push(format!(
+                    "{} is left, because it was changed after kvmc wrote it; the current one is {}",
+                    path.display(),
+                    dir.artifact(name).display()
+                ));
+                Ok(())
+            }
+            State::Gone | State::Outdated => put(&path, text, *mode),
+        };
+        match done {
+            Err(e) if !is_new => told.push(format!("warning: {e:#}")),
+            done => done?,
         }
         failpoint!("up.files.one");
     }
+    told.extend(Written::load(dir).remove_elsewhere(dir, folder)?);
+    Ok(told)
+}
+
+/// Writes a file and gives it to the user behind sudo.
+fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
+    replace_unsynced(path, text.as_bytes(), mode)?;
+    give(path)
+}
+
+/// Makes the folder if it does not exist.
+fn make_folder(folder: &Path, dir: &ClusterDir, written: &mut Written) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    written.announce_folder(dir, folder)?;
+    fs_err::create_dir(folder)?;
+    give(folder)?;
+    failpoint!("up.files.folder");
     Ok(())
 }
 
-/// Removes the project's files, except those that were changed.
-///
-/// # Errors
-/// Fails if files were changed, or if a file cannot be removed.
-pub(crate) fn remove(record: Option<&ClusterRecord>, dir: &ClusterDir) -> Result<()> {
-    let written = Written::load(dir);
-    if !written.is_empty() {
-        return written.remove();
+fn give(path: &Path) -> Result<()> {
+    let Some((uid, gid)) = behind_sudo() else {
+        return Ok(());
+    };
+    std::os::unix::fs::chown(path, Some(uid), Some(gid))
+        .with_context(|| format!("cannot change the owner of {}", path.display()))
+}
+
+/// The recorded files. An older kvmc did not record them; its files in the project differ from those beside the record
+/// only in their paths.
+fn written(record: &ClusterRecord, dir: &ClusterDir) -> Written {
+    let mut written = Written::load(dir);
+    if written.is_empty() {
+        for name in NAMES {
+            let Ok(text) = std::fs::read_to_string(dir.artifact(name)) else {
+                continue;
+            };
+            let beside = dir.path().display().to_string();
+            let text = text.replace(&beside, &record.project.display().to_string());
+            written.assume(record.project.join(name), text.as_bytes());
+        }
     }
-    let Some(record) = record else { return Ok(()) };
-    match read_json::<Secrets>(&dir.secrets()) {
-        Ok(Some(secrets)) => remove_unannounced(record, &secrets),
-        Ok(None) => Ok(()),
-        Err(e) => Err(e.context(format!(
-            "the files of the cluster in {} are not removed, because their original content is unknown",
-            record.project.display()
-        ))),
+    written
+}
+
+/// Removes the project's files, except those that were changed. Returns a sentence for each file that stays.
+pub(crate) fn remove(record: Option<&ClusterRecord>, dir: &ClusterDir) -> Vec<String> {
+    match record {
+        Some(record) => written(record, dir).remove(),
+        None => Written::load(dir).remove(),
     }
 }
 
-/// Removes the files of a cluster that an older kvmc made, which did not record what it wrote.
-fn remove_unannounced(record: &ClusterRecord, secrets: &Secrets) -> Result<()> {
-    let mut changed = Vec::new();
-    for (name, _, text) in files(record, secrets, &record.project) {
-        let path = record.project.join(name);
-        match std::fs::read(&path) {
-            Ok(there) if there == text.as_bytes() => remove_file(&path)?,
-            Ok(_) => changed.push(path.display().to_string()),
-            Err(_) => {}
-        }
-    }
-    if changed.is_empty() {
-        Ok(())
-    } else {
-        bail!(
-            "not removed, because they were changed after kvmc wrote them: {}",
-            changed.join(", ")
-        )
+/// The folder for a cluster's files: the one asked for, else the one that the cluster has, else `here`.
+pub(crate) fn place(
+    asked: Option<&Path>,
+    existing: Option<&ClusterRecord>,
+    here: PathBuf,
+) -> PathBuf {
+    match (asked, existing) {
+        (Some(folder), _) => folder.to_owned(),
+        (None, Some(record)) => record.project.clone(),
+        (None, None) => here,
     }
 }
 
@@ -142,40 +229,4 @@ fn behind_sudo() -> Option<(u32, u32)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::samples::{record, secrets};
-
-    #[test]
-    fn a_file_of_the_user_is_not_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        check_folder(dir.path()).unwrap();
-        std::fs::write(dir.path().join("inventory"), "[mine]\n").unwrap();
-        let error = check_folder(dir.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("inventory exists, but kvmc did not make it"),
-            "{error}"
-        );
-        std::fs::write(dir.path().join("inventory"), format!("{HEADER}\n")).unwrap();
-        check_folder(dir.path()).unwrap();
-        std::fs::write(dir.path().join("id_rsa"), "key").unwrap();
-        assert!(check_folder(dir.path()).is_err());
-    }
-
-    #[test]
-    fn changed_files_of_an_older_kvmc_stay_and_the_others_are_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut record = record();
-        record.project = dir.path().to_owned();
-        for (name, _, text) in files(&record, &secrets(), dir.path()) {
-            std::fs::write(dir.path().join(name), text).unwrap();
-        }
-        std::fs::write(dir.path().join("inventory"), format!("{HEADER}\nmore")).unwrap();
-        assert!(remove_unannounced(&record, &secrets()).is_err());
-        let left: Vec<_> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["inventory"]);
-    }
-}
+mod tests;

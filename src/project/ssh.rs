@@ -3,14 +3,15 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::common::{ALIVE, HEADER};
+use super::common::{ALIVE, sealed};
+use super::quote;
 use crate::node::Secrets;
 use crate::node::identity::ADMIN;
 use crate::state::ClusterRecord;
 
 /// An ssh_config(5) with the paths of `folder`.
 pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
-    let mut text = format!("{HEADER}: ssh -F ssh_config NODE\n");
+    let mut text = String::new();
     for node in &record.nodes {
         let _infallible = write!(
             text,
@@ -22,14 +23,14 @@ pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
     let names: Vec<_> = record.nodes.iter().map(|n| n.name.as_str()).collect();
     let _infallible = write!(
         text,
-        "\nHost {}\n  User {ADMIN}\n  IdentityFile \"{}\"\n  IdentitiesOnly yes\n  UserKnownHostsFile \"{}\"\n  StrictHostKeyChecking yes\n  ServerAliveInterval {}\n  ServerAliveCountMax {}\n  LogLevel ERROR\n",
+        "\nHost {}\n  User {ADMIN}\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  StrictHostKeyChecking yes\n  ServerAliveInterval {}\n  ServerAliveCountMax {}\n  LogLevel ERROR\n",
         names.join(" "),
-        folder.join("id_rsa").display(),
-        folder.join("known_hosts").display(),
+        quote::ssh(&folder.join("id_rsa")),
+        quote::ssh(&folder.join("known_hosts")),
         ALIVE.0,
         ALIVE.1,
     );
-    text
+    sealed(&record.spec.name, "ssh -F ssh_config NODE", &text)
 }
 
 /// Each node's host keys under its name and its address, sshd(8).
@@ -47,7 +48,7 @@ pub(super) fn known_hosts(record: &ClusterRecord, secrets: &Secrets) -> String {
             let _infallible = writeln!(text, "{},{} {kind} {blob}", node.name, node.address());
         }
     }
-    text
+    sealed(&record.spec.name, "the nodes' host keys", &text)
 }
 
 #[cfg(test)]

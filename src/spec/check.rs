@@ -6,6 +6,7 @@ use ipnetwork::Ipv4Network;
 use super::cluster::{ClusterSpec, TemplateSpec};
 use super::dns::DnsSpec;
 use super::error::SpecError;
+use super::files::FilesSpec;
 use super::key::Key;
 use super::reader::Reader;
 use super::role::{RoleSpec, is_default_role};
@@ -45,6 +46,7 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
             _ => Vec::new(),
         },
         dns: DnsSpec::new(of.text("dns.domain")?, of.list("dns.records")?),
+        files: FilesSpec::new(&of.text("files.folder")?, of.switch("inventory.password")?),
         template: TemplateSpec {
             suite: of.text("image.suite")?,
             mirror: Some(of.text("image.mirror")?).filter(|m| !m.is_empty()),
@@ -82,9 +84,14 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
     let nodes: Vec<_> = spec.node_names().map(|(name, _)| name).collect();
     let forwards = Key::cluster("forward");
     forward::check_nodes(&spec.forwards, &nodes).map_err(at(forwards.clone()))?;
-    let domain = spec
-        .check_domain()
-        .map_err(at(Key::cluster("dns.domain")))?;
+    let domain = spec.check_domain().map_err(|why| {
+        // The default domain is made of the cluster's name.
+        let field = match spec.dns.domain_asked().is_empty() {
+            true => "cluster",
+            false => "dns.domain",
+        };
+        settings.error(&Key::cluster(field), why)
+    })?;
     spec.check_records(domain)
         .map_err(at(Key::cluster("dns.records")))?;
     let open = spec.forwards.iter().find(|f| !f.is_on_loopback());
@@ -331,6 +338,8 @@ mod tests {
                 "unknown restart policy `sometimes`; expected never, on-failure or always",
             ),
             ("cluster", "../x", "not a cluster name"),
+            ("cluster", "a-", "cluster: `a-.internal` has a label"),
+            ("dns.domain", "a-.x", "dns.domain: `a-.x` has a label"),
             ("network.host_ports", "80 http", "`http`"),
             ("network.ipv6", "perhaps", "expected true or false"),
             (

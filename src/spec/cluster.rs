@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::AccelChoice;
 use super::dns::DnsSpec;
+use super::files::FilesSpec;
 use super::forward::Forward;
 use super::networks::NetworkSpec;
 use super::role::RoleSpec;
@@ -45,6 +46,8 @@ pub(crate) struct ClusterSpec {
     pub(crate) forwards: Vec<Forward>,
     #[serde(default)]
     pub(crate) dns: DnsSpec,
+    #[serde(default)]
+    pub(crate) files: FilesSpec,
     pub(crate) template: TemplateSpec,
 }
 

@@ -56,19 +56,33 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
 /// Reads only the cluster's name, whatever else is wrong in the file. Some verbs need no more.
 ///
 /// # Errors
-/// Fails if the file is not TOML.
+/// Fails if the file is not TOML where it names the cluster.
 pub(crate) fn cluster_named(path: &Path, text: &str) -> Result<Layer, Diagnosis> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let table = DeTable::parse(text).map_err(|e| Diagnosis {
-        path: path.display().to_string(),
-        line: line_of(text, e.span().map_or(0, |s| s.start)),
-        what: e.message().trim().replace('\n', ", "),
-    })?;
-    let mut layer = Layer::default();
+    let (table, errors) = DeTable::parse_recoverable(text);
     let named = table
         .get_ref()
         .iter()
         .find(|(n, _)| n.get_ref() == "cluster");
+    // A mistake elsewhere must not stop `status` and `down`, nor lead them to another cluster.
+    let names = |(_, line): &(usize, &str)| {
+        line.trim_start_matches([' ', '\t', '"', '\''])
+            .starts_with("cluster")
+    };
+    let naming = text.lines().enumerate().find(names).map(|(n, _)| n + 1);
+    let line = |e: &toml::de::Error| line_of(text, e.span().map_or(0, |s| s.start));
+    if let Some(e) = errors.iter().find(|e| naming == Some(line(e))).or_else(|| {
+        errors
+            .first()
+            .filter(|_| naming.is_some() && named.is_none())
+    }) {
+        return Err(Diagnosis {
+            path: path.display().to_string(),
+            line: line(e),
+            what: e.message().trim().replace('\n', ", "),
+        });
+    }
+    let mut layer = Layer::default();
     if let Some((name, value)) = named
         && let DeValue::String(cluster) = value.get_ref()
     {
@@ -313,6 +327,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_elsewhere_hides_no_clusters_name() {
+        let named = |text: &str| cluster_named(Path::new("kvmc.toml"), text);
+        let lab = |text: &str| value(&named(text).unwrap(), "cluster");
+        assert_eq!(lab("masters = \ncluster = \"lab\"\n"), "lab");
+        assert_eq!(lab("cluster = \"lab\"\n[roles\nx"), "lab");
+        assert_eq!(named("masters = \n").unwrap(), Layer::default());
+        // Which cluster is meant is not known.
+        assert!(named("cluster = lab\n").is_err());
+        assert!(named("cluster = \"lab\n").is_err());
+    }
+
+    #[test]
     fn wrong_types_and_syntax_are_refused() {
         assert_eq!(
             read("masters = \"many\"\nmasters = 3")
@@ -358,6 +384,6 @@ mod tests {
         let text = "wrokers = 2\ncluster = \"lab\"\n";
         assert_eq!(named(text).unwrap().unwrap().0, "lab");
         assert_eq!(named("wrokers = 2\n"), Ok(None));
-        assert!(named("= =").is_err());
+        assert_eq!(named("= =").unwrap(), None);
     }
 }

@@ -274,9 +274,13 @@ fn path(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    std::path::absolute(Path::new(text))
-        .map(|p| p.display().to_string())
-        .map_err(|e| format!("`{text}`: {e}"))
+    let path = std::path::absolute(Path::new(text)).map_err(|e| format!("`{text}`: {e}"))?;
+    match path.to_str() {
+        Some(path) => Ok(path.to_owned()),
+        None => Err(format!(
+            "`{text}`: the name of this folder is no UTF-8 text"
+        )),
+    }
 }
 
 fn variables(text: &str) -> Result<Variables, String> {

@@ -42,6 +42,8 @@ impl ClusterSpec {
             ("forward", Value::Forwards(self.forwards.clone())),
             ("dns.domain", text(self.dns.domain_asked())),
             ("dns.records", Value::List(self.dns.records.clone())),
+            ("files.folder", Value::Text(self.files.folder_asked())),
+            ("inventory.password", Value::Switch(self.files.password)),
             ("image.suite", text(&self.template.suite)),
             (
                 "image.mirror",
@@ -237,6 +239,7 @@ mod tests {
             spec.roles[0].count += 1;
             spec.ipv6 = ipv6;
             if records {
+                spec.files = super::super::FilesSpec::new("/x/.kvmc", false);
                 spec.dns.records = vec!["zz A 192.0.2.1".to_owned(), "yy TXT \"a b\"".to_owned()];
                 spec.networks = vec!["name=storage,subnet=10.81.0.0/24,ipv6".parse().unwrap()];
                 spec.host_ports = vec!["69/udp".parse().unwrap()];

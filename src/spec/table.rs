@@ -227,6 +227,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .variable("KVMC_DNS_RECORDS")
         .changes(Change::Live)
         .help("Additional DNS record of the cluster, such as `www CNAME master0`; may be repeated"),
+    Setting::cluster("files.folder", Kind::Path, "")
+        .flag("--files", "DIR")
+        .variable("KVMC_FILES")
+        .changes(Change::Live)
+        .help("Folder for inventory, ssh_config, known_hosts and keys [default: .]"),
+    Setting::cluster("inventory.password", Kind::Switch, "true")
+        .flag("--inventory-password", "BOOL")
+        .variable("KVMC_INVENTORY_PASSWORD")
+        .changes(Change::Live)
+        .help("Write the ssh password into the inventory, beside the key"),
     Setting::machine("image.name", "image", Kind::Image, "")
         .flag("--image", "NAME|PATH|URL")
         .variable("KVMC_IMAGE")

@@ -18,8 +18,8 @@ use super::network::{NetworkRecord, Networks};
 use super::record::{Base, ClusterRecord, FORMAT, HostRecord, NicRecord, NodeRecord, Phase};
 use crate::model::Accelerator;
 use crate::spec::{
-    AccelChoice, Bytes, ClusterSpec, DnsSpec, Forward, MAIN, NetworkSpec, Restart, RoleSpec,
-    TemplateSpec,
+    AccelChoice, Bytes, ClusterSpec, DnsSpec, FilesSpec, Forward, MAIN, NetworkSpec, Restart,
+    RoleSpec, TemplateSpec,
 };
 
 #[derive(Deserialize)]
@@ -237,6 +237,7 @@ impl Spec1 {
             networks: self.networks,
             forwards: self.forwards,
             dns: self.dns,
+            files: FilesSpec::default(),
             template: TemplateSpec {
                 suite: image.suite,
                 mirror: image.mirror,

@@ -8,6 +8,7 @@ mod mark;
 mod migrate;
 mod namespace;
 mod network;
+mod plain;
 mod record;
 mod store;
 mod written;
@@ -17,6 +18,7 @@ pub(crate) use layout::{ClusterDir, NodeDir, OF_ROOT, State};
 pub(crate) use lock::Lock;
 pub(crate) use namespace::{namespace, namespace_is_gone};
 pub(crate) use network::{NetworkRecord, Networks};
+pub(crate) use plain::Standing;
 pub(crate) use record::{Base, ClusterRecord, FORMAT, HostRecord, NicRecord, NodeRecord, Phase};
 pub(crate) use store::{
     private_dir, read_json, remove_file, replace, replace_json, replace_json_unsynced,

@@ -5,6 +5,7 @@ pub(crate) mod accept;
 mod bench;
 pub(crate) mod bridge;
 pub(crate) mod disk;
+mod files;
 pub(crate) mod folder;
 pub(crate) mod forwarding;
 pub(crate) mod forwards;
@@ -24,6 +25,7 @@ pub(crate) use self::accept::Accept;
 pub(crate) use self::bench::{Host, Workbench};
 pub(crate) use self::bridge::Bridge;
 pub(crate) use self::disk::Disk;
+pub(crate) use self::files::Files;
 pub(crate) use self::folder::Folder;
 pub(crate) use self::forwarding::Forwarding;
 pub(crate) use self::forwards::Forwards;
@@ -40,6 +42,7 @@ use crate::state::ClusterRecord;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Object {
     Record(RecordFiles),
+    Files(Files),
     Forwarding(Forwarding),
     Bridge(Bridge),
     Rules(Rules),
@@ -67,6 +70,7 @@ impl Object {
     ) -> Result<()> {
         match self {
             Self::Record(object) => object.make(record, bench, undo).await,
+            Self::Files(object) => object.make(record, bench),
             Self::Forwarding(object) => object.make(record, bench, undo),
             Self::Bridge(object) => object.make(bench, undo).await,
             Self::Rules(object) => object.make(undo),
@@ -89,7 +93,7 @@ impl Object {
         told: &mut Vec<String>,
     ) -> Vec<Error> {
         match self {
-            Self::Record(object) => object.remove(record.as_deref(), host),
+            Self::Record(object) => object.remove(record.as_deref(), host, told),
             Self::Forwarding(object) => object.remove(record, host, told),
             Self::Bridge(object) => object.remove(host).await,
             Self::Rules(object) => object.remove(host).await,
@@ -100,7 +104,7 @@ impl Object {
             Self::Disk(object) => object.remove(host),
             Self::Traces(object) => object.remove(host.links).await,
             Self::Folder(object) => object.remove(host),
-            Self::Forwards(_) => Vec::new(),
+            Self::Files(_) | Self::Forwards(_) => Vec::new(),
         }
     }
 }
@@ -110,6 +114,7 @@ impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Record(object) => object.fmt(f),
+            Self::Files(object) => object.fmt(f),
             Self::Forwarding(object) => object.fmt(f),
             Self::Bridge(object) => object.fmt(f),
             Self::Rules(object) => object.fmt(f),

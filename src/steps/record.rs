@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 
 use super::Undo;
 use super::bench::{Host, Workbench};
@@ -40,6 +40,7 @@ pub(crate) fn look(
         r.nodes == wanted.nodes
             && r.forwards == wanted.forwards
             && r.spec == wanted.spec
+            && r.project == wanted.project
             && r.phase == Phase::Up
     });
     Ok(is_recorded && secrets.as_ref().is_some_and(has_keys))
@@ -60,10 +61,15 @@ impl RecordFiles {
         if self.is_new {
             let dir = dir.clone();
             undo.push("the files for Ansible and ssh", move || async move {
-                project::remove(None, &dir)
+                match project::remove(None, &dir).join("\n") {
+                    left if left.is_empty() => Ok(()),
+                    left => bail!("{left}"),
+                }
             });
         }
-        project::write(record, &secrets, dir)?;
+        for text in project::write(record, &secrets, dir, self.is_new)? {
+            bench.progress.say(&text);
+        }
         failpoint!("up.files");
         // The set of nodes may have changed while all of them run. A later step replaces a keeper of another version.
         let keeper = Keeper::of(dir, &record.spec.name);
@@ -74,9 +80,14 @@ impl RecordFiles {
     }
 
     /// Removes the files in the user's folder. The record and the secrets go with the cluster's folder.
-    pub(super) fn remove(self, record: Option<&ClusterRecord>, host: Host<'_>) -> Vec<Error> {
+    pub(super) fn remove(
+        self,
+        record: Option<&ClusterRecord>,
+        host: Host<'_>,
+        told: &mut Vec<String>,
+    ) -> Vec<Error> {
+        told.extend(project::remove(record, host.dir));
         let removed = || {
-            project::remove(record, host.dir)?;
             failpoint!("down.files");
             Ok(())
         };

@@ -80,6 +80,7 @@ case $VERB.$POINT in
   *.import.*) disk; fault image import ../web/x.qcow2 ;;
   *.forward.*) kvmc up --cold $NODES; kept; fault forward add $FORWARDS; [ $HOW != error ] || forwards ;;
   *.image.*) fault image build ;;
+  *.up.files.folder) fault up --cold $NODES --files .kvmc; kept ;;
   *.up.*) fault up --cold $NODES; kept ;;
   *.freeze.*) fault up $NODES; kept ;;
   *.stop.*) kvmc up --cold $NODES; kept; fault stop ;;

@@ -19,6 +19,7 @@ mod lifecycle;
 mod memory;
 mod names;
 mod networks;
+mod project;
 mod promises;
 mod reliability;
 mod support;

@@ -6,7 +6,7 @@ use kvmc_images::Architecture;
 use super::Local;
 use crate::host::{
     Check, Finding as HostFinding, Needs, basics, binfmt_packages, choose, find_program, install,
-    register_binfmt,
+    register_binfmt, sshpass,
 };
 use crate::model::{Accelerator, Finding, Verdict};
 use crate::spec::AccelChoice;
@@ -21,10 +21,11 @@ impl Local {
             architecture,
             build: true,
         };
-        let mut checks = basics(&needs);
+        let look = || -> Vec<Check> { basics(&needs).into_iter().chain(sshpass()).collect() };
+        let mut checks = look();
         if fix {
             self.fix(architecture, &checks)?;
-            checks = basics(&needs);
+            checks = look();
         }
         let mut findings: Vec<_> = checks.iter().map(finding).collect();
         if find_program(architecture.platform().qemu.program).is_some() {
@@ -63,7 +64,7 @@ fn packages(checks: &[Check]) -> Vec<&'static str> {
     let mut packages: Vec<_> = checks
         .iter()
         .filter_map(|c| match &c.finding {
-            HostFinding::Missing { package, .. } => *package,
+            HostFinding::Missing { package, .. } | HostFinding::Warning { package, .. } => *package,
             _ => None,
         })
         .collect();
@@ -75,7 +76,7 @@ fn packages(checks: &[Check]) -> Vec<&'static str> {
 fn finding(check: &Check) -> Finding {
     let (verdict, what) = match &check.finding {
         HostFinding::Fine(what) => (Verdict::Ok, what.clone()),
-        HostFinding::Warning { what, cure } => (Verdict::Warning, format!("{what}; {cure}")),
+        HostFinding::Warning { what, cure, .. } => (Verdict::Warning, format!("{what}; {cure}")),
         HostFinding::Missing { what, cure, .. } => (Verdict::Missing, format!("{what}; {cure}")),
     };
     Finding {

@@ -34,7 +34,7 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
         found: model::Found::Nothing,
         killed: 0,
         errors: Vec::new(),
-        kept: None,
+        kept: Vec::new(),
     };
     let seen = seen(local, links).await?;
     if seen.is_empty() && !dir.path().exists() {
@@ -83,7 +83,7 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
     // Without a record, count the QEMU processes that were found by their marks.
     report.killed = removed.killed + if record.is_none() { qemus } else { 0 };
     report.errors = removed.errors.iter().map(|e| format!("{e:#}")).collect();
-    report.kept = removed.kept.into_iter().next();
+    report.kept = removed.kept;
     Ok(report)
 }
 

@@ -47,8 +47,8 @@ pub(super) async fn check(
     let probe = Probe::start(new, links).await?;
     let mine = existing.filter(|_| on_host).map(|r| &r.forwards[..]);
     network::check_ports(&record.forwards, mine.unwrap_or_default(), record, dir)?;
-    if existing.is_none() {
-        project::check_folder(&record.project)?;
+    if existing.is_none_or(|r| r.project != record.project) {
+        project::check_clusters(&record.project, &record.spec.name, dir)?;
     }
     Ok(probe)
 }

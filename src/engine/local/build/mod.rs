@@ -27,7 +27,7 @@ use crate::image::{self, PullOptions};
 use crate::interrupt::Interrupt;
 use crate::model::{Interrupted, UpOutcome};
 use crate::node::find_qemu;
-use crate::spec::{BUILT_IN, ClusterSpec, Key, Kind, Restart, Value, check};
+use crate::spec::{BUILT_IN, ClusterSpec, FilesSpec, Key, Kind, Restart, Value, check};
 use crate::state::{ClusterRecord, Lock, Phase};
 
 /// Prefix of the names of clusters in which images are built.
@@ -84,6 +84,11 @@ impl Local {
         let project = tempfile::tempdir()
             .context("cannot make a temporary folder for the machine's files")?;
         let mut interrupt = Interrupt::listen()?;
+        // The files are for this run alone, whatever the environment asks for.
+        let spec = ClusterSpec {
+            files: FilesSpec::default(),
+            ..spec
+        };
         let target = Target {
             spec,
             project: project.path().to_owned(),

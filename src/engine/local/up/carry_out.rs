@@ -16,6 +16,7 @@ use crate::model::{Accelerator, Interrupted, NodeFailure, NodeStop, UpOutcome, U
 use crate::network::forwarding::{self, Family};
 use crate::node::{Identity, find_qemu, vcpus};
 use crate::plan::{self, Seen, Step};
+use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
 use crate::steps::{Undo, Workbench, folder, node};
 
@@ -84,7 +85,7 @@ impl Run<'_> {
             steps,
         } = planned;
         if steps.is_empty() {
-            return Ok(report(&record, UpOutcome::NothingToDo, began));
+            return Ok(self.report(&record, UpOutcome::NothingToDo, began));
         }
         let to_start: Vec<_> = steps.iter().filter_map(Step::starts).collect();
         if !to_start.is_empty() {
@@ -111,7 +112,7 @@ impl Run<'_> {
         record.save(&self.dir)?;
         failpoint!("up.done");
         self.local.progress.end();
-        Ok(report(&record, done(to_start, failed), began))
+        Ok(self.report(&record, done(to_start, failed), began))
     }
 
     /// Prepares to undo a cluster that cannot be made.
@@ -191,6 +192,23 @@ impl Run<'_> {
             progress.say(&format!("{error:#}"));
         }
         left.is_empty()
+    }
+
+    fn report(&self, record: &ClusterRecord, outcome: UpOutcome, began: Instant) -> UpReport {
+        let has_folder = project::has_folder(record);
+        UpReport {
+            cluster: record.spec.name.clone(),
+            nodes: record.nodes.len(),
+            first: record
+                .nodes
+                .first()
+                .map(|n| n.name.clone())
+                .unwrap_or_default(),
+            outcome,
+            project: record.project.clone(),
+            instead: (!has_folder).then(|| self.dir.path().to_owned()),
+            took: began.elapsed(),
+        }
     }
 
     fn goes_on(&self) -> Interrupted {
@@ -277,19 +295,4 @@ const fn patience(record: &ClusterRecord) -> Duration {
 
 const fn done(started: Vec<String>, failed: Vec<NodeFailure>) -> UpOutcome {
     UpOutcome::Done { started, failed }
-}
-
-fn report(record: &ClusterRecord, outcome: UpOutcome, began: Instant) -> UpReport {
-    UpReport {
-        cluster: record.spec.name.clone(),
-        nodes: record.nodes.len(),
-        first: record
-            .nodes
-            .first()
-            .map(|n| n.name.clone())
-            .unwrap_or_default(),
-        outcome,
-        project: record.project.clone(),
-        took: began.elapsed(),
-    }
 }

@@ -7,6 +7,7 @@ use kvmc_netns::Links;
 
 use crate::network;
 use crate::plan::Seen;
+use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 use crate::steps::{keeper, node, record};
 
@@ -29,6 +30,10 @@ pub(super) async fn look(
     Ok(Seen {
         exists: existing.is_some(),
         recorded: record::look(wanted, existing, dir)?,
+        lost_files: match existing {
+            Some(_) => project::look(wanted, dir)?,
+            None => Vec::new(),
+        },
         network: network::look(wanted, links).await?,
         keeper: keeper::look(dir).await,
         names_untold: !network::names::are_known(wanted),

@@ -16,6 +16,7 @@ use crate::interrupt::Interrupt;
 use crate::model::{Accelerator, Interrupted};
 use crate::network::{Probe, check_namespace};
 use crate::node::read_user_data;
+use crate::project;
 use crate::spec::ClusterSpec;
 use crate::state::{ClusterDir, ClusterRecord};
 
@@ -64,6 +65,10 @@ impl<'a> Run<'a> {
             check_namespace(record)?;
             check_cluster_intact(&local.state, record)?;
         }
+        let project = project::place(spec.files.folder(), existing, project);
+        if existing.is_none_or(|r| r.project != project) {
+            project::check(&project, &spec.name)?;
+        }
         let store = Store::open(local.state.root());
         let wanted = WantedImages::look(&spec, existing, &store, pull).hint(|| {
             let (down, up) = (local.command("down"), local.command("up"));
@@ -87,7 +92,7 @@ impl<'a> Run<'a> {
             dir: local.dir(),
             links,
             existing,
-            project: existing.map_or(project, |r| r.project.clone()),
+            project,
             spec,
             start,
             wanted,

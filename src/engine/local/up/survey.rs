@@ -122,7 +122,7 @@ impl Run<'_> {
         let checks = host::run_checks(&needs, room, self.local.state.root())?;
         fail_on(&checks)?;
         for check in &checks {
-            if let Finding::Warning { what, cure } = &check.finding {
+            if let Finding::Warning { what, cure, .. } = &check.finding {
                 self.local.progress.say(&format!("{what}; {cure}"));
             }
         }
