@@ -70,8 +70,8 @@ pub(crate) enum Command {
     },
     /// Shut down all nodes; disks and addresses stay
     Stop {
-        /// Seconds that a guest has to power off before it is forced
-        #[arg(long, value_name = "SECONDS", default_value_t = 90)]
+        /// Seconds that a guest has to power off before it is forced; systemd gives each service 90
+        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
         timeout: u64,
     },
     /// Remove the cluster: nodes, network and files

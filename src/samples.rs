@@ -73,6 +73,7 @@ pub(crate) fn secrets() -> Secrets {
     let keys = || HostKeys {
         ed25519: key("a"),
         rsa: key("b"),
+        ecdsa: None,
     };
     Secrets {
         password: "secret".to_owned(),

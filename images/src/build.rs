@@ -69,9 +69,7 @@ pub(crate) fn build(
         dir.join("vmlinuz"),
     )?;
     fs_err::write(dir.join("initrd"), initrd::make(&root, &release)?)?;
-    for entry in fs_err::read_dir(root.join("boot"))? {
-        fs_err::remove_file(entry?.path())?;
-    }
+    clear_boot(&root, &release)?;
     say("writing the disk");
     failpoint!("image.tree");
     write_disk(dir, &root)?;
@@ -81,6 +79,18 @@ pub(crate) fn build(
         let file = fs_err::File::open(dir.join(name))?;
         file.sync_all()?;
         fs_err::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o444))?;
+    }
+    Ok(())
+}
+
+/// Keeps only the kernel's configuration in /boot, which programs such as kubeadm read. The host has the kernel itself.
+fn clear_boot(root: &Path, release: &str) -> Result<(), ImageError> {
+    let kept = format!("config-{release}");
+    for entry in fs_err::read_dir(root.join("boot"))? {
+        let entry = entry?;
+        if entry.file_name() != *kept {
+            fs_err::remove_file(entry.path())?;
+        }
     }
     Ok(())
 }
@@ -122,4 +132,30 @@ fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
     ];
     exec::run("qemu-img", &convert.map(str::to_owned))?;
     Ok(fs_err::remove_file(&raw)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernels_configuration_stays_in_boot() {
+        let root = tempfile::tempdir().unwrap();
+        let boot = root.path().join("boot");
+        fs_err::create_dir(&boot).unwrap();
+        for name in [
+            "config-6.12",
+            "vmlinuz-6.12",
+            "System.map-6.12",
+            "config-6.1",
+        ] {
+            fs_err::write(boot.join(name), "").unwrap();
+        }
+        clear_boot(root.path(), "6.12").unwrap();
+        let left: Vec<_> = fs_err::read_dir(boot)
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["config-6.12"]);
+    }
 }

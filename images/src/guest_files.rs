@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::ImageError;
 
 /// Increased when kvmc builds a template differently from the same files, so that templates are built again.
-pub(crate) const REVISION: &str = "8";
+pub(crate) const REVISION: &str = "9";
 
 /// Packages of every template, in addition to the kernel.
 pub(crate) const PACKAGES: [&str; 14] = [
@@ -38,9 +38,9 @@ macro_rules! agent_modules {
 }
 
 /// The agent, by path in the guest: in every template and every prepared cloud image.
-pub(crate) const AGENT: [(&str, &str); 15] = agent_modules![
-    "__init__", "agent", "clock", "covers", "disk", "files", "hold", "identity", "links", "main",
-    "network", "protocol", "settle", "ssh", "systemd",
+pub(crate) const AGENT: [(&str, &str); 19] = agent_modules![
+    "__init__", "agent", "blocks", "bus", "clock", "covers", "disk", "files", "given", "hold",
+    "identity", "links", "main", "network", "power", "protocol", "settle", "ssh", "systemd",
 ];
 /// The agent's further modules in a cloud image.
 pub(crate) const CLOUD_AGENT: [(&str, &str); 1] = agent_modules!["cloud"];
@@ -57,7 +57,7 @@ pub(crate) const COMPILE_AGENT: [&str; 7] = [
 ];
 
 /// A template's other files, by path in the guest.
-pub(crate) const TEMPLATE: [(&str, &str); 19] = [
+pub(crate) const TEMPLATE: [(&str, &str); 20] = [
     ("usr/lib/kvmc/start.py", include_str!("../guest/start.py")),
     ("usr/lib/kvmc/settle", include_str!("../guest/settle")),
     (
@@ -104,6 +104,7 @@ pub(crate) const TEMPLATE: [(&str, &str); 19] = [
     ),
     ("etc/sudoers.d/kvmc", "admin ALL=(ALL) NOPASSWD: ALL\n"),
     ("etc/hostname", "localhost\n"),
+    ("etc/hosts", include_str!("../guest/hosts")),
     ("etc/fstab", ""),
     // The value of other distributions, so that ping needs no capability.
     (

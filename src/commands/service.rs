@@ -12,7 +12,7 @@ use crate::model::Exit;
 use crate::output;
 
 /// Time for the guests of one cluster to power off.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) async fn run(session: &Session, command: ServiceCommand) -> Result<Exit> {
     let engine = session.engine()?;

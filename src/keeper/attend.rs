@@ -68,7 +68,16 @@ impl Attended {
         }
         evidence.look(&self.node, &self.process, &kills);
         evidence.words = last_words(&self.dir);
-        let cause = Ended::see(&self.dir, &self.process, evidence.judge());
+        let judged = match evidence.judge() {
+            // That was asked for, and one that does not power off in time is killed.
+            Cause::PoweredOff | Cause::Killed { signal: 9, .. } | Cause::Vanished
+                if self.status.is_stopping(name) =>
+            {
+                Cause::Quit
+            }
+            cause => cause,
+        };
+        let cause = Ended::see(&self.dir, &self.process, judged);
         let end = match &cause {
             Cause::Rebooted => End::Reset,
             cause => End::Ended(cause.clone()),
@@ -145,7 +154,8 @@ impl Attended {
                     .base
                     .frozen()
                     .context("the node has no frozen machine")?;
-                warm::wake(qmp, &self.store.state(frozen), self.grown()?)
+                let state = self.store.state(frozen);
+                warm::wake(qmp, &state, self.grown()?, || self.give_ids(frozen))
                     .await
                     .context("the node cannot be woken")?;
                 self.status.reach(&self.node.name, Stage::Woken, "");
@@ -157,6 +167,18 @@ impl Attended {
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Gives a clone its ids before it runs. Without, only what its agent mounts over the kernel's files shows them.
+    fn give_ids(&self, frozen: &str) {
+        let ids = warm::Ids {
+            uuid: self.node.uuid.clone(),
+            boot_id: Some(self.boot_id.clone()),
+        };
+        if let Err(e) = self.store.give_ids(frozen, self.process.pid, &ids) {
+            let note = format!("its memory keeps ids of the frozen machine: {e:#}");
+            self.status.log(&self.node.name, Stage::Started, &note);
+        }
     }
 
     fn look_after(&self, qmp: &Client, why: Pause) -> JoinHandle<()> {

@@ -21,6 +21,8 @@ pub(super) struct Attended {
     /// The networks of its NICs, in the same order.
     pub(super) networks: Vec<NetworkRecord>,
     pub(super) process: Identity,
+    /// The boot id that it shows if it wakes.
+    pub(super) boot_id: String,
     /// Time from when all nodes are ready until the stopped programs of a woken node resume.
     pub(super) rest: Duration,
     /// Time from then to the start of the journal.

@@ -65,6 +65,7 @@ impl Attended {
                     self.status.reach(&self.node.name, Stage::Lease, "");
                 }
                 Some(agent::Event::Ready) => self.look_at_ssh(),
+                Some(agent::Event::Killed(unit)) => self.status.killed(&self.node.name, &unit),
                 _ => {}
             }
         }
@@ -139,6 +140,7 @@ impl Attended {
                 // An agent without cloud-init ignores it.
                 push.cloud = Some(for_agent(&self.domain, &self.node, &secrets, &user_data)?);
             }
+            push.boot_id = woken.then(|| self.boot_id.clone());
             push.journal = woken.then_some(self.journal.as_secs_f64());
             let name = agent::Identity::NAME;
             anyhow::Ok(agent.request_secret(name, push.arguments(), AGENT).await?)
@@ -147,6 +149,9 @@ impl Attended {
             Ok(answer) => {
                 self.status.reach(name, Stage::Identity, "");
                 let answer: IdentityAnswer = serde_json::from_value(answer).unwrap_or_default();
+                if !answer.is_given_once() {
+                    self.status.has_old_agent(name);
+                }
                 if let Some(random) = answer.random.filter(|_| woken) {
                     // These bytes are only shown. No two nodes may have the same.
                     let note = format!("first random bytes {random}");

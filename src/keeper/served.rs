@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use kvmc_images::agent::{PowerMode, Request as _, Shutdown};
-use kvmc_qmp::Client;
+use kvmc_qmp::{Client, ExecuteError};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -21,6 +21,7 @@ use super::respawn::respawn;
 use super::restarts::{Decision, Restarts};
 use super::status::Status;
 use crate::host::cores;
+use crate::ids::{random_id, uuid};
 use crate::model::{Cause, EventKind};
 use crate::node::{Ended, Filling, Identity};
 use crate::state::{ClusterDir, ClusterRecord, read_json};
@@ -88,6 +89,7 @@ impl Served {
                     .map(|(network, _)| network.clone())
                     .collect(),
                 process: process.clone(),
+                boot_id: uuid(&random_id()),
                 rest: RESUME.turn(position, &record.accelerator, cores()),
                 journal: JOURNAL.turn(position, &record.accelerator, cores()),
                 store: warm::Store::open(&self.root),
@@ -162,9 +164,11 @@ impl Served {
         Ok(connections.borrow().clone())
     }
 
-    /// Asks both the agent and ACPI: the user's image may have no agent, and kvmc's template has no logind.
+    /// Asks both the agent and ACPI: the user's image may have no agent, and kvmc's template starts no logind. Where logind
+    /// runs, only the agent tells of an inhibitor that blocks.
     pub(super) async fn power_down(&self, node: &str) -> Result<()> {
         let Connections { qmp, agent, .. } = self.connections(node)?;
+        self.status.stop(node);
         if let Some(qmp) = &qmp {
             wake_paused(qmp).await;
         }
@@ -182,6 +186,9 @@ impl Served {
             anyhow::Ok(())
         };
         match tokio::join!(by_agent, by_button) {
+            (Err(agent), _) if is_inhibited(&agent) => {
+                bail!("an inhibitor in the guest blocks it, see `systemd-inhibit --list` there")
+            }
             (Err(agent), Err(button)) => Err(agent.context(format!(
                 "the ACPI power button did not work either: {button:#}"
             ))),
@@ -196,6 +203,14 @@ impl Served {
             .context("QMP is not connected")?;
         Ok(qmp.quit().await?)
     }
+}
+
+/// Whether the agent refused because an inhibitor blocks the shutdown. The class is the name of Python's exception.
+fn is_inhibited(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref::<ExecuteError>(),
+        Some(ExecuteError::Refused { class, .. }) if class == "PermissionError"
+    )
 }
 
 /// Resumes a paused guest, because a paused guest cannot power off. If it lacks disk space it pauses again, and is

@@ -44,6 +44,9 @@ impl Status {
                     passed: vec![Stage::Started],
                     paused: None,
                     note: String::new(),
+                    old_agent: false,
+                    stopping: false,
+                    killed: Vec::new(),
                     vitals: None,
                     steal: None,
                 },
@@ -60,6 +63,29 @@ impl Status {
     /// Stores the nodes' steal, the share of time that vcpus waited for a host core. Like [`Self::set_vitals`].
     pub(super) fn set_steal(&self, steal: &BTreeMap<String, f64>) {
         self.change_quietly(|name, view| view.steal = steal.get(name).copied());
+    }
+
+    /// kvmc asks a node to power off. Its end is then no news.
+    pub(super) fn stop(&self, node: &str) {
+        self.change_quietly(|name, view| view.stopping |= name == node);
+    }
+
+    pub(super) fn is_stopping(&self, node: &str) -> bool {
+        self.board.borrow().get(node).is_some_and(|v| v.stopping)
+    }
+
+    /// A node's agent writes the identity at each boot.
+    pub(super) fn has_old_agent(&self, node: &str) {
+        self.change_quietly(|name, view| view.old_agent |= name == node);
+    }
+
+    /// A unit of a node's systemd was killed during a shutdown.
+    pub(super) fn killed(&self, node: &str, unit: &str) {
+        self.change_quietly(|name, view| {
+            if name == node {
+                view.killed.push(unit.to_owned());
+            }
+        });
     }
 
     fn change_quietly(&self, change: impl Fn(&str, &mut NodeView)) {

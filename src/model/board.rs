@@ -22,6 +22,15 @@ pub(crate) struct NodeView {
     /// A fault, or how the node ended; empty if there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) note: String,
+    /// Whether its agent writes the identity at each boot, as agents before version 4 do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) old_agent: bool,
+    /// Whether kvmc asked the node to power off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) stopping: bool,
+    /// Units that the guest's systemd killed during a shutdown because they did not stop in time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) killed: Vec<String>,
     /// The agent's last answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vitals: Option<Vitals>,

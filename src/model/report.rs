@@ -72,12 +72,12 @@ pub(crate) enum NodeStop {
     WasStopped,
     /// The guest powered off after this time.
     Clean(Duration),
-    /// The guest did not power off, and QEMU was forced to end.
+    /// The guest did not power off and QEMU was forced to end, or the guest's systemd killed a unit.
     Forced(String),
 }
 
 impl StopReport {
-    /// Whether every running node powered off by itself, and everything else is removed.
+    /// Whether every running node powered off by itself with nothing killed, and everything else is removed.
     pub(crate) fn is_clean(&self) -> bool {
         let is_forced = |(_, stop): &(String, NodeStop)| matches!(stop, NodeStop::Forced(_));
         self.errors.is_empty() && !self.nodes.iter().any(is_forced)

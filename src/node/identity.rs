@@ -9,9 +9,9 @@ use kvmc_images::agent;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::keys::{KeyPair, KeyPool, ed25519};
+use super::keys::{KeyPair, KeyPool, ecdsa, ed25519};
 use super::nics::NicKind;
-use crate::ids::{now, random_id, uuid};
+use crate::ids::{now, random_id};
 use crate::state::{NetworkRecord, NodeRecord};
 
 /// ssh-keygen's default.
@@ -26,6 +26,19 @@ pub(crate) const ADMIN: &str = "admin";
 pub(crate) struct HostKeys {
     pub(crate) ed25519: KeyPair,
     pub(crate) rsa: KeyPair,
+    /// A cluster of an earlier version has none until it is started again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ecdsa: Option<KeyPair>,
+}
+
+impl HostKeys {
+    /// All of them, by sshd's names of their kinds; the one that clients use comes first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &KeyPair)> {
+        let ecdsa = self.ecdsa.as_ref().map(|pair| ("ecdsa", pair));
+        [("ed25519", &self.ed25519), ("rsa", &self.rsa)]
+            .into_iter()
+            .chain(ecdsa)
+    }
 }
 
 /// `secrets.json`.
@@ -70,7 +83,7 @@ impl Secrets {
         })
     }
 
-    /// Adds keys for nodes that have none, and returns whether there were any.
+    /// Adds keys that nodes lack, and returns whether there were any.
     ///
     /// # Errors
     /// Like [`Self::generate`].
@@ -81,7 +94,14 @@ impl Secrets {
             .cloned()
             .collect();
         self.hosts.extend(host_keys(&missing, pool)?);
-        Ok(!missing.is_empty())
+        let mut has_changed = !missing.is_empty();
+        for (name, keys) in &mut self.hosts {
+            if keys.ecdsa.is_none() {
+                keys.ecdsa = Some(ecdsa(name)?);
+                has_changed = true;
+            }
+        }
+        Ok(has_changed)
     }
 }
 
@@ -109,6 +129,7 @@ fn host_keys(nodes: &[NodeRecord], pool: &KeyPool) -> Result<BTreeMap<String, Ho
                             let keys = HostKeys {
                                 ed25519: ed25519(&n.name)?,
                                 rsa: pool.rsa(HOST_RSA_BITS, &n.name)?,
+                                ecdsa: Some(ecdsa(&n.name)?),
                             };
                             Ok((n.name.clone(), keys))
                         })
@@ -215,10 +236,10 @@ pub(crate) fn push(
     Ok(agent::Identity {
         hostname: node.name.clone(),
         machine_id: node.machine_id.clone(),
-        host_keys: BTreeMap::from([
-            ("ed25519".to_owned(), key_pair(&keys.ed25519)),
-            ("rsa".to_owned(), key_pair(&keys.rsa)),
-        ]),
+        host_keys: keys
+            .all()
+            .map(|(kind, pair)| (kind.to_owned(), key_pair(pair)))
+            .collect(),
         authorized_keys: vec![secrets.admin.public.trim_end().to_owned()],
         password_hash: secrets.password_hash.clone(),
         dns: resolvers(dns),
@@ -230,7 +251,6 @@ pub(crate) fn push(
         disk: node.disk.0,
         woken,
         uuid: woken.then(|| node.uuid.clone()),
-        boot_id: woken.then(|| uuid(&random_id())),
         ..agent::Identity::default()
     })
 }
@@ -282,5 +302,20 @@ mod tests {
     fn a_password_is_stored_in_crypts_format() {
         let hashed = hash("secret").unwrap();
         assert!(hashed.starts_with("$6$"), "{hashed}");
+    }
+    #[test]
+    fn a_node_has_debians_three_host_keys_and_one_of_an_earlier_version_gets_the_third() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = KeyPool::open(dir.path());
+        let mut secrets = crate::samples::secrets();
+        assert!(secrets.hosts.values().all(|keys| keys.ecdsa.is_none()));
+        assert!(secrets.complete(&[], &pool).unwrap());
+        assert!(!secrets.complete(&[], &pool).unwrap());
+        for keys in secrets.hosts.values() {
+            let kinds: Vec<_> = keys.all().map(|(kind, _)| kind).collect();
+            assert_eq!(kinds, ["ed25519", "rsa", "ecdsa"]);
+            let ecdsa = keys.ecdsa.as_ref().unwrap();
+            assert!(ecdsa.public.starts_with("ecdsa-sha2-nistp256 "));
+        }
     }
 }

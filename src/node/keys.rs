@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use ssh_key::private::Ed25519Keypair;
+use ssh_key::private::{EcdsaKeypair, Ed25519Keypair};
 use ssh_key::rand_core::OsRng;
-use ssh_key::{LineEnding, PrivateKey};
+use ssh_key::{EcdsaCurve, LineEnding, PrivateKey};
 
 use super::process::start_time;
 
@@ -266,6 +266,17 @@ fn is_alive(maker: &str) -> bool {
 pub(crate) fn ed25519(comment: &str) -> Result<KeyPair> {
     let key = PrivateKey::new(Ed25519Keypair::random(&mut OsRng).into(), comment)
         .context("a key cannot be made")?;
+    pair_of(&key)
+}
+
+/// A new ECDSA pair of ssh-keygen's default curve.
+///
+/// # Errors
+/// As [`ed25519`].
+pub(crate) fn ecdsa(comment: &str) -> Result<KeyPair> {
+    let pair = EcdsaKeypair::random(&mut OsRng, EcdsaCurve::NistP256);
+    let key = PrivateKey::new(pair.context("failed to make a key")?.into(), comment)
+        .context("failed to make a key")?;
     pair_of(&key)
 }
 

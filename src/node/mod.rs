@@ -23,9 +23,9 @@ pub(crate) use descriptors::only_streams;
 pub(crate) use ended::{Ended, last_words};
 pub(crate) use firmware::uefi;
 pub(crate) use identity::{Secrets, fill as fill_keys};
-#[cfg(test)]
-pub(crate) use keys::KeyPair;
 pub(crate) use keys::{Filling, KeyPool};
+#[cfg(test)]
+pub(crate) use keys::{KeyPair, ecdsa as ecdsa_key};
 pub(crate) use launch::{
     Launch, MemorySource, Nics, Parts, clone_disk, create_log, credentials, disks, launch, listen,
     pflash, template_mac, unsafe_no_reseed, vcpus,

@@ -7,7 +7,7 @@ use kvmc_images::{agent, seed};
 use saphyr_parser::{Event, Parser};
 use serde_json::{Value, json};
 
-use super::identity::{ADMIN, Secrets, base64};
+use super::identity::{ADMIN, HostKeys, Secrets, base64};
 use crate::state::{NodeDir, NodeRecord};
 
 /// Largest `user_data` in bytes, more than a person writes.
@@ -52,6 +52,7 @@ pub(crate) fn write_seed(
     let mut config = config(domain, node, secrets)?;
     if let Value::Object(config) = &mut config {
         config.insert("bootcmd".to_owned(), json!([["sh", "-c", report()]]));
+        config.insert("write_files".to_owned(), json!([hosts(domain, node)]));
     }
     let user = user_data_of(&config, user_data);
     let meta = meta_data(node);
@@ -111,7 +112,8 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
         "hostname": node.name,
         "fqdn": format!("{}.{domain}", node.name),
         "prefer_fqdn_over_hostname": false,
-        "manage_etc_hosts": true,
+        // cloud-init would write the file again at each boot, with 127.0.1.1 for the node.
+        "manage_etc_hosts": false,
         "users": [{
             "name": ADMIN,
             "gecos": ADMIN,
@@ -124,15 +126,30 @@ fn config(domain: &str, node: &NodeRecord, secrets: &Secrets) -> Result<Value> {
         }],
         "ssh_pwauth": true,
         "ssh_deletekeys": true,
-        "ssh_keys": {
-            "ed25519_private": keys.ed25519.private,
-            "ed25519_public": line(&keys.ed25519.public),
-            "rsa_private": keys.rsa.private,
-            "rsa_public": line(&keys.rsa.public),
-        },
+        "ssh_keys": ssh_keys(keys),
         "growpart": { "mode": "auto", "devices": ["/"] },
         "resize_rootfs": true,
     }))
+}
+
+/// The node's lines in /etc/hosts, as the agent writes them. cloud-init appends them once for an instance.
+fn hosts(domain: &str, node: &NodeRecord) -> Value {
+    let (name, address) = (&node.name, node.address());
+    json!({
+        "path": "/etc/hosts",
+        "append": true,
+        "content": format!("# kvmc begin\n{address} {name}.{domain} {name}\n# kvmc end\n"),
+    })
+}
+
+/// Host keys by cloud-init's names.
+fn ssh_keys(keys: &HostKeys) -> Value {
+    let mut all = serde_json::Map::new();
+    for (kind, pair) in keys.all() {
+        all.insert(format!("{kind}_private"), json!(pair.private));
+        all.insert(format!("{kind}_public"), json!(line(&pair.public)));
+    }
+    Value::Object(all)
 }
 
 /// A public key as a line, because cloud-init writes it to a file as it is.
@@ -273,6 +290,20 @@ mod tests {
             macs.contains(&record.nodes[0].nics[0].mac.to_string()),
             "{macs}"
         );
+    }
+
+    #[test]
+    fn cloud_init_writes_the_nodes_address_into_hosts_once_and_never_again() {
+        let record = record();
+        let node = &record.nodes[0];
+        let config = config("k80.internal", node, &secrets()).unwrap();
+        assert_eq!(config["manage_etc_hosts"], false);
+        let lines = hosts("k80.internal", node);
+        assert_eq!(
+            lines["content"],
+            "# kvmc begin\n192.168.80.2 master0.k80.internal master0\n# kvmc end\n"
+        );
+        assert_eq!(lines["append"], true);
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn known_hosts(record: &ClusterRecord, secrets: &Secrets) -> String {
         let Some(keys) = secrets.hosts.get(&node.name) else {
             continue;
         };
-        for key in [&keys.ed25519, &keys.rsa] {
+        for (_, key) in keys.all() {
             let mut words = key.public.split_whitespace();
             let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
                 continue;
@@ -60,5 +60,17 @@ mod tests {
     fn a_connection_to_a_vanished_node_ends_by_itself() {
         let config = config(&record(), Path::new("/x"));
         assert!(config.contains("  ServerAliveInterval 15\n  ServerAliveCountMax 8\n"));
+    }
+
+    #[test]
+    fn every_host_key_that_a_node_may_offer_is_known() {
+        let mut secrets = crate::samples::secrets();
+        for keys in secrets.hosts.values_mut() {
+            keys.ecdsa = Some(crate::node::ecdsa_key("x").unwrap());
+        }
+        let known = known_hosts(&record(), &secrets);
+        let of_master = known.lines().filter(|l| l.starts_with("master0,"));
+        assert_eq!(of_master.count(), 3, "{known}");
+        assert!(known.contains(" ecdsa-sha2-nistp256 "));
     }
 }

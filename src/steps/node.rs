@@ -170,10 +170,11 @@ async fn keep_asking(name: &str, keeper: &Keeper, error: &mut Option<anyhow::Err
     let request = Request::Powerdown {
         node: name.to_owned(),
     };
+    let mut pause = NOT_YET;
     loop {
         *error = keeper.ask(&request).await.err();
-        let pause = if error.is_some() { NOT_YET } else { ASK_AGAIN };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(if error.is_some() { pause } else { ASK_AGAIN }).await;
+        pause = (2 * pause).min(ASK_AGAIN);
     }
 }
 
@@ -192,7 +193,14 @@ async fn stop_one(
         () = keep_asking(name, keeper, &mut refused) => false,
     };
     if ended {
-        return Ok(NodeStop::Clean(began.elapsed()));
+        let board = keeper.board().await.unwrap_or_default();
+        let killed = board.get(name).map(|view| view.killed.join(", "));
+        return Ok(match killed.filter(|units| !units.is_empty()) {
+            Some(units) => NodeStop::Forced(format!(
+                "systemd killed {units}, which did not stop in time"
+            )),
+            None => NodeStop::Clean(began.elapsed()),
+        });
     }
     let mut why = match refused {
         Some(error) => format!("{error:#}"),

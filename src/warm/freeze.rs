@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use kvmc_images::agent::{self, Request, Settle};
+use kvmc_images::agent::{self, Request, Settle, SettleAnswer};
 use kvmc_images::{Image, qcow2};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
+use super::ids::Ids;
 use super::memory::Memory;
 use super::shape::Shape;
 use super::store::{Frozen, Store};
@@ -75,26 +76,30 @@ pub(crate) async fn freeze(
     failpoint!("freeze.folder");
     let memory = Memory::new(shape.ram.0)?;
     let state = draft.path().join("state");
-    {
+    let uuid = ids::uuid(&ids::random_id());
+    let boot_id = {
         let disk = draft.path().join("disk.qcow2");
         qcow2::create_overlay(&disk, &image.disk(), disk_size.0)
             .context("the disk of a machine to freeze cannot be made")?;
         failpoint!("freeze.disk");
-        let mut machine = start(draft.path(), shape, image, accelerator, &memory)?;
+        let mut machine = start(draft.path(), &uuid, shape, image, accelerator, &memory)?;
         let settle = Settle {
             one_processor: wakes_on_one(accelerator),
         };
         let frozen = match drive(draft.path(), &state, disk_size, &shape.nics, settle).await {
-            Ok(()) => ended(&mut machine).await,
+            Ok(boot_id) => ended(&mut machine).await.map(|()| boot_id),
             Err(e) => Err(e),
         };
         frozen.map_err(|e| {
             failed(e, &mut machine, draft.path()).context("a machine cannot be frozen")
-        })?;
-    }
+        })?
+    };
     failpoint!("freeze.ended");
     memory.seal()?;
-    Ok((draft.finish(&memory, disk_size)?, memory))
+    Ok((
+        draft.finish(&memory, disk_size, Ids { uuid, boot_id })?,
+        memory,
+    ))
 }
 
 /// Adds to a machine's error how QEMU ended, and the end of its log and console.
@@ -121,16 +126,16 @@ pub(super) fn check_room(dir: &Path) -> Result<()> {
 
 fn start(
     dir: &Path,
+    uuid: &str,
     shape: &Shape,
     image: &Image,
     accelerator: &Accelerator,
     memory: &Memory,
 ) -> Result<Machine> {
     let disk = dir.join("disk.qcow2");
-    let uuid = ids::uuid(&ids::random_id());
     let parts = Parts {
         name: "kvmc-freeze",
-        uuid: &uuid,
+        uuid,
         image,
         accelerator,
         vcpus: shape.vcpus,
@@ -153,14 +158,14 @@ const fn wakes_on_one(accelerator: &Accelerator) -> bool {
     !accelerator.is_kvm()
 }
 
-/// Drives a paused QEMU until it has saved its state and ended.
+/// Drives a paused QEMU until it has saved its state and ended. Returns the boot id that its agent told.
 async fn drive(
     dir: &Path,
     state: &Path,
     disk_size: Bytes,
     nics: &[NicKind],
     settle: Settle,
-) -> Result<()> {
+) -> Result<Option<String>> {
     failpoint!("freeze.qemu");
     let mut session = Sockets::in_folder(dir).open().await?;
     let (qmp, agent) = (&session.qmp, &session.agent);
@@ -176,10 +181,11 @@ async fn drive(
         .request_secret(agent::Identity::NAME, template.arguments(), SETTLE)
         .await
         .context("the machine's agent does not take an identity")?;
-    agent
+    let settled = agent
         .request(Settle::NAME, settle.arguments(), SETTLE)
         .await
         .context("the machine does not become idle after its boot")?;
+    let settled: SettleAnswer = serde_json::from_value(settled).unwrap_or_default();
     // The agent and its kernel may still be busy with the answer.
     tokio::time::sleep(QUIET).await;
     qmp.execute(qapi_qmp::stop {}).await?;
@@ -187,7 +193,7 @@ async fn drive(
     savestate::save(qmp, state).await?;
     qmp.quit().await?;
     console.abort();
-    Ok(())
+    Ok(settled.boot_id)
 }
 
 /// Waits for QEMU to end by itself, so that its disk is completely written.

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
+use memchr::memmem::Finder;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, lseek64};
@@ -27,13 +28,16 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// The memfd's name, which its mappings have.
+    pub(super) const NAME: &str = "kvmc-ram";
+
     /// Makes zeroed memory of `size` bytes, which can be written until it is sealed.
     ///
     /// # Errors
     /// Fails if the memfd cannot be made.
     pub(crate) fn new(size: u64) -> Result<Self> {
         let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-        let fd = memfd_create(c"kvmc-ram", flags).context("cannot make a memfd")?;
+        let fd = memfd_create(Self::NAME, flags).context("cannot make a memfd")?;
         let fd = File::from(fd);
         fd.set_len(size).context("cannot resize a memfd")?;
         Ok(Self { fd, size })
@@ -58,6 +62,28 @@ impl Memory {
     /// Fails if no descriptor is free.
     pub(crate) fn share(&self) -> Result<File> {
         self.fd.try_clone().context("cannot duplicate a memfd")
+    }
+
+    /// Offsets of all places that hold these bytes.
+    ///
+    /// # Errors
+    /// Fails if the memory cannot be read.
+    pub(super) fn find(&self, bytes: &[u8]) -> Result<Vec<u64>> {
+        let finder = Finder::new(bytes);
+        let mut found = Vec::new();
+        let mut buffer = vec![0; usize::try_from(CHUNK)? + bytes.len()];
+        for offset in with_data(&self.fd, self.size)? {
+            // An occurrence may begin in this chunk and end in the next.
+            let length = (CHUNK + u64::try_from(bytes.len() - 1)?).min(self.size - offset);
+            let chunk = buffer
+                .get_mut(..usize::try_from(length)?)
+                .unwrap_or_default();
+            self.fd.read_exact_at(chunk, offset)?;
+            for at in finder.find_iter(chunk) {
+                found.push(offset + u64::try_from(at)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Copies the memory to a new file with holes, and returns the digest.

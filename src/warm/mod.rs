@@ -14,6 +14,7 @@
 //! ```
 
 mod freeze;
+mod ids;
 mod loaded;
 mod memory;
 mod prepare;
@@ -22,6 +23,7 @@ mod store;
 mod wake;
 
 pub(crate) use freeze::freeze;
+pub(crate) use ids::Ids;
 pub(crate) use loaded::LoadedMachines;
 pub(crate) use memory::Memory;
 pub(crate) use prepare::prepare;

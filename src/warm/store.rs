@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use super::ids::{Ids, Places};
 use super::memory::{Memory, allocated};
 use super::shape::Shape;
 use crate::failpoint::failpoint;
@@ -51,6 +52,9 @@ struct Meta {
     ram: String,
     state: String,
     disk: String,
+    /// Where its memory holds its ids; what an earlier version froze tells nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ids: Option<Places>,
 }
 
 /// An unfinished freeze. Dropping it removes its folder.
@@ -108,16 +112,31 @@ impl Store {
     /// Fails with both digests if the disk has changed, or if its metadata is missing.
     pub(crate) fn check_disk(&self, id: &str) -> Result<()> {
         let dir = self.dir.join(id);
-        let meta: Option<Meta> = match read_json(&dir.join(META))? {
-            Some(meta) => Some(meta),
-            None => read_json(&dir.join(DAMAGED))?,
-        };
+        let meta = self.meta(id)?;
         let disk = self.disk(id);
         let meta = meta.with_context(|| format!("{} is missing", disk.display()))?;
         let mut checks = FileChecks::open(&dir.join(LOOKS));
         checks.check(&disk, &meta.disk, digest)?;
         checks.save();
         Ok(())
+    }
+
+    /// The metadata of a frozen machine, even if it is damaged.
+    fn meta(&self, id: &str) -> Result<Option<Meta>> {
+        let dir = self.dir.join(id);
+        match read_json(&dir.join(META))? {
+            Some(meta) => Ok(Some(meta)),
+            None => read_json(&dir.join(DAMAGED)),
+        }
+    }
+
+    /// Writes a clone's ids into its memory over those of the frozen machine. The guest must not run yet.
+    ///
+    /// # Errors
+    /// Fails if the memory cannot be found or written.
+    pub(crate) fn give_ids(&self, id: &str, pid: i32, ids: &Ids) -> Result<()> {
+        let places = self.meta(id)?.and_then(|meta| meta.ids);
+        places.map_or(Ok(()), |places| places.give(pid, ids))
     }
 
     /// The backing files of a node's disk, the nearest first.
@@ -262,7 +281,7 @@ impl Draft {
     ///
     /// # Errors
     /// Fails if a file cannot be written.
-    pub(super) fn finish(self, memory: &Memory, disk_size: Bytes) -> Result<Frozen> {
+    pub(super) fn finish(self, memory: &Memory, disk_size: Bytes, ids: Ids) -> Result<Frozen> {
         let path = self.dir.path();
         let ram = memory.save(&path.join("ram"))?;
         failpoint!("freeze.ram");
@@ -272,6 +291,7 @@ impl Draft {
             ram,
             state: digest(&path.join("state"))?,
             disk: digest(&path.join("disk.qcow2"))?,
+            ids: Some(Places::find(memory, ids)?),
         };
         for entry in fs_err::read_dir(path)?.flatten() {
             let name = entry.file_name();

@@ -9,12 +9,19 @@ use crate::node::savestate;
 
 /// Loads the device state at `state`, resizes the disk to `disk` bytes, and resumes the guest.
 ///
-/// The guest's NICs stay disconnected, because it must not send anything before it has its own identity.
+/// The guest's NICs stay disconnected, because it must not send anything before it has its own identity. `before` changes
+/// its memory before it runs.
 ///
 /// # Errors
 /// Fails with QEMU's words if it refuses a step. The guest has not run then.
-pub(crate) async fn wake(qmp: &Client, state: &Path, disk: Option<u64>) -> Result<()> {
+pub(crate) async fn wake(
+    qmp: &Client,
+    state: &Path,
+    disk: Option<u64>,
+    before: impl FnOnce(),
+) -> Result<()> {
     savestate::load(qmp, state).await?;
+    before();
     if let Some(size) = disk {
         savestate::resize(qmp, size).await?;
     }

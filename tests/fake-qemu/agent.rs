@@ -53,7 +53,13 @@ fn hear(guest: &Arc<Guest>, line: &str) {
     match answer(guest, name, &request["arguments"]) {
         Ok(value) => guest.say(&json!({ "id": id, "return": value })),
         Err(desc) => {
-            guest.say(&json!({ "id": id, "error": { "class": "ValueError", "desc": desc } }));
+            // By the names of Python's exceptions.
+            let class = if guest.script.is("inhibited") {
+                "PermissionError"
+            } else {
+                "ValueError"
+            };
+            guest.say(&json!({ "id": id, "error": { "class": class, "desc": desc } }));
         }
     }
 }
@@ -104,7 +110,12 @@ fn execute(
                 }
             });
             let is_ready = address.is_some() && arguments["woken"] != true;
-            Ok(json!({ "ready": is_ready, "address": address, "random": "00".repeat(32) }))
+            let mut answer =
+                json!({ "ready": is_ready, "address": address, "random": "00".repeat(32) });
+            if !guest.script.is("old-agent") {
+                answer["version"] = json!(table.version);
+            }
+            Ok(answer)
         }
         Settle::NAME => {
             guest.change(|i| i.identified = false);
@@ -121,9 +132,15 @@ fn execute(
             if guest.script.is("deaf") {
                 return Ok(json!({}));
             }
+            if guest.script.is("inhibited") {
+                return Err("an inhibitor blocks it".to_owned());
+            }
             let reboot = json!(PowerMode::Reboot);
             let (guest, reboot) = (Arc::clone(guest), arguments["mode"] == reboot);
             std::thread::spawn(move || {
+                if let Some(unit) = guest.script.get("kills") {
+                    guest.say(&Event::Killed(unit).message());
+                }
                 std::thread::sleep(Duration::from_millis(20));
                 if reboot {
                     guest.reset();

@@ -54,6 +54,11 @@ fn template(suite: &str, state: &Path) -> Result<(), String> {
 }
 
 #[test]
+fn what_its_user_changes_on_a_node_stays() {
+    runs("users.sh");
+}
+
+#[test]
 fn a_cluster_lives_through_all_the_verbs() {
     runs("verbs.sh");
 }

@@ -116,10 +116,36 @@ fn up_goes_on_with_a_node_whose_guest_reboots_before_it_is_ready() {
 }
 
 #[test]
+fn a_node_of_an_earlier_template_is_told_of() {
+    runs(
+        r#"printf 'master1 old-agent yes\n' > ../bin/script
+        $UP --masters 2 --workers 0
+        kvmc status > ../said; cat ../said
+        grep -q 'the agent of master1 is of an earlier kvmc' ../said || fail 'it is not told'
+        rm ../bin/script; kvmc stop; kvmc start
+        if kvmc status | grep 'earlier kvmc'; then fail 'it is told of a new one'; fi"#,
+    );
+}
+
+#[test]
+fn p19_a_node_that_was_stopped_says_nothing_of_how_once_it_is_back() {
+    runs(
+        r#"$UP --masters 2 --workers 0
+        act master1 poweroff; until_is 10 master1 'the guest powered off'
+        kvmc stop; kvmc start
+        until_is 5 master0 ready; until_is 5 master1 ready
+        test "$(node master0 state)" = ready || fail "$(node master0 state)"
+        case "$(node master1 state)" in 'ready ('*'the guest powered off)') ;; *) fail "$(node master1 state)" ;; esac
+        kvmc stop; kvmc start; until_is 5 master1 ready
+        test "$(node master1 state)" = ready || fail "$(node master1 state)""#,
+    );
+}
+
+#[test]
 fn p19_stop_is_gentle_bounded_and_honest() {
     runs(
-        r#"printf 'master1 deaf yes\n' > ../bin/script
-        $UP --masters 4 --workers 0
+        r#"printf 'master1 deaf yes\nmaster4 kills slow.service\nmaster5 inhibited yes\n' > ../bin/script
+        $UP --masters 6 --workers 0
         # Another client paused the node and left, while no keeper ran.
         keeper=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/keeper.json)
         kill -9 $keeper; until_gone $keeper
@@ -142,6 +168,8 @@ PY
         grep -q 'master1 *forced: did not power off within 5 s' ../said || fail 'one that is deaf'
         grep -q 'master2 *clean' ../said || fail 'one that was paused'
         grep -q 'master3 *forced: .*QEMU had to be killed' ../said || fail 'one that is stopped'
+        grep -q 'master4 *forced: systemd killed slow.service, which did not stop in time' ../said || fail 'one that killed'
+        grep -q 'master5 *forced: .*an inhibitor in the guest blocks it' ../said || fail 'one that is inhibited'
         kvmc stop"#,
     );
 }

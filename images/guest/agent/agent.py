@@ -1,10 +1,10 @@
 """The agent: answers the host's commands, and reports the progress of the boot."""
 import os
 import select
-import signal
 import time
 
-from . import clock, identity
+from . import clock, identity, power, ssh
+from .bus import Farewell
 from .disk import Disk
 from .hold import JOURNAL, NETWORKD, REST, SPECTATORS, Hold
 from .links import address, ignore_links, set_addresses, watch
@@ -13,9 +13,6 @@ from .protocol import VERSION, Connection, decode
 from .settle import settle
 from .ssh import PID, Sshd, ssh_listener
 from .systemd import notify
-
-# systemd(1): SIGRTMIN+4 powers the machine off, SIGRTMIN+5 reboots it.
-POWER_OFF, REBOOT = signal.SIGRTMIN + 4, signal.SIGRTMIN + 5
 
 
 class Agent:
@@ -45,6 +42,10 @@ class Agent:
         self.hold = Hold()
         self.hold.load()
         self.changes = watch()
+        # A clone's identity is in memory until what it holds goes on.
+        self.unconfirmed = False
+        self.farewell = Farewell()
+        self.poll = select.poll()
 
     def ping(self, _):
         return {"version": VERSION, "configured": self.configured}
@@ -64,8 +65,9 @@ class Agent:
         if woken:
             self.leased = self.ready = False
             self.hold.woken(arguments.get("journal", JOURNAL))
+            self.unconfirmed = True
         self.progress()
-        return {"ready": self.ready, "address": address(), "random": first}
+        return {"ready": self.ready, "address": address(), "random": first, "version": VERSION}
 
     def give_addresses(self):
         """Sets addresses in place of networkd while it stands still. If that fails, networkd continues at once."""
@@ -75,7 +77,7 @@ class Agent:
             self.hold.free(NETWORKD)
 
     def settle(self, arguments):
-        settle(self.sshd)
+        boot_id = settle(self.sshd)
         self.identified = False
         names = SPECTATORS
         # Only networkd sets IPv6 addresses.
@@ -83,7 +85,7 @@ class Agent:
             names += (self.network_manager,)
         # systemd starts nothing while it is held, so hold it only once sshd no longer needs it.
         self.hold.take(names, arguments.get("one_processor"), bool(self.sshd.pipes))
-        return {}
+        return {"boot_id": boot_id}
 
     def all_ready(self, arguments):
         self.hold.all_ready(arguments.get("rest", REST))
@@ -97,10 +99,20 @@ class Agent:
         return {"time": clock.adjust(arguments["seconds"])}
 
     def shut_down(self, arguments):
-        self.hold.free_init()
+        self.hold.let_go()
         os.sync()
-        os.kill(1, REBOOT if arguments.get("mode") == "reboot" else POWER_OFF)
+        self.farewell.begin()
+        if self.farewell.fileno() is not None:
+            self.poll.register(self.farewell.fileno(), select.POLLIN)
+        power.go_down(arguments.get("mode"))
         return {}
+
+    def bid_farewell(self, fd):
+        """Tells the host of units that systemd had to kill on its way down."""
+        for unit in self.farewell.killed():
+            self.connection.event("killed", unit=unit)
+        if self.farewell.fileno() is None:
+            self.poll.unregister(fd)
 
     def handle(self, line):
         """Answers one line of the host."""
@@ -143,21 +155,23 @@ class Agent:
 
     def run(self):
         if self.configured:
+            ssh.spare()
             notify()
         self.connection.event("hello", version=VERSION, configured=self.configured)
-        poll = select.poll()
-        poll.register(self.connection.port, select.POLLIN)
-        poll.register(self.changes, select.POLLIN)
+        self.poll.register(self.connection.port, select.POLLIN)
+        self.poll.register(self.changes, select.POLLIN)
         try:
             while True:
-                self.turn(poll)
+                self.turn()
         finally:
             # systemd could not start this program again while it stands still.
             self.hold.free_init()
 
-    def turn(self, poll):
-        for fd, events in poll.poll(self.pause()):
-            if fd != self.connection.port:
+    def turn(self):
+        for fd, events in self.poll.poll(self.pause()):
+            if fd == self.farewell.fileno():
+                self.bid_farewell(fd)
+            elif fd != self.connection.port:
                 try:
                     self.changes.recv(65536)
                 except OSError:
@@ -170,3 +184,6 @@ class Agent:
                 time.sleep(0.3)
         self.progress()
         self.hold.release()
+        if self.unconfirmed and not self.hold.release_due:
+            self.unconfirmed = False
+            identity.confirm()

@@ -14,10 +14,15 @@ def read(path):
         while True:
             chunk = os.read(fd, 65536)
             if not chunk:
-                return data.decode()
+                return data.decode("utf-8", "surrogateescape")
             data += chunk
     finally:
         os.close(fd)
+
+
+def encoded(text):
+    """The bytes of a text that read() may have given: not all that users write is UTF-8."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def write(path, text, mode=0o644, uid=0, gid=0):
@@ -27,7 +32,7 @@ def write(path, text, mode=0o644, uid=0, gid=0):
     try:
         os.fchmod(fd, mode)
         os.fchown(fd, uid, gid)
-        os.write(fd, text.encode())
+        os.write(fd, encoded(text))
     finally:
         os.close(fd)
     os.rename(new, path)
@@ -36,7 +41,7 @@ def write(path, text, mode=0o644, uid=0, gid=0):
 def overwrite(path, text, mode=0o644, uid=0, gid=0):
     """Overwrites a file that write() made before, without a new inode and without ext4's flush at a rename.
 
-    A power cut may leave half of the text. The host sends the text again at each boot.
+    After a power cut the old text may be there with zeros behind it. The next boot repairs that, see identity.complete().
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -45,7 +50,7 @@ def overwrite(path, text, mode=0o644, uid=0, gid=0):
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return write(path, text, mode, uid, gid)
-        data = text.encode()
+        data = encoded(text)
         os.write(fd, data)
         # Only if needed: ext4 does much work even for a truncation that cuts nothing.
         if os.fstat(fd).st_size > len(data):

@@ -168,6 +168,14 @@ class Hold:
             signal_all(journal, signal.SIGTERM)
             signal_all(journal, signal.SIGCONT)
 
+    def let_go(self):
+        """Lets everything go on at once, in a machine that is to go down."""
+        self.free_init()
+        if self.release_due:
+            self.release_due = time.monotonic()
+            self.release()
+        signal_all(self.programs.values(), signal.SIGCONT)
+
     def release_now(self):
         """Releases everything, and restarts journald."""
         if self.release_due:

@@ -6,7 +6,7 @@ import time
 
 PORT = "org.kvmc.agent.0"
 PORTS = "/sys/class/virtio-ports/"
-VERSION = 3
+VERSION = 4
 
 DECODER = json.JSONDecoder()
 

@@ -5,12 +5,12 @@ import time
 
 from .files import RUN, read, write
 
-KEYS, KINDS = "/etc/ssh/ssh_host_%s_key", ("ed25519", "rsa")
+KEYS, KINDS = "/etc/ssh/ssh_host_%s_key", ("ed25519", "rsa", "ecdsa")
 CONFIG, CONFIG_FOLDER = "/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/"
 PID = "/run/sshd.pid"
 PORT = 22
 # sshd's configuration includes the first, and its unit the second, if they exist.
-FAMILY, ENVIRONMENT = RUN + "sshd.conf", RUN + "sshd.env"
+SPARED, ENVIRONMENT = RUN + "sshd.conf", RUN + "sshd.env"
 # Only the command line of emulated kernels has this word.
 EMULATED = "kvmc.coldplug="
 # The kernel's function in which a process waits for the other end of a pipe, fs/pipe.c.
@@ -34,28 +34,42 @@ def ssh_listener():
     return None
 
 
-def names_addresses(text):
-    """Whether a configuration of sshd sets its addresses, sshd_config(5)."""
-    return any(line.strip().lower().startswith("listenaddress") for line in text.splitlines())
+def names(text, keyword):
+    """Whether a configuration of sshd has a keyword, sshd_config(5)."""
+    return any(line.strip().lower().startswith(keyword) for line in text.splitlines())
 
 
-def is_told_addresses():
+def is_told(keyword):
+    """Whether sshd's configuration has a keyword."""
     paths = [CONFIG_FOLDER + name for name in os.listdir(CONFIG_FOLDER)] if os.path.isdir(CONFIG_FOLDER) else []
-    return any(names_addresses(read(path)) for path in [CONFIG] + paths if os.path.isfile(path))
+    return any(names(read(path), keyword) for path in [CONFIG] + paths if os.path.isfile(path))
 
 
-def spare(nics):
+def spare(nics=None):
     """Writes configuration that saves an emulated sshd work, before it starts.
 
-    Each session would read OpenSSL's configuration, which has no settings for ssh. If sshd listened with both address
-    families, each session would also open sockets to find out which it would prefer.
+    Each session would read OpenSSL's configuration, which has no settings for ssh, and all host keys, of which clients
+    use the ed25519 key. If sshd listened with both address families, each session would also open sockets to find out
+    which it would prefer.
     """
     if EMULATED not in read("/proc/cmdline"):
         return
     os.makedirs(RUN, exist_ok=True)
     write(ENVIRONMENT, "OPENSSL_CONF=/dev/null\n")
-    if not any(nic.get("ipv6") for nic in nics) and not is_told_addresses():
-        write(FAMILY, "AddressFamily inet\n")
+    text = "" if is_told("hostkey") else "HostKey %s\n" % (KEYS % KINDS[0])
+    if nics and not any(nic.get("ipv6") for nic in nics) and not is_told("listenaddress"):
+        text += "AddressFamily inet\n"
+    write(SPARED, text)
+
+
+def has_text(path):
+    """Whether a file has more than blanks, and than the zeros of one that grew before a power cut. A link is left alone."""
+    if os.path.islink(path):
+        return True
+    try:
+        return bool(read(path).strip("\0 \n"))
+    except OSError:
+        return False
 
 
 class Sshd:
@@ -130,6 +144,23 @@ class Sshd:
                 changed = True
             put(path, pair["private"], 0o600)
             put(path + ".pub", pair["public"])
+        return self.release(pairs, changed)
+
+    def give_missing_keys(self, pairs, put):
+        """Writes those keys that have no file; true when sshd has to read them. Others are the user's by now."""
+        changed = False
+        for kind, pair in pairs.items():
+            path = KEYS % kind
+            if not has_text(path):
+                put(path, pair["private"], 0o600)
+                put(path + ".pub", pair["public"])
+                changed = True
+            elif not has_text(path + ".pub") and read(path) == pair["private"]:
+                put(path + ".pub", pair["public"])
+        return changed
+
+    def release(self, pairs, changed):
+        """Writes the key into the pipe that sshd waits at; true when sshd has to read its keys again."""
         for pipe, kind in self.pipes.items():
             try:
                 # The kernel refuses this unless sshd waits at the other end, which it does at one of the pipes.
@@ -137,7 +168,9 @@ class Sshd:
             except OSError:
                 continue
             # sshd then reads the other keys from their files, which are complete by now.
-            os.write(fd, pairs[kind]["private"].encode())
+            if kind in pairs:
+                pair = pairs[kind]
+                os.write(fd, pair["private"].encode())
             os.close(fd)
             changed = False
             break

@@ -80,7 +80,7 @@ class Guest(unittest.TestCase):
 
 class Commands(Guest):
     def test_ping_tells_version_and_state(self):
-        self.assertEqual(self.ask("ping"), [{"id": 1, "return": {"version": 3, "configured": False}}])
+        self.assertEqual(self.ask("ping"), [{"id": 1, "return": {"version": 4, "configured": False}}])
 
     def test_an_unknown_command_is_an_error_and_no_request_is_silence(self):
         answer = self.ask("fly")[0]["error"]
@@ -132,13 +132,30 @@ class Commands(Guest):
         self.ask("identity", template=True)
         self.assertFalse(self.agent.configured)
 
-    def test_shutdown_signals_systemd_after_it_goes_on(self):
-        for mode, number in (("powerdown", agent.POWER_OFF), ("reboot", agent.REBOOT)):
-            with mock.patch.object(agent.os, "kill") as kill, mock.patch.object(agent.os, "sync"), \
-                    mock.patch.object(self.agent.hold, "free_init") as freed:
-                self.assertEqual(self.ask("shutdown", mode=mode), [{"id": 1, "return": {}}])
-            kill.assert_called_once_with(1, number)
-            self.assertTrue(freed.called)
+    def test_shutdown_lets_go_what_is_held_and_listens_before_it_goes_down(self):
+        order = mock.Mock()
+        with mock.patch.object(agent.os, "sync"), mock.patch.object(self.agent.hold, "let_go", order.let_go), \
+                mock.patch.object(self.agent.farewell, "begin", order.begin), \
+                mock.patch.object(agent.power, "go_down", order.go_down):
+            self.assertEqual(self.ask("shutdown", mode="reboot"), [{"id": 1, "return": {}}])
+        self.assertEqual(order.mock_calls, [mock.call.let_go(), mock.call.begin(), mock.call.go_down("reboot")])
+
+    def test_a_unit_that_was_killed_on_the_way_down_is_told(self):
+        with mock.patch.object(self.agent.farewell, "killed", lambda: ["slow.service"]):
+            self.agent.farewell.connection = mock.Mock()
+            self.agent.bid_farewell(9)
+        self.assertEqual(self.said(), [{"event": "killed", "data": {"unit": "slow.service"}}])
+
+    def test_a_clone_confirms_its_identity_once_it_goes_on(self):
+        self.ask("identity", woken=True)
+        with mock.patch.object(agent.identity, "confirm") as confirm, \
+                mock.patch.object(self.agent, "poll", mock.Mock(poll=lambda _: [])):
+            self.agent.turn()
+            self.assertFalse(confirm.called)
+            self.agent.hold.release_due = None
+            self.agent.turn()
+            self.agent.turn()
+        confirm.assert_called_once_with()
 
     def test_what_is_held_depends_on_networkd_and_sshd(self):
         cases = [
@@ -148,7 +165,7 @@ class Commands(Guest):
         ]
         for original, nics, pipes, names, init in cases:
             self.agent.nics, self.agent.sshd.pipes = nics, pipes
-            with mock.patch.object(agent, "settle"), mock.patch.object(agent, "is_original", lambda: original), \
+            with mock.patch.object(agent, "settle", lambda _: "b"), mock.patch.object(agent, "is_original", lambda: original), \
                     mock.patch.object(self.agent.hold, "take") as take:
                 self.ask("settle", one_processor=True)
             take.assert_called_once_with(names, True, init)

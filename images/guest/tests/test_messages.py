@@ -89,7 +89,7 @@ class Agents(unittest.TestCase):
                     fields = TABLE["events"][event]["data"]
                     self.assertLessEqual(data, set(fields), event)
                     self.assertLessEqual({f for f in fields if fields[f].get("required")}, data, event)
-        self.assertEqual(sent, {"hello", "stage", "ready"})
+        self.assertEqual(sent, {"hello", "killed", "stage", "ready"})
 
     def test_the_agent_reads_the_tables_arguments_and_no_others(self):
         arguments = {name for message in TABLE["commands"].values() for name in message["arguments"]}
@@ -104,11 +104,12 @@ class Agents(unittest.TestCase):
     def test_every_answer_has_the_tables_fields(self):
         with mock.patch.object(agent, "watch"), mock.patch.object(agent.Hold, "load"), \
                 mock.patch.object(agent.identity, "take", lambda *_: "00"), \
-                mock.patch.multiple(agent, notify=mock.DEFAULT, settle=mock.DEFAULT, is_addressed=lambda _: False,
+                mock.patch.multiple(agent, notify=mock.DEFAULT, settle=lambda _: "b", is_addressed=lambda _: False,
                                     address=lambda: None, is_original=lambda: False), \
-                mock.patch.multiple(agent.Hold, take=mock.DEFAULT, free_init=mock.DEFAULT), \
+                mock.patch.multiple(agent.Hold, take=mock.DEFAULT, let_go=mock.DEFAULT), \
                 mock.patch.object(agent.clock, "adjust", lambda _: 1.0), \
-                mock.patch.multiple(agent.os, kill=mock.DEFAULT, sync=mock.DEFAULT):
+                mock.patch.object(agent.os, "sync"), mock.patch.object(agent.power, "go_down"), \
+                mock.patch.object(agent.Farewell, "begin"):
             one = agent.Agent(0)
             for name, message in TABLE["commands"].items():
                 answer = one.handlers[name]({"seconds": 1})

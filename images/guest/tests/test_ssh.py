@@ -17,8 +17,24 @@ class Listening(unittest.TestCase):
         self.assertIsNone(ssh.listener(HEAD + "odd\n", 22))
 
     def test_a_configuration_that_names_addresses(self):
-        self.assertTrue(ssh.names_addresses("Port 22\n  listenaddress 10.0.0.1\n"))
-        self.assertFalse(ssh.names_addresses("Port 22\n#ListenAddress 0.0.0.0\n"))
+        self.assertTrue(ssh.names("Port 22\n  listenaddress 10.0.0.1\n", "listenaddress"))
+        self.assertFalse(ssh.names("Port 22\n#ListenAddress 0.0.0.0\n", "listenaddress"))
+
+    def spared(self, nics=None, cmdline="kvmc.coldplug=virtio", told=()):
+        written = {}
+        with mock.patch.multiple(ssh, read=lambda _: cmdline, is_told=lambda word: word in told,
+                                 write=lambda path, text: written.update({path: text})), \
+                mock.patch.object(ssh.os, "makedirs"):
+            ssh.spare(nics)
+        return written.get(ssh.SPARED)
+
+    def test_an_emulated_sshd_offers_one_key_unless_its_user_names_keys(self):
+        key = "HostKey /etc/ssh/ssh_host_ed25519_key\n"
+        self.assertEqual(self.spared([{}]), key + "AddressFamily inet\n")
+        self.assertEqual(self.spared([{"ipv6": True}]), key)
+        self.assertEqual(self.spared(), key)
+        self.assertEqual(self.spared([{}], told=("hostkey", "listenaddress")), "")
+        self.assertIsNone(self.spared([{}], cmdline="root=/dev/vda"))
 
 
 class Keys(unittest.TestCase):

@@ -11,6 +11,8 @@ pub enum Event {
     Stage(BootStage),
     /// The node is ready.
     Ready,
+    /// During a shutdown, this unit took too long to stop and systemd killed it.
+    Killed(String),
     /// The agent was added to a cloud image.
     Prepared,
     /// A cloud image cannot have the agent, for the reason that the guest gives.
@@ -48,6 +50,7 @@ impl Event {
             Self::Hello => "hello",
             Self::Stage(_) => "stage",
             Self::Ready => "ready",
+            Self::Killed(_) => "killed",
             Self::Prepared => "prepared",
             Self::Unfit(_) => "unfit",
         }
@@ -65,6 +68,7 @@ impl Event {
                 known.map(Self::Stage)
             }
             "ready" => Some(Self::Ready),
+            "killed" => text("unit").map(|unit| Self::Killed(unit.to_owned())),
             "prepared" => Some(Self::Prepared),
             "unfit" => Some(Self::Unfit(text("why").map(str::to_owned))),
             _ => None,
@@ -76,6 +80,7 @@ impl Event {
     pub fn message(&self) -> Value {
         let data = match self {
             Self::Stage(stage) => json!({ "stage": stage.name() }),
+            Self::Killed(unit) => json!({ "unit": unit }),
             Self::Unfit(Some(why)) => json!({ "why": why }),
             _ => json!({}),
         };
@@ -94,6 +99,7 @@ mod tests {
             Event::Stage(BootStage::Identity),
             Event::Stage(BootStage::Lease),
             Event::Ready,
+            Event::Killed("slow.service".to_owned()),
             Event::Prepared,
             Event::Unfit(Some("no system".to_owned())),
         ]
@@ -120,6 +126,7 @@ mod tests {
             ("fly", json!({})),
             ("stage", json!({ "stage": "moon" })),
             ("stage", json!([])),
+            ("killed", json!({ "unit": 7 })),
         ] {
             assert_eq!(Event::parse(name, &data), None, "{name}");
         }

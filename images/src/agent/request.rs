@@ -134,6 +134,16 @@ pub struct IdentityAnswer {
     pub ready: bool,
     /// The first random bytes that the kernel returned after its reseed, in hex.
     pub random: Option<String>,
+    /// The agent's version; one before version 4 does not tell it.
+    pub version: Option<u32>,
+}
+
+impl IdentityAnswer {
+    /// Whether the agent writes an identity once. One before version 4 writes it at each boot.
+    #[must_use]
+    pub fn is_given_once(&self) -> bool {
+        self.version.is_some()
+    }
 }
 
 /// Brings a machine to rest before it is frozen.
@@ -145,6 +155,14 @@ pub struct Settle {
 
 impl Request for Settle {
     const NAME: &'static str = "settle";
+}
+
+/// The answer to [`Settle`]. A guest wrote it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SettleAnswer {
+    /// Of this boot, which each clone has another than.
+    pub boot_id: Option<String>,
 }
 
 /// Tells a clone that all nodes are ready.

@@ -11,7 +11,7 @@ use kvmc_netns::Links;
 
 use super::Local;
 use crate::keeper::Keeper;
-use crate::model::{ClusterStatus, NetworkStatus, NodeStatus, SCHEMA, VitalsStatus};
+use crate::model::{Board, ClusterStatus, NetworkStatus, NodeStatus, SCHEMA, VitalsStatus};
 use crate::state::{ClusterRecord, Found, Lock, is_denied};
 use crate::steps::traces;
 
@@ -56,6 +56,7 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         ));
     }
     let board = board.map(|(board, _)| board);
+    doubts.extend(board.as_ref().and_then(|b| old_agents(b, local)));
     let nodes = record
         .nodes
         .iter()
@@ -76,6 +77,19 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         nodes,
         bridges: Vec::new(),
         doubts,
+    })
+}
+
+/// Names the nodes whose agent is of an earlier kvmc. The agent lies on the node's own disk.
+fn old_agents(board: &Board, local: &Local) -> Option<String> {
+    let old = board.iter().filter(|(_, view)| view.old_agent);
+    let names: Vec<_> = old.map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        let (down, up) = (local.command("down"), local.command("up"));
+        format!(
+            "the agent of {} is of an earlier kvmc, and writes hostname, hosts, resolv.conf, keys and password again at each boot; {down} (which removes the disks) and {up} make nodes with the new one",
+            names.join(", ")
+        )
     })
 }
 

@@ -20,8 +20,8 @@ use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
 use crate::steps::{Undo, Workbench, folder, node};
 
-/// Time for a removed node to power off.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Time for a removed node to power off. Its systemd gives each service 90 s.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The planned cluster, and the steps to it.
 pub(super) struct Planned {
