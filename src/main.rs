@@ -39,6 +39,7 @@ use crate::spec::SpecError;
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _until_the_end = kvmc_failpoint::Scenario::setup();
+    host::complete_path();
     let cli = cli::parse();
     let result = host::check_descriptors()
         .and_then(|()| {

@@ -1,6 +1,6 @@
 //! A sample cluster for unit tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::image::Pick;
@@ -32,6 +32,7 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
         subnet: spec.subnet,
         gateway: "192.168.80.1".parse().unwrap(),
         mtu: 1500,
+        lldp: false,
         isolated: false,
         prefix6: None,
         table: "kvmc_k80".to_owned(),
@@ -50,6 +51,7 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
         networks: all_networks(network, &spec, &dir),
         dir: Path::new("/s"),
         existing: &[],
+        in_use: &BTreeSet::new(),
         spec,
     })
 }

@@ -92,11 +92,14 @@ const PRIVATE: [Ipv4Network; 5] = [
 ];
 
 /// The blocks to search for a free subnet, in order: seldom used blocks first.
-const CANDIDATES: [Ipv4Network; 4] = [
+const CANDIDATES: [Ipv4Network; 6] = [
     block([10, 80, 0, 0], 12),
     block([172, 16, 0, 0], 12),
     block([192, 168, 0, 0], 16),
     block([10, 0, 0, 0], 8),
+    // A VPN may route all of RFC 1918, and has no reason to route these.
+    block([198, 18, 0, 0], 15),
+    block([100, 64, 0, 0], 10),
 ];
 
 /// The shortest prefix of a route that counts as a conflict. A shorter one covers more than any private block and is in
@@ -203,6 +206,20 @@ pub fn overlap(
     interface
         .or_else(route)
         .map(|what| Conflict { wanted: want, what })
+}
+
+/// As [`overlap`], but for routes of the main table to more than the wanted subnet: for its own addresses, the subnet's route
+/// wins over those. In other tables a rule may have them looked up first.
+pub fn insoluble(want: Ipv4Network, addresses: &[Address], routes: &[Route]) -> Option<Conflict> {
+    const MAIN: u32 = 254;
+    let gives_way = |route: &&Route| {
+        let IpNetwork::V4(destination) = route.destination else {
+            return true;
+        };
+        route.table == MAIN && destination.prefix() < want.prefix()
+    };
+    let others: Vec<Route> = routes.iter().filter(|r| !gives_way(r)).cloned().collect();
+    overlap(want, addresses, &others, None)
 }
 
 /// A private subnet of this prefix length that overlaps nothing in `taken`.

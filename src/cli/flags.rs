@@ -121,9 +121,12 @@ const fn is_repeated(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Counts
+            | Kind::Domains
             | Kind::Forwards
             | Kind::HostPorts
+            | Kind::Links
             | Kind::Networks
+            | Kind::Ranges
             | Kind::Records
             | Kind::Words
     )

@@ -98,10 +98,7 @@ fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Optio
         let why = "/dev/kvm is missing; load kvm_intel or kvm_amd, or enable virtualization in the firmware";
         return Some(why.to_owned().into());
     }
-    let key = (
-        boot_id().unwrap_or_default(),
-        qemu_key(guest.platform().qemu.program),
-    );
+    let key = (boot_id().unwrap_or_default(), qemu_key(guest));
     let path = state.accel_cache();
     if let Ok(Some(cached)) = read_json::<Cached>(&path)
         && (&cached.boot_id, &cached.qemu) == (&key.0, &key.1)
@@ -124,9 +121,9 @@ fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Optio
     why_not
 }
 
-fn qemu_key(program: &str) -> String {
+fn qemu_key(guest: Architecture) -> String {
     use std::os::unix::fs::MetadataExt;
-    let Some(path) = super::find_program(program) else {
+    let Some(path) = super::find_qemu_program(guest) else {
         return String::new();
     };
     std::fs::metadata(&path)
@@ -144,7 +141,7 @@ fn probe(guest: Architecture) -> Result<Option<KvmFault>> {
     let qemu = &guest.platform().qemu;
     let firmware = firmware(&qemu.probe).context("the probe cannot be written")?;
     #[expect(clippy::disallowed_methods, reason = "this QEMU is not a node")]
-    let mut child = Command::new(qemu.program)
+    let mut child = Command::new(super::qemu_program(guest))
         .args([
             "-accel",
             "kvm",

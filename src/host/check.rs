@@ -1,6 +1,10 @@
 //! The result of a check.
 
-use super::find_program;
+use std::path::PathBuf;
+
+use kvmc_images::Architecture;
+
+use super::{find_program, find_qemu_program};
 use crate::hint::host_command;
 
 /// The finding of one check.
@@ -30,7 +34,18 @@ pub(crate) struct Check {
 }
 
 pub(super) fn has_program(name: &'static str, program: &str, package: &'static str) -> Check {
-    let finding = match find_program(program) {
+    found(name, find_program(program), program, package)
+}
+
+/// Checks for the system emulator of an architecture.
+pub(super) fn has_qemu(architecture: Architecture) -> Check {
+    let qemu = &architecture.platform().qemu;
+    let path = find_qemu_program(architecture);
+    found("QEMU", path, qemu.program, qemu.package)
+}
+
+fn found(name: &'static str, path: Option<PathBuf>, program: &str, package: &'static str) -> Check {
+    let finding = match path {
         Some(path) => Finding::Fine(path.display().to_string()),
         None => Finding::Missing {
             what: format!("the program `{program}` is not installed"),

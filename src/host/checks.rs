@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use kvmc_images::Architecture;
 
-use super::check::{Check, Finding, has_program};
+use super::check::{Check, Finding, has_program, has_qemu};
 use super::{Memory, binfmt, memory};
 use crate::spec::approximate;
 
@@ -27,9 +27,8 @@ pub(crate) struct Room {
 
 /// Checks programs, devices and capabilities, which do not depend on the cluster.
 pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
-    let qemu = &needs.architecture.platform().qemu;
     let mut checks = vec![
-        has_program("QEMU", qemu.program, qemu.package),
+        has_qemu(needs.architecture),
         has_program("nft", "nft", "nftables"),
         has_program("ssh", "ssh", "openssh-client"),
     ];

@@ -10,9 +10,9 @@ mod descriptors;
 mod memory;
 mod memory_kill;
 mod packages;
+mod path;
+mod release;
 mod unit;
-
-use std::path::PathBuf;
 
 pub(crate) use accel::{TB_SIZE, choose, cores, kvm_group};
 pub(crate) use ansible::{old_ansible_without_sshpass, sshpass};
@@ -24,14 +24,6 @@ pub(crate) use memory::Memory;
 #[cfg(test)]
 pub(crate) use memory_kill::killed;
 pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};
-pub(crate) use packages::install;
+pub(crate) use packages::{Installed, install, name_here as package_name};
+pub(crate) use path::{complete_path, find_program, find_qemu_program, qemu_program};
 pub(crate) use unit::{install_unit, remove_unit};
-
-/// Finds a program in PATH, and in folders that root's PATH may lack.
-pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
-        .map(|dir| dir.join(name))
-        .find(|p| p.is_file())
-}

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use ipnetwork::IpNetwork;
 use kvmc_netns::dns::{
-    HostResolvers, Resolvers, Responder, Server, Service, Zone, ZoneSpec, parse_domain,
+    CutOff, Exceptions, HostResolvers, Resolvers, Responder, Server, Service, Zone, ZoneSpec,
+    parse_domain, parse_exception,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -58,6 +60,11 @@ impl Names {
         if let Ok(zone) = zone(record) {
             self.service.set_zone(zone);
         }
+    }
+
+    /// The suffixes of names that were cut off, why, and when that was last.
+    pub(super) fn cut_off(&self) -> Vec<(String, CutOff, SystemTime)> {
+        self.service.cut_off()
     }
 
     /// Serves until an error.
@@ -154,7 +161,15 @@ fn zone(record: &ClusterRecord) -> Result<Zone> {
         records,
         serial: u32::try_from(record.generation).unwrap_or(u32::MAX),
     };
-    Ok(Zone::new(&spec)?)
+    let names = |texts: &[String]| -> Result<Vec<_>, _> {
+        let names = texts.iter().map(|text| parse_exception(text));
+        names.collect()
+    };
+    let exceptions = Exceptions {
+        forward: names(&record.spec.dns.forward)?,
+        rebind_ok: names(&record.spec.dns.rebind_ok)?,
+    };
+    Ok(Zone::new(&spec)?.with_exceptions(exceptions))
 }
 
 /// Whether a node is a load balancer of the cluster, by its inventory group.

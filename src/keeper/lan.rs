@@ -8,7 +8,7 @@ use kvmc_netns::{dhcp, ra};
 use tokio::sync::mpsc;
 
 use super::leases;
-use super::reservations::{Reservations, reserved};
+use super::reservations::{Reservations, excluded, reserved};
 use super::status::Status;
 use super::uplink;
 use crate::output;
@@ -24,6 +24,8 @@ pub(super) struct Lan {
     bridge: String,
     /// The bridge's MTU.
     mtu: u32,
+    /// Nodes are told the uplink's MTU where that is smaller.
+    follows_uplink: bool,
     server: dhcp::Server,
     leases: Option<dhcp::LeaseFile>,
     router: Option<ra::Server>,
@@ -48,6 +50,7 @@ impl Lan {
             config(network, &record.spec.domain()),
             reserved(record, number),
         );
+        table.exclude(excluded(record));
         let (leases, problem) = dhcp::LeaseFile::load(lease_file(dir, network), &mut table);
         if let Some(problem) = problem {
             // stderr goes to keeper.log.
@@ -57,6 +60,7 @@ impl Lan {
             number,
             bridge: network.bridge.clone(),
             mtu: network.mtu,
+            follows_uplink: record.spec.lan.mtu.is_none(),
             server,
             leases: Some(leases),
             router,
@@ -70,7 +74,12 @@ impl Lan {
     /// Fails if a socket fails for good, for instance because the bridge was removed.
     pub(super) async fn run(self, status: Status) -> Result<()> {
         let (events, heard) = mpsc::channel(64);
-        let uplink = uplink::follow(self.mtu, self.reservations.clone());
+        let reservations = self.reservations.clone();
+        let uplink = async {
+            if self.follows_uplink {
+                uplink::follow(self.mtu, reservations).await;
+            }
+        };
         let table = self.reservations.table();
         let follow = leases::follow(heard, status, self.number == 0);
         let advertise = async {

@@ -7,6 +7,7 @@ mod attended;
 mod awake;
 mod client;
 mod console;
+mod cut_off;
 mod dns;
 mod events;
 mod forward;

@@ -1,5 +1,6 @@
 //! The addresses of nodes in a network, shared by the tasks that serve them and those that change them.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use kvmc_netns::dhcp;
@@ -29,6 +30,7 @@ impl Reservations {
     pub(super) fn follow(&self, record: &ClusterRecord) {
         if let Ok(mut table) = self.table.lock() {
             table.set_reservations(reserved(record, self.number));
+            table.exclude(excluded(record));
         }
     }
 
@@ -38,6 +40,12 @@ impl Reservations {
             table.set_mtu(mtu);
         }
     }
+}
+
+/// First and last address of the ranges that no DHCP client gets.
+pub(super) fn excluded(record: &ClusterRecord) -> Vec<(Ipv4Addr, Ipv4Addr)> {
+    let ranges = record.spec.lan.reserved.iter();
+    ranges.map(|range| (range.first, range.last)).collect()
 }
 
 /// The addresses that the record gives to nodes in the network with this index.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kvmc_netns::Links;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,8 +17,9 @@ use super::forward::Forwards;
 use super::lan::Lan;
 use super::served::Served;
 use super::status::Status;
-use super::{rules, trim, vitals};
+use super::{cut_off, rules, trim, vitals};
 use crate::model::Stage;
+use crate::network;
 use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
 use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
@@ -40,10 +42,15 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         0o600,
     )?;
     let status = Status::new(dir.events());
+    // A name server of the host may bind port 53 of each address as it appears, so the port comes before the address.
+    let (names, name_servers) = Names::open(&record, &dir, status.clone())?;
+    let links = Links::open()?;
+    for network in record.networks() {
+        network::bridge::make(network, &dir, &links).await?;
+    }
     let lans = (0..record.networks().count())
         .map(|number| Lan::open(&record, number, &dir))
         .collect::<Result<Vec<_>>>()?;
-    let (names, name_servers) = Names::open(&record, &dir, status.clone())?;
     let socket = listen(&dir)?;
     let state = Arc::new(Served {
         root,
@@ -64,6 +71,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     tokio::spawn(keep_keys(Arc::clone(&state)));
     tokio::spawn(keep_up(Arc::clone(&state)));
     tokio::spawn(trim::run());
+    tokio::spawn(cut_off::note(names.clone(), dir.clone()));
     tokio::spawn(rules::watch(dir.clone(), cluster, status.clone()));
     let mut terminate = signal(SignalKind::terminate()).context("signals cannot be watched")?;
     let serve = async {

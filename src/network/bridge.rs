@@ -28,20 +28,34 @@ pub(super) async fn is_as_recorded(network: &NetworkRecord, links: &Links) -> Re
     })
 }
 
-/// Makes a bridge or corrects it, and marks it as this cluster's.
+/// Makes a bridge without addresses and marks it as this cluster's. The keeper adds the addresses once it has port 53 of
+/// each.
+pub(crate) async fn prepare(
+    network: &NetworkRecord,
+    dir: &ClusterDir,
+    links: &Links,
+) -> Result<()> {
+    links.prepare_bridge(&wanted(network)?).await?;
+    links.set_alias(&network.bridge, &dir.mark()).await?;
+    Ok(())
+}
+
+/// Makes a bridge with its addresses or corrects it, and marks it as this cluster's.
 pub(crate) async fn make(network: &NetworkRecord, dir: &ClusterDir, links: &Links) -> Result<()> {
-    let address = Ipv4Network::new(network.gateway, network.subnet.prefix())?;
-    links
-        .ensure_bridge(&BridgeSpec {
-            name: network.bridge.clone(),
-            mac: network.mac,
-            mtu: network.mtu,
-            address,
-            address6: address6(network),
-        })
-        .await?;
+    links.ensure_bridge(&wanted(network)?).await?;
     links.set_alias(&network.bridge, &dir.mark()).await?;
     ranges::check_alone(network, links).await
+}
+
+fn wanted(network: &NetworkRecord) -> Result<BridgeSpec> {
+    Ok(BridgeSpec {
+        name: network.bridge.clone(),
+        mac: network.mac,
+        mtu: network.mtu,
+        lldp: network.lldp,
+        address: Ipv4Network::new(network.gateway, network.subnet.prefix())?,
+        address6: address6(network),
+    })
 }
 
 /// The host's IPv6 address on the bridge, with the prefix length.

@@ -26,7 +26,11 @@ pub(crate) async fn design(
         mac: bridge_mac(dir, &spec.bridge),
         subnet: spec.subnet,
         gateway: gateway(spec.subnet),
-        mtu: uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU)),
+        mtu: spec
+            .lan
+            .mtu
+            .unwrap_or_else(|| uplink.map_or(DEFAULT_MTU, |l| l.mtu.clamp(576, DEFAULT_MTU))),
+        lldp: spec.lan.lldp,
         isolated: spec.isolated,
         prefix6: spec.ipv6.then(|| prefix6(&spec.name, 0)),
         table: table(&spec.bridge),
@@ -63,6 +67,7 @@ fn one(
         subnet: network.subnet,
         gateway: gateway(network.subnet),
         mtu: main.mtu,
+        lldp: main.lldp,
         isolated: network.isolated,
         prefix6: network.ipv6.then(|| prefix6(&spec.name, number)),
         table: table(&bridge),

@@ -45,73 +45,56 @@ fn others(dir: &ClusterDir) -> Vec<OtherNetwork> {
     all
 }
 
-/// Refuses a subnet or bridge that another cluster or something else on the host uses, before anything is made.
+/// How the user chose a subnet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubnetChoice {
+    /// The cluster is new.
+    pub(crate) is_new: bool,
+    /// The user named the subnet, or the cluster has it already. It then wins over wider routes.
+    pub(crate) is_explicit: bool,
+}
+
+/// Refuses a subnet or bridge that another cluster or something else on the host uses, before anything is made. Returns
+/// the route that an explicit subnet hides.
 ///
 /// # Errors
 /// Fails with the cluster, link or route in the way, and with a free subnet or the flag to use.
 pub(crate) async fn check_free(
     network: &NetworkRecord,
     dir: &ClusterDir,
-    is_new: bool,
+    choice: SubnetChoice,
     links: &Links,
-) -> Result<()> {
-    let (bridge, subnet) = (&network.bridge, network.subnet);
-    // How the user chooses others.
-    let bridge_cure = if network.is_main() {
-        "--bridge NAME".to_owned()
-    } else {
-        format!("`bridge` of network {}", network.name)
-    };
-    let subnet_cure = subnet_flag(network);
+) -> Result<Option<String>> {
+    let subnet = network.subnet;
     let others = others(dir);
-    if let Some(other) = others.iter().find(|o| o.bridge == *bridge) {
-        let OtherNetwork { cluster, .. } = other;
-        // Two clusters of an older kvmc may share a bridge name. The one that starts first gets it.
-        if is_new || !other.stopped {
-            bail_with_hint!(
-                format!("choose another name with {bridge_cure}"),
-                "{bridge} is the bridge of cluster `{cluster}`"
-            );
-        }
-    }
-    if let Some(link) = links.find(bridge).await? {
-        let all = links.list().await?;
-        let ports: Vec<_> = all
-            .iter()
-            .filter(|l| l.master == Some(link.index))
-            .map(|l| l.name.as_str())
-            .collect();
-        let ports = if ports.is_empty() {
-            String::new()
-        } else {
-            format!(", ports: {}", ports.join(", "))
-        };
-        bail_with_hint!(
-            format!(
-                "choose another name with {bridge_cure}, or remove it with `ip link delete {bridge}`"
-            ),
-            "{bridge} exists, but kvmc did not make it for this cluster (kind: {}{ports})",
-            link.kind.as_deref().unwrap_or("device"),
-        );
-    }
+    check_bridge(network, &others, choice, links).await?;
+    let (addresses, routes) = (links.addresses().await?, links.routes().await?);
+    let flag = subnet_flag(network);
+    let mut insist = None;
     let conflict = match others.iter().find(|o| o.subnet.overlaps(subnet)) {
-        Some(other) if is_new || !other.stopped => {
+        Some(other) if choice.is_new || !other.stopped => {
             let state = if other.stopped { "stopped " } else { "" };
-            Some(format!(
+            format!(
                 "{subnet} overlaps {} of the {state}cluster `{}`",
                 other.subnet, other.cluster
-            ))
+            )
         }
-        _ => range::overlap(
-            subnet,
-            &links.addresses().await?,
-            &links.routes().await?,
-            None,
-        )
-        .map(|conflict| conflict.to_string()),
-    };
-    let Some(conflict) = conflict else {
-        return Ok(());
+        _ => match range::overlap(subnet, &addresses, &routes, None) {
+            None => return Ok(None),
+            Some(conflict) => {
+                if range::insoluble(subnet, &addresses, &routes).is_none() {
+                    if choice.is_explicit {
+                        return Ok(Some(format!(
+                            "{conflict}; {subnet} leads to the nodes from now on"
+                        )));
+                    }
+                    insist = Some(format!(
+                        "{flag} {subnet} takes it all the same, and its addresses lead to the nodes"
+                    ));
+                }
+                conflict.to_string()
+            }
+        },
     };
     let auto = if network.is_main() {
         " or --subnet auto"
@@ -119,12 +102,58 @@ pub(crate) async fn check_free(
         ""
     };
     let free = range::free_subnet(subnet.prefix(), &taken(&others, links).await?)
-        .map(|s| format!("{s} is free; choose it with {subnet_cure} {s}{auto}"));
+        .map(|s| format!("{s} is free; choose it with {flag} {s}{auto}"));
+    let hints: Vec<_> = insist.into_iter().chain(free).collect();
     let error = anyhow::anyhow!("{conflict}");
-    Err(match free {
-        Some(free) => add_hint(error, free),
-        None => error,
+    Err(match hints.is_empty() {
+        true => error,
+        false => add_hint(error, hints.join("; ")),
     })
+}
+
+/// Refuses a bridge that another cluster or something else on the host uses.
+async fn check_bridge(
+    network: &NetworkRecord,
+    others: &[OtherNetwork],
+    choice: SubnetChoice,
+    links: &Links,
+) -> Result<()> {
+    let bridge = &network.bridge;
+    // How the user chooses another.
+    let cure = if network.is_main() {
+        "--bridge NAME".to_owned()
+    } else {
+        format!("`bridge` of network {}", network.name)
+    };
+    if let Some(other) = others.iter().find(|o| o.bridge == *bridge) {
+        let OtherNetwork { cluster, .. } = other;
+        // Two clusters of an older kvmc may share a bridge name. The one that starts first gets it.
+        if choice.is_new || !other.stopped {
+            bail_with_hint!(
+                format!("choose another name with {cure}"),
+                "{bridge} is the bridge of cluster `{cluster}`"
+            );
+        }
+    }
+    let Some(link) = links.find(bridge).await? else {
+        return Ok(());
+    };
+    let all = links.list().await?;
+    let ports: Vec<_> = all
+        .iter()
+        .filter(|l| l.master == Some(link.index))
+        .map(|l| l.name.as_str())
+        .collect();
+    let ports = if ports.is_empty() {
+        String::new()
+    } else {
+        format!(", ports: {}", ports.join(", "))
+    };
+    bail_with_hint!(
+        format!("choose another name with {cure}"),
+        "{bridge} exists, but kvmc did not make it for this cluster (kind: {}{ports})",
+        link.kind.as_deref().unwrap_or("device"),
+    );
 }
 
 /// Asks the host's links whether another machine has an address of the cluster.

@@ -19,6 +19,10 @@ pub(crate) fn table(record: &ClusterRecord, network: &NetworkRecord) -> firewall
         prefix6: network.prefix6,
         isolated: network.isolated,
         host_ports: record.spec.host_ports.clone(),
+        reach_from: match network.is_main() {
+            true => record.spec.lan.reach_from.clone(),
+            false => Vec::new(),
+        },
         forwards: record
             .forwards
             .iter()

@@ -20,7 +20,7 @@ use super::nics::ConnectedNic;
 use super::process::{Credentials, Passed, Running, spawn};
 use super::scan::qemu_name;
 use crate::failpoint::failpoint;
-use crate::host::{TB_SIZE, cores, kvm_group};
+use crate::host::{TB_SIZE, cores, kvm_group, qemu_program};
 use crate::model::Accelerator;
 use crate::spec::Bytes;
 use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
@@ -284,9 +284,9 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let (args, passed) = parts.assemble()?;
     let log = create_log(&dir.qemu_log())?;
     let who = credentials(node.uid, accelerator);
-    let program = image.architecture.platform().qemu.program;
+    let program = qemu_program(image.architecture);
     failpoint!("up.qemu.prepared");
-    let mut running = spawn(program, &args, passed, who, log, &node.uuid)?;
+    let mut running = spawn(&program, &args, passed, who, log, &node.uuid)?;
     if let Err(e) = write_down(&running, dir) {
         running.kill();
         return Err(e);
@@ -304,9 +304,9 @@ pub(crate) fn pflash(image: &Image, variables: &Path) -> Result<Option<[File; 2]
     }
     let (code, template) = uefi(image.architecture)?;
     if !variables.exists() {
-        replace(variables, &fs_err::read(template)?, 0o600)?;
+        replace(variables, &fs_err::read(&template)?, 0o600)?;
     }
-    Ok(Some([read_only(code)?, read_write(variables)?]))
+    Ok(Some([read_only(&code)?, read_write(variables)?]))
 }
 
 fn write_down(running: &Running, dir: &NodeDir) -> Result<()> {

@@ -70,7 +70,7 @@ const MEMORY_SAVING: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("G_SLICE",
 /// # Errors
 /// Fails if it cannot be started. Its later output is in `log`.
 pub(crate) fn spawn(
-    program: &str,
+    program: &Path,
     args: &[String],
     passed: Passed,
     who: Credentials,
@@ -111,7 +111,7 @@ pub(crate) fn spawn(
     }
     let mut child = command
         .spawn()
-        .with_context(|| format!("{program} cannot be started"))?;
+        .with_context(|| format!("{} cannot be started", program.display()))?;
     let pid = i32::try_from(child.id()).context("the pid does not fit into an i32")?;
     let identity = match identify(pid, mark) {
         Ok(identity) => identity,

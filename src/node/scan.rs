@@ -36,11 +36,16 @@ pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(
         .collect()
 }
 
+/// Whether a program's name is one of QEMU's; Enterprise Linux has the second.
+fn is_qemu(program: &str) -> bool {
+    program.starts_with("qemu-system-") || program == "qemu-kvm"
+}
+
 /// The cluster and node that a QEMU's arguments name, if it is of the state folder `tag`, and the argument that says
 /// so.
 pub(crate) fn qemu_of(arguments: &[String], tag: &str) -> Option<((String, String), String)> {
     let program = arguments.first()?.rsplit('/').next()?;
-    if !program.starts_with("qemu-system-") {
+    if !is_qemu(program) {
         return None;
     }
     let at = arguments.iter().position(|a| a == "-name")?;
@@ -56,7 +61,7 @@ pub(crate) fn find_qemu(uuid: &str) -> Option<Identity> {
     let is_it = |arguments: &[String]| {
         let program = arguments.first()?.rsplit('/').next()?;
         let at = arguments.iter().position(|a| a == "-uuid")?;
-        let is_it = program.starts_with("qemu-system-") && arguments.get(at + 1)? == uuid;
+        let is_it = is_qemu(program) && arguments.get(at + 1)? == uuid;
         is_it.then(|| ((), uuid.to_owned()))
     };
     scan(is_it).into_iter().next().map(|(_, identity)| identity)
@@ -84,6 +89,8 @@ mod tests {
         let found = qemu_of(&line("/usr/bin/qemu-system-x86_64", &name), "0123abcd");
         let expected = ("a-b".to_owned(), "master0".to_owned());
         assert_eq!(found, Some((expected, name.clone())));
+        // Enterprise Linux's QEMU has another name.
+        assert!(qemu_of(&line("/usr/libexec/qemu-kvm", &name), "0123abcd").is_some());
         for (program, name, tag) in [
             ("/usr/bin/qemu-system-x86_64", name.as_str(), "ffffffff"),
             ("/usr/bin/vi", name.as_str(), "0123abcd"),

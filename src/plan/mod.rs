@@ -133,6 +133,7 @@ pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
             is_there,
             Object::Bridge(Bridge {
                 network: network.clone(),
+                is_served: seen.keeper,
             }),
         );
         unless(is_whole, Object::Rules(Rules { network, table }));
@@ -222,7 +223,8 @@ fn without_network(record: &ClusterRecord) -> Vec<Step> {
             network: network.clone(),
             table,
         }));
-        objects.push(Object::Bridge(Bridge { network }));
+        let is_served = false;
+        objects.push(Object::Bridge(Bridge { network, is_served }));
     }
     objects.into_iter().map(Step::Remove).collect()
 }

@@ -1,6 +1,6 @@
 //! Makes the record of a cluster from its specification, with everything that a node keeps for life.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub(crate) struct Design<'a> {
     pub(crate) dir: &'a Path,
     /// Existing nodes. Those that are still wanted stay unchanged.
     pub(crate) existing: &'a [NodeRecord],
+    /// Addresses that somebody on a bridge uses.
+    pub(crate) in_use: &'a BTreeSet<Ipv4Addr>,
 }
 
 /// The record of a new cluster, or of one that grows or shrinks.
@@ -48,11 +50,14 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
         networks,
         dir,
         existing,
+        in_use,
     } = design;
     let mut taken = Taken::by(existing, &networks);
+    taken.addresses.extend(in_use);
     let mut nodes = Vec::new();
     for (name, role) in spec.node_names() {
         if let Some(node) = existing.iter().find(|n| n.name == name) {
+            check_unreserved(&spec, node)?;
             nodes.push(node.clone());
             continue;
         }
@@ -67,7 +72,7 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
             vcpus: role.vcpus,
             ram: role.ram,
             disk: role.disk,
-            nics: taken.nics(&spec.name, &networks, role, &name)?,
+            nics: taken.nics(&spec, &networks, role, &name)?,
             base: Base::Image {
                 image: pick.id.clone(),
             },
@@ -89,6 +94,19 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
         nodes,
         host_rebooted: false,
     })
+}
+
+/// Refuses to reserve an address that a node has.
+fn check_unreserved(spec: &ClusterSpec, node: &NodeRecord) -> Result<()> {
+    let taken = node.nics.iter().find(|nic| spec.is_reserved(nic.address));
+    match taken {
+        None => Ok(()),
+        Some(nic) => bail!(
+            "network.reserved holds {}, the address of {}; a node keeps its address for life",
+            nic.address,
+            node.name
+        ),
+    }
 }
 
 /// Refuses a bridge with the name of a tap or of another bridge.
@@ -136,7 +154,7 @@ impl Taken {
     /// A new node's NICs, that in the main network first.
     fn nics(
         &mut self,
-        cluster: &str,
+        spec: &ClusterSpec,
         networks: &[NetworkRecord],
         role: &RoleSpec,
         node: &str,
@@ -144,16 +162,21 @@ impl Taken {
         let mine = networks
             .iter()
             .filter(|n| n.is_main() || role.is_in(&n.name));
-        mine.map(|network| self.nic(cluster, network, node))
-            .collect()
+        mine.map(|network| self.nic(spec, network, node)).collect()
     }
 
-    fn nic(&mut self, cluster: &str, network: &NetworkRecord, node: &str) -> Result<NicRecord> {
+    fn nic(
+        &mut self,
+        spec: &ClusterSpec,
+        network: &NetworkRecord,
+        node: &str,
+    ) -> Result<NicRecord> {
         let subnet = network.subnet;
         let address = subnet
             .iter()
             .skip(2)
-            .find(|a| *a != subnet.broadcast() && !self.addresses.contains(a))
+            .filter(|a| *a != subnet.broadcast() && !spec.is_reserved(*a))
+            .find(|a| !self.addresses.contains(a))
             .with_context(|| format!("no address is free in {subnet} for {node}"))?;
         let thing = if network.is_main() {
             node.to_owned()
@@ -161,7 +184,7 @@ impl Taken {
             format!("{node} in {}", network.name)
         };
         let mac = (0..)
-            .map(|n| mac(cluster, &thing, n))
+            .map(|n| mac(&spec.name, &thing, n))
             .find(|m| !self.macs.contains(m))
             .with_context(|| format!("no MAC address is free for {node}"))?;
         self.addresses.insert(address);
@@ -191,6 +214,7 @@ mod tests {
             networks: first.networks().cloned().collect(),
             dir: Path::new("/s"),
             existing: &first.nodes,
+            in_use: &BTreeSet::new(),
         })
         .unwrap()
     }
@@ -222,6 +246,55 @@ mod tests {
         // The address of a leaving node stays reserved while the node is in the record.
         let address = next.node("master3").unwrap().address();
         assert_eq!(address.to_string(), "192.168.80.9");
+    }
+
+    #[test]
+    fn a_new_node_gets_no_address_that_is_reserved_or_in_use() {
+        let mut spec = record().spec;
+        spec.lan.reserved = vec!["192.168.80.4-192.168.80.6".parse().unwrap()];
+        let first = record_of(spec.clone()).unwrap();
+        let ends = |record: &ClusterRecord| -> Vec<u8> {
+            let all = record.nodes.iter().map(|n| n.address().octets()[3]);
+            all.collect()
+        };
+        assert_eq!(ends(&first), [2, 3, 7, 8, 9, 10, 11]);
+        spec.roles[0].count += 1;
+        let used = BTreeSet::from(["192.168.80.12".parse().unwrap()]);
+        let next = compose(Design {
+            picks: &picks(&spec),
+            spec: spec.clone(),
+            accelerator: first.accelerator.clone(),
+            project: first.project.clone(),
+            host: first.host.clone(),
+            networks: first.networks().cloned().collect(),
+            dir: Path::new("/s"),
+            existing: &first.nodes,
+            in_use: &used,
+        });
+        assert_eq!(ends(&next.unwrap()), [2, 3, 7, 13, 8, 9, 10, 11]);
+    }
+
+    #[test]
+    fn the_address_of_a_node_cannot_be_reserved() {
+        let first = record();
+        let mut spec = first.spec.clone();
+        spec.lan.reserved = vec!["192.168.80.8".parse().unwrap()];
+        let error = compose(Design {
+            picks: &picks(&spec),
+            spec,
+            accelerator: first.accelerator.clone(),
+            project: first.project.clone(),
+            host: first.host.clone(),
+            networks: first.networks().cloned().collect(),
+            dir: Path::new("/s"),
+            existing: &first.nodes,
+            in_use: &BTreeSet::new(),
+        })
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "network.reserved holds 192.168.80.8, the address of lbl0; a node keeps its address for life"
+        );
     }
 
     fn spec_with(networks: &str) -> ClusterSpec {

@@ -45,7 +45,12 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
             Value::Forwards(forwards) => forwards.clone(),
             _ => Vec::new(),
         },
-        dns: DnsSpec::new(of.text("dns.domain")?, of.list("dns.records")?),
+        lan: of.lan()?,
+        dns: DnsSpec {
+            forward: of.list("dns.forward")?,
+            rebind_ok: of.list("dns.rebind_ok")?,
+            ..DnsSpec::new(of.text("dns.domain")?, of.list("dns.records")?)
+        },
         files: FilesSpec::new(&of.text("files.folder")?, of.switch("inventory.password")?),
         template: TemplateSpec {
             suite: of.text("image.suite")?,
@@ -81,6 +86,9 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
             error.with_hint("choose fewer nodes or a larger subnet for the network")
         })?;
     }
+    spec.check_reserved()
+        .map_err(at(Key::cluster("network.reserved")))?;
+    check_lan(spec, settings)?;
     let nodes: Vec<_> = spec.node_names().map(|(name, _)| name).collect();
     let forwards = Key::cluster("forward");
     forward::check_nodes(&spec.forwards, &nodes).map_err(at(forwards.clone()))?;
@@ -100,6 +108,22 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
             format!("`{open}`: the network is isolated, so only this host may reach its nodes");
         let error = settings.error(&forwards, why);
         return Err(error.with_hint("use the host address 127.0.0.1"));
+    }
+    Ok(())
+}
+
+/// Refuses an MTU too small for IPv6, and a way into an isolated network.
+fn check_lan(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecError> {
+    /// The least that IPv6 asks of a link (RFC 8200 section 5), in bytes.
+    const LEAST_FOR_IPV6: u32 = 1280;
+    let has_ipv6 = spec.ipv6 || spec.networks.iter().any(|n| n.ipv6);
+    if let Some(mtu) = spec.lan.mtu.filter(|m| has_ipv6 && *m < LEAST_FOR_IPV6) {
+        let why = format!("`{mtu}` bytes; IPv6 needs {LEAST_FOR_IPV6} or more");
+        return Err(settings.error(&Key::cluster("network.mtu"), why));
+    }
+    if let (true, Some(link)) = (spec.isolated, spec.lan.reach_from.first()) {
+        let why = format!("`{link}`: the network is isolated, and nothing outside may reach it");
+        return Err(settings.error(&Key::cluster("network.reach_from"), why));
     }
     Ok(())
 }
@@ -168,7 +192,7 @@ fn nodes(spec: &ClusterSpec) -> u64 {
 
 fn fits(spec: &ClusterSpec, subnet: Ipv4Network) -> Result<(), String> {
     let nodes = nodes(spec);
-    let room = room(subnet);
+    let room = room(subnet).saturating_sub(spec.reserved_in(subnet));
     if nodes > room {
         return Err(format!(
             "{nodes} nodes do not fit in /{}; {subnet} has {room} addresses for nodes",

@@ -9,6 +9,7 @@ use super::choice::AccelChoice;
 use super::dns::DnsSpec;
 use super::files::FilesSpec;
 use super::forward::Forward;
+use super::lan::LanSpec;
 use super::networks::NetworkSpec;
 use super::role::RoleSpec;
 
@@ -38,6 +39,8 @@ pub(crate) struct ClusterSpec {
     /// Ports of the host that nodes may reach, in addition to DHCP, DNS and ICMP.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) host_ports: Vec<HostPort>,
+    #[serde(default)]
+    pub(crate) lan: LanSpec,
     /// Networks in addition to the main one, in the order of the nodes' NICs.
     #[serde(default)]
     pub(crate) networks: Vec<NetworkSpec>,

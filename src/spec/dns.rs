@@ -11,11 +11,21 @@ pub(crate) struct DnsSpec {
     /// Records, each as `NAME [TTL] TYPE VALUE`, like in a zone file.
     #[serde(default)]
     pub(crate) records: Vec<String>,
+    /// Names in special-use domains that the host's resolvers are asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) forward: Vec<String>,
+    /// Names whose addresses may be in the cluster's own range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rebind_ok: Vec<String>,
 }
 
 impl DnsSpec {
     pub(super) fn new(domain: String, records: Vec<String>) -> Self {
-        Self { domain, records }
+        Self {
+            domain,
+            records,
+            ..Self::default()
+        }
     }
 
     #[cfg(test)]

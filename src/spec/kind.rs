@@ -17,7 +17,7 @@ use super::reference::Reference;
 use super::restart::Restart;
 use super::size::Bytes;
 use super::value::{Value, Variables};
-use super::{forward, networks};
+use super::{forward, lan, networks};
 
 /// The least RAM with which the template boots.
 const LEAST_RAM: Bytes = Bytes::mib(256);
@@ -39,14 +39,20 @@ pub(crate) enum Kind {
     /// The counts of `--role`; `kvmc.toml` has `[roles.NAME]` instead.
     Counts,
     Disk,
+    /// Names of others.
+    Domains,
     Forwards,
     Groups,
     HostPorts,
     Image,
     Link,
+    Links,
+    Mtu,
     Networks,
     Path,
     Prefix,
+    /// Of addresses.
+    Ranges,
     Ram,
     Records,
     Restart,
@@ -65,14 +71,28 @@ impl Kind {
             Self::Count | Self::Vcpus => "a whole number",
             Self::Disk => "a size such as \"4G\", or a number of GB",
             Self::Ram => "a size such as \"2G\"",
-            Self::Forwards | Self::Groups | Self::HostPorts | Self::Records | Self::Words => {
-                "a list of strings"
-            }
+            Self::Mtu => "a number of bytes, or \"auto\"",
+            _ if self.is_list() => "a list of strings",
             Self::Switch => "true or false",
             Self::Networks => "a list of tables; write [[networks]]",
             Self::Counts | Self::Variables => "a table",
             _ => "a string",
         }
+    }
+
+    /// Whether `kvmc.toml` has a list of strings.
+    const fn is_list(self) -> bool {
+        matches!(
+            self,
+            Self::Domains
+                | Self::Forwards
+                | Self::Groups
+                | Self::HostPorts
+                | Self::Links
+                | Self::Ranges
+                | Self::Records
+                | Self::Words
+        )
     }
 
     /// Reads a value from a variable or flag.
@@ -90,6 +110,9 @@ impl Kind {
             Self::Count => number(text).map(Value::Number),
             Self::Counts => counts(text).map(Value::Counts),
             Self::Disk => disk(text).map(Value::Size),
+            Self::Domains => list_of(text, |name| {
+                kvmc_netns::dns::parse_exception(name).map_err(|e| e.to_string())
+            }),
             Self::Forwards => forward::parse(words(text)).map(Value::Forwards),
             Self::Groups => {
                 let groups: Vec<_> = words(text).map(str::to_owned).collect();
@@ -104,10 +127,18 @@ impl Kind {
             Self::Link => range::validate_link_name(text)
                 .map(|()| Value::Text(text.to_owned()))
                 .map_err(|e| e.to_string()),
+            Self::Links => list_of(text, |name| {
+                range::validate_link_name(name).map_err(|e| e.to_string())
+            }),
+            Self::Mtu => lan::mtu(text).map(Value::Mtu),
             Self::Networks => networks::parse(text).map(Value::Networks),
             Self::Path => path(text).map(Value::Text),
             Self::Prefix => validate_prefix(text).map(|()| Value::Text(text.to_owned())),
             Self::Ram => ram(text).map(Value::Size),
+            Self::Ranges => words(text)
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .map(Value::Ranges),
             Self::Records => {
                 let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
                 Ok(Value::List(lines.map(str::to_owned).collect()))
@@ -144,14 +175,11 @@ impl Kind {
                 let checked = validate_variables(&variables);
                 Some(checked.map(|()| Value::Variables(variables)))
             }
-            (Self::Count | Self::Vcpus | Self::Disk, DeValue::Integer(n)) => {
+            (Self::Count | Self::Vcpus | Self::Disk | Self::Mtu, DeValue::Integer(n)) => {
                 Some(self.parse(&n.to_string()))
             }
             (Self::Switch, DeValue::Boolean(on)) => Some(Ok(Value::Switch(*on))),
-            (
-                Self::Forwards | Self::Groups | Self::HostPorts | Self::Records | Self::Words,
-                DeValue::Array(items),
-            ) => {
+            (kind, DeValue::Array(items)) if kind.is_list() => {
                 let strings = items.iter().map(|item| match item.get_ref() {
                     DeValue::String(text) => Some(text.to_string()),
                     _ => None,
@@ -159,19 +187,8 @@ impl Kind {
                 let strings: Option<Vec<String>> = strings.collect();
                 strings.map(|items| self.of_items(items))
             }
-            (
-                Self::Count
-                | Self::Vcpus
-                | Self::Switch
-                | Self::Counts
-                | Self::Variables
-                | Self::Forwards
-                | Self::Groups
-                | Self::HostPorts
-                | Self::Records
-                | Self::Words,
-                _,
-            ) => None,
+            (Self::Count | Self::Vcpus | Self::Switch | Self::Counts | Self::Variables, _) => None,
+            (kind, _) if kind.is_list() => None,
             (_, DeValue::String(text)) => Some(self.parse(text)),
             _ => None,
         })
@@ -196,6 +213,12 @@ impl Kind {
 /// Splits a list in one string, separated by blanks or commas.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', ',', '\n', '\t']).filter(|w| !w.is_empty())
+}
+
+/// A list, each word of which is checked.
+fn list_of<T>(text: &str, check: impl Fn(&str) -> Result<T, String>) -> Result<Value, String> {
+    let each = words(text).map(|word| check(word).map(|_| word.to_owned()));
+    each.collect::<Result<_, _>>().map(Value::List)
 }
 
 fn number(text: &str) -> Result<u32, String> {

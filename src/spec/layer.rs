@@ -38,10 +38,19 @@ impl ClusterSpec {
                 "network.host_ports",
                 Value::HostPorts(self.host_ports.clone()),
             ),
+            ("network.reserved", Value::Ranges(self.lan.reserved.clone())),
+            ("network.mtu", Value::Mtu(self.lan.mtu)),
+            ("network.lldp", Value::Switch(self.lan.lldp)),
+            (
+                "network.reach_from",
+                Value::List(self.lan.reach_from.clone()),
+            ),
             ("networks", Value::Networks(self.networks.clone())),
             ("forward", Value::Forwards(self.forwards.clone())),
             ("dns.domain", text(self.dns.domain_asked())),
             ("dns.records", Value::List(self.dns.records.clone())),
+            ("dns.forward", Value::List(self.dns.forward.clone())),
+            ("dns.rebind_ok", Value::List(self.dns.rebind_ok.clone())),
             ("files.folder", Value::Text(self.files.folder_asked())),
             ("inventory.password", Value::Switch(self.files.password)),
             ("image.suite", text(&self.template.suite)),
@@ -244,6 +253,12 @@ mod tests {
                 spec.networks = vec!["name=storage,subnet=10.81.0.0/24,ipv6".parse().unwrap()];
                 spec.host_ports = vec!["69/udp".parse().unwrap()];
                 spec.template.packages = vec!["vim".to_owned()];
+                spec.lan.reserved = vec!["192.168.80.200-192.168.80.250".parse().unwrap(), "10.81.0.9".parse().unwrap()];
+                spec.lan.mtu = Some(9000);
+                spec.lan.lldp = true;
+                spec.lan.reach_from = vec!["docker0".to_owned()];
+                spec.dns.forward = vec!["corp.local".to_owned()];
+                spec.dns.rebind_ok = vec!["nip.io".to_owned(), "sslip.io".to_owned()];
             }
             let again = check(&Settings::resolve([spec.layer()])).unwrap();
             prop_assert!(spec.differences(&again).is_empty());

@@ -9,6 +9,7 @@ use kvmc_netns::range;
 use super::choice::AccelChoice;
 use super::error::SpecError;
 use super::key::Key;
+use super::lan::LanSpec;
 use super::names::validate_name;
 use super::restart::Restart;
 use super::role::{RoleSpec, default_prefix};
@@ -55,6 +56,21 @@ impl Reader<'_> {
             _ => range::validate_subnet(default)
                 .map_err(|e| SpecError::of("network.subnet", e.to_string())),
         }
+    }
+
+    pub(super) fn lan(&self) -> Result<LanSpec, SpecError> {
+        Ok(LanSpec {
+            reserved: match self.0.cluster("network.reserved")? {
+                Value::Ranges(ranges) => ranges.clone(),
+                _ => Vec::new(),
+            },
+            mtu: match self.0.cluster("network.mtu")? {
+                Value::Mtu(mtu) => *mtu,
+                _ => None,
+            },
+            lldp: self.switch("network.lldp")?,
+            reach_from: self.list("network.reach_from")?,
+        })
     }
 
     pub(super) fn roles(&self) -> Result<Vec<RoleSpec>, SpecError> {

@@ -209,6 +209,26 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .flag("--host-port", "PORT")
         .variable("KVMC_HOST_PORTS")
         .help("Port of the host that the nodes may reach, such as 8080, 69/udp or 30000-32767/tcp; may be repeated"),
+    Setting::cluster("network.reserved", Kind::Ranges, "")
+        .flag("--reserved", "RANGE")
+        .variable("KVMC_RESERVED")
+        .changes(Change::Live)
+        .help("Addresses that nothing is given, for virtual IPs, such as 192.168.80.200-192.168.80.250; may be repeated"),
+    Setting::cluster("network.mtu", Kind::Mtu, "auto")
+        .flag("--mtu", "BYTES")
+        .variable("KVMC_MTU")
+        .changes(Change::NextStart)
+        .help("MTU of the networks, such as 9000; auto is the uplink's, at most 1500"),
+    Setting::cluster("network.lldp", Kind::Switch, "false")
+        .flag("--lldp", "BOOL")
+        .variable("KVMC_LLDP")
+        .changes(Change::NextStart)
+        .help("Have the bridges pass LLDP frames from node to node"),
+    Setting::cluster("network.reach_from", Kind::Links, "")
+        .flag("--reach-from", "LINK")
+        .variable("KVMC_REACH_FROM")
+        .changes(Change::NextStart)
+        .help("A link of the host, such as docker0, whose machines may reach the nodes; may be repeated"),
     Setting::cluster("networks", Kind::Networks, "")
         .flag("--network", "NETWORK")
         .variable("KVMC_NETWORKS")
@@ -227,6 +247,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .variable("KVMC_DNS_RECORDS")
         .changes(Change::Live)
         .help("Additional DNS record of the cluster, such as `www CNAME master0`; may be repeated"),
+    Setting::cluster("dns.forward", Kind::Domains, "")
+        .flag("--dns-forward", "NAME")
+        .variable("KVMC_DNS_FORWARD")
+        .changes(Change::Live)
+        .help("Names under .local or .test that the host's resolvers are asked for, such as corp.local; may be repeated"),
+    Setting::cluster("dns.rebind_ok", Kind::Domains, "")
+        .flag("--dns-rebind-ok", "NAME")
+        .variable("KVMC_DNS_REBIND_OK")
+        .changes(Change::Live)
+        .help("Names whose addresses may be in the cluster's own range, such as nip.io; may be repeated"),
     Setting::cluster("files.folder", Kind::Path, "")
         .flag("--files", "DIR")
         .variable("KVMC_FILES")

@@ -9,6 +9,7 @@ use kvmc_netns::firewall::HostPort;
 
 use super::choice::{AUTO, AccelChoice};
 use super::forward::Forward;
+use super::lan::AddressRange;
 use super::networks::NetworkSpec;
 use super::restart::Restart;
 use super::size::Bytes;
@@ -30,6 +31,9 @@ pub(crate) enum Value {
     /// `None` for `auto`, any free subnet.
     Subnet(Option<Ipv4Network>),
     HostPorts(Vec<HostPort>),
+    Ranges(Vec<AddressRange>),
+    /// In bytes; none for `auto`: the uplink's.
+    Mtu(Option<u32>),
     Forwards(Vec<Forward>),
     Networks(Vec<NetworkSpec>),
     /// Counts by role, from `--role`.
@@ -59,6 +63,9 @@ impl fmt::Display for Value {
             Self::Subnet(None) => f.write_str(AUTO),
             Self::Subnet(Some(subnet)) => write!(f, "{subnet}"),
             Self::HostPorts(ports) => f.write_str(&join(ports, " ")),
+            Self::Ranges(ranges) => f.write_str(&join(ranges, " ")),
+            Self::Mtu(None) => f.write_str(AUTO),
+            Self::Mtu(Some(mtu)) => write!(f, "{mtu}"),
             Self::Forwards(forwards) => f.write_str(&join(forwards, " ")),
             Self::Networks(networks) => f.write_str(&join(networks, "; ")),
             Self::Counts(counts) => {

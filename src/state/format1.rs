@@ -18,8 +18,8 @@ use super::network::{NetworkRecord, Networks};
 use super::record::{Base, ClusterRecord, FORMAT, HostRecord, NicRecord, NodeRecord, Phase};
 use crate::model::Accelerator;
 use crate::spec::{
-    AccelChoice, Bytes, ClusterSpec, DnsSpec, FilesSpec, Forward, MAIN, NetworkSpec, Restart,
-    RoleSpec, TemplateSpec,
+    AccelChoice, Bytes, ClusterSpec, DnsSpec, FilesSpec, Forward, LanSpec, MAIN, NetworkSpec,
+    Restart, RoleSpec, TemplateSpec,
 };
 
 #[derive(Deserialize)]
@@ -234,6 +234,7 @@ impl Spec1 {
             isolated: self.isolated,
             ipv6: self.ipv6,
             host_ports: self.host_ports,
+            lan: LanSpec::default(),
             networks: self.networks,
             forwards: self.forwards,
             dns: self.dns,
@@ -256,6 +257,7 @@ impl Network1 {
             subnet: self.subnet,
             gateway: self.gateway,
             mtu: self.mtu,
+            lldp: false,
             isolated: self.isolated,
             prefix6: self.prefix6,
             table: self.table,

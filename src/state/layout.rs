@@ -184,6 +184,10 @@ impl ClusterDir {
     pub(crate) fn firewall(&self) -> PathBuf {
         self.dir.join("firewall.json")
     }
+    /// Names that the name server cut off.
+    pub(crate) fn cut_off(&self) -> PathBuf {
+        self.dir.join("cut-off.json")
+    }
     pub(crate) fn leases(&self) -> PathBuf {
         self.dir.join("leases")
     }

@@ -1,5 +1,6 @@
 //! The files of kvmc's state: their names, atomic writes, the lock and the record.
 
+mod cut_off;
 mod format1;
 mod found;
 mod layout;
@@ -13,6 +14,7 @@ mod record;
 mod store;
 mod written;
 
+pub(crate) use cut_off::{CutOffName, CutOffNames};
 pub(crate) use found::{Found, is_denied};
 pub(crate) use layout::{ClusterDir, NodeDir, OF_ROOT, State};
 pub(crate) use lock::Lock;

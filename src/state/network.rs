@@ -19,6 +19,9 @@ pub(crate) struct NetworkRecord {
     /// The host's address on the bridge, as router and DHCP server.
     pub(crate) gateway: Ipv4Addr,
     pub(crate) mtu: u32,
+    /// The bridge passes LLDP frames on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) lldp: bool,
     /// Its nodes reach no other network.
     #[serde(default)]
     pub(crate) isolated: bool,

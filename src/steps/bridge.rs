@@ -14,6 +14,8 @@ use crate::state::NetworkRecord;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bridge {
     pub(crate) network: NetworkRecord,
+    /// The keeper runs, and has port 53 of the bridge's addresses.
+    pub(crate) is_served: bool,
 }
 
 impl fmt::Display for Bridge {
@@ -41,7 +43,11 @@ impl Bridge {
             move || async move { network::bridge::remove(&network, &links).await }
         });
         let links = Links::open()?;
-        network::bridge::make(&self.network, bench.host.dir, &links).await?;
+        if self.is_served {
+            network::bridge::make(&self.network, bench.host.dir, &links).await?;
+        } else {
+            network::bridge::prepare(&self.network, bench.host.dir, &links).await?;
+        }
         failpoint!("up.bridge");
         Ok(())
     }

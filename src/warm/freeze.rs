@@ -14,6 +14,7 @@ use super::memory::Memory;
 use super::shape::Shape;
 use super::store::{Frozen, Store};
 use crate::failpoint::failpoint;
+use crate::host::qemu_program;
 use crate::ids;
 use crate::model::Accelerator;
 use crate::node::{
@@ -41,11 +42,11 @@ impl Machine {
             dies_with_us: true,
             ..credentials(ids::uid(dir, 0), parts.accelerator)
         };
-        let program = parts.image.architecture.platform().qemu.program;
+        let program = qemu_program(parts.image.architecture);
         let uuid = parts.uuid;
         let (args, passed) = parts.assemble()?;
         let log = create_log(&dir.join("qemu.log"))?;
-        Ok(Self(spawn(program, &args, passed, who, log, uuid)?))
+        Ok(Self(spawn(&program, &args, passed, who, log, uuid)?))
     }
 }
 

@@ -1,13 +1,13 @@
 //! The shape: everything that a frozen machine depends on.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use kvmc_images::{Image, kernel_command_line};
+use kvmc_images::{Architecture, Image, kernel_command_line};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::host::qemu_program;
 use crate::ids::hex;
 use crate::model::Accelerator;
 use crate::node::NicKind;
@@ -65,7 +65,7 @@ impl Shape {
             revision: REVISION,
             image: image.id.clone(),
             architecture: architecture.to_string(),
-            qemu: qemu(platform.program)?,
+            qemu: qemu(architecture)?,
             accelerator: accelerator.name().to_owned(),
             machine: platform.machine.to_owned(),
             cpu: accelerator.cpu(architecture).to_owned(),
@@ -110,15 +110,10 @@ impl std::fmt::Display for Shape {
     }
 }
 
-fn qemu(program: &str) -> Result<String> {
-    let path = std::env::var_os("PATH")
-        .and_then(|path| {
-            std::env::split_paths(&path)
-                .map(|dir| dir.join(program))
-                .find(|p| p.is_file())
-        })
-        .unwrap_or_else(|| PathBuf::from(program));
-    let meta = fs_err::metadata(&path).with_context(|| format!("{program} cannot be found"))?;
+fn qemu(architecture: Architecture) -> Result<String> {
+    let path = qemu_program(architecture);
+    let meta =
+        fs_err::metadata(&path).with_context(|| format!("{} cannot be found", path.display()))?;
     Ok(format!(
         "{} {} {}",
         path.display(),

@@ -79,6 +79,20 @@ fn bridges() {
 }
 
 #[test]
+fn a_link_of_another_is_not_to_be_deleted() {
+    let said = Bench::new().refused(
+        "ip link add uplink0 type bridge; ip link add p0 type veth peer name p1; ip link set p0 master uplink0",
+        "kvmc up --bridge uplink0 --accel tcg --vcpus 1",
+    );
+    assert!(
+        said.contains("(kind: bridge, ports: p0)")
+            && said.contains("choose another name with --bridge NAME"),
+        "{said}"
+    );
+    assert!(!said.contains("delete"), "{said}");
+}
+
+#[test]
 fn an_unknown_key_is_named_with_file_line_and_nearest_key() {
     let bench = Bench::new();
     std::fs::write(

@@ -13,6 +13,7 @@ mod fake;
 mod fakes;
 mod firewalls;
 mod guests;
+mod host_network;
 mod images;
 mod layers;
 mod lifecycle;

@@ -14,6 +14,8 @@ pub(super) struct Pool {
     first: Ipv4Addr,
     last: Ipv4Addr,
     server: Ipv4Addr,
+    /// First and last address of each range that nobody gets.
+    excluded: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Whether addresses are probed before they are offered.
     probe: bool,
     free: BTreeSet<Ipv4Addr>,
@@ -31,6 +33,7 @@ impl Pool {
             first: first.into(),
             last: last.into(),
             server: config.server,
+            excluded: Vec::new(),
             probe: config.probe,
             free: all.filter(|a| *a != config.server).collect(),
             quarantine: Quarantine::default(),
@@ -52,6 +55,30 @@ impl Pool {
         self.is_free(address) || self.quarantine.is_used_by(address, mac)
     }
 
+    /// Replaces the ranges that nobody gets; the addresses of those before are free again.
+    pub(super) fn exclude(&mut self, ranges: Vec<(Ipv4Addr, Ipv4Addr)>) {
+        let before = std::mem::replace(&mut self.excluded, ranges);
+        for address in self.of_ranges(&before) {
+            self.give_back(address);
+        }
+        for address in self.of_ranges(&self.excluded) {
+            self.reserve(address);
+        }
+    }
+
+    /// The addresses of the subnet that are in these ranges.
+    fn of_ranges(&self, ranges: &[(Ipv4Addr, Ipv4Addr)]) -> Vec<Ipv4Addr> {
+        let bounds = |(first, last): &(Ipv4Addr, Ipv4Addr)| {
+            u32::from(*first).max(self.first.into())..=u32::from(*last).min(self.last.into())
+        };
+        ranges.iter().flat_map(bounds).map(Ipv4Addr::from).collect()
+    }
+
+    fn is_excluded(&self, address: Ipv4Addr) -> bool {
+        let has = |(first, last): &(Ipv4Addr, Ipv4Addr)| (*first..=*last).contains(&address);
+        self.excluded.iter().any(has)
+    }
+
     /// Removes an address from the pool for a lease or an offer.
     pub(super) fn take(&mut self, address: Ipv4Addr) {
         self.quarantine.remove(address);
@@ -68,7 +95,7 @@ impl Pool {
     /// Returns an address to the pool that no longer has a reservation, lease or offer.
     pub(super) fn give_back(&mut self, address: Ipv4Addr) {
         let is_of_subnet = (self.first..=self.last).contains(&address) && address != self.server;
-        if is_of_subnet && !self.quarantine.contains(address) {
+        if is_of_subnet && !self.is_excluded(address) && !self.quarantine.contains(address) {
             self.free.insert(address);
             self.probes.give_back(address);
         }

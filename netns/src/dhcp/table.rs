@@ -92,6 +92,30 @@ impl Table {
         }
     }
 
+    /// Sets which ranges nobody gets an address of, each by its first and last; leases of such addresses end.
+    pub fn exclude(&mut self, ranges: Vec<(Ipv4Addr, Ipv4Addr)>) {
+        let is_in = |a: &Ipv4Addr| {
+            ranges
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(a))
+        };
+        let leased: Vec<_> = self
+            .leases
+            .iter()
+            .map(|l| l.address)
+            .filter(is_in)
+            .collect();
+        self.pool.exclude(ranges);
+        for address in leased {
+            self.end(address);
+        }
+        // What a node has stays its own.
+        let reserved: Vec<_> = self.reserved_addresses.keys().copied().collect();
+        for address in reserved {
+            self.pool.reserve(address);
+        }
+    }
+
     /// The bound leases that have not expired at `now`, in seconds after the epoch.
     pub fn leases(&self, now: u64) -> impl Iterator<Item = &Lease> {
         self.on_file().filter(move |l| l.expires > now)

@@ -267,3 +267,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn excluded_addresses_are_given_to_nobody() {
+    let mut table = table(false);
+    let range = |first: u8, last: u8| {
+        let of = |end| Ipv4Addr::new(192, 168, 80, end);
+        (of(first), of(last))
+    };
+    assert!(table.bind(mac(1), FREE, 1000, 600));
+    // The node's own address is in it too, and stays its own.
+    table.exclude(vec![range(2, 2), range(40, 254)]);
+    assert_eq!(table.owner(FREE), None, "a lease in the range ends");
+    assert!(!table.bind(mac(1), FREE, 1001, 600));
+    assert_eq!(table.offer(NODE, None, 1001), Offer::Ready(NODE_ADDRESS));
+    let mut given = HashSet::new();
+    for n in 0..60 {
+        match table.offer(mac(n), Some(FREE), 1001) {
+            Offer::Ready(address) => {
+                assert!(address < Ipv4Addr::new(192, 168, 80, 40), "{address}");
+                given.insert(address);
+            }
+            Offer::Full => break,
+            Offer::Unprobed(address) => panic!("{address} is to be probed"),
+        }
+    }
+    assert_eq!(given.len(), 39 - 2);
+    // A station that uses one is in nobody's way.
+    assert_eq!(table.observe(SQUATTER, FREE, 1001), None);
+    table.exclude(Vec::new());
+    table.check();
+    assert!(table.bind(mac(61), FREE, 1002, 600));
+}

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `name`, `record` | names and records as people write them, checked |
 //! | `zone`, `reverse`, `reserved`, `answer` | the network's names, special-use names, and their answers |
+//! | `exceptions` | special-use names and answers into our range that are let through all the same |
 //! | `wire`, `message`, `edns` | the positions of records in the bytes of a message |
 //! | `resolution`, `cache` | answers of the host's resolvers, and a bounded cache of them |
 //! | `responder` | turns a client's bytes into a reply or a question for the host's resolvers; pure |
@@ -14,6 +15,7 @@
 mod answer;
 mod cache;
 mod edns;
+mod exceptions;
 mod message;
 mod name;
 mod record;
@@ -33,6 +35,7 @@ mod zone;
 #[cfg(test)]
 mod zone_tests;
 
+pub use exceptions::{CutOff, Exceptions, parse_exception};
 pub use hickory_proto::rr::Name;
 pub use name::{NameError, parse_domain};
 pub use record::{Record, RecordError};

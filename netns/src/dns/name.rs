@@ -27,6 +27,13 @@ pub struct NameError {
     why: String,
 }
 
+impl NameError {
+    pub(super) fn new(name: &str, why: String) -> Self {
+        let name = name.to_owned();
+        Self { name, why }
+    }
+}
+
 /// The use of a name, which decides the characters that it may have beside letters, digits and inner hyphens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NameKind {

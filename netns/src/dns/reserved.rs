@@ -68,6 +68,12 @@ fn localhost(name: &Name, kind: RecordType) -> Answer {
     }
 }
 
+/// Whether a name is in a domain that companies use for their own names, though it is reserved.
+pub(super) fn is_private(name: &Name) -> bool {
+    let top = name.iter().next_back().map(<[u8]>::to_ascii_lowercase);
+    matches!(top.as_deref(), Some(b"local" | b"test")) && name.iter().count() > 1
+}
+
 fn is_of_zones(kind: RecordType) -> bool {
     matches!(
         kind,

@@ -5,7 +5,7 @@
 //! and from the host: the kernel counts a packet of the host to its own address as received on the link that has it.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,9 +71,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the sockets for the address of `range` that the host has on `bridge`. Needs a tokio runtime, CAP_NET_RAW and
-    /// CAP_NET_BIND_SERVICE. Without `forwards` guests get answers only from the zone, since a forwarded query leaves an
-    /// isolated network.
+    /// Opens the sockets for the address of `range` that the host has, or is to have, on `bridge`. Needs a tokio runtime,
+    /// CAP_NET_RAW and CAP_NET_BIND_SERVICE. Without `forwards` guests get answers only from the zone, since a forwarded
+    /// query leaves an isolated network.
     ///
     /// # Errors
     /// Another process has the port, or a system call failed.
@@ -132,13 +132,38 @@ struct Handler {
 }
 
 impl Handler {
+    /// Whether a client gets replies: one of the network, or one that the host routes to by the network, as the pods of
+    /// nodes whose network plugin does not masquerade.
     fn is_client(&self, client: IpAddr) -> bool {
-        self.clients.range.contains(client)
+        self.clients.range.contains(client) || self.is_routed_here(client)
+    }
+
+    /// Whether the host would send from its address on the bridge, which is that of routes by the bridge.
+    fn is_routed_here(&self, client: IpAddr) -> bool {
+        /// Discard (RFC 863); nothing is sent.
+        const PORT: u16 = 9;
+        let own = self.clients.range.ip();
+        if client.is_loopback() || client.is_unspecified() || client.is_multicast() {
+            return false;
+        }
+        let source = std::net::UdpSocket::bind((any(own), 0)).and_then(|socket| {
+            socket.connect((client, PORT))?;
+            socket.local_addr()
+        });
+        source.is_ok_and(|source| source.ip() == own)
     }
 
     fn receive(&self, bytes: &[u8], by: Protocol, client: IpAddr) -> Step {
         let forwards = self.clients.forwards || client == self.clients.range.ip();
         self.service.receive(bytes, by, forwards)
+    }
+}
+
+/// The unspecified address of the family of another.
+const fn any(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
@@ -174,9 +199,7 @@ fn open(protocol: Protocol, link: Option<&str>, address: IpAddr) -> Result<Owned
             .map_err(fail("bind to the device"))?;
     }
     // The address may not be there yet, and an IPv6 address may be tentative, RFC 4862.
-    if link.is_none() || address.is_ipv6() {
-        setsockopt(&opened, sockopt::IpFreebind, &true).map_err(fail("bind ahead of time"))?;
-    }
+    setsockopt(&opened, sockopt::IpFreebind, &true).map_err(fail("bind ahead of time"))?;
     let taken = || ServerError::PortTaken {
         protocol,
         address,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{OnceCell, Semaphore, mpsc};
 
 use super::cache::Key;
+use super::exceptions::CutOff;
 use super::resolution::Resolution;
 use super::resolv_conf::{HostResolvers, Resolvers};
 use super::responder::{Action, ForwardedQuery, Responder};
@@ -68,6 +69,12 @@ impl Service {
     /// Replaces the zone.
     pub fn set_zone(&self, zone: Zone) {
         lock(&self.responder).set_zone(zone);
+    }
+
+    /// The suffixes of names that were cut off, why, and when that was last.
+    #[must_use]
+    pub fn cut_off(&self) -> Vec<(String, CutOff, SystemTime)> {
+        lock(&self.responder).cut_off()
     }
 
     /// Answers a message at once, or returns the query to forward.

@@ -10,6 +10,7 @@ use hickory_proto::rr::{
 use ipnetwork::IpNetwork;
 
 use super::answer::Answer;
+use super::exceptions::Exceptions;
 use super::record::{Record, RecordError, TTL};
 use super::{reserved, reverse};
 
@@ -54,6 +55,7 @@ pub struct Zone {
     /// The domain, and the reverse zones.
     apexes: Vec<Name>,
     serial: u32,
+    exceptions: Exceptions,
 }
 
 impl Zone {
@@ -70,6 +72,7 @@ impl Zone {
             parents: HashSet::new(),
             apexes: vec![domain.clone()],
             serial: spec.serial,
+            exceptions: Exceptions::default(),
         };
         for subnet in &spec.subnets {
             zone.apexes.extend(reverse::zones(*subnet));
@@ -94,6 +97,17 @@ impl Zone {
         }
         zone.add_records(&spec.records)?;
         Ok(zone)
+    }
+
+    /// The same zone with exceptions of what is cut off.
+    #[must_use]
+    pub fn with_exceptions(mut self, exceptions: Exceptions) -> Self {
+        self.exceptions = exceptions;
+        self
+    }
+
+    pub(super) const fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
     }
 
     fn add_host(&mut self, name: Name, addresses: &[IpAddr]) {
@@ -251,7 +265,17 @@ impl Zone {
         if zone.is_some() {
             return Some(self.nothing(name, self.parents.contains(name)));
         }
-        reserved::answer(name, kind)
+        match self.exceptions.forwards(name) {
+            true => None,
+            false => reserved::answer(name, kind),
+        }
+    }
+
+    /// Whether a name is asked of nobody because of its domain, which others use for their own.
+    pub(super) fn is_cut_off(&self, name: &Name) -> bool {
+        reserved::is_private(name)
+            && self.zone_of(name).is_none()
+            && !self.exceptions.forwards(name)
     }
 
     fn answer(&self, name: &Name, at: &Name, data: &[(u32, RData)], kind: RecordType) -> Answer {

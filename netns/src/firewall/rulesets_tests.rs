@@ -71,6 +71,7 @@ fn table() -> Table {
         gateway6: None,
         isolated: false,
         host_ports: Vec::new(),
+        reach_from: Vec::new(),
         forwards: Vec::new(),
     }
 }

@@ -31,6 +31,8 @@ pub struct Table {
     pub isolated: bool,
     /// Ports of the host that guests may connect to, beside DHCP, DNS and ICMP.
     pub host_ports: Vec<HostPort>,
+    /// Links of the host from which connections to guests may be opened, as a bridge of containers.
+    pub reach_from: Vec<String>,
     /// Ports of the host that are forwarded to guests.
     pub forwards: Vec<Forward>,
 }
@@ -137,6 +139,8 @@ impl Table {
                 format!(r#"oifname "{bridge}" ct status dnat accept"#),
             ]);
         }
+        let from = self.reach_from.iter();
+        rules.extend(from.map(|link| format!(r#"iifname "{link}" oifname "{bridge}" accept"#)));
         rules.push(format!(r#"oifname "{bridge}" drop"#));
         rules
     }
@@ -264,6 +268,7 @@ mod tests {
             gateway6: None,
             isolated: false,
             host_ports: Vec::new(),
+            reach_from: Vec::new(),
             forwards: Vec::new(),
         }
     }
@@ -320,6 +325,16 @@ mod tests {
         assert!(
             text.contains("oifname \"k80\" ip saddr 192.168.80.0/24 ct status dnat masquerade")
         );
+    }
+
+    #[test]
+    fn links_that_may_reach_guests_are_accepted_before_the_rest_is_dropped() {
+        let mut table = table();
+        table.reach_from = vec!["docker0".to_owned()];
+        let text = table.render();
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what}"));
+        let accept = at("iifname \"docker0\" oifname \"k80\" accept");
+        assert!(accept < at("oifname \"k80\" drop"));
     }
 
     #[test]

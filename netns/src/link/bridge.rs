@@ -18,9 +18,25 @@ impl Links {
     /// A link of that name that is not a bridge, or has another Ethernet address, belongs to another program. The result
     /// is then [`LinkError::Foreign`], and nothing changes. A bridge that cannot be completed is removed.
     pub async fn ensure_bridge(&self, spec: &BridgeSpec) -> Result<Change, LinkError> {
+        let addresses: Vec<_> = addresses(spec).collect();
+        self.ensure(spec, &addresses).await
+    }
+
+    /// As [`ensure_bridge`](Links::ensure_bridge), but gives the bridge no address. A name server that binds a port of each
+    /// address as it appears (dnsmasq's `--bind-dynamic`) would be faster than ours: ours binds first, then
+    /// [`ensure_bridge`](Links::ensure_bridge) adds the addresses.
+    pub async fn prepare_bridge(&self, spec: &BridgeSpec) -> Result<Change, LinkError> {
+        self.ensure(spec, &[]).await
+    }
+
+    async fn ensure(
+        &self,
+        spec: &BridgeSpec,
+        addresses: &[IpNetwork],
+    ) -> Result<Change, LinkError> {
         if let Some(link) = self.find(&spec.name).await? {
             self.refuse_foreign(&link, spec).await?;
-            return self.complete_bridge(&link, spec).await;
+            return self.complete_bridge(&link, spec, addresses).await;
         }
         self.add_bridge(spec).await?;
         let completed = async {
@@ -31,7 +47,7 @@ impl Links {
                 .ok_or_else(|| LinkError::Missing {
                     name: spec.name.clone(),
                 })?;
-            self.complete_bridge(&link, spec).await
+            self.complete_bridge(&link, spec, addresses).await
         };
         match completed.await {
             Ok(_) => Ok(Change::Created),
@@ -52,6 +68,7 @@ impl Links {
             // A guest's DHCP client does not wait for a spanning tree.
             .stp_state(BridgeStpState::Disabled)
             .forward_delay(0)
+            .group_fwd_mask(forwarded_groups(spec))
             .build();
         let added = self.handle.link().add(message).execute().await;
         added.map_err(request(|| format!("create the bridge `{}`", spec.name)))
@@ -86,7 +103,12 @@ impl Links {
     }
 
     /// Corrects settings that differ. Switches IPv6 off before the bridge is up, so that no packet leaks.
-    async fn complete_bridge(&self, link: &Link, spec: &BridgeSpec) -> Result<Change, LinkError> {
+    async fn complete_bridge(
+        &self,
+        link: &Link,
+        spec: &BridgeSpec,
+        addresses: &[IpNetwork],
+    ) -> Result<Change, LinkError> {
         let mut change = Change::Unchanged;
         let unspec = || LinkUnspec::new_with_index(link.index);
         if link.mtu != spec.mtu {
@@ -94,15 +116,20 @@ impl Links {
                 .await?;
             change = Change::Changed;
         }
-        if self.wrong_settings(&spec.name).await?.is_some() {
+        if self.wrong_settings(spec).await?.is_some() {
             let message = || LinkMessageBuilder::<LinkBridge>::new(&spec.name).index(link.index);
             // In one message the kernel would set the delay first, and refuse 0 with a spanning tree.
             for message in [
                 message().stp_state(BridgeStpState::Disabled),
                 message().forward_delay(0),
+                message().group_fwd_mask(forwarded_groups(spec)),
             ] {
-                self.change("spanning tree", &spec.name, message.build())
-                    .await?;
+                self.change(
+                    "spanning tree or forwarded groups",
+                    &spec.name,
+                    message.build(),
+                )
+                .await?;
             }
             change = Change::Changed;
         }
@@ -113,8 +140,8 @@ impl Links {
         if ipv6 == Change::Changed {
             change = Change::Changed;
         }
-        for address in addresses(spec) {
-            if self.ensure_address(link, &spec.name, address).await? == Change::Changed {
+        for address in addresses {
+            if self.ensure_address(link, &spec.name, *address).await? == Change::Changed {
                 change = Change::Changed;
             }
         }
@@ -124,7 +151,7 @@ impl Links {
             change = Change::Changed;
         }
         if change == Change::Changed {
-            self.read_back(spec).await?;
+            self.read_back(spec, addresses).await?;
         }
         Ok(change)
     }
@@ -169,33 +196,34 @@ impl Links {
     async fn lacking(
         &self,
         link: &Link,
-        spec: &BridgeSpec,
+        addresses: &[IpNetwork],
     ) -> Result<Option<IpNetwork>, LinkError> {
-        for address in addresses(spec) {
-            if !self.has_address(link, address).await? {
-                return Ok(Some(address));
+        for address in addresses {
+            if !self.has_address(link, *address).await? {
+                return Ok(Some(*address));
             }
         }
         Ok(None)
     }
 
-    /// A spanning tree setting that differs from what [`add_bridge`](Links::add_bridge) sets.
-    async fn wrong_settings(&self, name: &str) -> Result<Option<String>, LinkError> {
-        let Some(message) = self.message(name).await? else {
+    /// A setting that differs from what [`add_bridge`](Links::add_bridge) sets.
+    async fn wrong_settings(&self, spec: &BridgeSpec) -> Result<Option<String>, LinkError> {
+        let Some(message) = self.message(&spec.name).await? else {
             return Err(LinkError::Missing {
-                name: name.to_owned(),
+                name: spec.name.clone(),
             });
         };
         let mut settings = read::bridge_settings(&message);
         let wrong = settings.find(|setting| match setting {
             InfoBridge::StpState(state) => *state != BridgeStpState::Disabled,
             InfoBridge::ForwardDelay(delay) => *delay != 0,
+            InfoBridge::GroupFwdMask(mask) => *mask != forwarded_groups(spec),
             _ => false,
         });
         Ok(wrong.map(|setting| format!("{setting:?}")))
     }
 
-    async fn read_back(&self, spec: &BridgeSpec) -> Result<(), LinkError> {
+    async fn read_back(&self, spec: &BridgeSpec, addresses: &[IpNetwork]) -> Result<(), LinkError> {
         let link = self
             .find(&spec.name)
             .await?
@@ -208,9 +236,9 @@ impl Links {
             format!("MTU {}, not {}", link.mtu, spec.mtu)
         } else if !link.up {
             "it is down".to_owned()
-        } else if let Some(address) = self.lacking(&link, spec).await? {
+        } else if let Some(address) = self.lacking(&link, addresses).await? {
             format!("it lacks the address {address}")
-        } else if let Some(setting) = self.wrong_settings(&spec.name).await? {
+        } else if let Some(setting) = self.wrong_settings(spec).await? {
             setting
         } else {
             return Ok(());
@@ -220,6 +248,11 @@ impl Links {
             what,
         })
     }
+}
+
+/// The groups 01-80-C2-00-00-0X that are passed on, a bit each: LLDP's ends in E (IEEE 802.1AB section 7.1).
+const fn forwarded_groups(spec: &BridgeSpec) -> u16 {
+    if spec.lldp { 1 << 0xe } else { 0 }
 }
 
 fn addresses(spec: &BridgeSpec) -> impl Iterator<Item = IpNetwork> {

@@ -64,6 +64,8 @@ pub struct BridgeSpec {
     pub mac: MacAddr,
     /// Its MTU in bytes. Without one it would follow its ports'.
     pub mtu: u32,
+    /// Whether it passes LLDP frames on, which bridges drop by default.
+    pub lldp: bool,
     /// The host's address on it, with its prefix length.
     pub address: Ipv4Network,
     /// The host's IPv6 address; without one IPv6 is off on the bridge.

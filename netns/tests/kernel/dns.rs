@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use kvmc_netns::dns::Server;
+use kvmc_netns::{Change, Links};
 
 use super::name_server::Serving;
 use super::namespace::{Namespace, node};
 use super::resolver;
-use super::support::{BRIDGE, in_namespace, ip, pair, run, with_bridge};
+use super::support::{BRIDGE, bridge, in_namespace, ip, pair, run, with_bridge};
 
 const SERVER: &str = "@192.0.2.1";
 const UPSTREAM: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
@@ -252,6 +253,42 @@ fn an_isolated_network_asks_nobody() {
             host_dig(&[SERVER, "+short", "www.example.com"]).trim(),
             "203.0.113.80"
         );
+    });
+}
+
+#[test]
+fn the_port_is_had_before_the_bridge_has_its_address() {
+    in_namespace(async || {
+        let links = Links::open().unwrap();
+        links.prepare_bridge(&bridge()).await.unwrap();
+        assert!(!ip(&["-o", "address"]).contains("192.0.2.1"));
+        let _serving = Serving::start("", true);
+        let again = links.ensure_bridge(&bridge()).await.unwrap();
+        assert_eq!(again, Change::Changed);
+        // What a program does that binds each address as it appears.
+        let late = UdpSocket::bind("192.0.2.1:53").unwrap_err();
+        assert_eq!(late.kind(), std::io::ErrorKind::AddrInUse);
+        let node = node("c0");
+        assert_eq!(node.dig(&[SERVER, "+short", "master0"]).trim(), "192.0.2.2");
+    });
+}
+
+#[test]
+fn pods_that_the_host_routes_to_by_the_bridge_are_answered() {
+    in_namespace(async || {
+        let _links = with_bridge().await;
+        let _serving = Serving::start("", true);
+        let node = node("c0");
+        for address in ["10.244.1.5/32", "10.244.2.5/32"] {
+            node.run("ip", &["address", "add", address, "dev", "lo"]);
+        }
+        // As of a plugin that does not masquerade: the host has a route to the pods of this node alone.
+        ip(&["route", "add", "10.244.1.0/24", "via", "192.0.2.2"]);
+        for stream in ["+notcp", "+tcp"] {
+            let question = ["-b", "10.244.1.5", SERVER, "+short", stream, "master0"];
+            assert_eq!(node.dig(&question).trim(), "192.0.2.2", "{stream}");
+        }
+        assert!(node.hears_nothing(&["-b", "10.244.2.5", SERVER, "master0"]));
     });
 }
 

@@ -16,6 +16,7 @@ fn table() -> Table {
         gateway6: Some("fd00:1:2:3::1".parse().unwrap()),
         isolated: false,
         host_ports: Vec::new(),
+        reach_from: Vec::new(),
         forwards: ["192.0.2.7", "127.0.0.1"]
             .iter()
             .map(|address| Forward {

@@ -115,6 +115,26 @@ async fn three() {
     }
 }
 
+#[test]
+fn a_link_that_may_reaches_guests_and_no_other_does() {
+    in_namespace(async || {
+        three().await;
+        let _server = Server::start("guest", "tcp", "192.0.2.8", "80");
+        let route = ["ip", "route", "add", "192.0.2.0/24", "via", "198.51.100.1"];
+        at("outside", &route);
+        let mut table = table(Vec::new());
+        table.apply().unwrap();
+        let words = ["netns", "exec", "outside", "timeout", "1"];
+        let client = ["python3", "-c", CLIENT, "tcp", "192.0.2.8", "80"];
+        let mut shut = std::process::Command::new("ip");
+        let shut = shut.args(words).args(client).output().unwrap();
+        assert!(!shut.status.success(), "it is reached");
+        table.reach_from = vec!["up0".to_owned()];
+        table.apply().unwrap();
+        assert_eq!(ask("outside", "tcp", "192.0.2.8", "80"), "198.51.100.2");
+    });
+}
+
 fn table(forwards: Vec<Forward>) -> Table {
     Table {
         name: "kvmc_tb0".to_owned(),
@@ -126,6 +146,7 @@ fn table(forwards: Vec<Forward>) -> Table {
         gateway6: Some("fd00:1:2:3::1".parse().unwrap()),
         isolated: false,
         host_ports: Vec::new(),
+        reach_from: Vec::new(),
         forwards,
     }
 }

@@ -115,6 +115,7 @@ pub(crate) fn bridge() -> BridgeSpec {
         name: BRIDGE.to_owned(),
         mac: BRIDGE_MAC,
         mtu: 1400,
+        lldp: false,
         address: "192.0.2.1/24".parse().unwrap(),
         address6: None,
     }

@@ -1,9 +1,9 @@
 //! Designs a cluster's record from its settings, the host and the existing record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use kvmc_netns::Links;
 
 use crate::hint::{bail_with_hint, command};
@@ -62,16 +62,35 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
         None => (host, network::design(&spec, dir, links).await?),
     };
     let nodes = existing.map(|r| r.nodes.clone()).unwrap_or_default();
-    let mut record = compose(Design {
-        spec,
-        picks,
-        accelerator,
-        project,
-        host,
-        networks,
-        dir: dir.path(),
-        existing: &nodes,
-    })?;
+    /// Each is a question by ARP, which takes 60 ms.
+    const MOST_ROUNDS: u32 = 100;
+    let (mut in_use, mut rounds) = (BTreeSet::new(), 0);
+    let mut record = loop {
+        let record = compose(Design {
+            spec: spec.clone(),
+            picks,
+            accelerator: accelerator.clone(),
+            project: project.clone(),
+            host: host.clone(),
+            networks: networks.clone(),
+            dir: dir.path(),
+            existing: &nodes,
+            in_use: &in_use,
+        })?;
+        // On a bridge that is there somebody may have an address that is nobody's in the record: a virtual IP.
+        let used = network::used_of_new(&record, &nodes, links).await?;
+        if used.is_empty() {
+            break record;
+        }
+        in_use.extend(used);
+        rounds += 1;
+        if rounds > MOST_ROUNDS {
+            bail!(
+                "somebody on the bridge answers for each of the {} addresses that new nodes were to have",
+                in_use.len()
+            );
+        }
+    };
     if let Some(existing) = existing {
         record.forwards = forwards(existing, &record.spec)?;
         // Forwards that are removed later must not come back from the specification.

@@ -5,8 +5,8 @@ use kvmc_images::Architecture;
 
 use super::Local;
 use crate::host::{
-    Check, Finding as HostFinding, Needs, basics, binfmt_packages, choose, find_program, install,
-    register_binfmt, sshpass,
+    Check, Finding as HostFinding, Installed, Needs, basics, binfmt_packages, choose,
+    find_qemu_program, install, package_name, register_binfmt, sshpass,
 };
 use crate::model::{Accelerator, Finding, Verdict};
 use crate::spec::AccelChoice;
@@ -24,11 +24,14 @@ impl Local {
         let look = || -> Vec<Check> { basics(&needs).into_iter().chain(sshpass()).collect() };
         let mut checks = look();
         if fix {
-            self.fix(architecture, &checks)?;
+            let installed = self.fix(architecture, &checks)?;
             checks = look();
+            for check in &mut checks {
+                after_fix(check, &installed);
+            }
         }
         let mut findings: Vec<_> = checks.iter().map(finding).collect();
-        if find_program(architecture.platform().qemu.program).is_some() {
+        if find_qemu_program(architecture).is_some() {
             let accelerator = choose(&self.state, AccelChoice::Auto, architecture, false)?;
             let (verdict, what) = match accelerator {
                 Accelerator::Kvm => (Verdict::Ok, "KVM works".to_owned()),
@@ -43,21 +46,40 @@ impl Local {
         Ok(findings)
     }
 
-    fn fix(&self, architecture: Architecture, checks: &[Check]) -> Result<()> {
+    fn fix(&self, architecture: Architecture, checks: &[Check]) -> Result<Installed> {
+        let mut installed = Installed::default();
         let mut packages = packages(checks);
         packages.extend(binfmt_packages(architecture));
         if !packages.is_empty() {
             let text = format!("installing {}", packages.join(" "));
             self.progress.say(&text);
-            install(&packages)?;
+            installed = install(&packages)?;
         }
         if register_binfmt(architecture)? {
             self.progress.say(&format!(
                 "the kernel now runs {architecture} programs with QEMU (binfmt_misc)"
             ));
         }
-        Ok(())
+        Ok(installed)
     }
+}
+
+/// Replaces the cure of a check that still fails: `doctor --fix` was just tried.
+fn after_fix(check: &mut Check, installed: &Installed) {
+    let HostFinding::Missing { cure, package, .. } = &mut check.finding else {
+        return;
+    };
+    let Some(package) = *package else {
+        return;
+    };
+    let failed = installed.failed.iter().find(|(p, _)| *p == package);
+    let package = package_name(package);
+    *cure = match failed {
+        Some((_, why)) => format!("{why}; install {package} or its like by hand"),
+        None => format!(
+            "{package} was installed and has it not; install it by hand, into a folder of PATH"
+        ),
+    };
 }
 
 fn packages(checks: &[Check]) -> Vec<&'static str> {
@@ -83,5 +105,38 @@ fn finding(check: &Check) -> Finding {
         check: check.name.to_owned(),
         verdict,
         what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hint::host_command;
+
+    #[test]
+    fn a_fix_that_failed_is_not_advised_again() {
+        let missing = |package| Check {
+            name: "x",
+            finding: HostFinding::Missing {
+                what: "the program `x` is not installed".to_owned(),
+                cure: format!("{} installs it", host_command("doctor --fix")),
+                package,
+            },
+        };
+        let installed = Installed {
+            failed: vec![("mmdebstrap", "`dnf install mmdebstrap` failed".to_owned())],
+        };
+        let told = |package| {
+            let mut check = missing(package);
+            after_fix(&mut check, &installed);
+            finding(&check).what
+        };
+        assert_eq!(
+            told(Some("mmdebstrap")),
+            "the program `x` is not installed; `dnf install mmdebstrap` failed; install mmdebstrap or its like by hand"
+        );
+        for package in [Some("mmdebstrap"), Some("nftables")] {
+            assert!(!told(package).contains("--fix"));
+        }
     }
 }

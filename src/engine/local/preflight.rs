@@ -9,11 +9,12 @@ use crate::hint::bail_with_hint;
 use crate::host::{self, Finding};
 use crate::image::Images;
 use crate::model::Progress;
-use crate::network::{self, Probe};
+use crate::network::{self, Probe, SubnetChoice};
 use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// Refuses a subnet or bridge that is taken, the user's files in the way, and a state folder with too long a path.
+/// Also returns the routes that chosen subnets hide.
 ///
 /// # Errors
 /// Fails at the first obstacle, with its cure.
@@ -22,19 +23,25 @@ pub(super) async fn check(
     dir: &ClusterDir,
     images: &Images,
     existing: Option<&ClusterRecord>,
+    insists: bool,
     links: &Links,
-) -> Result<Probe> {
+) -> Result<(Probe, Vec<String>)> {
     dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
     check_disks(record, images)?;
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
-    let mut new = Vec::new();
+    let (mut new, mut hidden) = (Vec::new(), Vec::new());
     for network in record.networks() {
         let ours = match links.find(&network.bridge).await? {
             Some(link) => on_host && link.mac == Some(network.mac),
             None => false,
         };
         if !ours {
-            network::check_range(network, dir, existing.is_none(), links).await?;
+            let choice = SubnetChoice {
+                is_new: existing.is_none(),
+                // Others beside the main one are always named.
+                is_explicit: insists || existing.is_some() || !network.is_main(),
+            };
+            hidden.extend(network::check_range(network, dir, choice, links).await?);
             network::check_ipv6(network, links).await?;
             kvmc_netns::dhcp::Server::check_free(&network.bridge)?;
             kvmc_netns::dns::Server::check_free(network.gateway.into())?;
@@ -50,7 +57,7 @@ pub(super) async fn check(
     if existing.is_none_or(|r| r.project != record.project) {
         project::check_clusters(&record.project, &record.spec.name, dir)?;
     }
-    Ok(probe)
+    Ok((probe, hidden))
 }
 
 /// Refuses disks that are smaller than their images. Skips images that do not exist yet.

@@ -2,6 +2,7 @@
 //! namespace stands for a node.
 
 mod beside;
+mod docker;
 mod lost;
 mod reach;
 

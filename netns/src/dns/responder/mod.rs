@@ -6,7 +6,7 @@ mod query;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{DNSClass, Name, Record as ResourceRecord, RecordType};
@@ -14,6 +14,7 @@ use ipnetwork::IpNetwork;
 
 use super::answer::Answer;
 use super::cache::Cache;
+use super::exceptions::{CutOff, CutOffs};
 use super::message::Message;
 use super::resolution::{FAILURE_TTL, Resolution};
 use super::wire::{self, DATAGRAM, HEADER, LEAST_DATAGRAM, flag};
@@ -47,6 +48,7 @@ pub struct Responder {
     guarded: Vec<IpNetwork>,
     cache: Cache,
     turn: usize,
+    cut_off: CutOffs,
 }
 
 impl Responder {
@@ -58,12 +60,19 @@ impl Responder {
             guarded,
             cache: Cache::default(),
             turn: 0,
+            cut_off: CutOffs::default(),
         }
     }
 
     /// Replaces the zone.
     pub fn set_zone(&mut self, zone: Zone) {
+        self.cut_off.allow(zone.exceptions());
         self.zone = zone;
+    }
+
+    /// The suffixes of names that were cut off, why, and when that was last.
+    pub fn cut_off(&self) -> Vec<(String, CutOff, SystemTime)> {
+        self.cut_off.list()
     }
 
     /// Empties the cache: the host has other resolvers.
@@ -118,7 +127,12 @@ impl Responder {
         let mut aliases = Vec::new();
         match self.zone.look_up(&query.name, query.kind) {
             Some(answer) => match answer.onward {
-                None => return Action::Reply(self.reply_from_zone(&query, answer)),
+                None => {
+                    if !answer.exists && self.zone.is_cut_off(&query.name) {
+                        self.cut_off.note(&query.name, CutOff::NotForwarded);
+                    }
+                    return Action::Reply(self.reply_from_zone(&query, answer));
+                }
                 Some(onward) => {
                     let Some(question) = question_of(&onward, query.kind) else {
                         return Action::Reply(query.error(ResponseCode::ServFail, None));
@@ -176,7 +190,8 @@ impl Responder {
         query: &ForwardedQuery,
         answer: &[u8],
     ) -> Arc<Resolution> {
-        let resolution = self.check(answer);
+        let name = wire::name(&query.key.question, 0);
+        let resolution = self.check(name.as_ref(), answer);
         self.keep(now, query, resolution)
     }
 
@@ -192,8 +207,8 @@ impl Responder {
         resolution
     }
 
-    /// The part of a resolver's answer that clients may get.
-    fn check(&self, answer: &[u8]) -> Resolution {
+    /// The part of a resolver's answer that clients may get. `name` is the name that was asked for.
+    fn check(&mut self, name: Option<&Name>, answer: &[u8]) -> Resolution {
         let Some(message) = Message::parse(answer) else {
             return Resolution::failed("the resolver's answer is malformed");
         };
@@ -204,6 +219,14 @@ impl Responder {
             let leads_to_us = |a: &IpAddr| self.is_guarded(*a);
             let address = message.addresses(record).into_iter().find(leads_to_us);
             let target = || message.target(record).filter(|n| self.zone.is_ours(n));
+            let of_range = |a: &IpAddr| self.guarded.iter().any(|r| r.contains(*a));
+            let of_range = address.as_ref().is_some_and(of_range);
+            let exceptions = self.zone.exceptions();
+            let is_fine = of_range && name.is_some_and(|n| exceptions.may_lead_to_us(n));
+            let address = address.filter(|_| !is_fine);
+            if let (Some(_), true, Some(name)) = (address, of_range, name) {
+                self.cut_off.note(name, CutOff::Rebinding);
+            }
             let why = match address {
                 Some(address) => format!("an answer from outside leads to {address}"),
                 None => match target() {

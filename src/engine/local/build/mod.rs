@@ -91,6 +91,7 @@ impl Local {
         };
         let target = Target {
             spec,
+            insists: true,
             project: project.path().to_owned(),
             pull: PullOptions::default(),
             start: StartOptions {
@@ -218,6 +219,10 @@ impl Local {
             ("network.isolated", Value::Switch(false)),
             ("network.ipv6", Value::Switch(false)),
             ("network.host_ports", Value::HostPorts(Vec::new())),
+            ("network.reserved", Value::Ranges(Vec::new())),
+            ("network.mtu", Value::Mtu(None)),
+            ("network.lldp", Value::Switch(false)),
+            ("network.reach_from", Value::List(Vec::new())),
             ("networks", Value::Networks(Vec::new())),
             ("forward", Value::Forwards(Vec::new())),
             ("dns.domain", text("")),

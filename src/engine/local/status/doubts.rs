@@ -4,9 +4,10 @@ use kvmc_netns::Links;
 
 use crate::engine::local::Local;
 use crate::hint::command;
+use crate::ids::now;
 use crate::network::{self, NetworkState, check_namespace};
 use crate::node::Identity;
-use crate::state::{ClusterRecord, Lock, Phase, read_json};
+use crate::state::{ClusterRecord, CutOffName, CutOffNames, Lock, Phase, read_json};
 use crate::steps::{Traces, traces};
 
 /// All contradictions, one a line with its cure. Something that cannot be read also gets a line. `network` is the
@@ -45,7 +46,39 @@ pub(super) async fn doubts(
         process.is_ok_and(|p| p.is_some_and(|p| p.open().is_some()))
     };
     all.extend(judge(record, &seen, network.as_ref(), is_recorded));
+    if record.phase == Phase::Up {
+        let names = read_json::<CutOffNames>(&dir.cut_off()).ok().flatten();
+        all.extend(cut_off(record, &names.unwrap_or_default(), now() as u64));
+    }
     all
+}
+
+/// Names that nodes asked for in the last minutes and that were cut off. Pure.
+fn cut_off(record: &ClusterRecord, names: &CutOffNames, now: u64) -> Vec<String> {
+    const LATELY: u64 = 600;
+    let lately = names.iter().filter(|n| n.time + LATELY > now);
+    let told = |cut: &CutOffName| {
+        let CutOffName { name, setting, .. } = cut;
+        let dns = &record.spec.dns;
+        let (flag, there, why) = match setting.as_str() {
+            "dns.forward" => ("dns-forward", &dns.forward, "are asked of nobody outside"),
+            _ => (
+                "dns-rebind-ok",
+                &dns.rebind_ok,
+                "lead into the cluster's range, and their answers are cut off",
+            ),
+        };
+        // The setting replaces what there is.
+        let all: Vec<_> = there.iter().chain([name]).map(String::as_str).collect();
+        let flags = all.iter().map(|name| format!(" --{flag} {name}"));
+        let up = command(
+            &record.spec.name,
+            &format!("up{}", flags.collect::<String>()),
+        );
+        let all = all.join("\", \"");
+        format!("names under {name} {why}; {setting} = [\"{all}\"] or {up} lets them through")
+    };
+    lately.map(told).collect()
 }
 
 /// Derives the contradictions, without access to the host.
@@ -128,6 +161,36 @@ mod tests {
             mark: String::new(),
         };
         (node.to_owned(), identity)
+    }
+
+    #[test]
+    fn names_that_are_cut_off_are_told_for_a_while() {
+        let cut = |name: &str, setting: &str, time| CutOffName {
+            name: name.to_owned(),
+            setting: setting.to_owned(),
+            time,
+        };
+        let names = [
+            cut("corp.local", "dns.forward", 1000),
+            cut("nip.io", "dns.rebind_ok", 900),
+            cut("old.test", "dns.forward", 100),
+        ];
+        let up = |flags: &str| command("k80", &format!("up {flags}"));
+        let mut record = record();
+        record.spec.dns.rebind_ok = vec!["sslip.io".to_owned()];
+        assert_eq!(
+            cut_off(&record, &names.to_vec(), 1100),
+            [
+                format!(
+                    "names under corp.local are asked of nobody outside; dns.forward = [\"corp.local\"] or {} lets them through",
+                    up("--dns-forward corp.local")
+                ),
+                format!(
+                    "names under nip.io lead into the cluster's range, and their answers are cut off; dns.rebind_ok = [\"sslip.io\", \"nip.io\"] or {} lets them through",
+                    up("--dns-rebind-ok sslip.io --dns-rebind-ok nip.io")
+                ),
+            ]
+        );
     }
 
     #[test]

@@ -89,6 +89,7 @@ pub(super) async fn start(local: &Local, options: StartOptions) -> Result<UpRepo
     }
     let target = Target {
         spec: record.spec.clone(),
+        insists: true,
         project: record.project.clone(),
         pull: PullOptions::default(),
         start: options,
@@ -111,8 +112,10 @@ async fn target(local: &Local, request: UpRequest) -> Result<(Target, Option<Clu
     if let Some(record) = &existing {
         check_unchanged(record, &spec, &settings)?;
     }
+    let subnet = Key::cluster("network.subnet");
     let target = Target {
         spec,
+        insists: settings.source(&subnet).is_asked(),
         project: request.project,
         pull: request.pull,
         start: request.start,

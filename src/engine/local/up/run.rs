@@ -27,6 +27,8 @@ pub(super) const UNCHANGED: &str = "the cluster is unchanged";
 pub(in crate::engine::local) struct Target {
     pub(in crate::engine::local) spec: ClusterSpec,
     /// The folder for the files of Ansible and ssh.
+    /// The range was named by somebody.
+    pub(in crate::engine::local) insists: bool,
     pub(in crate::engine::local) project: PathBuf,
     pub(in crate::engine::local) pull: PullOptions,
     pub(in crate::engine::local) start: StartOptions,
@@ -39,6 +41,7 @@ pub(super) struct Run<'a> {
     pub(super) links: &'a Links,
     pub(super) existing: Option<&'a ClusterRecord>,
     pub(super) spec: ClusterSpec,
+    pub(super) insists: bool,
     pub(super) project: PathBuf,
     pub(super) start: StartOptions,
     pub(super) wanted: WantedImages,
@@ -57,6 +60,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let Target {
             spec,
+            insists,
             project,
             pull,
             start,
@@ -94,6 +98,7 @@ impl<'a> Run<'a> {
             existing,
             project,
             spec,
+            insists,
             start,
             wanted,
             user_data,

@@ -13,7 +13,7 @@ use crate::engine::local::preflight::{self, fail_on};
 use crate::engine::local::prepared::unprepared;
 use crate::host::{self, Finding, Needs, Room};
 use crate::image::{Images, WantedImages, check_intact};
-use crate::network::Probe;
+use crate::network::{Probe, pod_collisions};
 use crate::plan::{self, Seen, Step};
 use crate::state::{ClusterRecord, NodeRecord};
 use crate::warm;
@@ -65,7 +65,21 @@ impl Run<'_> {
         .await?;
         let found = self.wanted.found();
         check_intact(&local.state, found.ids(), None)?;
-        let probe = preflight::check(&record, &self.dir, &found, existing, self.links).await?;
+        let (probe, hidden) = preflight::check(
+            &record,
+            &self.dir,
+            &found,
+            existing,
+            self.insists,
+            self.links,
+        )
+        .await?;
+        for hidden in hidden {
+            progress.say(&format!("warning: {hidden}"));
+        }
+        if existing.is_none() {
+            self.say_pods(&record);
+        }
         let looked = Instant::now();
         let seen = look(&record, existing, &self.dir, self.links).await?;
         preflight::check_obstacles(&seen.network.obstacles, existing, progress)?;
@@ -104,6 +118,18 @@ impl Run<'_> {
             missing,
             unprepared,
         })
+    }
+
+    /// Kubernetes' plugins have ranges of their own, and pods in the nodes' range reach no node.
+    fn say_pods(&self, record: &ClusterRecord) {
+        let subnet = record.main().subnet;
+        let collisions = pod_collisions(subnet);
+        if !collisions.is_empty() {
+            self.local.progress.say(&format!(
+                "note: {subnet} is in the default range of {}; for these, set that or --subnet otherwise (docs/KUBERNETES.md)",
+                collisions.join(", ")
+            ));
+        }
     }
 
     fn check_room(&self, record: &ClusterRecord, memory: host::Memory) -> Result<()> {
