@@ -173,7 +173,7 @@ def prepare_script():
     if os.path.exists(base):
         os.remove(base)
     kvmc("up", *SHAPE, "--cold", "--masters", "1", "--workers", "0", "--load-balancers", "0")
-    image = json.load(open(STATE + "/clusters/k80/cluster.json"))["image"]
+    image = json.load(open(STATE + "/clusters/k80/cluster.json"))["nodes"][0]["base"]["image"]
     kvmc("stop")
     shutil.copy(STATE + "/clusters/k80/nodes/master0/disk.qcow2", base)
     kvmc("down")
