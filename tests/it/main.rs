@@ -23,6 +23,7 @@ mod networks;
 mod project;
 mod promises;
 mod reliability;
+mod rights;
 mod support;
 mod templates;
 mod warm_fallbacks;

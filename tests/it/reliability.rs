@@ -134,70 +134,6 @@ fn p8_a_record_that_cannot_be_read_is_never_nothing() {
     assert!(said.contains("`down` uses its last good copy"), "{said}");
 }
 
-/// A user without root is told of sudo, and nothing of a whole cluster is called damaged.
-#[test]
-fn what_a_user_may_not_read_is_not_damaged() {
-    runs(
-        r#"@UP 2> /dev/null
-        there=$(mktemp -d /tmp/kvmc-tuXXXX); chmod 755 $there
-        trap 'code=$?; rm -r $there; kvmc down >/dev/null 2>&1; exit $code' EXIT
-        cp $(command -v kvmc) $there/
-        chmod 755 ../ $KVMC_STATE_DIR
-        user() { code=0; (cd /; setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=$there "$@") > ../said 2>&1 || code=$?; }
-        for verb in status up stop start down; do
-          user $there/kvmc $verb --accel tcg
-          test $verb = up || user $there/kvmc $verb
-          test $code != 0 || fail "$verb of root's cluster was done"
-          grep -q 'sudo' ../said || fail "$verb does not name sudo: $(cat ../said)"
-          if grep -qE 'damaged|remains|panicked' ../said; then fail "$verb calls it damaged: $(cat ../said)"; fi
-        done
-        test $(kvmc status | grep -c ' ready ') = 2 || fail "$(kvmc status)"
-        # Root's own folder, which is not the user's.
-        mount -t tmpfs none /var/lib; mkdir /var/lib/kvmc
-        user env -u KVMC_STATE_DIR $there/kvmc status
-        test $code = 4 && grep -q 'root has clusters of its own; .sudo kvmc status. shows them' ../said || fail "status: $(cat ../said)""#,
-    );
-}
-
-/// As with a container that was restarted on a kept state folder.
-#[test]
-fn a_cluster_whose_namespace_is_gone_starts_and_goes_where_one_is() {
-    runs(
-        r#"K=$KVMC_STATE_DIR/clusters/k80
-        lose() {
-          export SMALL; unshare --net sh -euc 'ip link set lo up; @UP 2> /dev/null'
-          kvmc status 2>&1 | grep -q 'another network namespace' || fail 'it lives, and status does not tell'
-          code=0; kvmc start 2> ../said || code=$?
-          test $code != 0 && grep -q 'runs in another network namespace' ../said || fail "start: $(cat ../said)"
-          for p in $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/keeper.json $K/nodes/*/process.json); do kill -9 $p; until_gone $p; done
-        }
-        host > ../before
-        lose
-        test $(kvmc status | grep -c 'stopped') = 2 || fail "status: $(kvmc status)"
-        kvmc start 2> /dev/null
-        test $(kvmc status | grep -c ' ready ') = 2 || fail "not ready: $(kvmc status)"
-        kvmc down
-        lose; kvmc stop; kvmc down
-        lose; kvmc down
-        host > ../after; same ../before ../after 'the host after all of it'"#,
-    );
-}
-
-/// A shell's `flock`, or a pipe that a reader waits at.
-#[test]
-fn keeper_and_qemu_inherit_no_descriptor() {
-    runs(
-        r#"exec 9> ../held; flock 9
-        @UP 2> /dev/null
-        exec 9>&-
-        flock -n ../held true || fail 'the lock is still held'
-        kvmc stop
-        timeout 60 sh -c 'kvmc start 3>&1 2>/dev/null | cat' || fail 'the reader of a pipe waits'
-        test $(kvmc status | grep -c ' ready ') = 2 || fail 'not ready'
-        kvmc down"#,
-    );
-}
-
 /// `KVMC_ROUNDS=200 cargo test --test it p9_ -- --nocapture` runs all rounds.
 #[test]
 fn p9_any_verbs_at_once_corrupt_nothing_and_status_never_fails() {
@@ -304,28 +240,6 @@ fn p2_the_second_ctrl_c_is_immediate_and_the_terminals_end_kills_nothing() {
         rm ../bin/nft; sleep 5
         kvmc down
         host > ../after; same ../before ../after 'the host after two interrupts'"#,
-    );
-}
-
-#[test]
-fn outputs_that_are_closed_or_full_stop_no_verb_and_a_full_one_is_told() {
-    runs(
-        r#"host > ../before
-        @UP >&- 2>&-
-        if kvmc status > /dev/full 2> /dev/full; then fail 'a full output is no error of status'; fi
-        for verb in status config 'status --json' 'forward ls' 'image ls'; do
-          code=0; kvmc $verb > /dev/full 2> ../said || code=$?
-          test $code = 1 && grep -q 'cannot write to stdout: No space left' ../said || fail "$verb ends with $code: $(cat ../said)"
-        done
-        kvmc status | head -c 1 > /dev/null
-        kvmc status 2> /dev/null | grep -c ready | grep 2
-        kvmc stop > /dev/full 2>&-
-        for n in 4 6 9 20; do
-          code=0; prlimit --nofile=$n kvmc status 2> ../said || code=$?
-          test $code = 1 && grep -q "may open only $n descriptors" ../said && grep -q 'hint: .ulimit -n' ../said || fail "$n descriptors: $(cat ../said)"
-        done
-        kvmc down >&- 2>&- <&-
-        host > ../after; same ../before ../after 'the host after all of it'"#,
     );
 }
 

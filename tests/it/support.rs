@@ -14,6 +14,16 @@ pub(crate) fn script(name: &str, arguments: &[&str]) -> String {
     format!("set -- {}\n. {}", arguments.join(" "), path.display())
 }
 
+/// Ends the processes of a script that failed before it ended them.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for pid in self.processes() {
+            println!("the test left pid {pid}, which ends now");
+            let _ended_meanwhile = Command::new("kill").args(["-9", &pid]).status();
+        }
+    }
+}
+
 /// The whole output of a program.
 pub(crate) fn said(output: &Output) -> String {
     let printed = String::from_utf8_lossy(&output.stdout);
@@ -115,6 +125,32 @@ impl Bench {
         assert!(!said.contains("panicked"), "{said}");
         assert_eq!(before, self.files(), "files were touched: {said}");
         said
+    }
+
+    /// Processes that work in the bench: by an open file, a working folder or an argument.
+    fn processes(&self) -> Vec<String> {
+        let links = |process: &Path| {
+            let fds = std::fs::read_dir(process.join("fd"));
+            let fds = fds.into_iter().flatten().flatten().map(|e| e.path());
+            fds.chain([process.join("cwd")])
+                .filter_map(|link| std::fs::read_link(link).ok())
+                .any(|to| to.starts_with(self.dir()))
+        };
+        let argument = |process: &Path| {
+            let line = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&*self.dir().to_string_lossy())
+        };
+        let own = std::process::id().to_string();
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|pid| *pid != own && pid.bytes().all(|b| b.is_ascii_digit()))
+            .filter(|pid| {
+                let process = Path::new("/proc").join(pid);
+                links(&process) || argument(&process)
+            })
+            .collect()
     }
 
     fn files(&self) -> Vec<PathBuf> {
