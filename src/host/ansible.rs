@@ -1,6 +1,6 @@
 //! Whether this host's Ansible accepts a password in its inventory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -19,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The version of this host's ansible-core if it needs sshpass and sshpass is not installed.
 pub(crate) fn old_ansible_without_sshpass() -> Option<&'static str> {
     static FOUND: OnceLock<Option<String>> = OnceLock::new();
-    // `ansible --version` takes a second.
     let found = FOUND.get_or_init(|| match find_program("sshpass") {
         Some(_) => None,
         None => old_ansible(),
@@ -47,8 +46,47 @@ pub(crate) fn sshpass() -> Option<Check> {
 }
 
 fn old_ansible() -> Option<String> {
-    let said = version_of(&find_program("ansible")?)?;
+    let program = find_program("ansible")?;
+    // Its own answer takes a second, which each `up` would pay.
+    let said = match installed_beside(&program) {
+        Some(version) => format!("ansible [core {version}]"),
+        None => version_of(&program)?,
+    };
     old_version(&said)
+}
+
+/// The version of the one ansible-core among the Python packages of the program's prefix, by the name of its metadata
+/// (PEP 427, `ansible_core-2.14.18.dist-info`). `None` if there is none, or more than one.
+fn installed_beside(program: &Path) -> Option<String> {
+    let program = std::fs::canonicalize(program).ok()?;
+    let entries = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter_map(|e| {
+            e.file_name()
+                .into_string()
+                .ok()
+                .map(|name| (e.path(), name))
+        })
+    };
+    let mut versions: Vec<_> = entries(program.parent()?.parent()?.join("lib"))
+        .filter(|(_, name)| name.starts_with("python3"))
+        .flat_map(|(path, _)| ["site-packages", "dist-packages"].map(|below| path.join(below)))
+        .flat_map(entries)
+        .filter_map(|(_, name)| {
+            let rest = name.strip_prefix("ansible_core-")?;
+            let version = rest
+                .strip_suffix(".dist-info")
+                .or_else(|| rest.strip_suffix(".egg-info"))?;
+            // An egg-info also names the Python, as in `2.14.18-py3.11`.
+            version.split('-').next().map(str::to_owned)
+        })
+        .collect();
+    versions.sort();
+    versions.dedup();
+    match versions.as_slice() {
+        [version] => Some(version.clone()),
+        _ => None,
+    }
 }
 
 /// The output of `ansible --version`.
@@ -88,6 +126,28 @@ fn old_version(said: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_installed_ansible_is_known_without_running_it() {
+        let prefix = tempfile::tempdir().unwrap();
+        let bin = prefix.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        // It does not run: nobody may execute it.
+        std::fs::write(bin.join("ansible"), "").unwrap();
+        let version = || installed_beside(&bin.join("ansible"));
+        assert_eq!(version(), None);
+        let install = |name: &str| {
+            std::fs::create_dir_all(prefix.path().join("lib").join(name)).unwrap();
+        };
+        install("python3.11/site-packages/ansible_compat-9.0.dist-info");
+        assert_eq!(version(), None);
+        install("python3.11/site-packages/ansible_core-2.14.18.dist-info");
+        assert_eq!(version().as_deref(), Some("2.14.18"));
+        install("python3/dist-packages/ansible_core-2.14.18-py3.11.egg-info");
+        assert_eq!(version().as_deref(), Some("2.14.18"));
+        install("python3.9/site-packages/ansible_core-2.19.0.dist-info");
+        assert_eq!(version(), None, "two of them");
+    }
 
     #[test]
     fn an_ansible_that_needs_sshpass_is_told_by_its_version() {
