@@ -38,7 +38,7 @@ fn tip(verb: &str) -> Option<String> {
             host_command("ssh NODE sudo reboot")
         )),
         "logs" | "log" | "journal" => Some(format!(
-            "{} shows a node's log, {} how each node is",
+            "{} shows a node's log, {} shows each node's state",
             host_command("ssh NODE sudo journalctl"),
             host_command("status")
         )),

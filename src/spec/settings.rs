@@ -162,11 +162,12 @@ impl Settings {
     /// Fails if the given value does not fit the setting.
     pub(crate) fn value(&self, key: &Key) -> Result<&Value, SpecError> {
         static NONE: Value = Value::Text(String::new());
-        let Some((_, entry)) = self.find(key) else {
+        let Some((found, entry)) = self.find(key) else {
             return Ok(&NONE);
         };
         entry.value.as_ref().map_err(|(text, why)| SpecError {
-            key: key.to_string(),
+            // The key that the user wrote: `ram` where a role has no value of its own.
+            key: found.to_string(),
             value: text.clone(),
             why: why.clone(),
             hint: None,
@@ -185,8 +186,14 @@ impl Settings {
         SpecError {
             value: self.value(key).map(ToString::to_string).unwrap_or_default(),
             origin: Some(Box::new(self.source(key))),
-            ..SpecError::of(key.to_string(), why)
+            ..SpecError::of(self.written(key).to_string(), why)
         }
+    }
+
+    /// The key under which the value of a setting was given.
+    fn written(&self, key: &Key) -> Key {
+        self.find(key)
+            .map_or_else(|| key.clone(), |(found, _)| found)
     }
 
     fn find(&self, key: &Key) -> Option<(Key, &Entry)> {
@@ -312,6 +319,15 @@ mod tests {
             layer.set_text(Key::parse(key).unwrap(), value, source);
         }
         layer
+    }
+
+    #[test]
+    fn an_error_names_the_key_that_was_written() {
+        for (written, why) in [("ram", "5"), ("master_ram", "5"), ("restart", "sometimes")] {
+            let settings = Settings::resolve([file(&[(written, why)])]);
+            let error = crate::spec::check(&settings).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{written}: ")), "{error}");
+        }
     }
 
     #[test]

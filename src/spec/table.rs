@@ -213,7 +213,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .flag("--reserved", "RANGE")
         .variable("KVMC_RESERVED")
         .changes(Change::Live)
-        .help("Addresses that nothing is given, for virtual IPs, such as 192.168.80.200-192.168.80.250; may be repeated"),
+        .help("Addresses that kvmc gives to nobody, for virtual IPs, such as 192.168.80.200-192.168.80.250; may be repeated"),
     Setting::cluster("network.mtu", Kind::Mtu, "auto")
         .flag("--mtu", "BYTES")
         .variable("KVMC_MTU")
@@ -251,7 +251,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .flag("--dns-forward", "NAME")
         .variable("KVMC_DNS_FORWARD")
         .changes(Change::Live)
-        .help("Names under .local or .test that the host's resolvers are asked for, such as corp.local; may be repeated"),
+        .help("Domain below .local or .test whose names the host's resolvers answer, such as corp.local; may be repeated"),
     Setting::cluster("dns.rebind_ok", Kind::Domains, "")
         .flag("--dns-rebind-ok", "NAME")
         .variable("KVMC_DNS_REBIND_OK")

@@ -109,7 +109,7 @@ fn names_that_are_cut_off_are_told_by_status_until_they_are_let_through() {
         kvmc up $ONE
         ask() { dig @192.168.80.1 +tries=1 +timeout=6 "$@"; }
         ask git.corp.local | grep -q NXDOMAIN || fail "it was asked of others"
-        n=0; until kvmc status | grep -q 'names under corp.local are asked of nobody outside; dns.forward = \["corp.local"\]'; do
+        n=0; until kvmc status | grep -q 'names below corp.local are not forwarded to the host.s resolvers; dns.forward = \["corp.local"\]'; do
           n=$((n + 1)); test $n -lt 50 || fail "status says: $(kvmc status)"; sleep 0.2
         done
         kvmc up --dns-forward corp.local

@@ -61,7 +61,11 @@ fn cut_off(record: &ClusterRecord, names: &CutOffNames, now: u64) -> Vec<String>
         let CutOffName { name, setting, .. } = cut;
         let dns = &record.spec.dns;
         let (flag, there, why) = match setting.as_str() {
-            "dns.forward" => ("dns-forward", &dns.forward, "are asked of nobody outside"),
+            "dns.forward" => (
+                "dns-forward",
+                &dns.forward,
+                "are not forwarded to the host's resolvers",
+            ),
             _ => (
                 "dns-rebind-ok",
                 &dns.rebind_ok,
@@ -76,7 +80,7 @@ fn cut_off(record: &ClusterRecord, names: &CutOffNames, now: u64) -> Vec<String>
             &format!("up{}", flags.collect::<String>()),
         );
         let all = all.join("\", \"");
-        format!("names under {name} {why}; {setting} = [\"{all}\"] or {up} lets them through")
+        format!("names below {name} {why}; {setting} = [\"{all}\"] or {up} lets them through")
     };
     lately.map(told).collect()
 }
@@ -182,11 +186,11 @@ mod tests {
             cut_off(&record, &names.to_vec(), 1100),
             [
                 format!(
-                    "names under corp.local are asked of nobody outside; dns.forward = [\"corp.local\"] or {} lets them through",
+                    "names below corp.local are not forwarded to the host's resolvers; dns.forward = [\"corp.local\"] or {} lets them through",
                     up("--dns-forward corp.local")
                 ),
                 format!(
-                    "names under nip.io lead into the cluster's range, and their answers are cut off; dns.rebind_ok = [\"sslip.io\", \"nip.io\"] or {} lets them through",
+                    "names below nip.io lead into the cluster's range, and their answers are cut off; dns.rebind_ok = [\"sslip.io\", \"nip.io\"] or {} lets them through",
                     up("--dns-rebind-ok sslip.io --dns-rebind-ok nip.io")
                 ),
             ]

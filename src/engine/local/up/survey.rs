@@ -126,7 +126,7 @@ impl Run<'_> {
         let collisions = pod_collisions(subnet);
         if !collisions.is_empty() {
             self.local.progress.say(&format!(
-                "note: {subnet} is in the default range of {}; for these, set that or --subnet otherwise (docs/KUBERNETES.md)",
+                "note: {subnet} is in the default range of {}; if you use them, choose another range for the pods or another --subnet (docs/KUBERNETES.md)",
                 collisions.join(", ")
             ));
         }
