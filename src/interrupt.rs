@@ -84,7 +84,10 @@ mod tests {
     async fn a_signal_during_a_step_is_noticed_after_it() {
         let mut interrupt = Interrupt::listen().unwrap();
         raise(SIGHUP).unwrap();
-        assert!(!interrupt.has_come().await, "a closed terminal is no wish");
+        assert!(
+            !interrupt.has_come().await,
+            "a closed terminal does not interrupt"
+        );
         raise(SIGTERM).unwrap();
         assert!(interrupt.has_come().await);
         assert!(interrupt.has_come().await, "it stays so");

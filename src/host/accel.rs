@@ -242,7 +242,7 @@ mod tests {
                 continue;
             }
             let firmware = firmware(&qemu.probe).unwrap();
-            #[expect(clippy::disallowed_methods, reason = "a QEMU that is no node")]
+            #[expect(clippy::disallowed_methods, reason = "a QEMU that is not a node")]
             let status = Command::new("timeout")
                 .args(["20", qemu.program, "-accel", "tcg", "-cpu", "max"])
                 .args(["-m", "16", "-nodefaults", "-display", "none", "-no-reboot"])

@@ -25,7 +25,7 @@ pub(crate) fn check(folder: &Path, cluster: &str) -> Result<()> {
     let shown = folder.display();
     let into = match std::fs::metadata(folder) {
         Ok(there) if there.is_dir() => folder,
-        Ok(_) => return Err(add_hint(anyhow!("{shown} is no directory"), elsewhere())),
+        Ok(_) => return Err(add_hint(anyhow!("{shown} is not a directory"), elsewhere())),
         // kvmc makes the folder, but not the one above it.
         Err(_) => match folder.parent().filter(|p| p.is_dir()) {
             Some(parent) => parent,
@@ -199,7 +199,7 @@ mod tests {
         assert!(error.contains("/a/b is to be in is not there"), "{error}");
         std::fs::write(dir.path().join("file"), "").unwrap();
         let (error, _) = refused(&dir.path().join("file"));
-        assert!(error.ends_with("/file is no directory"), "{error}");
+        assert!(error.ends_with("/file is not a directory"), "{error}");
         // Nothing can be written there, whoever asks.
         let (error, hint) = refused(Path::new("/proc/sys"));
         assert!(error.contains("cannot be") && !hint.is_empty(), "{error}");

@@ -66,7 +66,7 @@ impl Found {
     }
 }
 
-/// Whether an error says that this user may not read a file, which is no damage.
+/// Whether an error says that this user may not read a file, which is not damage.
 pub(crate) fn is_denied(error: &anyhow::Error) -> bool {
     find::<std::io::Error>(error).is_some_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
 }

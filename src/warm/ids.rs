@@ -1,4 +1,4 @@
-//! Where a frozen machine's memory holds its ids, and those of a clone written there before it runs.
+//! Finds the ids of a frozen machine in its memory, and writes a clone's own ids there before the clone runs.
 //!
 //! The agent shows a clone's ids by files mounted over the kernel's, which a container that mounts /proc or /sys anew
 //! does not see.
@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::Memory;
 
-/// What the guest's kernel tells a machine by, as text of 36 characters.
+/// The ids of a machine in the guest's kernel, as text of 36 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ids {
     /// SMBIOS' UUID.
     pub(crate) uuid: String,
-    /// Not known of a machine whose agent does not tell it.
+    /// `None` if the agent does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) boot_id: Option<String>,
 }
@@ -71,7 +71,7 @@ impl Places {
     /// Looks for a machine's ids in its memory.
     ///
     /// # Errors
-    /// The system's.
+    /// Fails if the memory cannot be read.
     pub(super) fn find(memory: &Memory, ids: Ids) -> Result<Self> {
         let mut places = Vec::new();
         for form in [Form::Smbios, Form::UuidText, Form::BootId, Form::BootIdText] {
@@ -86,7 +86,7 @@ impl Places {
     /// Writes a clone's ids into its memory, which its QEMU has mapped privately. The guest must not run yet.
     ///
     /// # Errors
-    /// The memory cannot be found, or not be written.
+    /// Fails if the clone's memory cannot be found or written.
     pub(crate) fn give(&self, pid: i32, ids: &Ids) -> Result<()> {
         if self.places.is_empty() {
             return Ok(());

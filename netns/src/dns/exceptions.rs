@@ -33,7 +33,7 @@ impl Exceptions {
 /// Reads a name for [`Exceptions`].
 ///
 /// # Errors
-/// The text is no name, or `localhost` or `arpa`, which never leave the machine.
+/// Fails if the text is not a name, or is `localhost` or `arpa`, which never leave the machine.
 pub fn parse_exception(text: &str) -> Result<Name, NameError> {
     let name = parse(
         text.strip_suffix('.').unwrap_or(text),
@@ -43,7 +43,7 @@ pub fn parse_exception(text: &str) -> Result<Name, NameError> {
     match name.iter().next_back() {
         Some(b"localhost" | b"arpa") => Err(NameError::new(
             text,
-            "is never asked of others (RFC 6761)".to_owned(),
+            "never leaves this machine (RFC 6761)".to_owned(),
         )),
         _ => Ok(name),
     }
@@ -193,7 +193,7 @@ mod tests {
             ("other.local", CutOff::NotForwarded),
         ];
         assert_eq!(cut_off(&responder), told.map(|(n, w)| (n.to_owned(), w)));
-        // Set while it runs, it is told no more.
+        // A name that is allowed while the server runs is not reported again.
         responder.set_zone(zone(&["other.local"], &[]));
         assert!(matches!(
             ask(&mut responder, "git.other.local."),
@@ -244,8 +244,8 @@ mod tests {
     #[test]
     fn what_never_leaves_the_machine_is_no_exception() {
         for (bad, why) in [
-            ("localhost", "never asked of others"),
-            ("x.arpa", "never asked"),
+            ("localhost", "never leaves this machine"),
+            ("x.arpa", "never leaves"),
             ("a b", "` `"),
             ("", "empty label"),
         ] {

@@ -271,7 +271,7 @@ impl Zone {
         }
     }
 
-    /// Whether a name is asked of nobody because of its domain, which others use for their own.
+    /// Whether the server answers for a name's special-use domain itself, and forwards no question about it.
     pub(super) fn is_cut_off(&self, name: &Name) -> bool {
         reserved::is_private(name)
             && self.zone_of(name).is_none()

@@ -29,7 +29,7 @@ impl Local {
         for name in self.cluster_names().await? {
             let local = self.of(&name);
             let dir = local.dir();
-            // Another verb may be making or removing the cluster, so a missing record is no fault.
+            // Another verb may be making or removing the cluster, so a missing record is not a fault.
             if Lock::holder(&dir).is_some() {
                 continue;
             }

@@ -263,7 +263,7 @@ impl NodeStart {
         }
     }
 
-    /// The stage last shown; asked of the keeper's events when time is up.
+    /// The last stage that was shown. The keeper's events tell it when time is up.
     fn dir_stage(&self) -> String {
         let events = std::fs::read_to_string(self.dir.events()).unwrap_or_default();
         last_event(&events, &self.name).unwrap_or_else(|| "started".to_owned())
