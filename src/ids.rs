@@ -1,7 +1,7 @@
 //! Names, ids and clocks.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use kvmc_netns::MacAddr;
@@ -70,9 +70,29 @@ pub(crate) fn now() -> f64 {
         .map_or(0.0, |d| d.as_secs_f64())
 }
 
+/// How long ago a time was, in seconds since 1970, in its largest unit. A time to come is 0 s ago.
+pub(crate) fn ago(time: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(now() - time).map_or(0, |d| d.as_secs());
+    let (number, unit) = match seconds {
+        0..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "min"),
+        3600..86400 => (seconds / 3600, "h"),
+        _ => (seconds / 86400, "d"),
+    };
+    format!("{number} {unit} ago")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_shown_in_its_largest_unit() {
+        assert_eq!(ago(now() + 100.0), "0 s ago");
+        assert_eq!(ago(now() - 30.0), "30 s ago");
+        assert_eq!(ago(now() - 7300.0), "2 h ago");
+        assert_eq!(ago(f64::NAN), "0 s ago");
+    }
 
     #[test]
     fn derived_names_are_stable_and_differ_between_nodes() {

@@ -1,11 +1,9 @@
 //! A cluster's status as text and as JSON.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
 use super::{data, json, table};
-use crate::ids::now;
+use crate::ids::ago;
 use crate::model::{ClusterStatus, FirewallStatus, NodeStatus, RestoredStatus, VitalsStatus};
 use crate::spec::Bytes;
 
@@ -126,24 +124,11 @@ fn firewall_lines(status: &FirewallStatus) -> Vec<String> {
         };
         lines.push(format!(
             "firewall: {}: the keeper restored {}{again}",
-            ago(*time),
+            ago(*time as f64),
             what.join(", ")
         ));
     }
     lines
-}
-
-/// How long ago a time was, in seconds since 1970, in its largest unit.
-fn ago(time: u64) -> String {
-    let since = now() - time as f64;
-    let seconds = Duration::try_from_secs_f64(since).map_or(0, |d| d.as_secs());
-    let (number, unit) = match seconds {
-        0..60 => (seconds, "s"),
-        60..3600 => (seconds / 60, "min"),
-        3600..86400 => (seconds / 3600, "h"),
-        _ => (seconds / 86400, "d"),
-    };
-    format!("{number} {unit} ago")
 }
 
 /// The two cells for steal and drift.
@@ -166,6 +151,7 @@ fn vitals(vitals: &VitalsStatus) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::now;
 
     fn drift(drift: f64, error: f64) -> String {
         let [_, cell] = vitals(&VitalsStatus {
