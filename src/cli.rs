@@ -1,24 +1,49 @@
 //! The command line, as clap's types.
 
+mod access;
+mod file;
 mod flags;
+mod groups;
 #[cfg(test)]
 mod help_tests;
+mod image;
+mod seeing;
+mod size;
+mod snapshot;
+mod start;
+mod up;
 mod verbs;
 
+use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-pub(crate) use self::flags::{Flags, MachineFlags};
+pub(crate) use self::access::{
+    ConsoleFlags, CpFlags, ExecFlags, IpFlags, LogFlags, MountFlags, ShareFlags, SshConfigCommand,
+    SyncFlags,
+};
+pub(crate) use self::file::{InitFlags, InventoryFlags, InventoryForm};
+pub(crate) use self::flags::Flags;
+pub(crate) use self::groups::{command, plain_command};
+pub(crate) use self::image::{BuildFlags, ImageCommand, TakeFlags};
+pub(crate) use self::seeing::{
+    DfFlags, DoctorFlags, EventsFlags, ExplainFlags, LsFlags, Shell, StatusFlags, SupportFlags,
+    TimelineFlags, TopFlags, VersionFlags,
+};
+pub(crate) use self::size::{NodeArgs, PlanArgs, RestartArgs, RmArgs, ScaleArgs};
+pub(crate) use self::snapshot::{Clock, ForkArgs, SnapshotCommand, TryArgs};
+pub(crate) use self::start::{PullFlags, StartFlags};
+pub(crate) use self::up::{StopArgs, UpArgs};
 pub(crate) use self::verbs::parse;
-use crate::image::PullOptions;
-use crate::spec::Layer;
+use crate::output::ColorChoice;
 
 /// Run multi-VM clusters on one Linux machine, straight on QEMU/KVM
 #[derive(Debug, Parser)]
 #[command(
     name = "kvmc",
-    version,
+    version = version(),
     max_term_width = 100,
     after_help = "Examples:
   kvmc up                      3 masters, 3 workers, 1 load balancer
@@ -47,45 +72,94 @@ pub(crate) struct Cli {
         help_heading = "Options of every verb"
     )]
     pub(crate) wait: u64,
+    /// Colours in output; auto means on a terminal, unless NO_COLOR or CLICOLOR=0 is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        help_heading = "Options of every verb"
+    )]
+    pub(crate) color: ColorChoice,
+    /// Print no progress; data, warnings and errors stay
+    #[arg(long, global = true, help_heading = "Options of every verb")]
+    pub(crate) quiet: bool,
+    /// Tell each step, on stderr and in kvmc.log of the state folder
+    #[arg(long, global = true, help_heading = "Options of every verb")]
+    pub(crate) verbose: bool,
+    /// As --verbose, and tell requests to the keeper too
+    #[arg(long, global = true, help_heading = "Options of every verb")]
+    pub(crate) debug: bool,
+}
+
+/// The version of kvmc.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that kvmc is built from; empty if unknown.
+pub(crate) const COMMIT: &str = env!("KVMC_COMMIT");
+
+/// The version, and the commit if it is known.
+pub(crate) const fn version() -> &'static str {
+    match COMMIT.is_empty() {
+        true => VERSION,
+        false => concat!(env!("CARGO_PKG_VERSION"), " (", env!("KVMC_COMMIT"), ")"),
+    }
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create the cluster, or complete it and start what does not run
-    Up {
-        #[command(flatten)]
-        flags: Flags,
-        #[command(flatten)]
-        start: StartFlags,
-        #[command(flatten)]
-        pull: PullFlags,
-        /// Print the steps without carrying them out
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// Start a stopped cluster
+    /// Create the cluster, or bring it to what the settings say and start it
+    Up(Box<UpArgs>),
+    /// Show what `up` would change, without a change; ends with 2 if there is something
+    Plan(Box<PlanArgs>),
+    /// Set the numbers of nodes of roles; the last ones leave, no other node is touched
+    Scale(ScaleArgs),
+    /// Remove nodes with their data; no other node is touched
+    Rm(RmArgs),
+    /// Start a stopped cluster, or stopped nodes
     Start {
         #[command(flatten)]
+        nodes: NodeArgs,
+        #[command(flatten)]
         start: StartFlags,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
-    /// Shut down all nodes; disks and addresses stay
-    Stop {
-        /// Seconds that a guest has to power off before it is forced; systemd gives each service 90
-        #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-        timeout: u64,
+    /// Shut nodes down and start them again
+    Restart(RestartArgs),
+    /// Shut down all nodes, or some; disks and addresses stay
+    Stop(StopArgs),
+    /// Save the whole running cluster at one instant, and bring it back to that
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
     },
+    /// Run a second copy of the cluster from one instant on, in a network of its own
+    Fork(ForkArgs),
+    /// Run a command, and bring the cluster back to what it was before if the command fails
+    Try(TryArgs),
     /// Remove the cluster: nodes, network and files
     Down {
         /// Remove every cluster, and the templates and frozen machines too
         #[arg(long)]
         all: bool,
-    },
-    /// Show the cluster and its nodes
-    Status {
-        /// Print JSON
+        /// Print the outcome as JSON on stdout, an object for each cluster
         #[arg(long)]
         json: bool,
     },
+    /// List all clusters
+    Ls(LsFlags),
+    /// Show the cluster and its nodes
+    Status(StatusFlags),
+    /// Show what the nodes use on a full screen, with their logs
+    Top(TopFlags),
+    /// Show what happened to the nodes, or what happens now
+    Events(EventsFlags),
+    /// Show the stages of the last start, and what each node waited for
+    Timeline(TimelineFlags),
+    /// Show what images, frozen machines and nodes take on disk
+    Df(DfFlags),
     /// Run a shell or a command on a node
     Ssh {
         /// Name of the node
@@ -94,38 +168,135 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true)]
         command: Vec<String>,
     },
+    /// Run a command on nodes at once, each line of output after its node's name
+    Exec(ExecFlags),
+    /// Show the addresses of nodes
+    Ip(IpFlags),
+    /// Copy files and folders to, from and between nodes
+    Cp(CpFlags),
+    /// Bring a folder of nodes to what a folder of this host holds; copies only what differs
+    Sync(SyncFlags),
+    /// Show a folder of a node on this host, by sshfs, until `umount` or `stop`
+    Mount(MountFlags),
+    /// End a `mount`
+    Umount {
+        /// Folder of this host
+        #[arg(value_name = "FOLDER")]
+        folder: String,
+    },
+    /// Show a folder of this host on nodes, by sftp over ssh, until `unshare` or `stop`
+    Share(ShareFlags),
+    /// End a `share`
+    Unshare {
+        /// Folder of the node
+        #[arg(value_name = "NODE:PATH")]
+        place: String,
+    },
+    /// Use the serial console of a node; Ctrl-] leaves it
+    Console(ConsoleFlags),
+    /// Show what consoles, QEMU and the keeper have logged, in the order of time
+    Logs(LogFlags),
+    /// Let ssh, rsync and editors know the nodes' names, by a line in ~/.ssh/config
+    SshConfig {
+        #[command(subcommand)]
+        command: SshConfigCommand,
+    },
     /// Show, add and remove forwards from ports of the host to nodes
     Forward {
         #[command(subcommand)]
         command: ForwardCommand,
     },
+    /// Write a commented kvmc.toml, also from a libvirt network or a Vagrantfile
+    Init(InitFlags),
+    /// Print the JSON Schema of kvmc.toml, with which editors complete and check it
+    Schema {
+        /// Print the shape of what a verb prints with --json instead
+        #[arg(long, value_name = "VERB")]
+        of: Option<String>,
+    },
+    /// Print the inventory for Ansible, or write files with which Ansible asks for it
+    Inventory(InventoryFlags),
+    /// Run ansible with the cluster's inventory
+    Ansible {
+        /// Arguments of ansible, such as all -m ping
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGS"
+        )]
+        arguments: Vec<OsString>,
+    },
+    /// Run ansible-playbook with the cluster's inventory
+    Playbook {
+        /// The playbook
+        file: PathBuf,
+        /// Further arguments of ansible-playbook, such as --limit workers
+        #[arg(
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "ARGS"
+        )]
+        arguments: Vec<OsString>,
+    },
     /// Show every setting and where its value came from
     Config {
         #[command(flatten)]
         flags: Flags,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Check whether this host has what kvmc needs; --fix installs what is missing
-    Doctor {
-        /// Install what is missing, remove remains of clusters and restore damaged records
-        #[arg(long)]
-        fix: bool,
-        /// Architecture of the guests: amd64 or arm64
-        #[arg(long)]
-        arch: Option<String>,
-    },
+    Doctor(DoctorFlags),
+    /// Explain the code of an error
+    Explain(ExplainFlags),
+    /// Pack logs, record and doctor's words for a bug report, without secrets
+    Support(SupportFlags),
+    /// Show the versions of kvmc and of the QEMU that it finds
+    Version(VersionFlags),
     /// Manage the images that nodes are made from: templates, downloads and your own
     Image {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// Print the script that completes kvmc's command lines in a shell
+    Completions {
+        /// Shell that reads the script
+        shell: Shell,
+    },
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man {
+        /// Folder for the pages, such as /usr/share/man/man1
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// List the failpoints of this program
     #[cfg(feature = "failpoints")]
     #[command(hide = true)]
     Failpoints,
+    /// Serve verbs as tools of the Model Context Protocol on stdin and stdout
+    Mcp,
+    /// Serve verbs to programs as JSON lines on a socket
+    Serve {
+        /// Socket to make, which only this user can reach
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+    },
     /// Start clusters when the host starts, and stop them before it shuts down
     Service {
         #[command(subcommand)]
         command: ServiceCommand,
+    },
+    /// Connect input and output to a port of a fork's node (ssh starts this)
+    #[command(hide = true)]
+    Proxy { address: IpAddr, port: u16 },
+    /// Serve a folder that is mounted or shared (other verbs start this)
+    #[command(hide = true)]
+    Attach {
+        name: String,
+        #[arg(long)]
+        tie: String,
     },
     /// Serve a running cluster (other verbs start this)
     #[command(hide = true)]
@@ -136,97 +307,24 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// Build the template that `up` would use, or build an image in a machine
-    Build(Box<BuildFlags>),
-    /// Make an image of a stopped node's disk, without the node's identity
-    Commit {
-        /// Name of the node; its cluster must be stopped
-        node: String,
-        /// Name of the new image
-        #[arg(short = 't', long, value_name = "NAME")]
-        tag: String,
-    },
-    /// Write an image and its backing files to one file that `import` reads
-    Export {
-        /// Tag or digest of the image, or the beginning of the digest
-        image: String,
-        /// File to write; a name that ends in .zst is compressed
-        file: PathBuf,
-        /// Architecture, amd64 or arm64 [default: the host's]
-        #[arg(long, value_name = "ARCH")]
-        arch: Option<String>,
-    },
-    /// List images and their frozen machines
-    Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// List the catalogue's images, which can be downloaded, instead
-        #[arg(long)]
-        catalogue: bool,
-    },
-    /// Download an image or its newest version
-    Pull {
-        /// Name from the catalogue, or URL, which needs #sha256:DIGITS at its end or --sums
-        image: String,
-        #[command(flatten)]
-        how: TakeFlags,
-        /// URL of the publisher's list of checksums
-        #[arg(long, value_name = "URL")]
-        sums: Option<String>,
-        /// Accept an image without a checksum or signature
-        #[arg(long)]
-        insecure: bool,
-    },
-    /// Import an image from a file: qcow2 or raw, compressed or not, or written by `export`
-    Import {
-        /// File to import
-        file: PathBuf,
-        #[command(flatten)]
-        how: TakeFlags,
-    },
-    /// Show everything known about an image
-    Inspect {
-        /// Tag or digest of the image, or the beginning of the digest
-        image: String,
-        /// Architecture, amd64 or arm64 [default: the host's]
-        #[arg(long, value_name = "ARCH")]
-        arch: Option<String>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// Compare every byte of the image with its digest in the store
-        #[arg(long)]
-        verify: bool,
-    },
-    /// Remove an image that no cluster and no other image uses
-    Rm {
-        /// Tag or digest of the image, or the beginning of the digest
-        image: String,
-        /// Architecture, amd64 or arm64 [default: the host's]
-        #[arg(long, value_name = "ARCH")]
-        arch: Option<String>,
-    },
-    /// Remove unused frozen machines, prepared images and outdated templates that `up` would not use
-    Prune {
-        /// Remove unused frozen machines, prepared images and templates even if `up` would use them
-        #[arg(long)]
-        all: bool,
-    },
-}
-
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum ServiceCommand {
     /// Install and enable the systemd unit
-    Install,
+    Install {
+        /// At shutdown, save the memory of the clusters to disk instead of shutting the nodes down; they go on from there
+        #[arg(long)]
+        suspend: bool,
+    },
     /// Disable and remove the unit; running clusters go on
     Remove,
     /// Start the clusters that ran when the host shut down; the unit calls this
     Start,
     /// Stop all clusters and mark them to start with the host; the unit calls this
-    Stop,
+    Stop {
+        /// Suspend them; those that cannot be are shut down
+        #[arg(long)]
+        suspend: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -242,95 +340,19 @@ pub(crate) enum ForwardCommand {
         /// Forward, such as 8080:lbl0:80, 127.0.0.1:8080:lbl0:80 or 5353:lbl0:53/udp
         #[arg(required = true, value_name = "FORWARD")]
         forwards: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Remove forwards
     Rm {
         /// Host side of the forward, such as 8080 or 5353/udp
         #[arg(required = true, value_name = "PORT")]
         forwards: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
-}
-
-/// What to do in a machine to make an image from it.
-#[derive(Debug, Default, Args)]
-pub(crate) struct BuildFlags {
-    /// Image to start from [default: the template]
-    #[arg(long, value_name = "NAME|PATH|URL")]
-    pub(crate) from: Option<String>,
-    /// Script to run as root, or playbook (.yml) for the whole inventory; may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) run: Vec<PathBuf>,
-    /// File or folder to copy before scripts run, such as ./app:/opt/app; may be repeated
-    #[arg(long, value_name = "FROM:TO")]
-    pub(crate) copy: Vec<String>,
-    /// Name for the image, in addition to its digest
-    #[arg(short = 't', long, value_name = "NAME")]
-    pub(crate) tag: Option<String>,
-    /// Seconds that the machine has to become ready [default: 300, emulated 900]
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) timeout: Option<u64>,
-    #[command(flatten)]
-    machine: MachineFlags,
-}
-
-impl BuildFlags {
-    /// The settings of the build machine.
-    pub(crate) fn layer(&self) -> Layer {
-        self.machine.layer()
-    }
-
-    /// Whether the request needs a build machine.
-    pub(crate) fn is_in_a_machine(&self) -> bool {
-        self.from.is_some() || !self.run.is_empty() || !self.copy.is_empty()
-    }
-}
-
-/// Properties of an imported or downloaded image.
-#[derive(Debug, Args)]
-pub(crate) struct TakeFlags {
-    /// Name for the image, in addition to its digest
-    #[arg(short = 't', long, value_name = "NAME")]
-    pub(crate) tag: Option<String>,
-    /// Architecture, amd64 or arm64 [default: the host's]
-    #[arg(long, value_name = "ARCH")]
-    pub(crate) arch: Option<String>,
-    /// Firmware that boots the image, bios or uefi [default: bios on amd64, uefi on arm64]
-    #[arg(long, value_name = "WHICH")]
-    pub(crate) firmware: Option<String>,
-}
-
-/// How images are downloaded.
-#[derive(Debug, Args)]
-pub(crate) struct PullFlags {
-    /// Check whether the publisher has newer images; existing clusters keep theirs
-    #[arg(long)]
-    pull: bool,
-    /// Accept images without a checksum or signature
-    #[arg(long)]
-    insecure: bool,
-}
-
-impl PullFlags {
-    pub(crate) fn asked(&self) -> PullOptions {
-        PullOptions {
-            refresh: self.pull,
-            insecure: self.insecure,
-        }
-    }
-}
-
-/// Options for starting nodes.
-#[derive(Debug, Default, Args)]
-pub(crate) struct StartFlags {
-    /// Seconds that each node has to become ready [default: 300, emulated 900]
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) timeout: Option<u64>,
-    /// Boot every node instead of waking it from a frozen machine
-    #[arg(long)]
-    pub(crate) cold: bool,
-    /// Start even if memory may not suffice
-    #[arg(long)]
-    pub(crate) overcommit: bool,
 }
 
 #[cfg(test)]

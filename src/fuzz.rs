@@ -8,12 +8,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::convert::{from_libvirt, from_vagrant};
 use crate::engine::local::last_event;
 use crate::host::killed;
 use crate::keeper::{Answer, Line, Pause, Request};
 use crate::network::accepts::FirewallLog;
 use crate::node::{Ended, Evidence};
 use crate::node::{Identity, Secrets};
+use crate::snapshot::{Delta, Machine, Manifest, compose, parse};
 use crate::spec::{Settings, check, parse_file};
 use crate::state::{ClusterRecord, State, Written};
 
@@ -49,6 +51,25 @@ fn fuzz_state() {
     run("ended", |bytes| {
         let words = serde_json::from_slice::<Ended>(bytes).map(|e| e.cause.to_string());
         format!("{}{words:?}", round_trip::<Ended>(bytes))
+    });
+}
+
+#[test]
+fn fuzz_foreign_files() {
+    let told = |carried: anyhow::Result<crate::convert::Carried>| match carried {
+        Ok(carried) => {
+            let text = crate::spec::commented(&carried.live);
+            let layer = parse_file(Path::new("kvmc.toml"), &text).unwrap();
+            check(&Settings::resolve([layer])).unwrap();
+            text
+        }
+        Err(e) => format!("{e:#}"),
+    };
+    run("libvirt", |bytes| {
+        told(from_libvirt(&String::from_utf8_lossy(bytes), "network.xml"))
+    });
+    run("vagrant", |bytes| {
+        told(from_vagrant(&String::from_utf8_lossy(bytes), "Vagrantfile"))
     });
 }
 
@@ -106,6 +127,12 @@ fn fuzz_events() {
     });
 }
 
+/// Requests of programs to `serve`: whatever they are, no word of theirs becomes a flag.
+#[test]
+fn fuzz_programs() {
+    run("program", crate::api::understood);
+}
+
 /// A link's alias, which anybody can set.
 #[test]
 fn fuzz_marks() {
@@ -113,5 +140,47 @@ fn fuzz_marks() {
     run("mark", |bytes| {
         let text = String::from_utf8_lossy(bytes);
         format!("{:?}", state.marked(&text))
+    });
+}
+
+/// QEMU's state of a machine, which a guest that has compromised its QEMU writes.
+#[test]
+fn fuzz_streams() {
+    // Without what the error quotes, which would make each input a new outcome.
+    let kind = |e: anyhow::Error| e.root_cause().to_string().chars().take(20).collect();
+    run("stream", |bytes| {
+        let stream = match parse(bytes) {
+            Ok(stream) => stream,
+            Err(e) => return kind(e),
+        };
+        let ram = stream.blocks.iter().find(|b| b.name == "ram0");
+        let Some(ram) = ram.map(|block| block.size) else {
+            return format!("{} blocks without ram0", stream.blocks.len());
+        };
+        let machine = Machine::woken(bytes, ram).unwrap();
+        let devices = b"QEVM\0\0\0\x03\x04\0\0\0\0\0\0\0";
+        let mut out = Vec::new();
+        match compose(&mut out, &machine, Some(bytes), devices, &Delta::default()) {
+            Ok(()) => {
+                let again = parse(&out).unwrap();
+                assert_eq!(again.blocks.len(), stream.blocks.len());
+                format!("ok, {}", again.blocks.len())
+            }
+            Err(e) => kind(e),
+        }
+    });
+    run("manifest", |bytes| {
+        if let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) {
+            let fits = manifest.nodes.iter();
+            let fits = fits.map(|(name, part)| (name.clone(), part.fits.clone()));
+            let fits = fits.collect();
+            let checked = manifest.check(&fits).map_err(|e| e.to_string());
+            return format!(
+                "{checked:?} {} {}",
+                manifest.size(),
+                round_trip::<Manifest>(bytes)
+            );
+        }
+        round_trip::<Manifest>(bytes)
     });
 }

@@ -3,18 +3,22 @@
 use std::path::Path;
 
 /// The rooms of `src/`, the lowest first. A room may use only rooms before it.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 25] = [
     "failpoint",
+    "trace",
     "ids",
     "hint",
+    "codes",
     "model",
     "interrupt",
     "spec",
+    "convert",
     "output",
     "state",
     "host",
     "node",
     "warm",
+    "snapshot",
     "image",
     "network",
     "project",
@@ -23,6 +27,7 @@ const FLOORS: [&str; 20] = [
     "plan",
     "engine",
     "cli",
+    "api",
     "commands",
 ];
 
@@ -78,7 +83,9 @@ fn only_the_hint_module_writes_commands_of_kvmc() {
     let mut written = Vec::new();
     for src in ["src", "netns/src", "images/src", "qmp/src"] {
         for path in sources(&root.join(src)) {
-            let is_hint = path.ends_with("src/hint.rs") || path.ends_with("src/house_tests.rs");
+            let is_hint = ["src/hint.rs", "src/house_tests.rs", "src/codes/tests.rs"]
+                .iter()
+                .any(|file| path.ends_with(file));
             let text = std::fs::read_to_string(&path).unwrap();
             let lines = text.lines().enumerate().filter(|_| !is_hint);
             let literal = ["`kvmc ", "kvmc --cluster"];

@@ -45,13 +45,17 @@ pub(crate) fn mac(cluster: &str, thing: &str, attempt: u32) -> MacAddr {
     MacAddr([0x52, 0x54, 0x00, digest[0], digest[1], digest[2]])
 }
 
+const FIRST_UID: u32 = 1_900_000_000;
+const NODES: u32 = 1 << 10;
+/// All ids that [`uid`] gives, which are group ids too.
+pub(crate) const UIDS: std::ops::RangeInclusive<u32> =
+    FIRST_UID..=FIRST_UID + u16::MAX as u32 * NODES + (NODES - 1);
+
 /// The user id of a node's QEMU, in a range that systemd's UIDS-GIDS page leaves unused.
 pub(crate) fn uid(cluster_dir: &Path, ordinal: u32) -> u32 {
-    const FIRST: u32 = 1_900_000_000;
-    const NODES: u32 = 1 << 10;
     let digest = Sha256::digest(cluster_dir.as_os_str().as_encoded_bytes());
     let slot = u32::from(u16::from_be_bytes([digest[0], digest[1]]));
-    FIRST + slot * NODES + ordinal % NODES
+    FIRST_UID + slot * NODES + ordinal % NODES
 }
 
 /// The id of this boot of the host, random(4).
@@ -72,14 +76,24 @@ pub(crate) fn now() -> f64 {
 
 /// How long ago a time was, in seconds since 1970, in its largest unit. A time to come is 0 s ago.
 pub(crate) fn ago(time: f64) -> String {
-    let seconds = Duration::try_from_secs_f64(now() - time).map_or(0, |d| d.as_secs());
+    format!("{} ago", age(time))
+}
+
+/// Like [`ago`], without the word: `5 min`.
+pub(crate) fn age(time: f64) -> String {
+    span(now() - time)
+}
+
+/// A number of seconds in its largest unit. A negative one counts as 0.
+pub(crate) fn span(seconds: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(seconds).map_or(0, |d| d.as_secs());
     let (number, unit) = match seconds {
         0..60 => (seconds, "s"),
         60..3600 => (seconds / 60, "min"),
         3600..86400 => (seconds / 3600, "h"),
         _ => (seconds / 86400, "d"),
     };
-    format!("{number} {unit} ago")
+    format!("{number} {unit}")
 }
 
 #[cfg(test)]
@@ -102,6 +116,7 @@ mod tests {
         let dir = Path::new("/s/clusters/k80");
         assert_ne!(uid(dir, 0), uid(dir, 1));
         assert!(uid(dir, 1023) < 2_147_483_647);
+        assert!(UIDS.contains(&uid(dir, 1023)) && UIDS.contains(&uid(Path::new("/"), 0)));
     }
 
     #[test]

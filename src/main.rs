@@ -2,8 +2,11 @@
 //!
 //! docs/ARCHITECTURE.md describes the structure.
 
+mod api;
 mod cli;
+mod codes;
 mod commands;
+mod convert;
 mod engine;
 mod failpoint;
 #[cfg(test)]
@@ -26,9 +29,11 @@ mod project;
 mod readme_tests;
 #[cfg(test)]
 mod samples;
+mod snapshot;
 mod spec;
 mod state;
 mod steps;
+mod trace;
 mod warm;
 
 use std::process::ExitCode;
@@ -40,7 +45,12 @@ fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _until_the_end = kvmc_failpoint::Scenario::setup();
     host::complete_path();
+    if commands::answer() {
+        return ExitCode::SUCCESS;
+    }
     let cli = cli::parse();
+    output::set_manners(cli.color, cli.quiet);
+    commands::begin_trace(&cli);
     let result = host::check_descriptors()
         .and_then(|()| {
             let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -50,9 +60,11 @@ fn main() -> ExitCode {
         .and_then(|exit| output::unwritten().map(|()| exit));
     let exit = result.unwrap_or_else(|error| {
         let exit = exit_of(&error);
+        trace::verbose(|| format!("error: {error:#}"));
         output::error(&error);
         exit
     });
+    trace::verbose(|| format!("ends with {}", exit.code()));
     exit.into()
 }
 

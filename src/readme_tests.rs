@@ -1,8 +1,9 @@
 //! Compares README's table of settings with the table in the code. `KVMC_BLESS=1 cargo test --bin kvmc readme` writes
-//! it.
+//! it. Also checks the verbs and flags that the user's guide names in its prose.
 
 use std::path::Path;
 
+use crate::cli;
 use crate::model::Exit;
 use crate::spec::{ALIASES, Alias, Change, SETTINGS, Setting};
 
@@ -22,7 +23,10 @@ fn setting(setting: &Setting) -> String {
     let roles = setting
         .role_key
         .map(|key| code(&format!("roles.NAME.{key}")));
-    let keys: Vec<_> = own.into_iter().chain(roles).collect();
+    let nodes = setting
+        .node_key
+        .map(|key| code(&format!("nodes.NAME.{key}")));
+    let keys: Vec<_> = own.into_iter().chain(roles).chain(nodes).collect();
     let default = match setting.default {
         _ if setting.key == "architecture" => "the host's".to_owned(),
         "" => String::new(),
@@ -112,4 +116,50 @@ fn readme_names_every_exit_code() {
         let row = format!("| {} | ", exit.code());
         assert!(text.contains(&row), "no `{row}`");
     }
+}
+
+/// Whether the words after `kvmc` are a verb with flags that it has.
+fn is_known(words: &str) -> bool {
+    let root = cli::plain_command();
+    let (mut command, mut within) = (&root, true);
+    for word in words.split(' ') {
+        if let Some(flag) = word.strip_prefix("--") {
+            let flag = flag.split('=').next();
+            let has = |c: &clap::Command| c.get_arguments().any(|a| a.get_long() == flag);
+            if !has(command) && !has(&root) {
+                return false;
+            }
+        }
+        within &= command.has_subcommands() && !word.starts_with('-');
+        if within {
+            match command.find_subcommand(word) {
+                Some(verb) => command = verb,
+                None => return false,
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn every_verb_and_flag_that_the_guide_names_is_there() {
+    assert!(is_known("image ls --catalogue") && is_known("up --cluster lab"));
+    assert!(!is_known("image list") && !is_known("up --nope") && !is_known("dwn"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/src");
+    let mut seen = 0;
+    for page in std::fs::read_dir(folder).unwrap() {
+        let page = page.unwrap().path();
+        let text = std::fs::read_to_string(&page).unwrap();
+        for line in text.lines() {
+            for code in line.split('`').skip(1).step_by(2) {
+                let words = code.strip_prefix("kvmc ");
+                if let Some(words) = words {
+                    seen += 1;
+                    let is_there = is_known(words.split(" -- ").next().unwrap_or(words));
+                    assert!(is_there, "{}: `{code}`", page.display());
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "{seen} commands");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::image::Pick;
-use crate::model::Accelerator;
+use crate::model::{Accelerator, Progress, Stage};
 use crate::network::all_networks;
 use crate::node::identity::HostKeys;
 use crate::node::{KeyPair, Secrets};
@@ -51,9 +51,43 @@ pub(crate) fn record_of(spec: ClusterSpec) -> anyhow::Result<ClusterRecord> {
         networks: all_networks(network, &spec, &dir),
         dir: Path::new("/s"),
         existing: &[],
+        resting: &[],
         in_use: &BTreeSet::new(),
         spec,
     })
+}
+
+/// The record of a cluster that is to follow another specification.
+///
+/// # Errors
+/// Fails as [`compose`] does.
+pub(crate) fn record_after(
+    first: &ClusterRecord,
+    spec: ClusterSpec,
+) -> anyhow::Result<ClusterRecord> {
+    compose(Design {
+        picks: &picks(&spec),
+        spec,
+        accelerator: first.accelerator.clone(),
+        project: first.project.clone(),
+        host: first.host.clone(),
+        networks: first.networks().cloned().collect(),
+        dir: Path::new("/s"),
+        existing: &first.nodes,
+        resting: &first.resting,
+        in_use: &BTreeSet::new(),
+    })
+}
+
+/// What [`Silent`] hears, it forgets.
+#[derive(Debug)]
+pub(crate) struct Silent;
+
+impl Progress for Silent {
+    fn say(&self, _: &str) {}
+    fn stage(&self, _: &str, _: Stage, _: &str) {}
+    fn transfer(&self, _: &str, _: u64, _: Option<u64>) {}
+    fn end(&self) {}
 }
 
 /// An image for every role.
@@ -61,6 +95,7 @@ pub(crate) fn picks(spec: &ClusterSpec) -> BTreeMap<String, Pick> {
     let pick = Pick {
         id: "0".repeat(32),
         guest: kvmc_images::Guest::Agent,
+        virtual_size: 1 << 30,
     };
     let roles = spec.roles.iter();
     roles.map(|r| (r.name.clone(), pick.clone())).collect()

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::download::judge_qcow2;
+use crate::download::{Subject, judge_qcow2};
 use crate::error::ImageError;
 use crate::image::Image;
 use crate::image::{DISK, META, Meta};
@@ -228,7 +228,7 @@ impl Reader<'_> {
     fn read(&self) -> Result<ImportedArchive, ImageError> {
         let mut archive = tar::Archive::new(Watched(plain(self.from)?));
         let mut entries = archive.entries().map_err(|e| self.damaged(e))?;
-        let mut next = |wanted: &str| -> Result<Box<dyn Read + '_>, ImageError> {
+        let mut next = |wanted: &str| -> Result<(u64, Box<dyn Read + '_>), ImageError> {
             let entry = entries
                 .next()
                 .ok_or_else(|| self.damaged(format!("it lacks {wanted}")))?
@@ -241,10 +241,10 @@ impl Reader<'_> {
                     name.escape_debug()
                 )));
             }
-            Ok(Box::new(entry))
+            Ok((entry.size(), Box::new(entry)))
         };
         let contents: Contents =
-            serde_json::from_slice(&self.text(next(CONTENTS)?)?).map_err(|e| self.damaged(e))?;
+            serde_json::from_slice(&self.text(next(CONTENTS)?.1)?).map_err(|e| self.damaged(e))?;
         if contents.format != FORMAT {
             return Err(self.unfit(format!(
                 "has format {}; this kvmc reads format {FORMAT}; use the kvmc that wrote it",
@@ -256,14 +256,15 @@ impl Reader<'_> {
         }
         let mut below: Option<Image> = None;
         for id in &contents.images {
-            let text = self.text(next(&format!("{id}/{META}"))?)?;
+            let text = self.text(next(&format!("{id}/{META}"))?.1)?;
             let meta = Meta::parse(&PathBuf::from(id).join(META), &text)?;
             if meta.parent != below.as_ref().map(|i| i.id.clone()) {
                 return Err(self.unfit(format!("names another parent for {id}")));
             }
             let (folder, _lock) = self.store.workplace()?;
             for file in Meta::files(meta.boot) {
-                let mut source = next(&format!("{id}/{file}"))?;
+                let (size, mut source) = next(&format!("{id}/{file}"))?;
+                self.check_room(folder.path(), size)?;
                 self.copy(&mut *source, &folder.path().join(file))?;
             }
             self.judge(&folder.path().join(DISK), meta.parent.as_deref())?;
@@ -289,6 +290,10 @@ impl Reader<'_> {
         })
     }
 
+    fn unpacking(&self) -> String {
+        format!("unpack {} into the store", self.from.display())
+    }
+
     fn text(&self, source: impl Read) -> Result<Vec<u8>, ImageError> {
         let mut text = Vec::new();
         source
@@ -298,15 +303,31 @@ impl Reader<'_> {
         Ok(text)
     }
 
+    /// Refuses a file that does not fit on the disk, before a byte of it is written. Packed, it may be a thousand times
+    /// smaller.
+    fn check_room(&self, folder: &Path, needed: u64) -> Result<(), ImageError> {
+        let stat = nix::sys::statvfs::statvfs(folder);
+        let stat = stat.map_err(|e| ImageError::io(self.unpacking())(e.into()))?;
+        let free = stat.blocks_available() * stat.fragment_size();
+        match needed <= free {
+            true => Ok(()),
+            false => Err(ImageError::Room {
+                at: folder.parent().unwrap_or(folder).to_owned(),
+                needed,
+                free,
+            }),
+        }
+    }
+
     fn copy(&self, source: &mut dyn Read, to: &Path) -> Result<(), ImageError> {
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .open(to)
-            .map_err(ImageError::io(format!("make {}", to.display())))?;
+            .map_err(ImageError::io(self.unpacking()))?;
         let copied = std::io::copy(source, &mut file);
         copied.map(drop).map_err(|e| match e.kind() {
-            std::io::ErrorKind::StorageFull => ImageError::io(format!("write {}", to.display()))(e),
+            std::io::ErrorKind::StorageFull => ImageError::io(self.unpacking())(e),
             _ if exec::is_told_to_stop() => ImageError::Interrupted,
             _ => self.damaged(e),
         })
@@ -315,9 +336,11 @@ impl Reader<'_> {
     /// Checks that a disk's backing file is its parent's disk, or none: its header could name any file of the host.
     fn judge(&self, disk: &Path, parent: Option<&str>) -> Result<(), ImageError> {
         let Some(parent) = parent else {
-            return judge_qcow2(disk);
+            return judge_qcow2(disk, Subject::File(self.from));
         };
-        match qcow2::inspect(disk)?.backing_file {
+        let header = qcow2::inspect(disk);
+        let header = header.map_err(|e| Subject::File(self.from).instead_of(disk, e))?;
+        match header.backing_file {
             Some(named) if named == backing_name(parent) => Ok(()),
             named => Err(self.unfit(format!(
                 "has a disk with the backing file `{}`; expected its parent's disk",

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::size::approximate;
+
 /// An image cannot be made, read or used.
 #[derive(Debug, Error)]
 #[expect(missing_docs, reason = "fields are named by what they hold")]
@@ -73,7 +75,7 @@ pub enum ImageError {
         reason: String,
     },
     /// A transfer ended early.
-    #[error("{url} was cut at {} MiB: {why}; run it again to resume there", at >> 20)]
+    #[error("{url} was cut at {}: {why}; run it again to resume there", approximate(*at))]
     Cut { url: String, at: u64, why: String },
     /// A download does not have its publisher's checksum.
     #[error(
@@ -85,14 +87,32 @@ pub enum ImageError {
         found: String,
     },
     /// The disk has too little room.
-    #[error("{} MiB are needed in {}, and {} MiB are free; free some, or set KVMC_STATE_DIR to a folder on a larger disk", needed.div_ceil(1 << 20), at.display(), free >> 20)]
+    #[error("{} needed in {}, {} free; free some, or set KVMC_STATE_DIR to a folder on a larger disk", approximate(*needed), at.display(), approximate(*free))]
     Room { at: PathBuf, needed: u64, free: u64 },
+    /// A file is not a usable image, and something makes one of it.
+    #[error("{file} {why}")]
+    Unusable {
+        /// The file or address as the user gave it.
+        file: String,
+        why: String,
+        /// A command, or advice.
+        cure: String,
+    },
     /// A file is not an image, or must not be used.
     #[error("{} {why}", path.display())]
     Unfit { path: PathBuf, why: String },
 }
 
 impl ImageError {
+    /// What makes a usable image of an unusable one.
+    #[must_use]
+    pub fn cure(&self) -> Option<&str> {
+        match self {
+            Self::Unusable { cure, .. } => Some(cure),
+            _ => None,
+        }
+    }
+
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }

@@ -10,7 +10,7 @@ use crate::error::ImageError;
 pub(crate) const REVISION: &str = "9";
 
 /// Packages of every template, in addition to the kernel.
-pub(crate) const PACKAGES: [&str; 14] = [
+pub(crate) const PACKAGES: [&str; 15] = [
     "systemd",
     "systemd-sysv",
     "udev",
@@ -25,6 +25,8 @@ pub(crate) const PACKAGES: [&str; 14] = [
     "qemu-guest-agent",
     "busybox-static",
     "less",
+    // Docker and containerd run no container without its parser where the kernel has AppArmor on.
+    "apparmor",
 ];
 
 /// Modules of the agent, which its own tests import from `images/guest`.

@@ -167,6 +167,16 @@ impl Image {
         self.directory.join(INITRD)
     }
 
+    /// The digests of the kernel and the initrd that QEMU loads, SHA-256 in hex; empty if it loads none.
+    #[must_use]
+    pub fn kernel_digests(&self) -> String {
+        let files = [KERNEL, INITRD].iter();
+        let digests: Vec<_> = files
+            .filter_map(|file| self.digests.get(*file).map(String::as_str))
+            .collect();
+        digests.join(" ")
+    }
+
     /// The digest of its disk file, SHA-256 in hex.
     #[must_use]
     pub fn digest(&self) -> &str {

@@ -20,8 +20,63 @@ const HEADER_LENGTH: u32 = 104;
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// Longest backing file's name that the format allows, in bytes.
 const LONGEST_NAME: usize = 1023;
-/// Incompatible features dirty, corrupt and external data file: an image with any of them is refused.
-const UNFIT_FEATURES: u64 = 0b111;
+/// Header extensions with the data file's name and with the names of features.
+const DATA_FILE: u32 = 0x4441_5441;
+const FEATURE_NAMES: u32 = 0x6803_f857;
+/// Incompatible features, by their bits.
+const DIRTY: u64 = 1;
+const CORRUPT: u64 = 1 << 1;
+const EXTERNAL_DATA: u64 = 1 << 2;
+/// The same, and those that QEMU and kvmc read: a compression type and extended L2 entries.
+const KNOWN_FEATURES: u64 = DIRTY | CORRUPT | EXTERNAL_DATA | 1 << 3 | 1 << 4;
+
+/// Why an image cannot be used as it is, by its header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    NotQcow2,
+    Cut,
+    Version(u32),
+    /// With the header's `crypt_method`.
+    Encrypted(u32),
+    Dirty,
+    Corrupt,
+    DataFile(String),
+    Unknown(String),
+    BackingName,
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotQcow2 => f.write_str("is not a qcow2 image"),
+            Self::Cut => f.write_str("is cut short"),
+            Self::Version(version) => {
+                write!(f, "is a qcow2 of version {version}; expected 2 or 3")
+            }
+            Self::Encrypted(_) => f.write_str("is encrypted"),
+            Self::Dirty => f.write_str("is dirty: the program that wrote it did not close it"),
+            Self::Corrupt => f.write_str("is marked as corrupt"),
+            Self::DataFile(name) if name.is_empty() => {
+                f.write_str("keeps its data in another file")
+            }
+            Self::DataFile(name) => {
+                write!(
+                    f,
+                    "keeps its data in another file, `{}`",
+                    name.escape_debug()
+                )
+            }
+            Self::Unknown(names) => {
+                write!(
+                    f,
+                    "has features that kvmc does not know: {}",
+                    names.escape_debug()
+                )
+            }
+            Self::BackingName => f.write_str("has an impossible backing file"),
+        }
+    }
+}
 
 /// An image's header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,55 +92,117 @@ pub struct Header {
 /// # Errors
 /// The file is not a qcow2, or is dirty, corrupt or encrypted, or has an external data file.
 pub fn inspect(path: &Path) -> Result<Header, ImageError> {
-    let mut bytes = Vec::new();
-    let file = fs_err::File::open(path)?;
-    file.take(CLUSTER).read_to_end(&mut bytes)?;
-    parse(&bytes).map_err(|why| ImageError::Unfit {
+    examine(path)?.map_err(|flaw| ImageError::Unfit {
         path: path.to_owned(),
-        why,
+        why: flaw.to_string(),
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Header, String> {
-    let word = |at: usize| -> Option<u32> {
-        Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-    };
-    let long = |at: usize| -> Option<u64> {
-        Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
-    };
-    let cut = || "is cut short".to_owned();
+/// As [`inspect`], but returns what is wrong with the header.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn examine(path: &Path) -> Result<Result<Header, Flaw>, ImageError> {
+    let mut bytes = Vec::new();
+    let file = fs_err::File::open(path)?;
+    file.take(CLUSTER).read_to_end(&mut bytes)?;
+    Ok(parse(&bytes))
+}
+
+fn word(bytes: &[u8], at: usize) -> Result<u32, Flaw> {
+    let word = at.checked_add(4).and_then(|end| bytes.get(at..end));
+    let word = word.and_then(|w| w.try_into().ok()).ok_or(Flaw::Cut)?;
+    Ok(u32::from_be_bytes(word))
+}
+
+fn long(bytes: &[u8], at: usize) -> Result<u64, Flaw> {
+    Ok(u64::from(word(bytes, at)?) << 32 | u64::from(word(bytes, at + 4)?))
+}
+
+fn parse(bytes: &[u8]) -> Result<Header, Flaw> {
     if bytes.get(..4) != Some(MAGIC.as_slice()) {
-        return Err("is not a qcow2 image".to_owned());
+        return Err(Flaw::NotQcow2);
     }
-    let version = word(4).ok_or_else(cut)?;
+    let version = word(bytes, 4)?;
     if version != 2 && version != 3 {
-        return Err(format!("is a qcow2 of version {version}; expected 2 or 3"));
+        return Err(Flaw::Version(version));
     }
-    if word(32).ok_or_else(cut)? != 0 {
-        return Err("is encrypted".to_owned());
+    let method = word(bytes, 32)?;
+    if method != 0 {
+        return Err(Flaw::Encrypted(method));
     }
-    if version == 3 && long(72).ok_or_else(cut)? & UNFIT_FEATURES != 0 {
-        return Err("is dirty, corrupt or keeps its data in another file".to_owned());
+    if version == 3 {
+        check_features(bytes)?;
     }
-    let offset = usize::try_from(long(8).ok_or_else(cut)?).map_err(|_| cut())?;
-    let length = word(16).ok_or_else(cut)? as usize;
+    let offset = usize::try_from(long(bytes, 8)?).map_err(|_| Flaw::Cut)?;
+    let length = word(bytes, 16)? as usize;
     let backing_file = match (offset, length) {
         (0, _) | (_, 0) => None,
-        (_, length) if length > LONGEST_NAME => {
-            return Err("has an impossible backing file".to_owned());
-        }
+        (_, length) if length > LONGEST_NAME => return Err(Flaw::BackingName),
         (offset, length) => {
             let name = offset
                 .checked_add(length)
                 .and_then(|end| bytes.get(offset..end))
-                .ok_or_else(cut)?;
+                .ok_or(Flaw::Cut)?;
             Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
         }
     };
     Ok(Header {
-        virtual_size: long(24).ok_or_else(cut)?,
+        virtual_size: long(bytes, 24)?,
         backing_file,
     })
+}
+
+/// Refuses incompatible features that an image to be used must not have.
+fn check_features(bytes: &[u8]) -> Result<(), Flaw> {
+    let features = long(bytes, 72)?;
+    let unknown = features & !KNOWN_FEATURES;
+    if unknown != 0 {
+        let names = extension(bytes, FEATURE_NAMES).unwrap_or_default();
+        let bits = (0..64_u8).filter(|bit| unknown >> bit & 1 == 1);
+        let words: Vec<_> = bits.map(|bit| feature_name(names, bit)).collect();
+        return Err(Flaw::Unknown(words.join(", ")));
+    }
+    if features & CORRUPT != 0 {
+        return Err(Flaw::Corrupt);
+    }
+    if features & DIRTY != 0 {
+        return Err(Flaw::Dirty);
+    }
+    if features & EXTERNAL_DATA != 0 {
+        let name = extension(bytes, DATA_FILE).unwrap_or_default();
+        return Err(Flaw::DataFile(String::from_utf8_lossy(name).into_owned()));
+    }
+    Ok(())
+}
+
+/// The name of an incompatible feature in the image's own table, and its bit.
+fn feature_name(table: &[u8], bit: u8) -> String {
+    const ENTRY: usize = 48;
+    const INCOMPATIBLE: u8 = 0;
+    let entry = table
+        .chunks(ENTRY)
+        .find(|e| e.starts_with(&[INCOMPATIBLE, bit]));
+    let name = entry.and_then(|e| e.get(2..)).unwrap_or_default();
+    let name: Vec<u8> = name.iter().copied().take_while(|b| *b != 0).collect();
+    match name.is_empty() {
+        true => format!("bit {bit}"),
+        false => format!("{} (bit {bit})", String::from_utf8_lossy(&name)),
+    }
+}
+
+/// The content of a header extension.
+fn extension(bytes: &[u8], wanted: u32) -> Option<&[u8]> {
+    let mut at = word(bytes, 100).ok()? as usize;
+    loop {
+        let (kind, length) = (word(bytes, at).ok()?, word(bytes, at + 4).ok()? as usize);
+        let content = bytes.get(at + 8..(at + 8).checked_add(length)?);
+        match kind {
+            0 => return None,
+            kind if kind == wanted => return content,
+            _ => at = (at + 8).checked_add(length.next_multiple_of(8))?,
+        }
+    }
 }
 
 /// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`.
@@ -110,6 +227,22 @@ pub fn create_overlay(path: &Path, backing: &Path, size: u64) -> Result<(), Imag
             name.len()
         )));
     }
+    create(path, name, size)
+}
+
+/// Makes `path` an empty image of `size` bytes without a backing file.
+///
+/// # Errors
+/// `path` exists or cannot be written, or no image can be so large.
+pub fn create_empty(path: &Path, size: u64) -> Result<(), ImageError> {
+    create(path, b"", size)
+}
+
+fn create(path: &Path, name: &[u8], size: u64) -> Result<(), ImageError> {
+    let unfit = |why: String| ImageError::Unfit {
+        path: path.to_owned(),
+        why,
+    };
     let entries = size.div_ceil(PER_L1_ENTRY);
     let l1_clusters = (entries * 8).div_ceil(CLUSTER);
     // One refcount block counts half a cluster of clusters, far more than the tables take.
@@ -146,6 +279,8 @@ pub(crate) fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
     let format = b"qcow2";
     let name_at = HEADER_LENGTH + 8 + 8 + 8;
     let name_length = u32::try_from(backing.len()).unwrap_or(0);
+    // Without a backing file, both are zero.
+    let name_at = if name_length > 0 { name_at } else { 0 };
     let mut bytes = Vec::with_capacity(256);
     bytes.extend(MAGIC);
     for word in [3, 0, name_at, name_length, CLUSTER_BITS] {
@@ -161,6 +296,10 @@ pub(crate) fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
     bytes.extend([0; 24]); // no features
     bytes.extend(4_u32.to_be_bytes()); // refcounts of 16 bits
     bytes.extend(HEADER_LENGTH.to_be_bytes());
+    if backing.is_empty() {
+        bytes.extend([0; 8]); // end of extensions
+        return bytes;
+    }
     bytes.extend(BACKING_FORMAT.to_be_bytes());
     bytes.extend(5_u32.to_be_bytes());
     bytes.extend(format);
@@ -251,7 +390,7 @@ mod tests {
     fn fuzz_headers() {
         kvmc_fuzz::run("qcow2", |bytes| match parse(bytes) {
             Ok(header) => format!("{:?}", header.backing_file.is_some()),
-            Err(why) => why,
+            Err(flaw) => flaw.to_string(),
         });
     }
 }

@@ -8,7 +8,7 @@ use crate::error::ImageError;
 use crate::guest_files;
 
 /// Units that nodes do not need; each would cost boot time.
-const MASKED: [&str; 36] = [
+const MASKED: [&str; 37] = [
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",
@@ -40,6 +40,8 @@ const MASKED: [&str; 36] = [
     "sshd-keygen.service",
     "ssh.socket",
     "ldconfig.service",
+    // Compiles a hundred profiles.
+    "apparmor.service",
     "modprobe@drm.service",
     "modprobe@fuse.service",
     "modprobe@efi_pstore.service",

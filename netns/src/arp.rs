@@ -11,14 +11,20 @@ const PACKET: [u8; 6] = [0, 1, 8, 0, 6, 4];
 
 /// A probe: it asks who has `address` without claiming it.
 pub(crate) fn probe(from: MacAddr, address: Ipv4Addr) -> Vec<u8> {
-    let parts: [&[u8]; 8] = [
+    request(from, Ipv4Addr::UNSPECIFIED, address)
+}
+
+/// A request by a station that has the address `own`.
+pub(crate) fn request(from: MacAddr, own: Ipv4Addr, address: Ipv4Addr) -> Vec<u8> {
+    let parts: [&[u8]; 9] = [
         &MacAddr::BROADCAST.0,
         &from.0,
         &[8, 6],
         &PACKET,
         &[0, 1],
         &from.0,
-        &[0; 10],
+        &own.octets(),
+        &[0; 6],
         &address.octets(),
     ];
     parts.concat()

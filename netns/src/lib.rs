@@ -5,6 +5,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`link`] | bridges, taps, addresses and routes over rtnetlink |
+//! | [`knock`] | whether something listens on a port, without a connection |
+//! | [`outside`] | the namespace outside of the one that the process has moved into |
 //! | [`ports`] | the process that has a port |
 //! | [`range`] | pure checks of subnets and link names |
 //! | [`sysctl`] | `/proc/sys`, read before written |
@@ -20,8 +22,10 @@ pub mod dns;
 mod exec;
 mod failpoint;
 pub mod firewall;
+mod knock;
 pub mod link;
 mod mac;
+pub mod outside;
 pub mod ports;
 mod protocol;
 pub mod ra;
@@ -33,11 +37,14 @@ pub use change::Change;
 pub use exec::ExecError;
 #[cfg(feature = "failpoints")]
 pub use failpoint::FAILPOINTS;
+pub use knock::{Knock, knock};
 pub use link::{
-    Address, BridgeSpec, Link, LinkError, Links, Neighbour, PendingProbe, Route, TapSpec,
+    Address, BridgeSpec, Detour, End, Link, LinkError, Links, Neighbour, PendingProbe, Route, Rule,
+    SpareTap, TapSpec, stations,
 };
 pub use mac::{MacAddr, MacAddrError};
 pub use protocol::Protocol;
+pub use tap::namespace_of_tap;
 
 #[cfg(test)]
 mod tests {

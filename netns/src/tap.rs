@@ -5,8 +5,9 @@
 )]
 
 use std::{
+    fs::File,
     io,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     os::unix::fs::OpenOptionsExt as _,
 };
 
@@ -23,6 +24,18 @@ mod ioctl {
         nix::request_code_write!(b'T', 202, size_of::<libc::c_int>()),
         libc::ifreq
     );
+    nix::ioctl_none!(tungetdevnetns, b'T', 227);
+}
+
+/// The network namespace that a tap is in, which its descriptor keeps alive.
+///
+/// # Errors
+/// Fails if the descriptor is no tap's, and without the right to administer the namespace.
+pub fn namespace_of_tap(tap: BorrowedFd<'_>) -> io::Result<File> {
+    // SAFETY: the descriptor is open, and the ioctl takes no argument.
+    let namespace = unsafe { ioctl::tungetdevnetns(tap.as_raw_fd()) }?;
+    // SAFETY: the ioctl returned a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) }.into())
 }
 
 /// Makes a tap in the network namespace of this thread. It lives as long as the file descriptor. Its frames have a

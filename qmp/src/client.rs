@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use qapi_qmp::QmpCommand;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Gate, Outcome};
 use crate::error::{ConnectError, ExecuteError};
 use crate::event::{EventQueue, Events};
 use crate::log::ExchangeLog;
@@ -25,6 +26,19 @@ const HEAVY: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Client {
     calls: mpsc::Sender<Call>,
+    gate: Arc<Gate>,
+}
+
+/// Keeps a connection's commands back until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    gate: Arc<Gate>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.gate.is_shut.send_replace(false);
+    }
 }
 
 impl Client {
@@ -89,8 +103,27 @@ impl Client {
     ) -> (Self, Events) {
         let (calls, asked) = mpsc::channel(16);
         let queue = Arc::new(EventQueue::default());
-        tokio::spawn(owner::run(stream, asked, Arc::clone(&queue), log, greeted));
-        (Self { calls }, Events::of(queue))
+        let gate = Arc::new(Gate::default());
+        let owned = (Arc::clone(&queue), Arc::clone(&gate));
+        tokio::spawn(owner::run(stream, asked, owned, log, greeted));
+        (Self { calls, gate }, Events::of(queue))
+    }
+
+    /// Sends nothing from now on until the returned value is dropped; commands wait meanwhile, within their deadlines.
+    /// Returns after the answers to earlier commands, or after `patience`.
+    pub async fn hold(&self, patience: Duration) -> Hold {
+        const LOOK: Duration = Duration::from_millis(2);
+        self.gate.is_shut.send_replace(true);
+        let hold = Hold {
+            gate: Arc::clone(&self.gate),
+        };
+        let quiet = async {
+            while self.gate.waiting.load(Ordering::Acquire) > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let _some_come_later = tokio::time::timeout(patience, quiet).await;
+        hold
     }
 
     /// Executes a command of QEMU's QAPI; its deadline is 5 s, or 30 s where it moves data.
@@ -145,6 +178,23 @@ impl Client {
         self.call("getfd", json!({ "fdname": name }), Some(fd), false, QUICK)
             .await
             .map(drop)
+    }
+
+    /// Executes `add-fd`: adds a descriptor to a new set of QEMU's, and returns the set's number. QEMU opens it as
+    /// `/dev/fdset/NUMBER`, in the descriptor's own access mode only.
+    ///
+    /// # Errors
+    /// The connection ended, no answer came in time, or the peer refused the command.
+    pub async fn add_fd(&self, fd: OwnedFd) -> Result<u64, ExecuteError> {
+        let answer = self
+            .call("add-fd", json!({}), Some(fd), false, QUICK)
+            .await?;
+        let set = answer.get("fdset-id").and_then(Value::as_u64);
+        set.ok_or_else(|| ExecuteError::Refused {
+            command: "add-fd".to_owned(),
+            class: "GenericError".to_owned(),
+            desc: "the answer names no set".to_owned(),
+        })
     }
 
     /// Executes `quit`. A connection that ends without an answer counts as one: QEMU may exit first.

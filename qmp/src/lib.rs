@@ -10,7 +10,7 @@ mod event;
 mod log;
 mod owner;
 
-pub use client::Client;
+pub use client::{Client, Hold};
 pub use error::{ConnectError, ExecuteError};
 pub use event::{Event, Events};
 pub use log::ExchangeLog;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::call::{Call, Outcome};
+use crate::call::{Call, Gate, Outcome};
 use crate::event::{Event, EventQueue};
 use crate::log::ExchangeLog;
 
@@ -40,7 +41,7 @@ struct Owner {
 pub(crate) async fn run(
     stream: UnixStream,
     mut calls: mpsc::Receiver<Call>,
-    queue: Arc<EventQueue>,
+    (queue, gate): (Arc<EventQueue>, Arc<Gate>),
     log: Option<ExchangeLog>,
     greeted: Option<oneshot::Sender<()>>,
 ) {
@@ -54,12 +55,16 @@ pub(crate) async fn run(
     };
     let mut received = Received::default();
     let mut next_id = 1;
+    let mut shut = gate.is_shut.subscribe();
     loop {
+        // Drops callers that gave up. `take` drops their answers if they come.
+        owner.pending.retain(|_, call| !call.answer.is_closed());
+        gate.waiting.store(owner.pending.len(), Ordering::Release);
+        let is_shut = *shut.borrow_and_update();
         tokio::select! {
-            call = calls.recv() => {
+            _ = shut.changed() => {}
+            call = calls.recv(), if !is_shut => {
                 let Some(call) = call else { break };
-                // Drops callers that gave up. `take` drops their answers if they come.
-                owner.pending.retain(|_, call| !call.answer.is_closed());
                 if owner.send(&stream, next_id, call).await.is_err() { break }
                 next_id += 1;
             }

@@ -108,7 +108,7 @@ fn arg(row: &Row) -> Arg {
     if is_repeated(row.kind) {
         arg = arg.action(ArgAction::Append);
     }
-    if row.kind == Kind::Switch {
+    if matches!(row.kind, Kind::Nested | Kind::Switch) {
         arg = arg
             .num_args(0..=1)
             .require_equals(true)
@@ -121,6 +121,7 @@ const fn is_repeated(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Counts
+            | Kind::Disks
             | Kind::Domains
             | Kind::Forwards
             | Kind::HostPorts
@@ -228,7 +229,7 @@ mod tests {
         let words = ["kvmc", "up"].iter().chain(words);
         let cli = Cli::try_parse_from(words).map_err(|e| e.to_string())?;
         match cli.command {
-            Verb::Up { flags, .. } => Ok(Settings::resolve([flags.layer()])),
+            Verb::Up(up) => Ok(Settings::resolve([up.flags.layer()])),
             other => Err(format!("{other:?}")),
         }
     }
@@ -270,7 +271,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_wrong_usage() {
         for (set, expected) in [
-            ("vcpu=1", "did you mean `vcpus`"),
+            ("vcpsu=1", "did you mean `vcpus`"),
             ("roles.a.cout=1", "did you mean `roles.NAME.count`"),
             ("vcpus", "`vcpus` is not KEY=VALUE"),
         ] {

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
 /// The widest terminal, in columns, that the help makes use of.
 const WIDTH: usize = 100;
@@ -25,7 +25,7 @@ fn helps(verb: &mut Command, words: &str, all: &mut Vec<(String, String)>) {
 
 #[test]
 fn help_of_every_verb_matches_its_snapshot() {
-    let mut kvmc = super::Cli::command().term_width(WIDTH);
+    let mut kvmc = super::command().term_width(WIDTH);
     kvmc.build();
     let mut all = Vec::new();
     helps(&mut kvmc, "kvmc", &mut all);

@@ -1,14 +1,42 @@
 //! Verbs of other tools, and what kvmc has instead.
 
-use clap::Parser;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
 
-use super::Cli;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ColorChoice, Error, FromArgMatches};
+
+use super::{Cli, command};
 use crate::hint::host_command;
 
 /// Parses the command line. Ends the process on an error, and with the help.
 pub(crate) fn parse() -> Cli {
-    Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit())
+    let words: Vec<_> = std::env::args_os().collect();
+    parse_words(&words).unwrap_or_else(|error| with_tip(error).exit())
+}
+
+fn parse_words(words: &[OsString]) -> Result<Cli, Error> {
+    let mut command = command().color(color(words));
+    let matches = command.try_get_matches_from_mut(words)?;
+    Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+}
+
+/// The colours of help and usage errors, which are printed before `--color` is parsed.
+fn color(words: &[OsString]) -> ColorChoice {
+    let words: Vec<_> = words.iter().map(|w| w.to_string_lossy()).collect();
+    let mut words = words.iter().take_while(|w| *w != "--").map(|w| &**w);
+    while let Some(word) = words.next() {
+        let when = match word.strip_prefix("--color") {
+            Some("") => words.next(),
+            Some(joined) => joined.strip_prefix('='),
+            None => continue,
+        };
+        match when {
+            Some("always") => return ColorChoice::Always,
+            Some("never") => return ColorChoice::Never,
+            _ => {}
+        }
+    }
+    ColorChoice::Auto
 }
 
 /// Replaces clap's suggestion, which goes by letters, where it is known what is meant.
@@ -20,38 +48,51 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         error.remove(ContextKind::SuggestedSubcommand);
         let tips = ContextValue::StyledStrs(vec![tip.into()]);
         error.insert(ContextKind::Suggested, tips);
+    } else if !has_near(&error) {
+        error.remove(ContextKind::SuggestedSubcommand);
     }
     error
+}
+
+/// Whether a verb that clap suggests is near the one that was typed, and not only a part of it.
+fn has_near(error: &clap::Error) -> bool {
+    let (Some(ContextValue::String(typed)), Some(ContextValue::Strings(verbs))) = (
+        error.get(ContextKind::InvalidSubcommand),
+        error.get(ContextKind::SuggestedSubcommand),
+    ) else {
+        return true;
+    };
+    let distance = |verb: &String| strsim::damerau_levenshtein(typed, verb);
+    verbs
+        .iter()
+        .any(|verb| distance(verb) <= (typed.len().max(verb.len()) / 3).max(1))
 }
 
 fn tip(verb: &str) -> Option<String> {
     let does = |verb: &str, what: &str| Some(format!("{} {what}", host_command(verb)));
     match verb {
-        "scp" | "cp" | "copy" | "rsync" => Some(
-            "`scp -F ssh_config FILE NODE:` copies a file, with the ssh_config that `up` wrote"
-                .to_owned(),
-        ),
-        "restart" | "reboot" | "reload" => Some(format!(
-            "{} and then {} restart the nodes; {} restarts one",
-            host_command("stop"),
-            host_command("start"),
-            host_command("ssh NODE sudo reboot")
-        )),
-        "logs" | "log" | "journal" => Some(format!(
-            "{} shows a node's log, {} shows each node's state",
-            host_command("ssh NODE sudo journalctl"),
-            host_command("status")
-        )),
-        "exec" | "shell" | "login" | "connect" | "run" => {
-            does("ssh NODE COMMAND", "runs a command on a node")
+        "scp" | "copy" | "transfer" | "push" | "pull" => {
+            does("cp FILE NODE:PATH", "copies files and folders")
         }
-        "ls" | "list" | "ps" | "info" | "show" => does("status", "shows the cluster"),
-        "rm" | "remove" | "delete" | "destroy" => {
-            does("down", "removes the cluster with its nodes' data")
+        "rsync" | "watch" | "rsync-auto" => {
+            does("sync FOLDER NODE:PATH", "copies what differs in a folder")
         }
-        "create" | "new" | "init" | "launch" | "apply" => does("up", "creates the cluster"),
+        "sshfs" => does("mount NODE:PATH FOLDER", "shows a node's folder here"),
+        "unmount" => does("umount FOLDER", "ends a mount"),
+        "reboot" | "reload" => does("restart NODE", "shuts a node down and starts it again"),
+        "log" | "journal" | "journalctl" => does("logs", "shows the logs of nodes"),
+        "shell" | "login" | "connect" => does("ssh NODE", "opens a shell on a node"),
+        "run" | "execute" | "pssh" => does("exec NODE -- COMMAND", "runs a command on nodes"),
+        "serial" | "attach" | "screen" => does("console NODE", "shows the console of a node"),
+        "address" | "addresses" | "addr" => does("ip", "shows the addresses of nodes"),
+        "list" | "ps" => does("ls", "lists all clusters"),
+        "htop" | "stats" | "stat" => does("top", "shows what the nodes use"),
+        "info" | "show" => does("status", "shows the cluster"),
+        "destroy" => does("down", "removes the cluster with its nodes' data"),
+        "remove" | "delete" => does("rm NODE", "removes a node with its data"),
+        "create" | "new" | "launch" | "apply" => does("up", "creates the cluster"),
         "halt" | "shutdown" | "poweroff" => does("stop", "shuts the nodes down"),
-        "scale" => does("up --role NAME=N", "changes how many nodes a role has"),
+        "nodes" | "describe" | "get" => does("status", "shows each node"),
         _ => None,
     }
 }
@@ -60,17 +101,40 @@ fn tip(verb: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn said(words: &[&str]) -> String {
+    fn parse(words: &[&str]) -> Result<Cli, Error> {
         let words = ["kvmc"].iter().chain(words);
-        with_tip(Cli::try_parse_from(words).unwrap_err()).to_string()
+        parse_words(&words.map(OsString::from).collect::<Vec<_>>())
+    }
+
+    fn said(words: &[&str]) -> String {
+        with_tip(parse(words).unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn usage_errors_and_help_obey_color() {
+        let help = |words: &[&str]| parse(words).unwrap_err().render().ansi().to_string();
+        assert!(help(&["--help"]).contains("Cluster:"));
+        for (words, expected) in [
+            (&["--color", "always", "up"][..], ColorChoice::Always),
+            (&["up", "--color=never"], ColorChoice::Never),
+            (
+                &["ssh", "a", "--", "ls", "--color=always"],
+                ColorChoice::Auto,
+            ),
+            (&["--color"], ColorChoice::Auto),
+        ] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            assert_eq!(color(&words), expected, "{words:?}");
+        }
     }
 
     #[test]
     fn verbs_of_other_tools_lead_to_the_right_one() {
         for (verb, expected) in [
-            ("scp", "`scp -F ssh_config FILE NODE:`"),
-            ("restart", " stop` and then "),
-            ("logs", " ssh NODE sudo journalctl`"),
+            ("scp", " cp FILE NODE:PATH` copies files and folders"),
+            ("reboot", " restart NODE` shuts a node down"),
+            ("journal", " logs` shows the logs of nodes"),
+            ("shell", " ssh NODE` opens a shell on a node"),
             ("destroy", " down` removes the cluster with its nodes' data"),
         ] {
             let text = said(&[verb]);
@@ -78,14 +142,17 @@ mod tests {
             assert!(!text.contains("similar"), "{text}");
         }
         assert!(said(&["statu"]).contains("'status'"));
-        assert!(!said(&["zzzzz"]).contains("tip"));
+        assert!(said(&["dwn"]).contains("'down'"));
+        for far in ["zzzzz", "suspend", "snapshot"] {
+            assert!(!said(&[far]).contains("similar"), "{far}");
+        }
     }
 
     #[test]
     fn a_command_for_a_node_needs_no_dashes() {
         let command = |words: &[&str]| {
-            let words = ["kvmc", "ssh", "worker0"].iter().chain(words);
-            match Cli::try_parse_from(words).unwrap().command {
+            let words: Vec<_> = ["ssh", "worker0"].iter().chain(words).copied().collect();
+            match parse(&words).unwrap().command {
                 super::super::Command::Ssh { command, .. } => command,
                 other => panic!("{other:?}"),
             }

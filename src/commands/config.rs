@@ -8,9 +8,9 @@ use crate::model::Exit;
 use crate::output;
 use crate::spec::check;
 
-pub(super) fn run(session: &Session, flags: &Flags) -> Result<Exit> {
+pub(super) fn run(session: &Session, flags: &Flags, json: bool) -> Result<Exit> {
     let settings = session.settings(&session.engine()?, flags.layer())?;
     check(&settings)?;
-    output::settings(&settings);
+    output::settings(&settings, json)?;
     Ok(Exit::Done)
 }

@@ -3,18 +3,22 @@
 use anyhow::Result;
 
 use super::Session;
-use crate::engine::Lifecycle;
+use crate::engine::{Lifecycle, Local};
 use crate::model::Exit;
 use crate::output;
 
-pub(super) async fn run(session: &Session, all: bool) -> Result<Exit> {
-    let engine = session.engine()?;
+pub(super) async fn run(session: &Session, all: bool, json: bool) -> Result<Exit> {
     if !all {
-        return Ok(output::down(&engine.down().await?));
+        let report = session.engine()?.down().await?;
+        output::outcome(json, &report)?;
+        return Ok(output::down(&report));
     }
+    let engine = session.host()?;
     let mut exit = Exit::Done;
     for name in engine.cluster_names().await? {
-        let ended = output::down(&engine.of(&name).down().await?);
+        let report = session.elsewhere(&name, async |cluster: Local| cluster.down().await)?;
+        output::outcome(json, &report)?;
+        let ended = output::down(&report);
         if ended != Exit::Done {
             exit = ended;
         }

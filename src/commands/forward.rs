@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::Session;
 use crate::cli::ForwardCommand;
 use crate::engine::Engine;
-use crate::model::{Exit, Usage};
+use crate::model::{Exit, ForwardChange, Usage};
 use crate::output;
 use crate::spec::Forward;
 
@@ -16,16 +16,19 @@ pub(super) async fn run(session: &Session, command: ForwardCommand) -> Result<Ex
         .context("this engine does not support forwards")?;
     match command {
         ForwardCommand::Ls { json } => output::forwards(&engine.forwards()?, json)?,
-        ForwardCommand::Add { forwards } => {
+        ForwardCommand::Add { forwards, json } => {
             let forwards = forwards
                 .iter()
                 .map(|text| text.parse::<Forward>().map_err(|e| Usage(e).into()))
                 .collect::<Result<Vec<_>>>()?;
-            output::leads(&engine.add_forwards(&forwards).await?);
+            let added = engine.add_forwards(&forwards).await?;
+            output::leads(&added);
+            output::outcome(json, &ForwardChange::added(added))?;
         }
-        ForwardCommand::Rm { forwards } => {
+        ForwardCommand::Rm { forwards, json } => {
             engine.remove_forwards(&forwards).await?;
             output::talk(&format!("removed {}", forwards.join(", ")));
+            output::outcome(json, &ForwardChange::removed(forwards))?;
         }
     }
     Ok(Exit::Done)

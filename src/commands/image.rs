@@ -2,23 +2,35 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::Session;
 use crate::cli::{BuildFlags, ImageCommand, TakeFlags};
 use crate::engine::Local;
 use crate::engine::local::{BuildRequest, BuildSource, ImportRequest, PullRequest, catalogue};
-use crate::model::Exit;
+use crate::model::{Exit, ImagePruning, ImageRemoval};
 use crate::output;
 use crate::spec::approximate;
 
 pub(super) async fn run(session: &Session, command: ImageCommand) -> Result<Exit> {
     let engine = session.engine()?;
     match command {
-        ImageCommand::Build(flags) => digest(&build(session, &engine, *flags).await?),
-        ImageCommand::Commit { node, tag } => digest(&engine.commit_image(&node, &tag).await?),
-        ImageCommand::Export { image, file, arch } => {
-            output::talk(&engine.export_image(&image, arch.as_deref(), &file)?);
+        ImageCommand::Build(flags) => {
+            let json = flags.json;
+            made(&engine, &build(session, &engine, *flags).await?, json)?;
+        }
+        ImageCommand::Commit { node, tag, json } => {
+            made(&engine, &engine.commit_image(&node, &tag).await?, json)?;
+        }
+        ImageCommand::Export {
+            image,
+            file,
+            arch,
+            json,
+        } => {
+            let (exported, words) = engine.export_image(&image, arch.as_deref(), &file)?;
+            output::talk(&words);
+            output::outcome(json, &exported)?;
         }
         ImageCommand::Ls {
             json,
@@ -30,6 +42,7 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Result<Exit
             how,
             sums,
             insecure,
+            json,
         } => {
             let request = PullRequest {
                 image,
@@ -37,22 +50,28 @@ pub(super) async fn run(session: &Session, command: ImageCommand) -> Result<Exit
                 sums,
                 insecure,
             };
-            digest(&engine.pull_image(request).await?);
+            made(&engine, &engine.pull_image(request).await?, json)?;
         }
-        ImageCommand::Import { file, how } => digest(&engine.import_image(&file, &take(how))?),
+        ImageCommand::Import { file, how, json } => {
+            made(&engine, &engine.import_image(&file, &take(how))?, json)?;
+        }
         ImageCommand::Inspect {
             image,
             arch,
             json,
             verify,
         } => output::image(&engine.image(&image, arch.as_deref(), verify)?, json)?,
-        ImageCommand::Rm { image, arch } => engine.remove_image(&image, arch.as_deref())?,
-        ImageCommand::Prune { all } => {
-            let bytes = engine.prune_images(all)?;
-            output::talk(&match bytes {
+        ImageCommand::Rm { image, arch, json } => {
+            let removed = engine.remove_image(&image, arch.as_deref())?;
+            output::outcome(json, &ImageRemoval { removed })?;
+        }
+        ImageCommand::Prune { all, json } => {
+            let freed = engine.prune_images(all)?;
+            output::talk(&match freed {
                 0 => "nothing to remove".to_owned(),
                 bytes => format!("{} freed", approximate(bytes)),
             });
+            output::outcome(json, &ImagePruning { freed })?;
         }
     }
     Ok(Exit::Done)
@@ -86,6 +105,14 @@ fn take(flags: TakeFlags) -> ImportRequest {
     }
 }
 
-fn digest(id: &str) {
-    output::data(&format!("{id}\n"));
+/// Prints the digest of an image that is there now, or with `as_json` everything known about it.
+fn made(engine: &Local, id: &str, as_json: bool) -> Result<()> {
+    if !as_json {
+        output::data(&format!("{id}\n"));
+        return Ok(());
+    }
+    let images = engine.images()?;
+    let image = images.iter().find(|image| image.id == id);
+    let image = image.with_context(|| format!("image {id} is gone again"))?;
+    output::outcome(true, image)
 }

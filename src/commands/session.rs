@@ -38,12 +38,65 @@ impl Session {
         self.named(&self.name()?)
     }
 
+    /// The cluster that `--cluster` names.
+    ///
+    /// # Errors
+    /// Fails if that is no name of a cluster.
+    pub(super) fn named_by_flag(&self) -> Result<Option<&str>> {
+        let name = self.cluster.as_deref();
+        match name.map(validate_cluster_name) {
+            Some(Err(why)) => Err(SpecError::of("cluster", why).into()),
+            _ => Ok(name),
+        }
+    }
+
     /// The engine of a cluster by its name.
     ///
     /// # Errors
     /// Fails if there is no place for the state.
     pub(super) fn named(&self, name: &str) -> Result<Local> {
+        let local = self.plain(name)?;
+        local.enter()?;
+        Ok(local)
+    }
+
+    /// The same, without a move into the namespace of a fork.
+    ///
+    /// # Errors
+    /// Fails if there is no place for the state.
+    pub(super) fn plain(&self, name: &str) -> Result<Local> {
         Local::open(name, self.wait, Rc::new(Live::new()))
+    }
+
+    /// Does work on another cluster, by a thread of its own that is in the cluster's namespace.
+    ///
+    /// # Errors
+    /// Fails like the work, and if there is no such thread.
+    pub(super) fn elsewhere<T: Send>(
+        &self,
+        cluster: &str,
+        work: impl AsyncFnOnce(Local) -> Result<T> + Send,
+    ) -> Result<T> {
+        let there = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_all().build()?;
+            runtime.block_on(async { work(self.named(cluster)?).await })
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, there)?;
+            let done = thread.join();
+            done.map_err(|_| anyhow::anyhow!("the thread for cluster `{cluster}` panicked"))?
+        })
+    }
+
+    /// The engine for a verb that concerns no single cluster. A mistake in `kvmc.toml` does not stop it.
+    ///
+    /// # Errors
+    /// Fails if there is no place for the state.
+    pub(super) fn host(&self) -> Result<Local> {
+        self.name()
+            .and_then(|name| self.plain(&name))
+            .or_else(|_| self.plain(""))
     }
 
     /// All settings of a cluster: those it was made from, under `kvmc.toml`, variables and flags, each above the

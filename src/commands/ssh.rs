@@ -9,13 +9,20 @@ use super::Session;
 use crate::engine::Reach;
 use crate::hint::{WithHint, host_command};
 use crate::model::Exit;
+use crate::output;
 
-pub(super) fn run(session: &Session, node: &str, command: &[String]) -> Result<Exit> {
-    let config = session.engine()?.ssh_config(node)?;
+pub(super) async fn run(session: &Session, node: &str, command: &[String]) -> Result<Exit> {
+    let engine = session.engine()?;
+    let config = engine.ssh_config(node)?;
+    output::faults(node, &engine.faults_in_the_way(node).await);
+    // The configuration leads into the namespace of a fork, and ssh may need what is outside.
+    engine.leave()?;
     #[expect(clippy::disallowed_methods, reason = "this process becomes ssh")]
     let error = Command::new("ssh")
         .arg("-F")
         .arg(config)
+        // Without it, ssh takes words of the command for its own options.
+        .arg("--")
         .arg(node)
         .args(command)
         .exec();

@@ -26,6 +26,20 @@ pub(crate) fn old_ansible_without_sshpass() -> Option<&'static str> {
     found.as_deref()
 }
 
+/// Looks for Ansible, which only some verbs need.
+pub(crate) fn ansible() -> Check {
+    let found = match find_program("ansible-playbook") {
+        Some(path) => path.display().to_string(),
+        None => {
+            "not installed; only `ansible`, `playbook` and playbooks of images need it".to_owned()
+        }
+    };
+    Check {
+        name: "Ansible",
+        finding: Finding::Fine(found),
+    }
+}
+
 /// Checks for sshpass; none where no Ansible needs it.
 pub(crate) fn sshpass() -> Option<Check> {
     let version = old_ansible()?;

@@ -11,7 +11,7 @@ use super::check::{Check, Finding, has_program};
 use super::find_program;
 use crate::hint::host_command;
 
-const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+pub(super) const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
 /// Checks what a template of a foreign architecture needs: the host runs its programs, or it can configure the
 /// packages in an emulated machine.
@@ -104,8 +104,7 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
         )
         .with_context(|| format!("cannot mount binfmt_misc on {BINFMT}"))?;
     }
-    // This is Debian's name, so the two rules never exist side by side.
-    let name = format!("qemu-{}", platform.machine);
+    let name = rule_name(guest);
     let entry = Path::new(BINFMT).join(&name);
     if entry.exists() {
         // The rule is switched off, or its interpreter is missing in a chroot.
@@ -127,6 +126,11 @@ pub(crate) fn register(guest: Architecture) -> Result<bool> {
         );
     }
     Ok(true)
+}
+
+/// The name of the kernel's rule. It is Debian's, so the two rules never exist side by side.
+pub(crate) fn rule_name(guest: Architecture) -> String {
+    format!("qemu-{}", guest.platform().machine)
 }
 
 /// A line for binfmt_misc's `register`. Flag F opens the interpreter now, so that it works in a chroot too. Flag P

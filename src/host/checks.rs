@@ -6,7 +6,7 @@ use anyhow::Result;
 use kvmc_images::Architecture;
 
 use super::check::{Check, Finding, has_program, has_qemu};
-use super::{Memory, binfmt, memory};
+use super::{Memory, binfmt, memory, user_ids};
 use crate::spec::approximate;
 
 /// What a verb needs from the host.
@@ -37,6 +37,7 @@ pub(crate) fn basics(needs: &Needs) -> Vec<Check> {
     }
     checks.push(device("tun", "/dev/net/tun", "modprobe tun"));
     checks.push(rights());
+    checks.extend(user_ids::check());
     checks
 }
 
@@ -151,7 +152,7 @@ fn disk(wanted: u64, free: u64, at: &Path) -> Check {
 }
 
 /// Bytes free for this user on the file system where `path` is or would be.
-fn free_disk(path: &Path) -> Option<u64> {
+pub(crate) fn free_disk(path: &Path) -> Option<u64> {
     let existing = path.ancestors().find(|p| p.exists())?;
     let stat = nix::sys::statvfs::statvfs(existing).ok()?;
     stat.blocks_available().checked_mul(stat.fragment_size())

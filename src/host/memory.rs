@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::TB_SIZE;
 use super::cgroup::{Place, ROOT, Version, places};
 use super::check::{Check, Finding};
+use super::scope::groups_of_nodes;
 use crate::spec::approximate;
 
 /// Memory that a verb needs.
@@ -23,14 +24,36 @@ pub(crate) struct Memory {
 }
 
 /// Memory of QEMU in addition to its guest's, in bytes: its heap and devices, measured.
-const QEMU_OVERHEAD: u64 = 48 << 20;
+pub(crate) const QEMU_OVERHEAD: u64 = 48 << 20;
 
 /// Memory that is available.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Available {
-    bytes: u64,
+pub(crate) struct Available {
+    pub(crate) bytes: u64,
     /// The cgroup that limits it, if that is less than the host has.
     within: Option<PathBuf>,
+}
+
+impl Available {
+    /// The memory that nodes may take now.
+    ///
+    /// # Errors
+    /// Fails if /proc/meminfo cannot be read.
+    pub(crate) fn now() -> Result<Self> {
+        let host = meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable");
+        let places = places(&groups_of_nodes(), Path::new(ROOT));
+        Ok(available(host.unwrap_or(u64::MAX), &places))
+    }
+}
+
+impl std::fmt::Display for Available {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is available", approximate(self.bytes))?;
+        match &self.within {
+            Some(group) => write!(f, " in the cgroup {}", group.display()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Checks whether the memory suffices.
@@ -38,10 +61,7 @@ struct Available {
 /// # Errors
 /// Fails if /proc/meminfo cannot be read.
 pub(super) fn check(wanted: Memory) -> Result<Check> {
-    let host = meminfo(&fs_err::read_to_string("/proc/meminfo")?, "MemAvailable");
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let places = places(&groups, Path::new(ROOT));
-    Ok(judge(wanted, &available(host.unwrap_or(u64::MAX), &places)))
+    Ok(judge(wanted, &Available::now()?))
 }
 
 /// The least of the host's memory and of what each cgroup leaves.
@@ -106,6 +126,7 @@ fn judge(wanted: Memory, available: &Available) -> Check {
     let sentence = format!(
         "{} {} of memory{}, {} is available{}",
         match wanted.nodes {
+            0 => "at their next start the changed nodes need".to_owned(),
             1 => "1 node needs".to_owned(),
             nodes => format!("{nodes} nodes need"),
         },
@@ -144,7 +165,7 @@ fn judge(wanted: Memory, available: &Available) -> Check {
 }
 
 /// A line of `/proc/meminfo` in bytes, proc(5).
-fn meminfo(text: &str, name: &str) -> Option<u64> {
+pub(super) fn meminfo(text: &str, name: &str) -> Option<u64> {
     let line = text
         .lines()
         .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;

@@ -157,6 +157,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<bool> {
     let status = Command::new(program)
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        // stdout is for what `doctor` finds.
+        .stdout(std::io::stderr())
         .status()
         .with_context(|| format!("{program} cannot be started"))?;
     Ok(status.success())

@@ -9,18 +9,19 @@ use super::find_program;
 use crate::hint::{WithHint, host_command};
 use crate::state::remove_file;
 
-const UNIT: &str = "kvmc.service";
+pub(super) const UNIT: &str = "kvmc.service";
 /// The folder for an administrator's units, systemd.unit(5).
 const UNITS: &str = "/etc/systemd/system";
 fn unit_path() -> PathBuf {
     Path::new(UNITS).join(UNIT)
 }
 
-/// Installs and enables the unit for a state folder, and returns the unit's path.
+/// Installs and enables the unit for a state folder, and returns the unit's path. At shutdown it stops or suspends the
+/// clusters.
 ///
 /// # Errors
 /// Fails if systemd is not installed, or with systemd's words.
-pub(crate) fn install_unit(state: &Path) -> Result<PathBuf> {
+pub(crate) fn install_unit(state: &Path, suspends: bool) -> Result<PathBuf> {
     if find_program("systemctl").is_none() || !Path::new(UNITS).is_dir() {
         return Err(anyhow::anyhow!("systemd is not installed on this host")).hint(|| {
             let (start, stop) = (host_command("service start"), host_command("service stop"));
@@ -29,7 +30,7 @@ pub(crate) fn install_unit(state: &Path) -> Result<PathBuf> {
     }
     let program = std::env::current_exe().context("the path of this program is unknown")?;
     let path = unit_path();
-    let text = unit(&program, state);
+    let text = unit(&program, state, suspends);
     fs_err::write(&path, text)?;
     if is_running() {
         systemctl(&["daemon-reload"])?;
@@ -59,7 +60,7 @@ pub(crate) fn remove_unit() -> Result<Option<PathBuf>> {
 }
 
 /// Whether systemd runs, like sd_booted(3).
-fn is_running() -> bool {
+pub(super) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 
@@ -82,7 +83,8 @@ fn systemctl(arguments: &[&str]) -> Result<()> {
 }
 
 /// The unit's text. It starts after other programs that write firewall rules, so that kvmc's rules fit theirs.
-fn unit(program: &Path, state: &Path) -> String {
+fn unit(program: &Path, state: &Path, suspends: bool) -> String {
+    let stop = if suspends { "stop --suspend" } else { "stop" };
     let program = quote(&program.display().to_string());
     let state = quote(&format!("KVMC_STATE_DIR={}", state.display()));
     format!(
@@ -96,7 +98,7 @@ Type=oneshot
 RemainAfterExit=yes
 Environment={state}
 ExecStart={program} service start
-ExecStop={program} service stop
+ExecStop={program} service {stop}
 TimeoutStartSec=infinity
 TimeoutStopSec=15min
 
@@ -125,15 +127,32 @@ mod tests {
 
     #[test]
     fn a_path_stays_one_word_of_the_unit() {
-        let text = unit(Path::new("/opt/a b/k%v\"c"), Path::new("/s\\t$x"));
+        let text = unit(Path::new("/opt/a b/k%v\"c"), Path::new("/s\\t$x"), false);
         assert!(
             text.contains("ExecStart=\"/opt/a b/k%%v\\\"c\" service start\n"),
             "{text}"
+        );
+        let suspends = unit(Path::new("/k"), Path::new("/s"), true);
+        assert!(
+            suspends.contains("ExecStop=\"/k\" service stop --suspend\n"),
+            "{suspends}"
         );
         assert!(
             text.contains("Environment=\"KVMC_STATE_DIR=/s\\\\t$$x\"\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_packages_unit_is_the_one_that_service_install_writes() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let packaged = std::fs::read_to_string(root.join("packaging/kvmc.service")).unwrap();
+        let written = unit(
+            Path::new("/usr/bin/kvmc"),
+            Path::new("/var/lib/kvmc"),
+            false,
+        );
+        assert_eq!(packaged, written);
     }
 
     /// Lets systemd check the unit, where it is installed.
@@ -147,7 +166,7 @@ mod tests {
         let path = dir.path().join(UNIT);
         std::fs::write(
             &path,
-            unit(Path::new("/bin/true"), Path::new("/var/lib/kvmc")),
+            unit(Path::new("/bin/true"), Path::new("/var/lib/kvmc"), true),
         )
         .unwrap();
         #[expect(

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use kvmc_images::download::{self, Event, Pull};
-use kvmc_images::{Architecture, Image, Recipe, Store};
+use kvmc_images::{Architecture, Image, ImageError, Recipe, Store};
 
 use super::source::{firmware, is_outdated, line, name_of};
-use crate::hint::host_command;
+use crate::hint::{add_hint, host_command};
 use crate::model::Progress;
 
 /// The work that makes an image.
@@ -45,6 +45,7 @@ pub(crate) async fn make(store: &Store, make: &Make, progress: &dyn Progress) ->
             let name = name_of(&path.display().to_string());
             let boot = firmware(*architecture);
             download::import(store, path, &name, *architecture, boot)
+                .map_err(with_cure)
                 .with_context(|| format!("image: {} cannot be used", path.display()))
         }
     }
@@ -60,9 +61,11 @@ pub(crate) fn build(store: &Store, recipe: &Recipe, progress: &dyn Progress) -> 
         "building the template {}; it is done once for all clusters",
         recipe.name()
     ));
-    let image = store
-        .build(recipe, &mut |what| progress.say(&format!("  {what}")))
-        .context("the template cannot be built")?;
+    let what = format!("building the template {}", recipe.name());
+    progress.begin(&what);
+    let built = store.build(recipe, &mut |what| progress.say(&format!("  {what}")));
+    progress.finish(&what);
+    let image = built.context("the template cannot be built")?;
     progress.say(&format!(
         "template {} built in {}",
         image.name,
@@ -97,9 +100,18 @@ pub(crate) async fn pull(store: &Store, pull: &Pull, progress: &dyn Progress) ->
             Event::Bytes { done, total } => progress.transfer(&pull.name, done, total),
         })
         .await
+        .map_err(with_cure)
         .context("the image cannot be downloaded")?;
     progress.say(&format!("{} in {}", line(&image), seconds(began.elapsed())));
     Ok(image)
+}
+
+/// Adds what makes a usable image of an unusable one.
+pub(crate) fn with_cure(error: ImageError) -> Error {
+    match error.cure().map(str::to_owned) {
+        Some(cure) => add_hint(error.into(), cure),
+        None => error.into(),
+    }
 }
 
 fn seconds(time: Duration) -> String {

@@ -13,7 +13,7 @@ use kvmc_images::{Guest, Image, ImageHold, Store};
 use crate::state::NodeRecord;
 
 pub(crate) use intact::{check_cluster_intact, check_intact};
-pub(crate) use make::{build, pull};
+pub(crate) use make::{build, pull, with_cure};
 pub(crate) use source::{
     PullOptions, at, catalogue, firmware, in_store, is_outdated, line, name_of, named,
 };
@@ -25,6 +25,8 @@ pub(crate) struct Pick {
     /// The digest; empty while the image does not exist yet.
     pub(crate) id: String,
     pub(crate) guest: Guest,
+    /// In bytes; 0 while the image does not exist yet.
+    pub(crate) virtual_size: u64,
 }
 
 /// The images of one cluster.
@@ -86,6 +88,7 @@ impl Images {
         let pick = |image: &Image| Pick {
             id: image.id.clone(),
             guest: image.guest,
+            virtual_size: image.virtual_size,
         };
         self.by_role
             .iter()

@@ -83,10 +83,12 @@ impl WantedImages {
             RoleImage::There(image) => Pick {
                 id: image.id.clone(),
                 guest: image.guest,
+                virtual_size: image.virtual_size,
             },
             RoleImage::Make(_) => Pick {
                 id: String::new(),
                 guest: Guest::Agent,
+                virtual_size: 0,
             },
         };
         self.by_role

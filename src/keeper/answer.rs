@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use anyhow::{Context, Result};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 
-use super::protocol::{Answer, Line, PROTOCOL, Request};
+use super::protocol::{Answer, Line, PROTOCOL, Request, UNKNOWN};
+use super::restore::restore;
+use super::save::save;
 use super::served::Served;
 use super::status::Status;
+use super::wire::say;
 
 /// Largest request, in bytes.
 const LONGEST: u64 = 4096;
@@ -39,28 +42,26 @@ pub(super) async fn answer(stream: UnixStream, served: Arc<Served>) {
         Request::Forward => done(served.forward()),
         Request::Board => Answer::Board(served.status.board()),
         Request::Powerdown { node } => done(served.power_down(&node).await),
+        Request::Grow { node } => done(served.grow(&node).await),
         Request::Quit { node } => done(served.quit(&node).await),
+        Request::Save { overlays, name } => {
+            return save(&served, (overlays, &name), &mut reader, &mut writer).await;
+        }
+        Request::Restore => return restore(&served, false, &mut reader, &mut writer).await,
+        Request::TakeOver => return restore(&served, true, &mut reader, &mut writer).await,
         Request::Watch => return watch_board(&mut writer, &served.status).await,
         Request::Events { since, follow } => {
             return tell_events(&mut writer, &served.status, since, follow).await;
         }
-        Request::Console { node } => {
-            let console = served.connections(&node).and_then(|c| {
-                let missing = || anyhow!("{node} has no console now");
-                c.console.ok_or_else(missing)
-            });
-            let console = match console {
-                Ok(console) => console,
-                Err(e) => {
-                    let _gone = say(&mut writer, Answer::Failed(format!("{e:#}"))).await;
-                    return;
+        Request::Console { node, history } => match served.console(&node) {
+            Ok(console) => {
+                if say(&mut writer, Answer::Done).await.is_ok() {
+                    console.show(history, reader, writer).await;
                 }
-            };
-            if say(&mut writer, Answer::Done).await.is_ok() {
-                console.show(reader, writer).await;
+                return;
             }
-            return;
-        }
+            Err(e) => Answer::Failed(format!("{e:#}")),
+        },
     };
     let _gone = say(&mut writer, answer).await;
 }
@@ -73,7 +74,7 @@ fn parse(line: &str) -> Result<Request> {
         version == PROTOCOL,
         "the request has protocol version {version}; this keeper expects version {PROTOCOL}"
     );
-    serde_json::from_value(line.body).context("unknown request")
+    serde_json::from_value(line.body).context(UNKNOWN)
 }
 
 async fn watch_board(writer: &mut OwnedWriteHalf, status: &Status) {
@@ -125,16 +126,6 @@ async fn tell_events(
             return;
         }
     }
-}
-
-async fn say(writer: &mut OwnedWriteHalf, answer: Answer) -> Result<()> {
-    let mut line =
-        serde_json::to_vec(&Line::new(answer)).context("an answer cannot be written as JSON")?;
-    line.push(b'\n');
-    writer
-        .write_all(&line)
-        .await
-        .context("the CLI closed the connection")
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Attends one node: its QMP connection, its agent, its way to ready and its end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use kvmc_images::qcow2;
+use anyhow::{Context, Result, bail};
 use kvmc_netns::Links;
 use kvmc_qmp::{Client, Event, Events};
 use serde_json::{Value, json};
@@ -11,13 +12,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::attended::{Attended, Connections};
-use super::console::Console;
-use super::pause::Pause;
+use super::pause::{Pause, let_go};
 use crate::host::CgroupKills;
 use crate::model::{Cause, EventKind, Stage};
 use crate::node::{
-    Ended, Evidence, Handle, Session, Sockets, check_connected, last_words, savestate,
+    Ended, Evidence, Handle, Session, Sockets, check_connected, grown, last_words, savestate,
 };
+use crate::state::Restoration;
 use crate::warm;
 
 /// Longest time from the end of the QMP connection to the end of QEMU.
@@ -34,6 +35,8 @@ pub(super) enum End {
     Ended(Cause),
     /// The guest asked for a reset. A woken QEMU cannot carry it out, because it has no kernel to boot.
     Reset,
+    /// Another QEMU takes its place.
+    Replaced,
 }
 
 impl Attended {
@@ -48,7 +51,7 @@ impl Attended {
         while let Some(handle) = &handle {
             failure = self.attend(&connections, &mut evidence).await.err();
             connections.send_replace(Connections::default());
-            if handle.ended(LAST_BREATH).await {
+            if self.status.is_replaced(name) || handle.ended(LAST_BREATH).await {
                 break;
             }
             let why = failure.as_ref().map(|e| format!("{e:#}"));
@@ -62,6 +65,9 @@ impl Attended {
                 break;
             }
             wait = (2 * wait).min(LONGEST_RETRY);
+        }
+        if self.status.is_replaced(name) {
+            return End::Replaced;
         }
         if let Some(handle) = &handle {
             evidence.status = exit_status(handle).await;
@@ -83,7 +89,7 @@ impl Attended {
             cause => End::Ended(cause.clone()),
         };
         let note = match (&end, failure) {
-            (End::Reset, _) => "the guest reboots".to_owned(),
+            (End::Reset | End::Replaced, _) => "the guest reboots".to_owned(),
             // The keeper ended QEMU because of this failure.
             (_, Some(failure)) if cause == Cause::Quit => format!("{failure:#}"),
             _ => cause.to_string(),
@@ -104,15 +110,19 @@ impl Attended {
             said,
             console: stream,
         } = Sockets::of(&self.dir).open().await?;
-        let (console, guest_side) = Console::new(self.dir.console_log());
+        let stops = Arc::new(AtomicBool::new(false));
         connections.send_replace(Connections {
             qmp: Some(qmp.clone()),
             agent: Some(agent.clone()),
-            console: Some(console),
+            stops: Arc::clone(&stops),
         });
         let name = self.node.name.clone();
         self.status.regained(&name);
-        let console = tokio::spawn(guest_side.serve(stream, name, self.status.clone()));
+        let console = tokio::spawn(
+            self.console
+                .clone()
+                .serve(stream, name, self.status.clone()),
+        );
         let waits = match self.start_guest(&qmp).await {
             Ok(waits) => waits,
             Err(e) => {
@@ -124,7 +134,8 @@ impl Attended {
             }
         };
         let guest = tokio::spawn(self.clone().guest(qmp.clone(), agent, said));
-        self.until_end(&qmp, &mut events, evidence, waits).await;
+        self.until_end(&qmp, &mut events, evidence, waits, &stops)
+            .await;
         guest.abort();
         console.abort();
         Ok(())
@@ -143,10 +154,20 @@ impl Attended {
         }
         match state {
             Some("prelaunch") => {
-                if let Some(size) = self.grown()? {
-                    savestate::resize(qmp, size).await?;
-                }
+                savestate::resize(qmp, &grown(&self.node, &self.dir)?).await?;
                 qmp.execute(qapi_qmp::cont {}).await?;
+            }
+            Some("inmigrate") if self.restoring.is_some() => self.load(qmp, false).await?,
+            Some("paused") if self.restoring.as_ref().is_some_and(|r| r.ahead) => {
+                self.load(qmp, true).await?;
+            }
+            Some("inmigrate" | "paused") if Restoration::decided(&self.cluster_dir)?.is_some() => {
+                // The next verb starts another QEMU in its place.
+                bail!("the keeper that restored it has ended");
+            }
+            Some("paused") if self.dir.pausing().exists() => {
+                // The keeper that paused it has ended.
+                let_go(qmp, &self.cluster_dir, &self.dir).await?;
             }
             Some("inmigrate") => {
                 let frozen = self
@@ -155,7 +176,8 @@ impl Attended {
                     .frozen()
                     .context("the node has no frozen machine")?;
                 let state = self.store.state(frozen);
-                warm::wake(qmp, &state, self.grown()?, || self.give_ids(frozen))
+                let grown = grown(&self.node, &self.dir)?;
+                warm::wake(qmp, &state, &grown, || self.give_ids(frozen))
                     .await
                     .context("the node cannot be woken")?;
                 self.status.reach(&self.node.name, Stage::Woken, "");
@@ -185,22 +207,21 @@ impl Attended {
         tokio::spawn(self.clone().resume_when_possible(qmp.clone(), why))
     }
 
-    /// The size that the node's disk must grow to, if it differs from the current size.
-    fn grown(&self) -> Result<Option<u64>> {
-        let is = qcow2::inspect(&self.dir.disk())?.virtual_size;
-        Ok((is < self.node.disk.0).then_some(self.node.disk.0))
-    }
-
-    /// Follows QEMU's events until the connection ends.
+    /// Follows QEMU's events until the connection ends, or until the keeper is to leave.
     async fn until_end(
         &self,
         qmp: &Client,
         events: &mut Events,
         evidence: &mut Evidence,
         mut waits: Option<JoinHandle<()>>,
+        stops: &AtomicBool,
     ) {
         let name = &self.node.name;
-        while let Some(Event { name: event, data }) = events.next().await {
+        let mut leaving = self.leaving.clone();
+        while let Some(Event { name: event, data }) = tokio::select! {
+            event = events.next() => event,
+            _ = leaving.wait_for(|leaves| *leaves) => None,
+        } {
             evidence.note_event(&event, &data);
             match event.as_str() {
                 "RESET" if data.get("guest") == Some(&Value::Bool(true)) => {
@@ -213,6 +234,7 @@ impl Attended {
                     let why = Pause::of_event(&data, self.dir.path());
                     waits = why.map(|why| self.look_after(qmp, why)).or(waits);
                 }
+                "STOP" if stops.swap(false, Ordering::AcqRel) => {}
                 "STOP" if waits.as_ref().is_none_or(JoinHandle::is_finished) => {
                     waits = Some(self.look_after(qmp, Pause::PullOptions));
                 }

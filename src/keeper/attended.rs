@@ -1,8 +1,12 @@
 //! A node that the keeper attends, and its connections.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kvmc_qmp::Client;
+use tokio::sync::{mpsc, watch};
 
 use super::console::Console;
 use super::status::Status;
@@ -28,7 +32,27 @@ pub(super) struct Attended {
     /// Time from then to the start of the journal.
     pub(super) journal: Duration,
     pub(super) store: warm::Store,
+    pub(super) console: Console,
     pub(super) status: Status,
+    /// How it is restored, if it is.
+    pub(super) restoring: Option<Restoring>,
+    /// Becomes true when the keeper is to leave this QEMU, because another takes its place.
+    pub(super) leaving: watch::Receiver<bool>,
+}
+
+/// What a node that is restored needs to know.
+#[derive(Debug, Clone)]
+pub(super) struct Restoring {
+    /// The folder with the nodes' streams.
+    pub(super) folder: PathBuf,
+    /// The guest's clock stays as it was.
+    pub(super) keeps_clock: bool,
+    /// The QEMUs stood by, and have loaded their states already.
+    pub(super) ahead: bool,
+    /// Takes the outcome of each node's loading.
+    pub(super) loaded: mpsc::Sender<(String, Result<(), String>)>,
+    /// Becomes true when all guests run.
+    pub(super) runs: watch::Receiver<bool>,
 }
 
 /// The connections to one node, `None` until they are open.
@@ -36,5 +60,6 @@ pub(super) struct Attended {
 pub(super) struct Connections {
     pub(super) qmp: Option<Client>,
     pub(super) agent: Option<Client>,
-    pub(super) console: Option<Console>,
+    /// Set before kvmc itself stops the guest. QEMU's event about that clears it.
+    pub(super) stops: Arc<AtomicBool>,
 }

@@ -11,16 +11,22 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
-use super::protocol::{Answer, Line, PROTOCOL, Request};
+use super::protocol::{Answer, Line, PROTOCOL, Request, UNKNOWN};
 use crate::failpoint::failpoint;
 use crate::model::Board;
 use crate::node::{Identity, only_streams, scan};
 use crate::state::{ClusterDir, read_json, remove_file};
+use crate::trace;
 
 /// Longest wait for an answer. Each request is a look-up, or a command to one QEMU.
 const ANSWER: Duration = Duration::from_secs(6);
+/// Longest wait for a grown disk. It covers what the keeper allows an emulated guest.
+const GROWN: Duration = Duration::from_secs(150);
 /// Longest time from the start of a keeper to its first answer.
 const START: Duration = Duration::from_secs(10);
+
+/// The bytes of a console, in both directions.
+pub(crate) type ConsoleStream = BufReader<UnixStream>;
 
 /// The keeper of a cluster, running or not.
 #[derive(Debug, Clone)]
@@ -123,8 +129,9 @@ impl Keeper {
 
     fn log_tail(&self) -> String {
         let text = fs_err::read_to_string(self.dir.keeper_log()).unwrap_or_default();
+        // A hint and a code are indented below their error.
         text.lines()
-            .rfind(|l| !l.trim().is_empty())
+            .rfind(|l| !l.trim().is_empty() && !l.starts_with(' '))
             .unwrap_or("its log is empty")
             .to_owned()
     }
@@ -165,6 +172,39 @@ impl Keeper {
         }
     }
 
+    /// Grows a node's disk. A guest takes its time for its file system.
+    ///
+    /// # Errors
+    /// Like [`Self::ask`].
+    pub(crate) async fn grow(&self, node: &str) -> Result<()> {
+        let request = Request::Grow {
+            node: node.to_owned(),
+        };
+        let mut answer = self.exchange_within(&request, GROWN).await;
+        if answer
+            .as_ref()
+            .is_err_and(|e| e.to_string().contains(UNKNOWN))
+        {
+            // The keeper is of a kvmc that could not grow disks. No node notices that another one takes over.
+            self.end().await?;
+            self.ensure().await?;
+            let until = Instant::now() + START;
+            loop {
+                self.ask(&Request::Sync).await?;
+                answer = self.exchange_within(&request, GROWN).await;
+                // It connects to QEMU and agent one after the other.
+                if answer.is_ok() || Instant::now() > until {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+        match answer? {
+            Answer::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// The keeper's view of all nodes.
     ///
     /// # Errors
@@ -191,6 +231,10 @@ impl Keeper {
     }
 
     async fn exchange(&self, request: &Request) -> Result<Answer> {
+        self.exchange_within(request, ANSWER).await
+    }
+
+    async fn exchange_within(&self, request: &Request, limit: Duration) -> Result<Answer> {
         let exchange = async {
             let mut answers = self.send(request).await?;
             answers
@@ -198,11 +242,20 @@ impl Keeper {
                 .await?
                 .context("the keeper closed the connection without an answer")
         };
-        let answer = tokio::time::timeout(ANSWER, exchange)
-            .await
-            .with_context(|| {
-                format!("the keeper did not answer within {} s", ANSWER.as_secs())
-            })??;
+        let began = Instant::now();
+        let answer = tokio::time::timeout(limit, exchange).await;
+        trace::debug(|| {
+            let took = began.elapsed().as_secs_f64();
+            let kind = match &answer {
+                Ok(Ok(Answer::Failed(why))) => format!("refused: {why}"),
+                Ok(Ok(_)) => "answered".to_owned(),
+                Ok(Err(e)) => format!("failed: {e:#}"),
+                Err(_) => "no answer".to_owned(),
+            };
+            format!("asked the keeper: {request:?}: {kind}, {took:.3} s")
+        });
+        let answer = answer
+            .with_context(|| format!("the keeper did not answer within {} s", limit.as_secs()))??;
         match answer {
             Answer::Failed(why) => Err(anyhow!(why)),
             answer => Ok(answer),
@@ -231,7 +284,28 @@ impl Keeper {
         Ok(receiver)
     }
 
-    async fn send(&self, request: &Request) -> Result<Answers> {
+    /// A node's console.
+    ///
+    /// # Errors
+    /// Like [`Self::ask`].
+    pub(crate) async fn console(&self, node: &str, history: bool) -> Result<ConsoleStream> {
+        let node = node.to_owned();
+        let open = async {
+            let mut answers = self.send(&Request::Console { node, history }).await?;
+            let first = answers.next().await?;
+            Ok((answers, first))
+        };
+        match tokio::time::timeout(ANSWER, open).await {
+            Err(_) => bail!("the keeper did not answer within {} s", ANSWER.as_secs()),
+            Ok(Err(e)) => Err(e),
+            Ok(Ok((answers, Some(Answer::Done)))) => Ok(answers.0),
+            Ok(Ok((_, Some(Answer::Failed(why))))) => Err(anyhow!(why)),
+            Ok(Ok((_, Some(other)))) => Err(unexpected(&other)),
+            Ok(Ok((_, None))) => bail!("the keeper closed the connection without an answer"),
+        }
+    }
+
+    pub(super) async fn send(&self, request: &Request) -> Result<Answers> {
         let path = self.dir.keeper_socket();
         let mut stream = UnixStream::connect(&path).await.with_context(|| {
             format!(
@@ -251,11 +325,17 @@ impl Keeper {
 }
 
 /// The keeper's answers, one a line.
-struct Answers(BufReader<UnixStream>);
+pub(super) struct Answers(pub(super) BufReader<UnixStream>);
 
 impl Answers {
+    /// Sends a line on the connection.
+    pub(super) async fn write(&mut self, line: &[u8]) -> Result<()> {
+        let written = self.0.get_mut().write_all(line).await;
+        written.context("the keeper closed the connection")
+    }
+
     /// The next answer, or `None` when the keeper has closed the connection.
-    async fn next(&mut self) -> Result<Option<Answer>> {
+    pub(super) async fn next(&mut self) -> Result<Option<Answer>> {
         let mut line = String::new();
         let read = self.0.read_line(&mut line).await;
         if read.context("the keeper's answer cannot be read")? == 0 {
@@ -286,12 +366,12 @@ struct OtherVersion {
     board: Option<Board>,
 }
 
-fn unexpected(answer: &Answer) -> anyhow::Error {
+pub(super) fn unexpected(answer: &Answer) -> anyhow::Error {
     anyhow!("the keeper sent an answer of the wrong kind: {answer:?}")
 }
 
 /// The path of this program's file, also after it was replaced on disk.
-fn own_program() -> Result<PathBuf> {
+pub(super) fn own_program() -> Result<PathBuf> {
     let link = PathBuf::from("/proc/self/exe");
     let path = std::env::current_exe().context("the path of this program is unknown")?;
     Ok(if path.exists() { path } else { link })

@@ -99,7 +99,7 @@ fn before(path: &Path) -> PathBuf {
 }
 
 /// All kept events. Lines that are not events, such as one that a crash has cut off, are skipped.
-fn read(path: &Path) -> impl Iterator<Item = Event> {
+pub(crate) fn read(path: &Path) -> impl Iterator<Item = Event> + use<> {
     let files = [before(path), path.to_owned()].into_iter();
     let files = files.filter_map(|path| File::open(path).ok());
     let lines = files.flat_map(|file| BufReader::new(file).lines().map_while(Result::ok));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use kvmc_netns::firewall::Protocol;
+use kvmc_netns::outside::run_outside;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -101,13 +102,13 @@ fn serve(forward: &Forward, record: &ClusterRecord) -> Result<Vec<AbortHandle>> 
 }
 
 fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(at)?;
+    let listener = run_outside(|| std::net::TcpListener::bind(at))??;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
 fn open(at: SocketAddr) -> std::io::Result<UdpSocket> {
-    let socket = std::net::UdpSocket::bind(at)?;
+    let socket = run_outside(|| std::net::UdpSocket::bind(at))??;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)
 }

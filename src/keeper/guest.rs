@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kvmc_images::agent::{self, BootStage, IdentityAnswer, Ping, Request};
-use kvmc_qmp::{Client, Event, Events};
+use kvmc_images::agent::{
+    self, BootStage, IdentityAnswer, Ping, Request, Restored, RestoredAnswer,
+};
+use kvmc_qmp::{Client, Event, Events, ExecuteError};
+use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -13,12 +16,13 @@ use tokio::task::JoinSet;
 use super::attended::Attended;
 use super::awake::{all_ready, tell_all_ready};
 use super::vitals;
+use crate::ids::now;
 use crate::model::Stage;
 use crate::node::{for_agent, identity, savestate};
-use crate::state::{read_json, remove_file};
+use crate::state::{ClusterDir, NetworkRecord, NodeRecord, read_json, remove_file};
 
 /// An emulated guest may take seconds when it runs the agent's code for the first time.
-const AGENT: Duration = Duration::from_secs(60);
+pub(super) const AGENT: Duration = Duration::from_secs(60);
 /// Interval between checks of a guest that has no agent.
 const LOOK: Duration = Duration::from_secs(2);
 /// Longest wait for an ssh banner. It is long, because each further connection makes the guest fork another sshd.
@@ -40,7 +44,8 @@ impl Attended {
         let mut first = None;
         // Ends with this task, because it holds the agent's connection and QEMU accepts only one.
         let mut telling = JoinSet::new();
-        if self.dir.waking().exists() {
+        if self.greet_restored(&agent).await {
+        } else if self.dir.waking().exists() {
             if self.introduce_woken(&qmp, &agent).await {
                 let (board, agent) = (self.status.watch(), agent.clone());
                 telling.spawn(tell_all_ready(board, agent, self.rest));
@@ -111,6 +116,43 @@ impl Attended {
         }
     }
 
+    /// Tells a guest that was just restored the time, and gives it randomness of its own. Returns whether it was restored.
+    async fn greet_restored(&self, agent: &Client) -> bool {
+        let name = &self.node.name;
+        let stage = self.status.board().get(name).map(|v| v.stage);
+        let restoring = match &self.restoring {
+            Some(restoring) if stage == Some(Stage::Woken) => restoring,
+            _ => return false,
+        };
+        let restored = Restored {
+            seed: identity::seed(),
+            time: (!restoring.keeps_clock).then(now),
+        };
+        let name = Restored::NAME;
+        let told = agent.request_secret(name, restored.arguments(), AGENT);
+        match told.await {
+            Ok(answer) => self.is_restored(agent, answer, restoring.keeps_clock),
+            // An older agent takes time and randomness with its identity.
+            Err(ExecuteError::Refused { .. }) => drop(self.introduce(agent, false).await),
+            Err(e) => self
+                .status
+                .log(&self.node.name, Stage::Woken, &format!("{e:#}")),
+        }
+        true
+    }
+
+    fn is_restored(&self, agent: &Client, answer: Value, keeps_clock: bool) {
+        let answer: RestoredAnswer = serde_json::from_value(answer).unwrap_or_default();
+        self.status.reach(&self.node.name, Stage::Identity, "");
+        if !keeps_clock {
+            tokio::spawn(vitals::correct_clock(agent.clone()));
+        }
+        if answer.ready {
+            self.status.reach(&self.node.name, Stage::Lease, "");
+            self.look_at_ssh();
+        }
+    }
+
     /// Gives a woken guest its identity while its NIC is disconnected, and then connects the NIC. Returns whether it
     /// succeeded.
     async fn introduce_woken(&self, qmp: &Client, agent: &Client) -> bool {
@@ -132,14 +174,13 @@ impl Attended {
     async fn introduce(&self, agent: &Client, woken: bool) -> bool {
         let name = &self.node.name;
         let pushed = async {
-            let secrets =
-                read_json(&self.cluster_dir.secrets())?.context("secrets.json is missing")?;
-            let mut push =
-                identity::push(&self.domain, &self.node, &self.networks, &secrets, woken)?;
-            if let Some(user_data) = self.cluster_dir.stored_user_data(&self.node.role) {
-                // An agent without cloud-init ignores it.
-                push.cloud = Some(for_agent(&self.domain, &self.node, &secrets, &user_data)?);
-            }
+            let of = IdentityOf {
+                domain: &self.domain,
+                dir: &self.cluster_dir,
+                node: &self.node,
+                networks: &self.networks,
+            };
+            let mut push = of.push(woken)?;
             push.boot_id = woken.then(|| self.boot_id.clone());
             push.journal = woken.then_some(self.journal.as_secs_f64());
             let name = agent::Identity::NAME;
@@ -186,6 +227,34 @@ impl Attended {
                 Err(_) => status.log(&node.name, Stage::Ssh, "no banner"),
             }
         });
+    }
+}
+
+/// A node and everything that its identity is made of.
+pub(super) struct IdentityOf<'a> {
+    pub(super) domain: &'a str,
+    pub(super) dir: &'a ClusterDir,
+    pub(super) node: &'a NodeRecord,
+    /// The networks of its NICs, in the same order.
+    pub(super) networks: &'a [NetworkRecord],
+}
+
+impl IdentityOf<'_> {
+    /// The agent's message.
+    pub(super) fn push(&self, woken: bool) -> Result<agent::Identity> {
+        let Self {
+            domain,
+            dir,
+            node,
+            networks,
+        } = self;
+        let secrets = read_json(&dir.secrets())?.context("secrets.json is missing")?;
+        let mut push = identity::push(domain, node, networks, &secrets, woken)?;
+        if let Some(user_data) = dir.stored_user_data(&node.role) {
+            // An agent without cloud-init ignores it.
+            push.cloud = Some(for_agent(domain, node, &secrets, &user_data)?);
+        }
+        Ok(push)
     }
 }
 

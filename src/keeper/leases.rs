@@ -44,12 +44,20 @@ pub(super) async fn follow(mut events: mpsc::Receiver<Event>, status: Status, is
             Some(more) => note += &format!(" ({more} more were left out)"),
         }
         match &notice.hostname {
-            // The board shows it, because nothing else explains an unreachable node.
-            Some(name) if event == EventKind::Conflict => status.note(name, event, &note),
+            // The board shows it, because nothing else explains why a node does not become ready. A ready one is looked
+            // at again, until the conflict is over.
+            Some(name) if event == EventKind::Conflict && !is_ready(&status, name) => {
+                status.note(name, event, &note);
+            }
             Some(name) => status.event(name, event, &note),
             None => status.event(&notice.mac.to_string(), event, &note),
         }
     }
+}
+
+fn is_ready(status: &Status, node: &str) -> bool {
+    let board = status.board();
+    board.get(node).is_some_and(|v| v.stage >= Stage::Ready)
 }
 
 /// The event and its note, or `None` if nothing is wrong.
@@ -146,7 +154,7 @@ mod tests {
             kind: NoticeKind::Acked,
             ..notice.clone()
         };
-        for event in [acked, notice] {
+        for event in [acked, notice.clone()] {
             sender.send(Event::Client(event)).await.unwrap();
         }
         drop(sender);
@@ -155,5 +163,13 @@ mod tests {
         assert_eq!(view.stage, Stage::Lease);
         let note = "02:00:00:00:00:09 uses 192.168.80.2 too";
         assert!(view.note.starts_with(note), "{}", view.note);
+
+        // The looks at ready nodes tell of it, and know when it is over.
+        status.reach("master0", Stage::Ready, "");
+        let (sender, receiver) = mpsc::channel(64);
+        sender.send(Event::Client(notice)).await.unwrap();
+        drop(sender);
+        follow(receiver, status.clone(), true).await;
+        assert_eq!(status.board()["master0"].note, "");
     }
 }

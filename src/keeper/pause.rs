@@ -4,10 +4,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Result;
 use kvmc_qmp::Client;
 use serde_json::{Value, json};
 
 use super::attended::Attended;
+use crate::state::{ClusterDir, NodeDir, Restoration, read_json, remove_file};
 
 /// Interval between checks of the free space.
 const LOOK: Duration = Duration::from_secs(1);
@@ -62,6 +64,31 @@ impl Pause {
             Some(_) => Self::Disk("an I/O error".to_owned()),
             None => Self::PullOptions,
         }
+    }
+}
+
+/// Lets a guest go on that kvmc has paused. What a suspended cluster would resume from no longer fits its disks then.
+///
+/// # Errors
+/// Fails if QEMU refuses.
+pub(super) async fn let_go(qmp: &Client, cluster: &ClusterDir, dir: &NodeDir) -> Result<()> {
+    remove_suspended(cluster)?;
+    qmp.execute(qapi_qmp::cont {}).await?;
+    remove_file(&dir.pausing())
+}
+
+/// Removes what a suspended cluster would resume from.
+///
+/// # Errors
+/// Fails if it cannot be removed.
+pub(super) fn remove_suspended(cluster: &ClusterDir) -> Result<()> {
+    let restoration = read_json::<Restoration>(&cluster.restoring())?;
+    if restoration.is_some_and(|r| r.snapshot.is_none()) {
+        remove_file(&cluster.restoring())?;
+    }
+    match fs_err::remove_dir_all(cluster.suspended()) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,9 @@ use crate::model::{Board, Event};
 /// The version of this protocol. Version 1 sent no version number.
 pub(crate) const PROTOCOL: u32 = 2;
 
+/// The answer to a request that this keeper does not know.
+pub(crate) const UNKNOWN: &str = "unknown request";
+
 /// A line: its version and its body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Line<T> {
@@ -40,6 +43,9 @@ pub(crate) enum Request {
     Watch,
     /// Ask a guest to power off: ACPI's button by QMP, and the agent. Answer: done.
     Powerdown { node: String },
+    /// Read the record again, and grow a running node's disk to its recorded size, and then the guest's file system.
+    /// Answer: done.
+    Grow { node: String },
     /// Tell a QEMU to quit. Answer: done.
     Quit { node: String },
     /// Events after a number, as far as they are kept; without a number, first the state. Answers: state, missed,
@@ -51,8 +57,39 @@ pub(crate) enum Request {
         #[serde(default)]
         follow: bool,
     },
-    /// A node's console. Answer: done, then bytes.
-    Console { node: String },
+    /// Stop all guests at one instant and save the states of their devices into the unfinished snapshot. With
+    /// `overlays`, each disk goes on in the image that the record names first. Steps: `stop`, then `go` or `quit`, and `written` once it is a snapshot.
+    /// Answers: done when prepared and after each step; `stop` has two, when all guests stand and when all are saved.
+    /// Without the next step the guests go on.
+    Save { overlays: bool, name: String },
+    /// Restore what the cluster's folder says is to be restored. Steps: `load` when the new QEMUs run, then `go`.
+    /// Answers: done when the keeper expects the ends of the old QEMUs, and after each step. Once all are loaded, the
+    /// guests run also without `go`.
+    Restore,
+    /// As `restore`, by QEMUs that stand by with their states. The keeper leaves those that run before it answers, and they
+    /// may go on until `load`.
+    TakeOver,
+    /// A node's console, with `history` after the end of its log. Answer: done, then bytes.
+    Console {
+        node: String,
+        #[serde(default = "yes")]
+        history: bool,
+    },
+}
+
+/// The next step of a request that its client leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "lowercase")]
+pub(crate) enum Step {
+    Stop,
+    Load,
+    Go,
+    Quit,
+    Written,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// An answer from the keeper.

@@ -42,10 +42,13 @@ impl Reservations {
     }
 }
 
-/// First and last address of the ranges that no DHCP client gets.
+/// First and last address of the ranges that no other DHCP client gets: reserved ones, and those of removed nodes.
 pub(super) fn excluded(record: &ClusterRecord) -> Vec<(Ipv4Addr, Ipv4Addr)> {
     let ranges = record.spec.lan.reserved.iter();
-    ranges.map(|range| (range.first, range.last)).collect()
+    let resting = record.resting.iter().flat_map(|r| &r.nics);
+    let resting = resting.map(|nic| (nic.address, nic.address));
+    let reserved = ranges.map(|range| (range.first, range.last));
+    reserved.chain(resting).collect()
 }
 
 /// The addresses that the record gives to nodes in the network with this index.

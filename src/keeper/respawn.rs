@@ -8,8 +8,8 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use crate::image::check_cluster_intact;
-use crate::node::{Identity, Launch, connect, launch};
-use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, State, read_json};
+use crate::node::{Identity, Launch, MemorySource, connect, launch};
+use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, Restoration, State, read_json};
 use crate::warm;
 
 /// A verb may hold the cluster's lock as long as nodes take to start.
@@ -35,7 +35,13 @@ pub(super) async fn respawn(
     let Some(record) = ClusterRecord::load(dir)? else {
         return Ok(());
     };
-    let is_wanted = matches!(record.phase, Phase::Up | Phase::Starting);
+    if Restoration::decided(dir)?.is_some() {
+        // A verb restores it. Until then nobody may write to its disks.
+        return Ok(());
+    }
+    let is_wanted = matches!(record.phase, Phase::Up | Phase::Starting)
+        && !record.stopped.contains(node)
+        && record.node(node).is_ok();
     let node_dir = dir.node(node);
     // Its connections close a moment before QEMU ends. Another QEMU was started by a verb.
     let recorded = read_json::<Identity>(&node_dir.process())?;
@@ -61,11 +67,12 @@ pub(super) async fn respawn(
         cluster: &record.spec.name,
         node,
         dir: &node_dir,
+        at: &node_dir,
         image: &image,
         backing: &warm::Store::open(root).backing(node, &image),
         accelerator: &record.accelerator,
         nics,
-        memory: None,
+        source: MemorySource::Boot,
     })?;
     // It is our child, so its end must be awaited here.
     tokio::spawn(async move {

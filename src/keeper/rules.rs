@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use kvmc_netns::firewall::Changes;
+use kvmc_netns::outside::{outside, run_outside};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
@@ -41,12 +42,14 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
             None
         }
     };
+    // A fork's rules outside are changed there.
+    let outer = outside().and_then(|_| run_outside(Changes::listen).ok()?.ok());
     let links = Links::open().ok();
     let mut last = Last::default();
     let mut glanced = None;
     let mut looked: Option<Instant> = None;
     loop {
-        let heard = wait(changes.as_ref()).await;
+        let heard = wait(changes.as_ref(), outer.as_ref()).await;
         let glance = match &links {
             Some(links) => network::glance(links).await.ok(),
             None => None,
@@ -102,17 +105,24 @@ fn notes(repair: &Repair) -> Vec<String> {
 }
 
 /// Waits for a change of the rules and its end, which returns true, or for the next check, which returns false.
-async fn wait(changes: Option<&Changes>) -> bool {
+async fn wait(changes: Option<&Changes>, outer: Option<&Changes>) -> bool {
     let Some(changes) = changes else {
         sleep(GLANCE).await;
         return true;
     };
-    match timeout(GLANCE, changes.next()).await {
+    let next = || async {
+        match outer {
+            Some(outer) => tokio::select! {
+                changed = changes.next() => changed,
+                changed = outer.next() => changed,
+            },
+            None => changes.next().await,
+        }
+    };
+    match timeout(GLANCE, next()).await {
         Ok(Ok(())) => {
             let began = Instant::now();
-            while began.elapsed() < LONGEST
-                && matches!(timeout(QUIET, changes.next()).await, Ok(Ok(())))
-            {}
+            while began.elapsed() < LONGEST && matches!(timeout(QUIET, next()).await, Ok(Ok(()))) {}
             true
         }
         // Wait, to avoid a tight loop.
@@ -135,6 +145,7 @@ async fn look_and_restore(
         return Ok(None);
     }
     let seen = network::look(&record, &Links::open()?).await?;
+    let has_restored_outlet = network::outlet::restore(&record, dir).await?;
     let dir = dir.clone();
     // nft and firewall-cmd take time, and nodes ask for leases meanwhile.
     let task = tokio::task::spawn_blocking(move || {
@@ -142,7 +153,12 @@ async fn look_and_restore(
         if !seen.missing().is_empty() && ClusterRecord::load(&dir)?.as_ref() != Some(&record) {
             return Ok(None);
         }
-        let repair = network::restore(&record, &dir, &seen)?;
+        let mut repair = network::restore(&record, &dir, &seen)?;
+        if has_restored_outlet {
+            repair
+                .restored
+                .push("the fork's NAT rules outside".to_owned());
+        }
         anyhow::Ok(Some((seen, repair)))
     });
     task.await.context("a task of the keeper panicked")?

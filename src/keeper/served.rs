@@ -12,19 +12,21 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::attend::End;
-use super::attended::{Attended, Connections};
+use super::attended::{Attended, Connections, Restoring};
 use super::awake::{JOURNAL, RESUME};
+use super::console::Console;
 use super::dns::Names;
 use super::forward::Forwards;
 use super::reservations::Reservations;
 use super::respawn::respawn;
 use super::restarts::{Decision, Restarts};
+use super::standby::Standby;
 use super::status::Status;
 use crate::host::cores;
 use crate::ids::{random_id, uuid};
 use crate::model::{Cause, EventKind};
 use crate::node::{Ended, Filling, Identity};
-use crate::state::{ClusterDir, ClusterRecord, read_json};
+use crate::state::{ClusterDir, ClusterRecord, Restoration, read_json};
 use crate::warm;
 
 /// Longest time that a guest's agent takes to acknowledge.
@@ -32,6 +34,10 @@ const ASK_GUEST: Duration = Duration::from_secs(3);
 /// Longest time that QEMU takes to say whether it is paused. Together with [`ASK_GUEST`] it fits into the CLI's wait
 /// for an answer.
 const ASK_PAUSED: Duration = Duration::from_secs(1);
+
+/// Longest time for the keeper's tasks to leave QEMUs, and interval between looks whether they have.
+const LEAVE: Duration = Duration::from_secs(2);
+const LEAVE_LOOK: Duration = Duration::from_millis(1);
 
 /// State that all the keeper's tasks share.
 #[derive(Debug)]
@@ -44,9 +50,19 @@ pub(super) struct Served {
     pub(super) names: Names,
     pub(super) forwards: Forwards,
     pub(super) connections: Mutex<BTreeMap<String, watch::Receiver<Connections>>>,
+    /// The consoles, which last longer than connections.
+    pub(super) consoles: Mutex<BTreeMap<String, Console>>,
     pub(super) restarts: Mutex<BTreeMap<String, Restarts>>,
     /// Host keys for the next cluster.
     pub(super) keys: Mutex<Option<Filling>>,
+    /// How the nodes are restored that QEMUs start for now.
+    pub(super) restoring: Mutex<Option<Restoring>>,
+    /// True for the moment in which the keeper leaves all QEMUs that it attends.
+    pub(super) leaving: watch::Sender<bool>,
+    /// What stands by, if the keeper waits for the end of whom it is for.
+    pub(super) watched: Mutex<Option<Standby>>,
+    /// Held while all guests are paused or restored, which only one verb does at a time.
+    pub(super) standstill: tokio::sync::Mutex<()>,
 }
 
 impl Served {
@@ -59,6 +75,8 @@ impl Served {
             reservations.follow(&record);
         }
         self.names.follow(&record);
+        self.let_go(&record);
+        self.watch_standby()?;
         for (position, node) in record.nodes.iter().enumerate() {
             let dir = self.dir.node(&node.name);
             let process = read_json::<Identity>(&dir.process())?;
@@ -66,9 +84,7 @@ impl Served {
                 .connections
                 .lock()
                 .map_err(|_| anyhow::anyhow!("a task of the keeper panicked"))?;
-            let attended = connections
-                .get(&node.name)
-                .is_some_and(|c| c.has_changed().is_ok());
+            let attended = is_attended(&connections, &node.name);
             let Some(process) = process.filter(|_| !attended) else {
                 continue;
             };
@@ -78,6 +94,12 @@ impl Served {
             }
             let (sender, receiver) = watch::channel(Connections::default());
             connections.insert(node.name.clone(), receiver);
+            let mut consoles = self
+                .consoles
+                .lock()
+                .map_err(|_| anyhow::anyhow!("a task of the keeper panicked"))?;
+            let console = consoles.entry(node.name.clone());
+            let console = console.or_insert_with(|| Console::new(dir.console_log()));
             self.status.begin(&node.name, Some(process.number()));
             let attended = Attended {
                 domain: record.spec.domain(),
@@ -93,18 +115,54 @@ impl Served {
                 rest: RESUME.turn(position, &record.accelerator, cores()),
                 journal: JOURNAL.turn(position, &record.accelerator, cores()),
                 store: warm::Store::open(&self.root),
+                console: console.clone(),
                 status: self.status.clone(),
+                restoring: self.restoring.lock().ok().and_then(|r| r.clone()),
+                leaving: self.leaving.subscribe(),
             };
             let state = Arc::clone(self);
             tokio::spawn(async move {
                 let name = attended.node.name.clone();
                 match attended.run(sender).await {
                     End::Reset => state.restart(&name, &process).await,
+                    End::Replaced => {}
                     End::Ended(cause) => state.after(&name, &process, &cause).await,
                 }
             });
         }
         Ok(())
+    }
+
+    /// Closes the connections to all QEMUs, which go on. Others take their places.
+    pub(super) async fn leave_all(&self) -> Result<()> {
+        let someone = || {
+            let connections = self.connections.lock();
+            connections.is_ok_and(|all| all.keys().any(|node| is_attended(&all, node)))
+        };
+        self.leaving.send_replace(true);
+        let leaving = async {
+            while someone() {
+                tokio::time::sleep(LEAVE_LOOK).await;
+            }
+        };
+        let left = tokio::time::timeout(LEAVE, leaving).await;
+        self.leaving.send_replace(false);
+        left.context("the keeper does not leave the QEMUs that are to be replaced")
+    }
+
+    /// Forgets nodes that were removed.
+    fn let_go(&self, record: &ClusterRecord) {
+        let is_there = |name: &str| record.node(name).is_ok();
+        if let Ok(mut connections) = self.connections.lock() {
+            connections.retain(|name, _| is_there(name));
+        }
+        if let Ok(mut restarts) = self.restarts.lock() {
+            restarts.retain(|name, _| is_there(name));
+        }
+        if let Ok(mut consoles) = self.consoles.lock() {
+            consoles.retain(|name, _| is_there(name));
+        }
+        self.status.keep(is_there);
     }
 
     /// Reads the record again and serves its forwards.
@@ -118,8 +176,10 @@ impl Served {
     /// Restarts a node that has ended by itself, if its role's policy says so.
     async fn after(self: &Arc<Self>, node: &str, process: &Identity, cause: &Cause) {
         let policy = ClusterRecord::load(&self.dir).ok().flatten();
+        let policy = policy.filter(|r| !r.stopped.contains(node));
         let policy = policy.and_then(|r| Some(r.spec.role(&r.node(node).ok()?.role)?.restart));
-        if !policy.is_some_and(|policy| policy.applies_to(cause)) {
+        let is_restored = Restoration::decided(&self.dir).is_ok_and(|r| r.is_some());
+        if is_restored || !policy.is_some_and(|policy| policy.applies_to(cause)) {
             return;
         }
         let verdict = match self.restarts.lock() {
@@ -164,6 +224,16 @@ impl Served {
         Ok(connections.borrow().clone())
     }
 
+    /// The console of a node that the keeper has attended.
+    pub(super) fn console(&self, node: &str) -> Result<Console> {
+        let consoles = self
+            .consoles
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a task of the keeper panicked"))?;
+        let console = consoles.get(node).cloned();
+        console.with_context(|| format!("the keeper does not attend {node}"))
+    }
+
     /// Asks both the agent and ACPI: the user's image may have no agent, and kvmc's template starts no logind. Where logind
     /// runs, only the agent tells of an inhibitor that blocks.
     pub(super) async fn power_down(&self, node: &str) -> Result<()> {
@@ -203,6 +273,11 @@ impl Served {
             .context("QMP is not connected")?;
         Ok(qmp.quit().await?)
     }
+}
+
+/// Whether a task attends the node.
+fn is_attended(all: &BTreeMap<String, watch::Receiver<Connections>>, node: &str) -> bool {
+    all.get(node).is_some_and(|c| c.has_changed().is_ok())
 }
 
 /// Whether the agent refused because an inhibitor blocks the shutdown. The class is the name of Python's exception.

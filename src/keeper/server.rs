@@ -17,12 +17,14 @@ use super::forward::Forwards;
 use super::lan::Lan;
 use super::served::Served;
 use super::status::Status;
-use super::{cut_off, rules, trim, vitals};
+use super::{cut_off, looks, rules, trim, vitals};
 use crate::model::Stage;
 use crate::network;
 use crate::node::{Filling, Identity, KeyPool, fill_keys};
 use crate::output;
-use crate::state::{ClusterDir, ClusterRecord, read_json, remove_file, replace_json_unsynced};
+use crate::state::{
+    ClusterDir, ClusterRecord, find_outside, read_json, remove_file, replace_json_unsynced,
+};
 
 /// A cluster counts as idle when its nodes are ready and it has been up this long.
 const REST: Duration = Duration::from_secs(5);
@@ -36,6 +38,9 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     let _leader_already = nix::unistd::setsid();
     let record =
         ClusterRecord::load(&dir)?.with_context(|| format!("there is no cluster `{cluster}`"))?;
+    if let Some(fork) = &record.host.fork {
+        find_outside(fork.outside)?;
+    }
     replace_json_unsynced(
         &dir.keeper_process(),
         &Identity::of_self(&Keeper::mark(&dir))?,
@@ -60,8 +65,13 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
         names: names.clone(),
         forwards: Forwards::default(),
         connections: Mutex::default(),
+        consoles: Mutex::default(),
         restarts: Mutex::default(),
         keys: Mutex::default(),
+        restoring: Mutex::default(),
+        leaving: tokio::sync::watch::Sender::new(false),
+        watched: Mutex::default(),
+        standstill: tokio::sync::Mutex::default(),
     });
     state.sync()?;
     if let Err(e) = state.forward() {
@@ -70,6 +80,7 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     }
     tokio::spawn(keep_keys(Arc::clone(&state)));
     tokio::spawn(keep_up(Arc::clone(&state)));
+    tokio::spawn(looks::run(Arc::clone(&state)));
     tokio::spawn(trim::run());
     tokio::spawn(cut_off::note(names.clone(), dir.clone()));
     tokio::spawn(rules::watch(dir.clone(), cluster, status.clone()));
@@ -133,12 +144,11 @@ async fn keep_keys(state: Arc<Served>) {
     }
 }
 
-/// Updates the nodes' vitals at an interval.
+/// Updates the nodes' steal at an interval.
 async fn keep_up(state: Arc<Served>) {
     let pid = |node: &str| {
         let identity = read_json::<Identity>(&state.dir.node(node).process()).ok()??;
         identity.open().map(|_| identity.pid)
     };
-    let agent = |node: &str| state.connections(node).ok()?.agent;
-    vitals::keep_up(state.status.clone(), pid, agent).await;
+    vitals::keep_up(state.status.clone(), pid).await;
 }

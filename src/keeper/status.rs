@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use super::events::EventLog;
-use crate::model::{Board, Event, EventKind, NodeView, Stage, Vitals};
+use crate::ids::now;
+use crate::model::{Board, Event, EventKind, Fault, NodeView, SeenFault, Stage, Vitals};
 
 /// The board and the event log. All clones share one.
 #[derive(Debug, Clone)]
@@ -45,24 +46,74 @@ impl Status {
                     paused: None,
                     note: String::new(),
                     old_agent: false,
+                    kernel: None,
                     stopping: false,
+                    replaced: false,
                     killed: Vec::new(),
                     vitals: None,
                     steal: None,
+                    faults: Vec::new(),
+                    cpu: None,
                 },
             );
         });
         self.log(node, Stage::Started, "");
     }
 
+    /// Forgets all other nodes.
+    pub(super) fn keep(&self, is_there: impl Fn(&str) -> bool) {
+        self.board.send_if_modified(|board| {
+            let before = board.len();
+            board.retain(|name, _| is_there(name));
+            board.len() != before
+        });
+    }
+
     /// Stores the nodes' vitals without waking those who watch the board.
-    pub(super) fn set_vitals(&self, vitals: &BTreeMap<String, Vitals>) {
-        self.change_quietly(|name, view| view.vitals = vitals.get(name).copied());
+    pub(super) fn set_vitals(&self, told: &BTreeMap<String, (Vitals, Option<String>)>) {
+        self.change_quietly(|name, view| {
+            let told = told.get(name).cloned().unzip();
+            (view.vitals, view.kernel) = (told.0, told.1.flatten());
+        });
     }
 
     /// Stores the nodes' steal, the share of time that vcpus waited for a host core. Like [`Self::set_vitals`].
     pub(super) fn set_steal(&self, steal: &BTreeMap<String, f64>) {
         self.change_quietly(|name, view| view.steal = steal.get(name).copied());
+    }
+
+    /// Stores a node's faults, and logs those that are new or over.
+    pub(super) fn set_faults(&self, node: &str, faults: Vec<Fault>) {
+        let (mut new, mut over) = (Vec::new(), Vec::new());
+        self.board.send_if_modified(|board| {
+            let Some(view) = board.get_mut(node) else {
+                return false;
+            };
+            let before = std::mem::take(&mut view.faults);
+            let since = |fault: &Fault| before.iter().find(|b| b.fault == *fault).map(|b| b.since);
+            for fault in faults {
+                let began = since(&fault);
+                if began.is_none() {
+                    new.push(fault.to_string());
+                }
+                let since = began.unwrap_or_else(now);
+                view.faults.push(SeenFault { fault, since });
+            }
+            let is_over = |b: &&SeenFault| view.faults.iter().all(|f| f.fault != b.fault);
+            over.extend(before.iter().filter(is_over).map(|b| b.fault.to_string()));
+            !(new.is_empty() && over.is_empty())
+        });
+        for note in over {
+            self.event(node, EventKind::FaultOver, &note);
+        }
+        for note in new {
+            self.event(node, EventKind::Fault, &note);
+        }
+    }
+
+    /// Stores the cores that the nodes kept busy. Like [`Self::set_vitals`].
+    pub(super) fn set_cpu(&self, cpu: &BTreeMap<String, f64>) {
+        self.change_quietly(|name, view| view.cpu = cpu.get(name).copied());
     }
 
     /// kvmc asks a node to power off. Its end is then no news.
@@ -72,6 +123,20 @@ impl Status {
 
     pub(super) fn is_stopping(&self, node: &str) -> bool {
         self.board.borrow().get(node).is_some_and(|v| v.stopping)
+    }
+
+    /// Another QEMU takes the place of a node's. The end of this one is then no news.
+    pub(super) fn replace(&self, node: &str) {
+        self.change_quietly(|name, view| view.replaced |= name == node);
+    }
+
+    /// A QEMU that is there stays, because nothing took its place.
+    pub(super) fn keep_running(&self, node: &str) {
+        self.change_quietly(|name, view| view.replaced &= name != node);
+    }
+
+    pub(super) fn is_replaced(&self, node: &str) -> bool {
+        self.board.borrow().get(node).is_some_and(|v| v.replaced)
     }
 
     /// A node's agent writes the identity at each boot.
@@ -106,6 +171,7 @@ impl Status {
                     view.stage = stage;
                     if stage == Stage::Ended {
                         view.paused = None;
+                        view.faults.clear();
                     }
                     view.passed.push(stage);
                     note.clone_into(&mut view.note);
@@ -197,6 +263,26 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_is_told_when_it_comes_and_when_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let status = Status::new(path.clone());
+        status.begin("a", None);
+        let [none, silent] = [false, true].map(|runs| Fault::Agent { runs });
+        status.set_faults("a", vec![none.clone()]);
+        let since = status.board()["a"].faults[0].since;
+        status.set_faults("a", vec![none.clone(), silent]);
+        assert_eq!(status.board()["a"].faults.len(), 2);
+        assert!((status.board()["a"].faults[0].since - since).abs() < f64::EPSILON);
+        status.set_faults("a", Vec::new());
+        status.set_faults("unknown", vec![none]);
+        assert!(status.board()["a"].faults.is_empty());
+        let log = std::fs::read_to_string(path).unwrap();
+        assert_eq!(log.matches(r#""event":"fault""#).count(), 2, "{log}");
+        assert_eq!(log.matches(r#""event":"fault-over""#).count(), 2, "{log}");
+    }
 
     #[test]
     fn a_stage_is_reached_once_and_never_goes_back() {

@@ -9,13 +9,11 @@ use kvmc_qmp::{Client, ExecuteError};
 use serde_json::Value;
 
 use super::status::Status;
-use crate::model::{Board, Stage, Vitals};
-use crate::node::VcpuWaits;
+use crate::model::{Board, Vitals};
+use crate::node::{Usage, VcpuWaits};
 
 /// Interval between two measurements. The steal is a share of it.
 const EVERY: Duration = Duration::from_secs(10);
-/// Measurements between two questions to the agents.
-const ASK_EACH: u32 = 3;
 
 /// Longest time that a guest may take to answer. A missing answer is a finding in itself.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -26,18 +24,19 @@ const BETWEEN: Duration = Duration::from_secs(2);
 /// Drift in seconds that is not corrected.
 const GOOD_ENOUGH: f64 = 0.02;
 
-/// Keeps the steal and the vitals on the board up to date. `pid` and `agent` look up a node.
-pub(super) async fn keep_up(
-    status: Status,
-    pid: impl Fn(&str) -> Option<i32>,
-    agent: impl Fn(&str) -> Option<Client>,
-) {
+/// Keeps the steal on the board up to date. `pid` looks up a node.
+pub(super) async fn keep_up(status: Status, pid: impl Fn(&str) -> Option<i32>) {
     let turns = |board: &Board| -> BTreeMap<String, VcpuWaits> {
         let of = |name: &String| Some((name.clone(), VcpuWaits::of(pid(name)?)?));
         board.keys().filter_map(of).collect()
     };
+    let uses = |board: &Board| -> BTreeMap<String, Usage> {
+        let of = |name: &String| Some((name.clone(), Usage::of(pid(name)?)?));
+        board.keys().filter_map(of).collect()
+    };
     let mut before = turns(&status.board());
-    for look in 1_u32.. {
+    let mut used = uses(&status.board());
+    loop {
         tokio::time::sleep(EVERY).await;
         let board = status.board();
         let now = turns(&board);
@@ -46,28 +45,13 @@ pub(super) async fn keep_up(
             .filter_map(|(name, now)| Some((name.clone(), now.steal_since(before.get(name)?))));
         status.set_steal(&steal.collect());
         before = now;
-        if look % ASK_EACH == 1 {
-            status.set_vitals(&ask(&board, &agent).await);
-        }
+        let now = uses(&board);
+        let cpu = now
+            .iter()
+            .filter_map(|(name, now)| Some((name.clone(), now.busy_since(used.get(name)?)?)));
+        status.set_cpu(&cpu.collect());
+        used = now;
     }
-}
-
-/// The vitals of each node whose agent answers.
-async fn ask(board: &Board, agent: impl Fn(&str) -> Option<Client>) -> BTreeMap<String, Vitals> {
-    let asked: Vec<_> = board
-        .iter()
-        .filter(|(_, view)| (Stage::Ready..Stage::Ended).contains(&view.stage))
-        .filter(|(_, view)| view.paused.is_none())
-        .filter_map(|(name, _)| Some((name.clone(), agent(name)?)))
-        .map(|(name, agent)| (name, tokio::spawn(one(agent))))
-        .collect();
-    let mut vitals = BTreeMap::new();
-    for (name, task) in asked {
-        if let Ok(Some(answer)) = task.await {
-            vitals.insert(name, answer);
-        }
-    }
-    vitals
 }
 
 /// Corrects a guest's clock by its drift. The time that a woken guest got with its identity is late by the guest's
@@ -77,7 +61,7 @@ pub(super) async fn correct_clock(agent: Client) {
         // Not while the guest starts, because each question delays it.
         tokio::time::sleep(BETWEEN).await;
         // A guest that gets too little CPU to answer in time is asked again.
-        if let Some(vitals) = one(agent.clone()).await {
+        if let Some(Answer { vitals, .. }) = one(&agent, ANSWER).await {
             match correction(&vitals) {
                 Some(seconds) => {
                     let arguments = Adjust { seconds }.arguments();
@@ -100,23 +84,51 @@ fn correction(vitals: &Vitals) -> Option<f64> {
     (vitals.drift.abs() > vitals.error.max(GOOD_ENOUGH)).then_some(-vitals.drift)
 }
 
-async fn one(agent: Client) -> Option<Vitals> {
+/// An agent's answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answer {
+    pub(super) vitals: Vitals,
+    /// A kernel in the guest's /boot that the host does not boot.
+    pub(super) kernel: Option<String>,
+    /// Changes when sshd or its host keys do; `None` from an older agent, or if nothing listens.
+    pub(super) sshd: Option<String>,
+}
+
+/// Asks an agent, which has this long to answer.
+pub(super) async fn one(agent: &Client, time: Duration) -> Option<Answer> {
     let asked = host_time();
     let answer = agent
-        .request(Info::NAME, Info {}.arguments(), ANSWER)
+        .request(Info::NAME, Info {}.arguments(), time)
         .await
         .ok()?;
     judge(answer, asked, host_time())
 }
 
 /// The guest read its clock at some time between the question and the answer.
-fn judge(answer: Value, asked: f64, answered: f64) -> Option<Vitals> {
-    let InfoAnswer { time, load } = serde_json::from_value(answer).ok()?;
-    Some(Vitals {
+fn judge(answer: Value, asked: f64, answered: f64) -> Option<Answer> {
+    let InfoAnswer {
+        time,
+        load,
+        kernel,
+        sshd,
+        ..
+    } = serde_json::from_value(answer).ok()?;
+    let vitals = Vitals {
         drift: time - f64::midpoint(asked, answered),
         error: (answered - asked) / 2.0,
         load: load.first().copied().unwrap_or_default(),
+    };
+    Some(Answer {
+        vitals,
+        kernel: kernel.filter(|k| is_release(k)),
+        sshd,
     })
+}
+
+/// Whether a guest's word can be a kernel's release, which is shown.
+fn is_release(word: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-+._~".contains(c);
+    (1..=64).contains(&word.len()) && word.chars().all(fits)
 }
 
 fn host_time() -> f64 {
@@ -147,12 +159,31 @@ mod tests {
     #[test]
     fn the_drift_is_measured_from_the_middle_of_the_question() {
         let answer = json!({ "time": 1010.5, "load": [0.25, 0.1, 0.0], "disk": 1 });
-        let vitals = judge(answer, 1000.0, 1001.0).unwrap();
+        let Answer {
+            vitals,
+            kernel,
+            sshd,
+        } = judge(answer, 1000.0, 1001.0).unwrap();
+        assert_eq!(kernel, None);
+        assert_eq!(sshd, None, "an older agent");
         assert!((vitals.drift - 10.0).abs() < 1e-9);
         assert!((vitals.error - 0.5).abs() < 1e-9);
         assert!((vitals.load - 0.25).abs() < 1e-9);
         assert_eq!(judge(json!({ "load": [] }), 0.0, 1.0), None);
         assert_eq!(judge(json!({ "time": "x" }), 0.0, 1.0), None);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_boot_is_told_and_no_other_word() {
+        let kernel = |word: &str| {
+            let answer = json!({ "time": 1.0, "load": [], "kernel": word });
+            judge(answer, 0.0, 1.0).unwrap().kernel
+        };
+        let release = "6.12.50+deb13-cloud-amd64";
+        assert_eq!(kernel(release).as_deref(), Some(release));
+        for word in ["", "a b", "\u{1b}[31m", &"9".repeat(65)] {
+            assert_eq!(kernel(word), None, "{word}");
+        }
     }
 
     /// A compromised guest may answer anything.
@@ -163,6 +194,7 @@ mod tests {
                 return "no JSON".to_owned();
             };
             let vitals = judge(answer, 1000.0, 1001.0);
+            let vitals = vitals.map(|answer| answer.vitals);
             let step = vitals.as_ref().and_then(correction).map(f64::is_finite);
             assert_ne!(step, Some(false), "{vitals:?}");
             format!("{} {step:?}", vitals.is_some())

@@ -1,10 +1,11 @@
 //! The accelerator of a node's vcpus.
 
 use kvmc_images::Architecture;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The host's processor through KVM, or QEMU's emulation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub(crate) enum Accelerator {
     Kvm,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Stage;
+use super::{SeenFault, Stage};
 
 /// The keeper's view of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,9 +25,15 @@ pub(crate) struct NodeView {
     /// Whether its agent writes the identity at each boot, as agents before version 4 do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) old_agent: bool,
+    /// The release of a kernel in its /boot that it does not boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel: Option<String>,
     /// Whether kvmc asked the node to power off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) stopping: bool,
+    /// Whether another QEMU takes its place, because the node goes back to a snapshot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) replaced: bool,
     /// Units that the guest's systemd killed during a shutdown because they did not stop in time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) killed: Vec<String>,
@@ -37,6 +43,12 @@ pub(crate) struct NodeView {
     /// The share of the last seconds that its vcpus waited for a host core.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) steal: Option<f64>,
+    /// Why it cannot be used as it should, though it became ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<SeenFault>,
+    /// Host cores that QEMU kept busy during the last seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu: Option<f64>,
 }
 
 /// All nodes that the keeper attends.

@@ -1,9 +1,10 @@
 //! The causes of a QEMU's end.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why a QEMU ended, or a guest rebooted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Cause {
     /// The guest powered off.

@@ -1,11 +1,12 @@
 //! Events of a cluster, as the event log holds them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Stage;
 
 /// An event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Event {
     pub(crate) event: EventKind,
     /// A node's name, another machine's MAC address, or empty for the whole cluster.
@@ -21,7 +22,7 @@ pub(crate) struct Event {
 }
 
 /// The kinds of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum EventKind {
     Cloned,
@@ -38,6 +39,12 @@ pub(crate) enum EventKind {
     /// The guest is paused.
     Paused,
     Resumed,
+    /// A snapshot was taken.
+    Snapshot,
+    /// The cluster went back to a snapshot.
+    Restored,
+    /// The cluster was suspended.
+    Suspended,
     /// The connection to QEMU was lost.
     Lost,
     Regained,
@@ -47,6 +54,12 @@ pub(crate) enum EventKind {
     GivenUp,
     /// Rules were restored, or block the cluster.
     Firewall,
+    /// The keeper restored a bridge, one of its ports or its route.
+    Link,
+    /// A node that became ready cannot be used as it should.
+    Fault,
+    /// A fault is over.
+    FaultOver,
     /// The resolvers for other names have changed.
     Resolvers,
     /// Leases cannot be saved.
@@ -65,6 +78,14 @@ pub(crate) enum EventKind {
     /// A kind from a newer kvmc.
     #[serde(other)]
     Other,
+}
+
+impl EventKind {
+    /// Its name in the log and in JSON.
+    pub(crate) fn name(self) -> String {
+        let name = serde_json::to_value(self).unwrap_or_default();
+        name.as_str().unwrap_or_default().to_owned()
+    }
 }
 
 impl From<Stage> for EventKind {

@@ -5,27 +5,71 @@ use std::process::ExitCode;
 /// The kinds of outcomes. README lists their exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Done = 0,
-    Failed = 1,
+    Done,
+    Failed,
     /// Wrong usage: a flag, a value or a setting.
-    Usage = 2,
+    Usage,
     /// Some nodes did not reach the requested state.
-    SomeNodes = 3,
+    SomeNodes,
     /// There is no such cluster or node.
-    NothingThere = 4,
+    NothingThere,
     /// The exit code that shells use for SIGINT.
-    Interrupted = 130,
+    Interrupted,
+    /// The exit code of a command on a node.
+    Of(u8),
 }
 
 impl Exit {
     pub(crate) const fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::SomeNodes => 3,
+            Self::NothingThere => 4,
+            Self::Interrupted => 130,
+            Self::Of(code) => code,
+        }
     }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+impl Exit {
+    /// A plan has changes. That is no mistake, but scripts of other tools expect this code, and it is the same as
+    /// [`Self::Usage`].
+    pub(crate) const CHANGES: Self = Self::Usage;
+}
+
+/// A verb would remove nodes with their data, and nobody has agreed to that.
+#[derive(Debug, thiserror::Error)]
+#[error("this removes {} with all data on {}{}; --yes agrees to it", .nodes.join(", "), them(.nodes.len()), spoils(.snapshots, "; "))]
+pub(crate) struct RemovesNodes {
+    pub(crate) nodes: Vec<String>,
+    /// The snapshots that have one of them.
+    pub(crate) snapshots: Vec<String>,
+}
+
+/// What becomes of snapshots whose nodes are removed; empty for none.
+pub(crate) fn spoils(snapshots: &[String], before: &str) -> String {
+    match snapshots {
+        [] => String::new(),
+        [one] => format!("{before}the cluster cannot go back to snapshot {one} then"),
+        all => format!(
+            "{before}the cluster cannot go back to snapshots {} then",
+            all.join(", ")
+        ),
+    }
+}
+
+const fn them(nodes: usize) -> &'static str {
+    match nodes {
+        1 => "its disk",
+        _ => "their disks",
     }
 }
 

@@ -1,20 +1,27 @@
 //! Images of the store and of the catalogue, as shown to the user.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kvmc_images::{Architecture, Boot, Guest, Origin};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// An image in the store.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ImageReport {
     /// Its digest.
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) tags: Vec<String>,
+    #[schemars(with = "String")]
     pub(crate) architecture: Architecture,
+    #[schemars(with = "String")]
     pub(crate) boot: Boot,
+    #[schemars(with = "String")]
     pub(crate) guest: Guest,
+    /// `how` names its kind; the other properties are of that kind.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub(crate) origin: Origin,
     /// The digest of its backing image.
     pub(crate) parent: Option<String>,
@@ -58,8 +65,32 @@ impl ImageReport {
     }
 }
 
+/// The result of `image export`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ImageExport {
+    /// Its digest.
+    pub(crate) image: String,
+    pub(crate) file: PathBuf,
+    /// Bytes of the file.
+    pub(crate) size: u64,
+}
+
+/// The result of `image rm`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ImageRemoval {
+    /// The digest of the image that was removed.
+    pub(crate) removed: String,
+}
+
+/// The result of `image prune`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct ImagePruning {
+    /// Bytes.
+    pub(crate) freed: u64,
+}
+
 /// A frozen machine of an image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct FrozenReport {
     pub(crate) id: String,
     /// Size on this host in bytes.
@@ -81,7 +112,7 @@ pub(crate) struct ImageDetail {
 }
 
 /// An entry of the catalogue.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct CatalogueEntry {
     pub(crate) name: String,
     pub(crate) about: String,

@@ -1,9 +1,12 @@
 //! The stages of a node's start.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The stages of a node's start, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
     /// Its disk exists.

@@ -3,15 +3,16 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Accelerator, Cause};
+use super::{Accelerator, Cause, SeenFault, TieStatus, UsageStatus};
 
 /// Version of kvmc's JSON output. It grows when a field is removed or changes its meaning.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// A cluster.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct ClusterStatus {
     pub(crate) schema: u32,
     pub(crate) cluster: String,
@@ -22,17 +23,33 @@ pub(crate) struct ClusterStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bridge: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub(crate) subnet: Option<Ipv4Network>,
     /// Digest of the first node's image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) image: Option<String>,
+    /// The snapshot that it goes on from, or was last saved in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot: Option<String>,
+    /// The cluster that it was forked from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fork_of: Option<String>,
+    /// Whether its next start goes on from saved memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) suspended: bool,
     /// Whether the keeper answers.
     pub(crate) keeper: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) networks: Vec<NetworkStatus>,
     /// `None` if there are no rules or they cannot be read.
     pub(crate) firewall: Option<FirewallStatus>,
+    /// The last repair of bridges, ports and routes while the cluster ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) links_restored: Option<RestoredStatus>,
     pub(crate) forwards: Vec<String>,
+    /// Folders that both this host and a node see.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ties: Vec<TieStatus>,
     pub(crate) nodes: Vec<NodeStatus>,
     /// Bridges of a cluster without a record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -41,13 +58,27 @@ pub(crate) struct ClusterStatus {
     pub(crate) doubts: Vec<String>,
 }
 
+impl ClusterStatus {
+    /// Counts the cores that nodes kept busy since an earlier look, instead of during the keeper's last interval.
+    pub(crate) fn count_since(&mut self, before: &Self) {
+        for node in &mut self.nodes {
+            let same = |n: &&NodeStatus| n.name == node.name && n.pid == node.pid;
+            if let Some(before) = before.nodes.iter().find(same) {
+                node.usage.count_since(&before.usage);
+            }
+        }
+    }
+}
+
 /// A network of the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct NetworkStatus {
     pub(crate) name: String,
     pub(crate) bridge: String,
+    #[schemars(with = "String")]
     pub(crate) subnet: Ipv4Network,
     pub(crate) gateway: Ipv4Addr,
+    #[schemars(with = "Option<String>")]
     pub(crate) prefix6: Option<Ipv6Network>,
     pub(crate) gateway6: Option<Ipv6Addr>,
     pub(crate) isolated: bool,
@@ -56,7 +87,7 @@ pub(crate) struct NetworkStatus {
 }
 
 /// A node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct NodeStatus {
     pub(crate) name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,12 +101,26 @@ pub(crate) struct NodeStatus {
     /// Why the guest is paused.
     pub(crate) paused: Option<String>,
     pub(crate) vitals: VitalsStatus,
+    pub(crate) usage: UsageStatus,
     /// Its last end or reboot.
     pub(crate) last_end: Option<EndStatus>,
+    /// Why it cannot be used as it should, though it became ready.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<FaultStatus>,
+}
+
+/// A fault of a node, with its cure.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub(crate) struct FaultStatus {
+    #[serde(flatten)]
+    pub(crate) seen: SeenFault,
+    /// The fault in words.
+    pub(crate) what: String,
+    pub(crate) cure: String,
 }
 
 /// The recorded machine of a node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct MachineStatus {
     pub(crate) address: Ipv4Addr,
     pub(crate) mac: String,
@@ -84,11 +129,14 @@ pub(crate) struct MachineStatus {
     pub(crate) ram: u64,
     /// Virtual size of its disk in bytes.
     pub(crate) disk: u64,
+    /// Virtual sizes of its extra disks in bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disks: Vec<u64>,
     pub(crate) nics: Vec<NicStatus>,
 }
 
 /// A node's NIC.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct NicStatus {
     pub(crate) network: String,
     pub(crate) address: Ipv4Addr,
@@ -98,7 +146,7 @@ pub(crate) struct NicStatus {
 }
 
 /// How well a node keeps up with its host: fractions and seconds, null if unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct VitalsStatus {
     /// The share of the last seconds that its vcpus waited for a host core.
     pub(crate) steal: Option<f64>,
@@ -111,7 +159,7 @@ pub(crate) struct VitalsStatus {
 }
 
 /// An end of a node's QEMU, or a reboot of its guest.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct EndStatus {
     pub(crate) cause: Cause,
     /// The cause in words.
@@ -121,7 +169,7 @@ pub(crate) struct EndStatus {
 }
 
 /// The state of a cluster's firewall rules.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct FirewallStatus {
     /// Rules and sysctls that are missing now.
     pub(crate) missing: Vec<String>,
@@ -133,8 +181,8 @@ pub(crate) struct FirewallStatus {
     pub(crate) restored: Option<RestoredStatus>,
 }
 
-/// Rules that another program removed and the keeper restored.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What another program removed or changed and the keeper restored.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct RestoredStatus {
     /// Seconds since 1970.
     pub(crate) time: u64,

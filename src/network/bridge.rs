@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
-use kvmc_netns::{BridgeSpec, Links};
+use kvmc_netns::{BridgeSpec, Change, Links};
 
 use super::ranges;
 use crate::failpoint::failpoint;
@@ -45,6 +45,32 @@ pub(crate) async fn make(network: &NetworkRecord, dir: &ClusterDir, links: &Link
     links.ensure_bridge(&wanted(network)?).await?;
     links.set_alias(&network.bridge, &dir.mark()).await?;
     ranges::check_alone(network, links).await
+}
+
+/// Corrects a bridge that another program changed, and its routes. Returns what was wrong; `None` if the bridge is gone.
+pub(crate) async fn restore(network: &NetworkRecord, links: &Links) -> Result<Option<Vec<String>>> {
+    let spec = wanted(network)?;
+    let Some(change) = links.restore_bridge(&spec).await? else {
+        return Ok(None);
+    };
+    let mut restored = Vec::new();
+    if change != Change::Unchanged {
+        restored.push(format!("the bridge {}", network.bridge));
+    }
+    let Some(link) = links.find(&network.bridge).await? else {
+        return Ok(None);
+    };
+    let addresses = [
+        Some(IpNetwork::V4(spec.address)),
+        spec.address6.map(IpNetwork::V6),
+    ];
+    for address in addresses.into_iter().flatten() {
+        if links.ensure_route(link.index, address).await? != Change::Unchanged {
+            let range = IpNetwork::new(address.network(), address.prefix())?;
+            restored.push(format!("the route {range} by {}", network.bridge));
+        }
+    }
+    Ok(Some(restored))
 }
 
 fn wanted(network: &NetworkRecord) -> Result<BridgeSpec> {

@@ -189,6 +189,10 @@ fn forwarders(state: &State) -> Result<BTreeSet<String>> {
             own.tables.insert(network.table.clone());
             own.bridges.insert(network.bridge.clone());
         }
+        if let Some(fork) = &record.host.fork {
+            own.tables.insert(super::naming::table(&fork.link));
+            own.bridges.insert(fork.link.clone());
+        }
     }
     let all = firewall::forwarders(&own).context("cannot read the host's firewall rules")?;
     Ok(all.into_iter().collect())
@@ -209,7 +213,7 @@ fn others(state: &State, cluster: &str) -> Result<Vec<ClusterRecord>> {
         // A record that cannot be read may have a good copy. The verbs for its cluster report the damage.
         .filter_map(|name| Found::look(&state.cluster(name)).record())
         .filter(|r| !matches!(r.phase, Phase::Stopped | Phase::Removing))
-        .filter(|r| r.host.namespace == namespace)
+        .filter(|r| r.outer_namespace() == namespace)
         .filter(|r| r.host.boot_id.is_empty() || r.host.boot_id == boot_id)
         .collect())
 }

@@ -12,6 +12,7 @@ mod ipv6;
 pub(crate) mod names;
 mod namespace;
 mod naming;
+pub(crate) mod outlet;
 mod pods;
 mod ports;
 mod ranges;
@@ -20,13 +21,14 @@ mod repair;
 pub(crate) mod rules;
 mod state;
 
+pub(crate) use accepts::Restored;
 #[cfg(test)]
 pub(crate) use design::all_networks;
 pub(crate) use design::design;
 pub(crate) use in_use::used_of_new;
 pub(crate) use ipv6::check as check_ipv6;
 pub(crate) use namespace::check_namespace;
-pub(crate) use naming::{bridge_mac, tap_name};
+pub(crate) use naming::{bridge_mac, outlet as outlet_name, tap_name};
 pub(crate) use pods::collisions as pod_collisions;
 pub(crate) use ports::check_free as check_ports;
 pub(crate) use ranges::{Probe, SubnetChoice, check_free as check_range, free_subnet};

@@ -13,7 +13,8 @@ fn of(network: &NetworkRecord, domain: &str) -> HostNames {
 
 /// Whether systemd-resolved has the names, or is not there to take them.
 pub(crate) fn are_known(record: &ClusterRecord) -> bool {
-    if !HostNames::resolver_is_here() {
+    // A fork has the names of the first cluster, which the host keeps.
+    if record.host.fork.is_some() || !HostNames::resolver_is_here() {
         return true;
     }
     // If it does not answer, it cannot be told either.

@@ -23,6 +23,12 @@ pub(crate) fn table(bridge: &str) -> String {
     format!("kvmc_{word}")
 }
 
+/// The name of the outer end of a fork's link. It is always the same for a cluster and state folder.
+pub(crate) fn outlet(dir: &ClusterDir) -> String {
+    let digest = Sha256::digest(dir.mark().as_bytes());
+    format!("kvmf{}", hex(digest.get(..5).unwrap_or_default()))
+}
+
 /// The MAC address of a bridge. It is always the same for one bridge of a cluster and state folder, and differs for
 /// all others.
 pub(crate) fn bridge_mac(dir: &ClusterDir, bridge: &str) -> MacAddr {

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use anyhow::{Context, Result, bail};
 use kvmc_netns::firewall::Protocol;
+use kvmc_netns::outside::run_outside;
 
 use crate::hint::bail_with_hint;
 use crate::spec::Forward;
@@ -25,12 +26,12 @@ pub(crate) fn check_free(
     if wanted.is_empty() {
         return Ok(());
     }
-    let here = namespace()?;
+    let here = run_outside(namespace)??;
     let others = dir.others().into_iter();
     // The verbs for its cluster report a record that cannot be read.
     let others = others
         .filter_map(|other| ClusterRecord::load(&other).ok().flatten())
-        .filter(|r| r.phase != Phase::Stopped && r.host.namespace == here);
+        .filter(|r| r.phase != Phase::Stopped && r.outer_namespace() == here);
     for other in others {
         for forward in &wanted {
             if let Some(theirs) = other.forwards.iter().find(|f| f.collides(forward)) {
@@ -54,8 +55,8 @@ fn check_port(forward: &Forward) -> Result<()> {
     let address = forward.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
     let at = SocketAddr::from((address, forward.port));
     let (taken, flag) = match forward.protocol {
-        Protocol::Tcp => (TcpListener::bind(at).map(drop), 't'),
-        Protocol::Udp => (UdpSocket::bind(at).map(drop), 'u'),
+        Protocol::Tcp => (run_outside(|| TcpListener::bind(at))?.map(drop), 't'),
+        Protocol::Udp => (run_outside(|| UdpSocket::bind(at))?.map(drop), 'u'),
     };
     let (protocol, port) = (forward.protocol.name(), forward.port);
     match taken {

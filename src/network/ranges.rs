@@ -31,6 +31,10 @@ fn others(dir: &ClusterDir) -> Vec<OtherNetwork> {
     let here = namespace().ok();
     let mut all = Vec::new();
     for record in records {
+        // A fork's networks are in a namespace of their own.
+        if record.host.fork.is_some() {
+            continue;
+        }
         let stopped = record.phase == Phase::Stopped;
         if !stopped && Some(record.host.namespace) != here {
             continue;

@@ -26,19 +26,24 @@ pub(crate) fn table(record: &ClusterRecord, network: &NetworkRecord) -> firewall
         forwards: record
             .forwards
             .iter()
+            .zip(0..)
             .filter(|_| network.is_main())
-            .filter_map(|f| forward(record, f))
+            .filter_map(|(f, number)| forward(record, f, number))
             .collect(),
     }
 }
 
-/// A forward as an entry of the nft table.
-fn forward(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forward> {
+/// A forward as an entry of the nft table. Where the cluster is a fork, another table leads to the port from outside.
+fn forward(record: &ClusterRecord, forward: &Forward, number: u16) -> Option<firewall::Forward> {
     let node = record.node(&forward.node).ok()?;
+    let is_fork = record.host.fork.is_some();
     Some(firewall::Forward {
         protocol: forward.protocol,
-        address: forward.address,
-        port: forward.port,
+        address: forward.address.filter(|_| !is_fork),
+        port: match is_fork {
+            true => inner_port(number),
+            false => forward.port,
+        },
         to: node.address(),
         to6: node
             .nics
@@ -46,6 +51,11 @@ fn forward(record: &ClusterRecord, forward: &Forward) -> Option<firewall::Forwar
             .and_then(|nic| record.main().address6(nic.mac)),
         to_port: forward.node_port,
     })
+}
+
+/// The port of a fork's end of its link that leads to the target of a forward, by the forward's place in the record.
+pub(super) const fn inner_port(number: u16) -> u16 {
+    1024_u16.saturating_add(number)
 }
 
 /// Removes a table, and accepts that it is removed already.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use kvmc_netns::firewall::{self, Accept, HostNetwork, Obstacle, Rulesets};
+use kvmc_netns::outside::run_outside;
 use kvmc_netns::{Links, sysctl};
 
 use super::forwarding::{self, Family};
@@ -57,6 +58,21 @@ pub(crate) async fn site(links: &Links) -> Result<HostNetwork> {
         uplink6: links.uplink6().await?.map(|link| link.name),
         bridged: sysctl::read(BRIDGED)?.as_deref() == Some("1"),
         bridged6: sysctl::read(BRIDGED6)?.as_deref() == Some("1"),
+    })
+}
+
+/// The same outside of a fork's namespace, with the links there.
+///
+/// # Errors
+/// Fails if the links cannot be read.
+pub(super) async fn site_outside(links: &Links) -> Result<HostNetwork> {
+    let is_on = |name| anyhow::Ok(sysctl::read(name)?.as_deref() == Some("1"));
+    let bridged = run_outside(|| anyhow::Ok((is_on(BRIDGED)?, is_on(BRIDGED6)?)))??;
+    Ok(HostNetwork {
+        uplink: links.uplink().await?.map(|link| link.name),
+        uplink6: links.uplink6().await?.map(|link| link.name),
+        bridged: bridged.0,
+        bridged6: bridged.1,
     })
 }
 

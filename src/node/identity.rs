@@ -94,7 +94,11 @@ impl Secrets {
             .cloned()
             .collect();
         self.hosts.extend(host_keys(&missing, pool)?);
-        let mut has_changed = !missing.is_empty();
+        let before = self.hosts.len();
+        // A removed node's keys go with it. A later node of its name is another machine.
+        self.hosts
+            .retain(|name, _| nodes.iter().any(|n| n.name == *name));
+        let mut has_changed = !missing.is_empty() || self.hosts.len() != before;
         for (name, keys) in &mut self.hosts {
             if keys.ecdsa.is_none() {
                 keys.ecdsa = Some(ecdsa(name)?);
@@ -218,7 +222,6 @@ pub(crate) fn push(
         .hosts
         .get(&node.name)
         .with_context(|| format!("host keys for `{}` are missing", node.name))?;
-    let seed: [u8; 64] = rand::rng().random();
     let nics = networks
         .iter()
         .filter_map(|network| Some((network, node.nic(&network.name)?)))
@@ -245,7 +248,7 @@ pub(crate) fn push(
         dns: resolvers(dns),
         search: Some(domain.to_owned()),
         time: now(),
-        seed: (!super::unsafe_no_reseed()).then(|| base64(&seed)),
+        seed: seed(),
         mac: node.nics.first().map(|nic| nic.mac.to_string()),
         nics,
         disk: node.disk.0,
@@ -253,6 +256,12 @@ pub(crate) fn push(
         uuid: woken.then(|| node.uuid.clone()),
         ..agent::Identity::default()
     })
+}
+
+/// Randomness for a guest's kernel, in base64.
+pub(crate) fn seed() -> Option<String> {
+    let seed: [u8; 64] = rand::rng().random();
+    (!super::unsafe_no_reseed()).then(|| base64(&seed))
 }
 
 fn resolvers(dns: &[Ipv4Addr]) -> Vec<String> {

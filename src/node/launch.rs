@@ -7,15 +7,16 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use kvmc_images::{Boot, Image, agent, kernel_command_line, qcow2};
+use kvmc_images::{Boot, Image, agent, kernel_command_line};
 use kvmc_netns::MacAddr;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::cmdline::{
     Accel, CommandLine, Cpu, Device, Global, Kernel, Machine, Memory, NetBackend, Smp,
 };
+use super::cpu::node_cpu;
+use super::disks::{disks, extra_disks, read_only, read_write};
 use super::firmware::uefi;
-use super::holder::check_unused;
 use super::nics::ConnectedNic;
 use super::process::{Credentials, Passed, Running, spawn};
 use super::scan::qemu_name;
@@ -23,7 +24,7 @@ use crate::failpoint::failpoint;
 use crate::host::{TB_SIZE, cores, kvm_group, qemu_program};
 use crate::model::Accelerator;
 use crate::spec::Bytes;
-use crate::state::{NodeDir, NodeRecord, private_dir, remove_file, replace, replace_json_unsynced};
+use crate::state::{NodeDir, NodeRecord, remove_file, replace, replace_json_unsynced};
 
 /// QEMU never runs this kernel. It reads only its header (Linux's boot protocols of x86 and arm64), if the kernel is
 /// not compressed as a whole. It reads nothing of the initrd.
@@ -52,36 +53,6 @@ pub(crate) fn vcpus(asked: u32, accelerator: &Accelerator) -> u32 {
     }
 }
 
-/// Makes a node's disk on `backing` if it has none, and returns whether it did. With `asleep`, the node's first start
-/// will be a waking.
-///
-/// # Errors
-/// Fails if the size is below that of the backing file, or if a file cannot be written.
-pub(crate) fn clone_disk(
-    node: &NodeRecord,
-    dir: &NodeDir,
-    backing: &Path,
-    asleep: bool,
-) -> Result<bool> {
-    private_dir(dir.path())?;
-    let disk = dir.disk();
-    if disk.exists() {
-        return Ok(false);
-    }
-    // A woken guest has seen a disk of its frozen machine's size. It is told the new size when it runs.
-    let size = if asleep {
-        qcow2::inspect(backing)?.virtual_size
-    } else {
-        node.disk.0
-    };
-    qcow2::create_overlay(&disk, backing, size)
-        .with_context(|| format!("the disk of {} cannot be made", node.name))?;
-    if asleep {
-        fs_err::write(dir.asleep(), "")?;
-    }
-    Ok(true)
-}
-
 /// The source of a guest's memory.
 #[derive(Debug)]
 pub(crate) enum MemorySource {
@@ -91,6 +62,24 @@ pub(crate) enum MemorySource {
     Freeze(File),
     /// A frozen guest's pages, mapped privately. QEMU waits for the device state over QMP.
     Wake(File),
+    /// A saved guest's pages come with its state, for which QEMU waits. They lie over those of a frozen guest if the
+    /// saved one had woken from it, else over zeroed pages.
+    Restore(Option<File>),
+}
+
+impl MemorySource {
+    const fn awaits_state(&self) -> bool {
+        matches!(self, Self::Wake(_) | Self::Restore(_))
+    }
+
+    /// The file with the memory, and whether what the guest writes goes there.
+    fn file(self) -> Option<(File, bool)> {
+        match self {
+            Self::Boot | Self::Restore(None) => None,
+            Self::Freeze(file) => Some((file, true)),
+            Self::Wake(file) | Self::Restore(Some(file)) => Some((file, false)),
+        }
+    }
 }
 
 /// The backends of the NICs.
@@ -127,9 +116,13 @@ pub(crate) struct Parts<'a> {
     pub(crate) accelerator: &'a Accelerator,
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
+    /// QEMU's `-cpu`.
+    pub(crate) cpu: String,
     pub(crate) source: MemorySource,
     /// The writable image first, then its backing files.
     pub(crate) disks: Vec<File>,
+    /// Further disks, each the writable image first, then those below it.
+    pub(crate) extra: Vec<Vec<File>>,
     pub(crate) nics: Nics,
     /// The disk with cloud-init's seed.
     pub(crate) seed: Option<File>,
@@ -150,12 +143,11 @@ impl Parts<'_> {
         let mut line = CommandLine::new(self.name, self.uuid);
         let architecture = self.image.architecture;
         let platform = architecture.platform();
-        let is_woken = matches!(self.source, MemorySource::Wake(_));
-        let memory_backend = match self.source {
-            MemorySource::Boot => None,
-            MemorySource::Freeze(file) => Some((passed.pass(file), true)),
-            MemorySource::Wake(file) => Some((passed.pass(file), false)),
-        };
+        let awaits_state = self.source.awaits_state();
+        let memory_backend = self.source.file();
+        // Such a QEMU never boots.
+        let is_woken = awaits_state && memory_backend.is_some();
+        let memory_backend = memory_backend.map(|(file, share)| (passed.pass(file), share));
         line.add(&Machine {
             kind: platform.qemu.machine,
             has_backend: memory_backend.is_some(),
@@ -178,7 +170,7 @@ impl Parts<'_> {
                 value: "off",
             });
         }
-        line.add(&Cpu(self.accelerator.cpu(architecture)));
+        line.add(&Cpu(self.cpu));
         line.add(&Smp { cpus: self.vcpus });
         line.add(&Memory {
             size: self.ram.as_mib(),
@@ -204,6 +196,10 @@ impl Parts<'_> {
         line.add_port(agent::PORT, passed.pass(self.agent));
         let disks: Vec<_> = self.disks.into_iter().map(|d| passed.pass(d)).collect();
         line.add_disk(&disks, !is_direct);
+        for (number, images) in (1..).zip(self.extra) {
+            let images: Vec<_> = images.into_iter().map(|d| passed.pass(d)).collect();
+            line.add_extra_disk(number, &images);
+        }
         self.nics.add_to(&mut line, &mut passed);
         if let Some(seed) = self.seed {
             line.add_seed(passed.pass(seed));
@@ -211,19 +207,23 @@ impl Parts<'_> {
         line.add_rng();
         line.add_panic_notifier();
         if platform.has_vmgenid {
-            // Tells the guest's kernel that it is a copy, so that it reseeds its random numbers.
-            let guid = if unsafe_no_reseed() {
-                TEMPLATE_GUID
-            } else {
-                "auto"
-            };
-            line.add(&Device::new("vmgenid").with("guid", guid));
+            line.add(&generation_id());
         }
-        if is_woken {
+        if awaits_state {
             line.await_state();
         }
         Ok((line.build(), passed))
     }
+}
+
+/// Tells the guest's kernel that it is a copy, so that it reseeds its random numbers.
+fn generation_id() -> Device {
+    let guid = if unsafe_no_reseed() {
+        TEMPLATE_GUID
+    } else {
+        "auto"
+    };
+    Device::new("vmgenid").with("guid", guid)
 }
 
 /// The input for starting a node.
@@ -232,13 +232,14 @@ pub(crate) struct Launch<'a> {
     pub(crate) cluster: &'a str,
     pub(crate) node: &'a NodeRecord,
     pub(crate) dir: &'a NodeDir,
+    /// The folder for its sockets and the files about its process: that of the node, or another while it stands by.
+    pub(crate) at: &'a NodeDir,
     pub(crate) image: &'a Image,
     /// The backing files of the node's disk, the nearest first.
     pub(crate) backing: &'a [PathBuf],
     pub(crate) accelerator: &'a Accelerator,
     pub(crate) nics: Vec<ConnectedNic>,
-    /// The memory of the frozen machine to wake from. Without it the node boots.
-    pub(crate) memory: Option<File>,
+    pub(crate) source: MemorySource,
 }
 
 /// Starts the node's QEMU, paused, and records its process.
@@ -250,19 +251,20 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         cluster,
         node,
         dir,
+        at,
         image,
         backing,
         accelerator,
         nics,
-        memory,
+        source,
     } = launch;
-    let disks = disks(&dir.disk(), backing)?;
-    match memory {
+    let disks = disks(&dir.images_of(node, 0), backing)?;
+    match source {
         // From here on the disk may change and would not fit the frozen memory any more.
-        Some(_) => fs_err::rename(dir.asleep(), dir.waking())?,
-        None => {
-            remove_file(&dir.asleep())?;
-            remove_file(&dir.waking())?;
+        MemorySource::Wake(_) => fs_err::rename(dir.asleep(), dir.waking())?,
+        _ => {
+            remove_file(&at.asleep())?;
+            remove_file(&at.waking())?;
         }
     }
     let parts = Parts {
@@ -272,22 +274,25 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         accelerator,
         vcpus: vcpus(node.vcpus, accelerator),
         ram: node.ram,
-        source: memory.map_or(MemorySource::Boot, MemorySource::Wake),
+        cpu: node_cpu(node, accelerator, image.architecture),
+        source,
         disks,
+        extra: extra_disks(node, dir)?,
         nics: Nics::Taps(nics),
         seed: node.seeded.then(|| read_only(&dir.seed())).transpose()?,
-        pflash: pflash(image, &dir.uefi_variables())?,
-        qmp: listen(&dir.qmp_socket())?,
-        console: listen(&dir.console_socket())?,
-        agent: listen(&dir.agent_socket())?,
+        pflash: pflash(image, &at.uefi_variables())?,
+        qmp: listen(&at.qmp_socket())?,
+        console: listen(&at.console_socket())?,
+        agent: listen(&at.agent_socket())?,
     };
-    let (args, passed) = parts.assemble()?;
-    let log = create_log(&dir.qemu_log())?;
+    let (args, mut passed) = parts.assemble()?;
+    passed.stands_by = at != dir;
+    let log = create_log(&at.qemu_log())?;
     let who = credentials(node.uid, accelerator);
     let program = qemu_program(image.architecture);
     failpoint!("up.qemu.prepared");
     let mut running = spawn(&program, &args, passed, who, log, &node.uuid)?;
-    if let Err(e) = write_down(&running, dir) {
+    if let Err(e) = write_down(&running, at) {
         running.kill();
         return Err(e);
     }
@@ -330,20 +335,6 @@ pub(crate) fn credentials(uid: u32, accelerator: &Accelerator) -> Credentials {
     }
 }
 
-/// Opens a disk and its backing files.
-///
-/// # Errors
-/// Fails if one cannot be opened, or if another QEMU uses it.
-pub(crate) fn disks(disk: &Path, backing: &[PathBuf]) -> Result<Vec<File>> {
-    let top = read_write(disk)?;
-    check_unused(&top, disk)?;
-    let mut disks = vec![top];
-    for path in backing {
-        disks.push(read_only(path)?);
-    }
-    Ok(disks)
-}
-
 /// Makes an empty log for QEMU's output.
 ///
 /// # Errors
@@ -356,18 +347,6 @@ pub(crate) fn create_log(path: &Path) -> Result<File> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot open {}", path.display()))
-}
-
-fn read_write(path: &Path) -> Result<File> {
-    File::options()
-        .read(true)
-        .write(true)
-        .open(path)
-        .with_context(|| format!("cannot open {}", path.display()))
-}
-
-fn read_only(path: &Path) -> Result<File> {
-    File::open(path).with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// The head of a kernel or an initrd. QEMU would read whole files into its own memory, 12 and 2 MB a node.

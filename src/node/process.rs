@@ -27,6 +27,8 @@ use crate::ids::boot_id;
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
     fds: Vec<OwnedFd>,
+    /// The child's environment tells that it stands by, so that it is not taken for the node's.
+    pub(super) stands_by: bool,
 }
 
 impl Passed {
@@ -62,6 +64,9 @@ pub(crate) struct Identity {
 /// small allocations, which GLib itself dropped in 2.76.
 const MEMORY_SAVING: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("G_SLICE", "always-malloc")];
 
+/// The variable in the environment of a QEMU that was started to stand by.
+pub(super) const STANDBY: &str = "KVMC_STANDBY";
+
 /// Starts `program` in a session of its own, confined, with its output in `log`.
 ///
 /// It gets no group except `gid`, no capabilities, no new privileges, no core dump, and no descriptors except the
@@ -77,6 +82,7 @@ pub(crate) fn spawn(
     log: File,
     mark: &str,
 ) -> Result<Running> {
+    let mark_standby = passed.stands_by.then_some((STANDBY, "1"));
     let first = descriptors::FIRST;
     let after = first + RawFd::try_from(passed.fds.len()).unwrap_or_default();
     let mappings: Vec<_> = passed
@@ -95,6 +101,7 @@ pub(crate) fn spawn(
         .env_clear()
         .envs(std::env::vars().filter(|(k, _)| k == "PATH"))
         .envs(MEMORY_SAVING)
+        .envs(mark_standby)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("the log cannot be shared")?)
@@ -284,6 +291,18 @@ pub(super) fn start_time(pid: i32) -> Option<u64> {
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whether all threads of a process stand still because of SIGSTOP: field 3 of `/proc/PID/task/TID/stat`.
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut tasks = tasks.into_iter().flatten().flatten();
+    tasks.all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').map(|(_, after)| after.trim_start());
+        // One that has ended runs no more either.
+        state.is_none_or(|state| state.starts_with(['T', 't', 'Z', 'X']))
+    })
+}
+
 /// Whether an argument of the process is `mark` or contains it.
 fn command_line_holds(pid: i32, mark: &str) -> bool {
     let Ok(bytes) = std::fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")) else {
@@ -332,6 +351,11 @@ mod tests {
             assert!(wrong.open().is_none(), "{wrong:?} was taken for ours");
         }
         let handle = true_one.open().unwrap();
+        assert!(!is_stopped(pid));
+        handle.signal(Signal::SIGSTOP).unwrap();
+        while !is_stopped(pid) {
+            std::thread::yield_now();
+        }
         assert!(!handle.has_ended(Duration::from_millis(1)));
         handle.signal(Signal::SIGKILL).unwrap();
         assert!(handle.has_ended(Duration::from_secs(5)));

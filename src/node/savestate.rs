@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use kvmc_qmp::Client;
 use serde_json::{Value, json};
 
-use super::cmdline::{TOP_DISK, netdev};
+use super::cmdline::netdev;
 
 /// Time to write or load half a megabyte of device state on a busy host.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -47,6 +47,14 @@ pub(crate) async fn save(qmp: &Client, path: &Path) -> Result<()> {
 pub(crate) async fn load(qmp: &Client, path: &Path) -> Result<()> {
     let file = fs_err::File::open(path)?.into_parts().0;
     request(qmp, "migrate-set-capabilities", ignore_shared()).await?;
+    load_whole(qmp, file).await
+}
+
+/// Loads a whole stream, memory included, into a machine that waits for one, and leaves it stopped.
+///
+/// # Errors
+/// Like [`load`].
+pub(crate) async fn load_whole(qmp: &Client, file: File) -> Result<()> {
     let silent = json!({ "announce-rounds": 0 });
     request(qmp, "migrate-set-parameters", silent).await?;
     qmp.pass_fd(FD, file.into()).await?;
@@ -57,13 +65,36 @@ pub(crate) async fn load(qmp: &Client, path: &Path) -> Result<()> {
         .context("loading its state takes too long")?
 }
 
-/// Resizes the disk to `size` bytes, as the guest sees it.
+/// Saves the state of a stopped machine's devices into a descriptor set that was added for writing. With `hands_over`,
+/// QEMU also gives up the disks, and the machine cannot go on.
 ///
 /// # Errors
 /// Fails with QEMU's words.
-pub(crate) async fn resize(qmp: &Client, size: u64) -> Result<()> {
-    let arguments = json!({ "node-name": TOP_DISK, "size": size });
-    request(qmp, "block_resize", arguments).await.map(drop)
+pub(crate) async fn save_devices(qmp: &Client, set: u64, hands_over: bool) -> Result<()> {
+    let arguments = json!({ "filename": format!("/dev/fdset/{set}"), "live": hands_over });
+    request(qmp, "xen-save-devices-state", arguments).await?;
+    Ok(())
+}
+
+/// Removes a descriptor set. QEMU closes its descriptors when nothing uses them any more.
+///
+/// # Errors
+/// Fails with QEMU's words.
+pub(crate) async fn remove_set(qmp: &Client, set: u64) -> Result<()> {
+    request(qmp, "remove-fd", json!({ "fdset-id": set })).await?;
+    Ok(())
+}
+
+/// Resizes disks, given by their block nodes, to so many bytes, as the guest sees them.
+///
+/// # Errors
+/// Fails with QEMU's words.
+pub(crate) async fn resize(qmp: &Client, disks: &[(String, u64)]) -> Result<()> {
+    for (name, size) in disks {
+        let arguments = json!({ "node-name": name, "size": size });
+        request(qmp, "block_resize", arguments).await?;
+    }
+    Ok(())
 }
 
 /// Connects a guest's NICs to their networks, or disconnects them.

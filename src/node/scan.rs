@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::Identity;
-use super::process::identify;
+use super::process::{STANDBY, identify};
 
 /// Finds processes of this network namespace by their arguments. `is_it` returns what a process is, and the argument
 /// that shows it.
@@ -16,7 +16,7 @@ pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(
             .ok()
             .map(|m| m.ino())
     };
-    let here = namespace("self");
+    let here = namespace("thread-self");
     let names = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     names
         .filter_map(|entry| entry.file_name().into_string().ok())
@@ -56,15 +56,50 @@ pub(crate) fn qemu_of(arguments: &[String], tag: &str) -> Option<((String, Strin
     (there == tag).then(|| ((cluster.to_owned(), node.to_owned()), name.clone()))
 }
 
-/// Finds the QEMU with this uuid.
+/// Finds the QEMU with this uuid. One that was started to stand by is not the node's, unless a file says so.
 pub(crate) fn find_qemu(uuid: &str) -> Option<Identity> {
+    let mut all = qemus_of(&[uuid]).into_iter();
+    all.find(|qemu| !is_standby(qemu.pid))
+}
+
+/// All QEMUs with one of these uuids.
+pub(crate) fn qemus_of(uuids: &[&str]) -> Vec<Identity> {
     let is_it = |arguments: &[String]| {
         let program = arguments.first()?.rsplit('/').next()?;
         let at = arguments.iter().position(|a| a == "-uuid")?;
-        let is_it = is_qemu(program) && arguments.get(at + 1)? == uuid;
-        is_it.then(|| ((), uuid.to_owned()))
+        let uuid = arguments.get(at + 1)?;
+        let is_it = is_qemu(program) && uuids.contains(&uuid.as_str());
+        is_it.then(|| ((), uuid.clone()))
     };
-    scan(is_it).into_iter().next().map(|(_, identity)| identity)
+    let found = scan(is_it).into_iter();
+    found.map(|(_, identity)| identity).collect()
+}
+
+/// Whether a QEMU was started to stand by. It stays so when it takes the place of another.
+fn is_standby(pid: i32) -> bool {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mut variables = environment.split(|b| *b == 0);
+    variables.any(|v| v.strip_prefix(STANDBY.as_bytes()) == Some(b"=1"))
+}
+
+/// The vcpus and the MiB of RAM that a running QEMU was started with.
+pub(crate) fn machine_of(pid: i32) -> Option<(u32, u64)> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words: Vec<_> = line
+        .split(|b| *b == 0)
+        .map(String::from_utf8_lossy)
+        .collect();
+    machine(&words)
+}
+
+fn machine<W: AsRef<str>>(words: &[W]) -> Option<(u32, u64)> {
+    let value = |switch: &str| {
+        let at = words.iter().position(|w| w.as_ref() == switch)?;
+        words.get(at + 1).map(AsRef::as_ref)
+    };
+    let vcpus = value("-smp")?.strip_prefix("cpus=")?.parse().ok()?;
+    let ram = value("-m")?.strip_prefix("size=")?.strip_suffix('M')?;
+    Some((vcpus, ram.parse().ok()?))
 }
 
 /// The name that QEMU gives to a node, which [`qemu_of`] recognizes.
@@ -100,6 +135,41 @@ mod tests {
             assert_eq!(qemu_of(&line(program, name), tag), None, "{program} {name}");
         }
         assert_eq!(qemu_of(&[], "0123abcd"), None);
+    }
+
+    #[test]
+    fn a_machines_size_is_read_from_the_command_line_that_kvmc_writes() {
+        use crate::node::cmdline::{CommandLine, Memory, Smp};
+        let mut line = CommandLine::new("n", "u");
+        line.add(&Smp { cpus: 3 });
+        line.add(&Memory { size: 512 });
+        assert_eq!(machine(&line.build()), Some((3, 512)));
+        assert_eq!(machine(&["-smp", "cpus=x", "-m", "size=1M"]), None);
+        assert_eq!(machine::<&str>(&[]), None);
+    }
+
+    /// A test's process can have no QEMU's name, so this looks at the environment alone.
+    #[test]
+    fn a_machine_that_stands_by_is_known_by_its_environment() {
+        for (value, expected) in [("1", true), ("2", false), ("11", false)] {
+            #[expect(clippy::disallowed_methods, reason = "a process to look at")]
+            let mut child = std::process::Command::new("sleep")
+                .arg("50")
+                .env(STANDBY, value)
+                .spawn()
+                .unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            // Until exec, the environment is that of this test.
+            let comm = || std::fs::read_to_string(format!("/proc/{pid}/comm"));
+            while !comm().unwrap().starts_with("sleep") {
+                std::thread::yield_now();
+            }
+            let found = is_standby(pid);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_eq!(found, expected, "{value}");
+        }
+        assert!(!is_standby(i32::try_from(std::process::id()).unwrap()));
     }
 
     #[test]

@@ -1,23 +1,28 @@
 //! cloud-init's seed, which gives an image without kvmc's agent its identity.
 
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use kvmc_images::{agent, seed};
-use saphyr_parser::{Event, Parser};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::identity::{ADMIN, HostKeys, Secrets, base64};
+use super::user_data::is_message;
 use crate::state::{NodeDir, NodeRecord};
 
-/// Largest `user_data` in bytes, more than a person writes.
-const LONGEST: usize = 1 << 20;
 const BOUNDARY: &str = "==kvmc==";
-/// Lists from the user come after kvmc's, and kvmc's values stay; see cloud-init's "Merging user-data sections".
-const MERGE: &str = "list(append)+dict(no_replace,recurse_list)+str()";
+const CONFIG: &str = "text/cloud-config";
+/// How kvmc's parts join what the user's parts made, which they follow, so that no `merge_how` and no type of the user's
+/// parts concerns them; see cloud-init's "Merging user-data sections". First kvmc's lists come before the user's.
+const LISTS: &str = "list(prepend)+dict(no_replace,recurse_list)+str()";
+/// Then kvmc's user joins the user's, where they are a mapping. Without a merger for lists, cloud-init leaves them alone.
+const USERS: &str = "dict(no_replace)";
+/// Last, kvmc's other values replace the user's.
+const VALUES: &str = "dict(replace)";
 /// Reports through the agent's port and in its format that cloud-init has begun and that it is done, which is when its
-/// last stage has written its result. It runs in the background, because the keeper may not listen.
-const REPORT: &str = r#"say() {
+/// last stage has written its result. It runs in the background, because the keeper may not listen. It is a part of its
+/// own and the first, since a list that the user's parts could replace is no place for it.
+const REPORT: &str = r#"#cloud-boothook
+#!/bin/sh
+say() {
   for p in /sys/class/virtio-ports/*; do
     [ "$(cat "$p/name")" != @port@ ] || echo "$1" > "/dev/${p##*/}"
   done
@@ -27,16 +32,6 @@ const REPORT: &str = r#"say() {
   until [ -e /run/cloud-init/result.json ]; do sleep 1; done
   say '@done@'
 ) </dev/null >/dev/null 2>&1 &"#;
-/// First lines that cloud-init knows, and their types.
-const TYPES: [(&str, &str); 7] = [
-    ("#cloud-config-archive", "text/cloud-config-archive"),
-    ("#cloud-config", "text/cloud-config"),
-    ("#cloud-boothook", "text/cloud-boothook"),
-    ("#include", "text/x-include-url"),
-    ("#!", "text/x-shellscript"),
-    ("## template: jinja", "text/jinja2"),
-    ("Content-Type: multipart/", ""),
-];
 
 /// Writes a node's seed, merged with the user's `user_data`.
 ///
@@ -51,10 +46,9 @@ pub(crate) fn write_seed(
 ) -> Result<()> {
     let mut config = config(domain, node, secrets)?;
     if let Value::Object(config) = &mut config {
-        config.insert("bootcmd".to_owned(), json!([["sh", "-c", report()]]));
         config.insert("write_files".to_owned(), json!([hosts(domain, node)]));
     }
-    let user = user_data_of(&config, user_data);
+    let user = user_data_of(Some(&report()), &config, user_data);
     let meta = meta_data(node);
     let network = network(node);
     seed::write(
@@ -93,7 +87,7 @@ pub(crate) fn for_agent(
     let config = config(domain, node, secrets)?;
     Ok(agent::Cloud {
         instance: node.machine_id.clone(),
-        user_data: user_data_of(&config, Some(user_data)),
+        user_data: user_data_of(None, &config, Some(user_data)),
         meta_data: meta_data(node).to_string(),
     })
 }
@@ -175,98 +169,88 @@ fn network(node: &NodeRecord) -> Value {
     json!({ "version": 2, "ethernets": nics })
 }
 
-/// kvmc's configuration and the user's data, as one multipart message.
-pub(crate) fn user_data_of(config: &Value, user_data: Option<&str>) -> String {
+/// kvmc's report and configuration and the user's data, as one multipart message.
+pub(crate) fn user_data_of(
+    report: Option<&str>,
+    config: &Value,
+    user_data: Option<&str>,
+) -> String {
+    let boundary = boundary(user_data.unwrap_or_default());
     let mut text =
-        format!("Content-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\nMIME-Version: 1.0\n");
-    let mut part = |headers: &str, body: &str| {
-        text.push_str(&format!("\n--{BOUNDARY}\n{headers}\n{body}\n"));
-    };
-    part(
-        "Content-Type: text/cloud-config; charset=\"utf-8\"\n",
-        &format!("#cloud-config\n{config:#}"),
-    );
-    if let Some(user) = user_data {
-        match kind(user) {
-            // The user's data has its own headers.
-            Some("") => part(user.trim_end(), ""),
-            kind => {
-                let headers = format!(
-                    "Content-Type: {}; charset=\"utf-8\"\nContent-Transfer-Encoding: base64\nMerge-Type: {MERGE}\n",
-                    kind.unwrap_or("text/cloud-config")
-                );
-                let coded = base64(user.as_bytes());
-                let lines: Vec<_> = coded
-                    .as_bytes()
-                    .chunks(76)
-                    .map(|l| String::from_utf8_lossy(l).into_owned())
-                    .collect();
-                part(&headers, &lines.join("\n"));
-            }
-        }
+        format!("Content-Type: multipart/mixed; boundary=\"{boundary}\"\nMIME-Version: 1.0\n");
+    let mut part = |part: &str| text.push_str(&format!("\n--{boundary}\n{part}\n"));
+    if let Some(report) = report {
+        part(&plain("text/cloud-boothook", None, report));
     }
-    text.push_str(&format!("\n--{BOUNDARY}--\n"));
+    match user_data {
+        Some(user) => {
+            part(&users_part(user));
+            let (lists, values) = split(config);
+            part(&config_part(LISTS, &lists));
+            if let Some(users) = by_name(config) {
+                part(&config_part(USERS, &json!({ "users": users })));
+            }
+            part(&config_part(VALUES, &values));
+        }
+        None => part(&config_part(VALUES, config)),
+    }
+    text.push_str(&format!("\n--{boundary}--\n"));
     text
 }
 
-fn kind(text: &str) -> Option<&'static str> {
-    let known = TYPES.iter().find(|(first, _)| text.starts_with(first));
-    known.map(|(_, kind)| *kind)
+/// A boundary that the user's data does not contain.
+fn boundary(user: &str) -> String {
+    let mut boundary = BOUNDARY.to_owned();
+    while user.contains(&boundary) {
+        boundary.push('=');
+    }
+    boundary
 }
 
-/// Reads the user's `user_data` and checks that cloud-init understands it, because nobody would see an error in the
-/// guest.
-///
-/// # Errors
-/// Fails with the file, and with line and column if possible.
-pub(crate) fn read_user_data(path: &Path) -> Result<String> {
-    let shown = path.display();
-    let bytes = fs_err::read(path).context("user_data")?;
-    if bytes.len() > LONGEST {
-        bail!(
-            "user_data: {shown} has {} bytes; expected {LONGEST} or less",
-            bytes.len()
-        );
+/// The user's data as a part: a message with its own headers, anything else with a type that has cloud-init look at the
+/// content.
+fn users_part(user: &str) -> String {
+    if is_message(user) {
+        return user.trim_end().to_owned();
     }
-    let text = String::from_utf8(bytes).map_err(|e| {
-        anyhow::anyhow!(
-            "user_data: {shown} is not text: byte {} is not UTF-8",
-            e.utf8_error().valid_up_to() + 1
-        )
-    })?;
-    match kind(&text) {
-        Some("text/cloud-config") => check_yaml(&text)
-            .map_err(|e| anyhow::anyhow!("user_data: {shown}:{e}"))
-            .map(|()| text),
-        Some(_) => Ok(text),
-        None => bail!(
-            "user_data: cloud-init does not know the first line of {shown}; write `#cloud-config` there, or `#!/bin/sh` for a script"
-        ),
-    }
+    let coded = base64(user.as_bytes());
+    let lines: Vec<_> = coded
+        .as_bytes()
+        .chunks(76)
+        .map(|l| String::from_utf8_lossy(l).into_owned())
+        .collect();
+    format!(
+        "Content-Type: text/plain; charset=\"utf-8\"\nContent-Transfer-Encoding: base64\n\n{}",
+        lines.join("\n")
+    )
 }
 
-/// Checks that the text is a mapping or empty.
-fn check_yaml(text: &str) -> Result<(), String> {
-    let mut depth = 0_u32;
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|e| {
-            let at = e.marker();
-            format!("{}:{}: {}", at.line(), at.col() + 1, e.info())
-        })?;
-        match event {
-            Event::SequenceStart(..) | Event::Scalar(..) if depth == 0 => {
-                return Err(format!(
-                    "{}:{}: expected a mapping, `key: value`",
-                    span.start.line(),
-                    span.start.col() + 1
-                ));
-            }
-            Event::MappingStart(..) | Event::SequenceStart(..) => depth += 1,
-            Event::MappingEnd | Event::SequenceEnd => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
+fn config_part(merge: &str, config: &Value) -> String {
+    plain(CONFIG, Some(merge), &format!("#cloud-config\n{config:#}"))
+}
+
+fn plain(kind: &str, merge: Option<&str>, body: &str) -> String {
+    let merge = merge.map_or_else(String::new, |m| format!("Merge-Type: {m}\n"));
+    format!("Content-Type: {kind}; charset=\"utf-8\"\n{merge}\n{body}")
+}
+
+/// Splits a configuration into its lists and its other values.
+fn split(config: &Value) -> (Value, Value) {
+    let all = config.as_object().into_iter().flatten();
+    let (lists, values): (Map<_, _>, Map<_, _>) = all
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .partition(|(_, v)| v.is_array());
+    (Value::Object(lists), Value::Object(values))
+}
+
+/// The configuration's users as a mapping from their names.
+fn by_name(config: &Value) -> Option<Value> {
+    let users = config.get("users")?.as_array()?;
+    let named = users.iter().filter_map(|user| {
+        let name = user.get("name")?.as_str()?;
+        Some((name.to_owned(), user.clone()))
+    });
+    Some(Value::Object(named.collect()))
 }
 
 #[cfg(test)]
@@ -280,10 +264,10 @@ mod tests {
         let config = config("k80.internal", &record.nodes[0], &secrets()).unwrap();
         assert_eq!(config["hostname"], "master0");
         assert_eq!(config["users"][0]["name"], "admin");
-        let text = user_data_of(&config, Some("#!/bin/sh\necho hello\n"));
+        let text = user_data_of(None, &config, Some("#!/bin/sh\necho hello\n"));
         assert!(text.starts_with("Content-Type: multipart/mixed"));
         assert!(text.contains("#cloud-config\n{"));
-        assert!(text.contains("text/x-shellscript") && text.contains("Merge-Type: list(append)"));
+        assert!(text.contains("Merge-Type: list(prepend)"));
         assert!(text.contains(&base64(b"#!/bin/sh\necho hello\n")));
         let macs = network(&record.nodes[0]).to_string();
         assert!(
@@ -324,35 +308,5 @@ mod tests {
             .collect();
         assert!(record.nodes.len() > 1);
         assert_eq!(ids.len(), record.nodes.len());
-    }
-
-    #[test]
-    fn bad_input_28_user_data_that_cloud_init_would_drop_is_refused_with_its_place() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("u");
-        let say = |bytes: &[u8]| {
-            std::fs::write(&path, bytes).unwrap();
-            read_user_data(&path).map_err(|e| format!("{e:#}"))
-        };
-        say(b"#cloud-config\npackages: [vim]\n").unwrap();
-        say(b"#cloud-config\n").unwrap();
-        say(b"#!/bin/sh\n: not yaml {\n").unwrap();
-        assert!(
-            say(b"packages: [vim]\n")
-                .unwrap_err()
-                .contains("#cloud-config")
-        );
-        let error = say(b"#cloud-config\na: 1\nb: [1, 2\nc: 3\n").unwrap_err();
-        assert!(error.contains("u:4:") || error.contains("u:3:"), "{error}");
-        let error = say(b"#cloud-config\n- a\n").unwrap_err();
-        assert!(error.contains("u:2:1: expected a mapping"), "{error}");
-        assert!(
-            say(b"#cloud-config\n\xff\xfe")
-                .unwrap_err()
-                .contains("byte 15 is not UTF-8")
-        );
-        let long = [b"#!".as_slice(), &vec![b'x'; LONGEST]].concat();
-        assert!(say(&long).unwrap_err().contains("or less"));
-        assert!(read_user_data(&dir.path().join("none")).is_err());
     }
 }

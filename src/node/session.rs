@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use crate::state::NodeDir;
 
 /// Time from QEMU's start to its greeting. It loads a kernel, and the host may be busy.
-const GREETING: Duration = Duration::from_secs(30);
+pub(crate) const GREETING: Duration = Duration::from_secs(30);
 
 /// The sockets of a QEMU, and the log of exchanges with it.
 #[derive(Debug, Clone)]

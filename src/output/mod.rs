@@ -1,16 +1,44 @@
 //! The only place that prints: data to stdout, talk to stderr.
 
+mod clusters;
+mod color;
+mod disk_usage;
 mod doctor;
 mod down;
+mod drawn;
+mod events;
+mod exec;
+mod explain;
+mod fork;
 mod forward;
 mod image;
+#[cfg(test)]
+mod image_shapes;
+mod logs;
+mod notes;
+#[cfg(test)]
+mod outcome_shapes;
+mod plain;
+mod plan;
 mod progress;
+mod reach;
+mod schemas;
+mod screen;
+#[cfg(test)]
+mod seeing_shapes;
 mod settings;
 #[cfg(test)]
 mod shape_tests;
+mod snapshot;
 mod status;
 mod stop;
+mod support;
+mod terminal;
+mod timeline;
+mod timeline_svg;
+mod top;
 mod up;
+mod usage;
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -18,17 +46,40 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub(crate) use self::clusters::clusters;
+pub(crate) use self::color::{ColorChoice, set_manners};
+use self::color::{is_colored, is_quiet, states_in_color, talk_in_color};
+pub(crate) use self::disk_usage::disk_usage;
 pub(crate) use self::doctor::doctor;
 pub(crate) use self::down::down;
+pub(crate) use self::events::event;
+pub(crate) use self::exec::Prefixed;
+pub(crate) use self::explain::{explain, explain_all};
+pub(crate) use self::fork::forked;
 pub(crate) use self::forward::{forwards, leads};
 pub(crate) use self::image::{catalogue, image, images};
+pub(crate) use self::logs::{LogForm, Logs};
+pub(crate) use self::notes::notes;
+pub(crate) use self::plan::{can_ask, confirm, plan};
 pub(crate) use self::progress::Live;
+pub(crate) use self::reach::{addresses, copies, included, synced, tied};
+pub(crate) use self::schemas::{REPORTS, schema_of};
+pub(crate) use self::screen::Screen;
 pub(crate) use self::settings::settings;
-pub(crate) use self::status::status;
+pub(crate) use self::snapshot::{
+    exported, imported, rolled_back, saved, snapshot_diff, snapshots, suspended, tried,
+};
+pub(crate) use self::status::{status, status_text};
 pub(crate) use self::stop::stop;
-pub(crate) use self::up::{plan, up};
-use crate::hint::{OTHER_USER, find, hints};
-use crate::model::Interrupted;
+pub(crate) use self::support::{support, version, version_text};
+pub(crate) use self::terminal::{Terminal, typed};
+pub(crate) use self::timeline::timeline;
+pub(crate) use self::timeline_svg::{timeline_html, timeline_svg};
+pub(crate) use self::top::{After, FullScreen, Input, Top, inputs};
+pub(crate) use self::up::{faults, steps, up};
+use crate::codes::code_of;
+use crate::hint::{OTHER_USER, find, hints, host_command};
+use crate::model::{Interrupted, SCHEMA, Stream};
 use crate::spec::SpecError;
 
 /// The first error of a write to stdout.
@@ -37,14 +88,31 @@ static UNWRITTEN: OnceLock<String> = OnceLock::new();
 /// Writes data to stdout. No verb stops in the middle of its work because of a full disk: it ends with
 /// [`unwritten`]. A reader that went away has read what it wanted.
 pub(crate) fn data(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    match written {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            let _only_the_first = UNWRITTEN.set(e.to_string());
+    let _reader_gone = bytes(Stream::Out, text.as_bytes());
+}
+
+/// Like [`data`], for output without an end. Returns whether somebody still reads.
+pub(crate) fn stream(text: &str) -> bool {
+    bytes(Stream::Out, text.as_bytes())
+}
+
+/// Writes bytes to stdout or stderr at once. Returns false when nothing more can be written there.
+pub(crate) fn bytes(stream: Stream, bytes: &[u8]) -> bool {
+    let written = match stream {
+        Stream::Out => {
+            let mut out = std::io::stdout().lock();
+            out.write_all(bytes).and_then(|()| out.flush())
         }
-        _ => {}
+        Stream::Err => {
+            let _reader_gone = std::io::stderr().write_all(bytes);
+            return true;
+        }
+    };
+    let Err(e) = written else { return true };
+    if e.kind() != std::io::ErrorKind::BrokenPipe {
+        let _only_the_first = UNWRITTEN.set(e.to_string());
     }
+    false
 }
 
 /// The error of the data that could not be written to stdout, if any.
@@ -67,20 +135,62 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
+/// A report with the version of its shape.
+#[derive(Debug, serde::Serialize, schemars::JsonSchema)]
+struct Versioned<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    report: &'a T,
+}
+
+/// Writes the outcome of a verb to stdout as JSON, if that is asked for. Its words go to stderr besides.
+///
+/// # Errors
+/// Fails if JSON cannot represent the report.
+pub(crate) fn outcome(is_asked: bool, report: &impl serde::Serialize) -> Result<()> {
+    if is_asked {
+        data(&outcome_text(report)?);
+    }
+    Ok(())
+}
+
+fn outcome_text(report: &impl serde::Serialize) -> Result<String> {
+    let schema = SCHEMA;
+    json_text(&Versioned { schema, report })
+}
+
 fn json_text(value: &impl serde::Serialize) -> Result<String> {
     let text =
         serde_json::to_string_pretty(value).context("the value cannot be written as JSON")?;
     Ok(format!("{text}\n"))
 }
 
-/// Writes one line of talk to stderr.
+/// Writes one line of talk to stderr. With `--quiet`, only errors and warnings.
 pub(crate) fn talk(text: &str) {
-    let _reader_gone = writeln!(std::io::stderr(), "{text}");
+    let is_needed = ["error:", "warning:"].iter().any(|w| text.starts_with(w));
+    if is_needed || !is_quiet() {
+        write_talk(text);
+    }
+}
+
+/// Writes one line about a step, for `--verbose`, also with `--quiet`. A screen that is drawn on the terminal hides it.
+pub(crate) fn step(text: &str) {
+    if !drawn::is_in_the_way() {
+        write_talk(text);
+    }
+}
+
+fn write_talk(text: &str) {
+    let _reader_gone = if is_colored(Stream::Err) {
+        writeln!(std::io::stderr(), "{}", talk_in_color(text))
+    } else {
+        writeln!(std::io::stderr(), "{text}")
+    };
 }
 
 /// Writes an error to stderr with its causes in one line, and its hints below.
 pub(crate) fn error(error: &anyhow::Error) {
-    talk(&error_text(error));
+    write_talk(&error_text(error));
 }
 
 fn error_text(error: &anyhow::Error) -> String {
@@ -94,7 +204,16 @@ fn error_text(error: &anyhow::Error) -> String {
         Some(_) => "",
         None => "error: ",
     };
-    format!("{prefix}{error:#}{}", hints.collect::<String>())
+    let text = format!("{error:#}");
+    let code = match prefix {
+        "" => None,
+        _ => code_of(&text),
+    };
+    let code = code.map_or_else(String::new, |code| {
+        let explain = host_command(&format!("explain {}", code.name));
+        format!("\n  code: {} ({explain})", code.name)
+    });
+    format!("{prefix}{text}{}{code}", hints.collect::<String>())
 }
 
 /// The hint for an error of the kernel, whatever the verb did. `is_only`: the error has no other hint.
@@ -159,6 +278,19 @@ mod tests {
         let error: Result<()> = Err(anyhow!("cause")).context("outer");
         let error = error.hint(|| "do it".to_owned()).unwrap_err();
         assert_eq!(error_text(&error), "error: outer: cause\n  hint: do it");
+    }
+
+    #[test]
+    fn a_code_is_shown_below_the_hints() {
+        let error = anyhow!("the device /dev/net/tun is missing").context("outer");
+        let error = Err::<(), _>(error).hint(|| "do it".to_owned()).unwrap_err();
+        let explain = host_command("explain device-missing");
+        assert_eq!(
+            error_text(&error),
+            format!(
+                "error: outer: the device /dev/net/tun is missing\n  hint: do it\n  code: device-missing ({explain})"
+            )
+        );
     }
 
     #[test]

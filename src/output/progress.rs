@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use super::talk;
+use super::{is_quiet, talk};
+use crate::ids::span;
 use crate::model::{Progress, Stage};
+use crate::spec::approximate;
 
 /// Shortest time between two lines about one transfer, without a terminal.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -20,18 +22,24 @@ pub(crate) struct Live {
     terminal: Option<MultiProgress>,
     nodes: RefCell<BTreeMap<String, (ProgressBar, Vec<&'static str>)>>,
     transfers: RefCell<BTreeMap<String, ProgressBar>>,
+    /// What goes on with an unknown end.
+    tasks: RefCell<BTreeMap<String, ProgressBar>>,
     /// When each transfer was last reported.
     spoke: RefCell<Option<Instant>>,
+    /// When each transfer began, and with how many bytes, without a terminal.
+    starts: RefCell<BTreeMap<String, (Instant, u64)>>,
 }
 
 impl Live {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
-            terminal: std::io::stderr().is_terminal().then(MultiProgress::new),
+            terminal: (std::io::stderr().is_terminal() && !is_quiet()).then(MultiProgress::new),
             nodes: RefCell::default(),
             transfers: RefCell::default(),
+            tasks: RefCell::default(),
             spoke: RefCell::default(),
+            starts: RefCell::default(),
         }
     }
 
@@ -48,12 +56,20 @@ impl Live {
     }
 
     fn tell_transfer(&self, what: &str, done: u64, total: Option<u64>) {
+        let mut starts = self.starts.borrow_mut();
+        let (began, from) = *starts
+            .entry(what.to_owned())
+            .or_insert_with(|| (Instant::now(), done));
         let mut spoke = self.spoke.borrow_mut();
         let ends = total.is_some_and(|t| t <= done);
+        if ends {
+            starts.remove(what);
+        }
         if ends || spoke.is_none_or(|at| at.elapsed() >= PAUSE) {
             *spoke = Some(Instant::now());
-            let of = total.map_or_else(String::new, |t| format!(" of {}", t >> 20));
-            talk(&format!("  {what}: {}{of} MiB", done >> 20));
+            let of = total.map_or_else(String::new, |t| format!(" of {}", approximate(t)));
+            let pace = pace(done.saturating_sub(from), done, total, began.elapsed());
+            talk(&format!("  {what}: {}{of}{pace}", approximate(done)));
         }
     }
 }
@@ -103,27 +119,103 @@ impl Progress for Live {
         }
     }
 
+    fn begin(&self, what: &str) {
+        let Some(live) = &self.terminal else { return };
+        let bar = live.add(ProgressBar::new_spinner());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.tasks.borrow_mut().insert(what.to_owned(), bar);
+    }
+
+    fn finish(&self, what: &str) {
+        if let Some(bar) = self.tasks.borrow_mut().remove(what) {
+            bar.finish_and_clear();
+        }
+    }
+
     fn end(&self) {
         for (bar, _) in self.nodes.borrow().values() {
             bar.abandon();
         }
-        for bar in self.transfers.borrow().values() {
+        for bar in self
+            .transfers
+            .borrow()
+            .values()
+            .chain(self.tasks.borrow().values())
+        {
             bar.finish_and_clear();
         }
     }
 }
 
+/// The rate of a transfer and the time that it still takes, once there is something to measure.
+fn pace(came: u64, done: u64, total: Option<u64>, took: Duration) -> String {
+    if came == 0 || took < Duration::from_secs(1) {
+        return String::new();
+    }
+    let rate = came as f64 / took.as_secs_f64();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a speed to look at"
+    )]
+    let speed = approximate(rate as u64);
+    let left = total
+        .map(|t| t.saturating_sub(done))
+        .filter(|left| *left > 0);
+    let left = left.map(|left| format!(", {} left", span(left as f64 / rate)));
+    format!(", {speed}/s{}", left.unwrap_or_default())
+}
+
 fn transfer_bar(name: &str, total: Option<u64>) -> ProgressBar {
     let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
     let template = match total {
-        Some(_) => {
-            "{prefix} {wide_bar:.dim} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}"
-        }
-        None => "{prefix} {spinner} {binary_bytes} {binary_bytes_per_sec}",
+        Some(_) => "{prefix} {wide_bar:.dim} {done}/{all} {speed} {eta}",
+        None => "{prefix} {spinner} {done} {speed}",
+    };
+    // indicatif's own keys have other units than settings and messages.
+    type Out<'a> = &'a mut dyn std::fmt::Write;
+    let done = |state: &ProgressState, out: Out<'_>| {
+        let _to_memory = write!(out, "{}", approximate(state.pos()));
+    };
+    let all = |state: &ProgressState, out: Out<'_>| {
+        let _to_memory = write!(out, "{}", approximate(state.len().unwrap_or(0)));
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a speed to look at"
+    )]
+    let speed = |state: &ProgressState, out: Out<'_>| {
+        let _to_memory = write!(out, "{}/s", approximate(state.per_sec() as u64));
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
+        let style = style.with_key("done", done).with_key("all", all);
+        bar.set_style(style.with_key("speed", speed));
     }
     bar.set_prefix(name.to_owned());
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_and_the_time_left_are_those_of_this_run() {
+        let told =
+            |came, done, total, seconds| pace(came, done, total, Duration::from_secs(seconds));
+        assert_eq!(told(0, 0, None, 9), "");
+        assert_eq!(told(50 << 20, 50 << 20, None, 0), "");
+        assert_eq!(told(50 << 20, 50 << 20, None, 10), ", 5M/s");
+        // Half of it was there before.
+        assert_eq!(
+            told(50 << 20, 150 << 20, Some(200 << 20), 10),
+            ", 5M/s, 10 s left"
+        );
+        assert_eq!(told(50 << 20, 200 << 20, Some(200 << 20), 10), ", 5M/s");
+    }
 }

@@ -1,11 +1,54 @@
 //! The table of all settings.
 
-use super::{data, table};
+use anyhow::Result;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{data, json, table};
+use crate::model::SCHEMA;
 use crate::spec::Settings;
 
-/// Prints the settings as a table, each with the source of its value.
-pub(crate) fn settings(settings: &Settings) {
+/// Prints the settings as a table or as JSON, each with the source of its value.
+///
+/// # Errors
+/// Fails if JSON cannot represent a value.
+pub(crate) fn settings(settings: &Settings, as_json: bool) -> Result<()> {
+    if as_json {
+        return json(&listed(settings));
+    }
     data(&settings_text(settings));
+    Ok(())
+}
+
+/// All settings.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Listed {
+    schema: u32,
+    settings: Vec<ListedSetting>,
+}
+
+/// A setting.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ListedSetting {
+    key: String,
+    /// As `kvmc.toml` has it, without quotes.
+    value: String,
+    /// Where the value came from.
+    source: String,
+}
+
+pub(super) fn listed(settings: &Settings) -> Listed {
+    let rows = settings.rows().into_iter();
+    Listed {
+        schema: SCHEMA,
+        settings: rows
+            .map(|(key, value, source)| ListedSetting {
+                key,
+                value,
+                source: source.to_string(),
+            })
+            .collect(),
+    }
 }
 
 pub(super) fn settings_text(settings: &Settings) -> String {

@@ -7,22 +7,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use kvmc_images::{Architecture, Boot, Guest, Origin};
+use kvmc_images::Origin;
 
 use super::doctor::doctor_text;
 use super::forward::forwards_text;
 use super::image::{catalogue_text, image_text, images_text};
+use super::image_shapes::{image, pulled};
 use super::json_text;
+use super::plan::plan_text;
 use super::settings::settings_text;
 use super::status::text as status_text;
-use super::up::plan_text;
+use super::up::steps_text;
 use crate::hint::command;
 use crate::ids::now;
 use crate::model::{
-    Accelerator, CatalogueEntry, Cause, ClusterStatus, EndStatus, Event, EventKind, Finding,
-    FirewallStatus, ForwardReport, FrozenReport, ImageDetail, ImageReport, MachineStatus,
-    NetworkStatus, NicStatus, NodeStatus, PlanReport, RestoredStatus, SCHEMA, Verdict,
-    VitalsStatus,
+    Accelerator, CatalogueEntry, Cause, ClusterStatus, DoctorReport, Effect, EndStatus, Event,
+    EventKind, Fault, FaultStatus, Finding, FirewallStatus, ForwardReport, ImageDetail,
+    MachineStatus, NetworkStatus, NicStatus, NodeChange, NodeStatus, PlanReport, RestoredStatus,
+    SCHEMA, SeenFault, SettingChange, TieKind, TieStatus, UsageStatus, Verdict, VitalsStatus,
 };
 use crate::spec::{Settings, parse_file};
 
@@ -40,6 +42,7 @@ fn ready(name: &str, host: u8) -> NodeStatus {
             vcpus: 2,
             ram: 2 << 30,
             disk: 20 << 30,
+            disks: vec![1 << 30],
             nics: vec![NicStatus {
                 network: "main".to_owned(),
                 address,
@@ -55,16 +58,48 @@ fn ready(name: &str, host: u8) -> NodeStatus {
             clock_drift_error: Some(0.25),
             load: Some(0.5),
         },
+        usage: UsageStatus {
+            uptime: Some(7300.0),
+            cpu: Some(0.125),
+            cpu_seconds: Some(95.5),
+            rss: Some(310 << 20),
+            pss: Some(190 << 20),
+            shared: Some(180 << 20),
+            private: Some(130 << 20),
+            grown: Some(1200 << 20),
+        },
         last_end: None,
+        faults: Vec::new(),
     }
 }
 
-/// A cluster with one ready and one ended node; `time` is when the keeper repaired the rules.
+/// A node that was ready and whose sshd is stopped.
+fn unreachable() -> NodeStatus {
+    let fault = Fault::Ssh {
+        address: [192, 168, 80, 4].into(),
+        refused: true,
+    };
+    NodeStatus {
+        state: "not ready: no sshd".to_owned(),
+        faults: vec![FaultStatus {
+            what: fault.to_string(),
+            cure: "`systemctl start ssh` there starts it".to_owned(),
+            seen: SeenFault {
+                fault,
+                since: 1000.5,
+            },
+        }],
+        ..ready("master2", 4)
+    }
+}
+
+/// A cluster with one ready, one ended and one unreachable node; `time` is when the keeper repaired the rules.
 fn cluster(time: u64) -> ClusterStatus {
     let ended = NodeStatus {
         state: "stopped (the guest's kernel panicked)".to_owned(),
         pid: None,
         vitals: VitalsStatus::default(),
+        usage: UsageStatus::default(),
         last_end: Some(EndStatus {
             cause: Cause::Panicked,
             what: Cause::Panicked.to_string(),
@@ -74,6 +109,9 @@ fn cluster(time: u64) -> ClusterStatus {
     };
     ClusterStatus {
         schema: SCHEMA,
+        snapshot: None,
+        fork_of: None,
+        suspended: false,
         cluster: "k80".to_owned(),
         phase: "up".to_owned(),
         accelerator: Some(Accelerator::Tcg {
@@ -104,8 +142,21 @@ fn cluster(time: u64) -> ClusterStatus {
                 what: vec!["net.ipv4.ip_forward".to_owned()],
             }),
         }),
+        links_restored: Some(RestoredStatus {
+            time,
+            times: 1,
+            what: vec!["the port k80-master0 of k80".to_owned()],
+        }),
         forwards: vec!["8080:master0:80".to_owned()],
-        nodes: vec![ready("master0", 2), ended],
+        ties: vec![TieStatus {
+            kind: TieKind::Share,
+            node: "worker0".to_owned(),
+            path: "src".to_owned(),
+            folder: "/home/me/src".to_owned(),
+            read_only: false,
+            state: "attached".to_owned(),
+        }],
+        nodes: vec![ready("master0", 2), ended, unreachable()],
         bridges: Vec::new(),
         doubts: vec![format!(
             "the bridge k80 is missing or changed; {} makes it again",
@@ -124,12 +175,15 @@ fn without_record() -> ClusterStatus {
         image: None,
         networks: Vec::new(),
         firewall: None,
+        links_restored: None,
         forwards: Vec::new(),
+        ties: Vec::new(),
         nodes: vec![NodeStatus {
             role: None,
             state: "running".to_owned(),
             machine: None,
             vitals: VitalsStatus::default(),
+            usage: UsageStatus::default(),
             ..ready("master0", 2)
         }],
         bridges: vec!["k80".to_owned()],
@@ -141,56 +195,12 @@ fn without_record() -> ClusterStatus {
     }
 }
 
-fn image(id: &str, origin: Origin) -> ImageReport {
-    ImageReport {
-        id: id.to_owned(),
-        name: "debian-13-amd64".to_owned(),
-        tags: vec!["base".to_owned()],
-        architecture: Architecture::Amd64,
-        boot: Boot::Direct,
-        guest: Guest::Agent,
-        origin,
-        parent: None,
-        created: 1000,
-        virtual_size: 3 << 30,
-        size: 700 << 20,
-        outdated: true,
-        digest: "sha256:00ff".to_owned(),
-        used_by: vec!["k80".to_owned()],
-        frozen: vec![FrozenReport {
-            id: "89abcdef".to_owned(),
-            size: 120 << 20,
-            clusters: vec!["k80".to_owned()],
-            shape: "2G of RAM, 2 vcpus".to_owned(),
-        }],
-    }
-}
-
-fn pulled() -> ImageReport {
-    ImageReport {
-        tags: Vec::new(),
-        boot: Boot::Uefi,
-        guest: Guest::CloudInit,
-        parent: Some("0123456789abcdef".to_owned()),
-        outdated: false,
-        used_by: Vec::new(),
-        frozen: Vec::new(),
-        ..image(
-            "fedcba9876543210",
-            Origin::Pulled {
-                url: "https://images.example/debian.qcow2".to_owned(),
-                checksum: None,
-                keyring: None,
-            },
-        )
-    }
-}
-
 fn finding(check: &str, verdict: Verdict, what: &str) -> Finding {
     Finding {
         check: check.to_owned(),
         verdict,
         what: what.to_owned(),
+        cure: (verdict == Verdict::Missing).then(|| "install it".to_owned()),
     }
 }
 
@@ -239,10 +249,43 @@ fn all() -> Vec<(&'static str, String)> {
             "/dev/kvm is not there; nodes are emulated",
         ),
         finding("QEMU", Verdict::Ok, "7.2.0"),
+        finding(
+            "nft",
+            Verdict::Missing,
+            "the program `nft` is not installed",
+        ),
         finding("cluster far", Verdict::Remains, "a QEMU of master0"),
     ];
     let plan = PlanReport {
+        schema: SCHEMA,
         cluster: "k80".to_owned(),
+        is_new: false,
+        settings: vec![SettingChange {
+            key: "master_ram".to_owned(),
+            before: Some("2G".to_owned()),
+            after: Some("1G".to_owned()),
+            source: Some("kvmc.toml:3".to_owned()),
+            effect: Effect::NextStart,
+        }],
+        nodes: [
+            (
+                "worker2",
+                "192.168.80.7",
+                vec![Effect::RemovesNode, Effect::LosesData],
+            ),
+            ("master0", "disk 4G -> 6G", vec![Effect::Live]),
+            (
+                "lbl1",
+                "192.168.80.9, 1 vcpu, 2G RAM, 4G disk",
+                vec![Effect::NewNode],
+            ),
+        ]
+        .map(|(node, what, effects)| NodeChange {
+            node: node.to_owned(),
+            what: what.to_owned(),
+            effects,
+        })
+        .to_vec(),
         steps: vec![
             "write the record".to_owned(),
             "make the bridge k80".to_owned(),
@@ -260,9 +303,13 @@ fn all() -> Vec<(&'static str, String)> {
     // A time in the future shows as 0 s ago.
     let later = now() as u64 + 1000;
     vec![
-        ("status", status_text(&cluster(later))),
+        ("status", status_text(&cluster(later), false)),
+        ("status-wide", status_text(&cluster(later), true)),
         ("status-json", json(&cluster(1000))),
-        ("status-without-record", status_text(&without_record())),
+        (
+            "status-without-record",
+            status_text(&without_record(), false),
+        ),
         ("status-without-record-json", json(&without_record())),
         ("image-ls", images_text(&images)),
         ("image-ls-json", json(&images)),
@@ -273,8 +320,21 @@ fn all() -> Vec<(&'static str, String)> {
         ("forward-ls", forwards_text(&forwards)),
         ("forward-ls-json", json(&forwards)),
         ("doctor", doctor_text(&findings)),
+        (
+            "doctor-json",
+            json(&DoctorReport {
+                schema: SCHEMA,
+                findings: findings.to_vec(),
+            }),
+        ),
         ("config", settings_text(&Settings::resolve([file]))),
-        ("up-dry-run", plan_text(&plan)),
+        ("up-dry-run", steps_text(&plan)),
+        ("plan", plan_text(&plan, false)),
+        (
+            "plan-in-colour",
+            plan_text(&plan, true).replace('\u{1b}', "ESC"),
+        ),
+        ("plan-json", json(&plan)),
         ("event", json(&event)),
     ]
 }
@@ -285,7 +345,9 @@ fn every_table_and_every_json_shape_matches_its_snapshot() {
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    let all = all();
+    let mut all = all();
+    all.extend(super::seeing_shapes::all());
+    all.extend(super::outcome_shapes::all());
     settings.bind(|| {
         for (name, text) in &all {
             insta::assert_snapshot!(*name, text);

@@ -2,30 +2,54 @@
 
 use anyhow::Result;
 
-use super::{data, json, table};
-use crate::ids::ago;
-use crate::model::{ClusterStatus, FirewallStatus, NodeStatus, RestoredStatus, VitalsStatus};
-use crate::spec::Bytes;
+use super::usage::Column;
+use super::{Stream, data, is_colored, json_text, states_in_color, table};
+use crate::ids::{ago, now};
+use crate::model::{ClusterStatus, FirewallStatus, NodeStatus, RestoredStatus, TieKind, TieStatus};
 
 /// Prints the status as text or as JSON.
 ///
 /// # Errors
 /// Fails if JSON cannot represent a value.
-pub(crate) fn status(status: &ClusterStatus, as_json: bool) -> Result<()> {
-    if as_json {
-        return json(status);
-    }
-    data(&text(status));
+pub(crate) fn status(status: &ClusterStatus, as_json: bool, wide: bool) -> Result<()> {
+    data(&status_text(status, as_json, wide)?);
     Ok(())
 }
 
-pub(super) fn text(status: &ClusterStatus) -> String {
+/// The status as text or as JSON. With `wide`, the table has every column.
+///
+/// # Errors
+/// Fails if JSON cannot represent a value.
+pub(crate) fn status_text(status: &ClusterStatus, as_json: bool, wide: bool) -> Result<String> {
+    if as_json {
+        return json_text(status);
+    }
+    Ok(text(status, wide))
+}
+
+pub(super) fn text(status: &ClusterStatus, wide: bool) -> String {
     let mut text = heading(status);
     let firewall = status.firewall.iter().flat_map(firewall_lines);
-    for line in firewall.chain(status.doubts_below()) {
+    let restored = status.links_restored.as_ref().filter(|r| is_late(r));
+    let restored = restored.map(|r| restored_line("network", r));
+    let ties = status.ties.iter().map(tie_line);
+    for line in firewall
+        .chain(restored)
+        .chain(ties)
+        .chain(status.doubts_below())
+    {
         text += &format!("{line}\n");
     }
-    text + &nodes(status)
+    text + &nodes(status, wide)
+}
+
+fn tie_line(tie: &TieStatus) -> String {
+    let kind = match tie.kind {
+        TieKind::Mount => "mounted",
+        TieKind::Share => "shared",
+    };
+    let how = if tie.read_only { ", read only" } else { "" };
+    format!("{kind}: {tie}{how}, {}", tie.state)
 }
 
 fn heading(status: &ClusterStatus) -> String {
@@ -40,8 +64,16 @@ fn heading(status: &ClusterStatus) -> String {
     } else {
         "not running"
     };
+    let suspended = match status.suspended {
+        true => ", suspended",
+        false => "",
+    };
+    let fork = status.fork_of.as_ref();
+    let fork = fork.map_or_else(String::new, |of| format!(", fork of {of}"));
+    let snapshot = status.snapshot.as_ref();
+    let snapshot = snapshot.map_or_else(String::new, |name| format!("snapshot: {name}\n"));
     format!(
-        "cluster {name} on {bridge} ({subnet}), {}, keeper {keeper}\n",
+        "cluster {name} on {bridge} ({subnet}), {}, keeper {keeper}{suspended}{fork}\n{snapshot}",
         accelerator.name()
     )
 }
@@ -64,7 +96,7 @@ impl ClusterStatus {
     }
 }
 
-fn nodes(status: &ClusterStatus) -> String {
+fn nodes(status: &ClusterStatus, wide: bool) -> String {
     if status.nodes.is_empty() {
         return String::new();
     }
@@ -78,32 +110,17 @@ fn nodes(status: &ClusterStatus) -> String {
         let rows: Vec<_> = status.nodes.iter().map(row).collect();
         return table(&["NODE", "STATE"], &rows);
     }
-    // These disturb a guest's own timeouts, see docs/EMULATION.md.
     let is_emulated = status.accelerator.as_ref().is_some_and(|a| !a.is_kvm());
-    let rows: Vec<_> = status
-        .nodes
-        .iter()
-        .map(|node| {
-            let mut cells = vec![node.name.clone(), node.state.clone()];
-            if let Some(machine) = &node.machine {
-                cells.extend([
-                    machine.address.to_string(),
-                    machine.vcpus.to_string(),
-                    Bytes(machine.ram).to_string(),
-                    Bytes(machine.disk).to_string(),
-                ]);
-            }
-            if is_emulated {
-                cells.extend(vitals(&node.vitals));
-            }
-            cells
-        })
-        .collect();
-    let mut headings = vec!["NODE", "STATE", "ADDRESS", "VCPUS", "RAM", "DISK"];
-    if is_emulated {
-        headings.extend(["STEAL", "DRIFT"]);
+    let columns = Column::of(is_emulated, wide);
+    let cells = |node: &NodeStatus| columns.iter().map(|c| c.cell(node)).collect();
+    let rows: Vec<_> = status.nodes.iter().map(cells).collect();
+    let headings: Vec<_> = columns.iter().map(|c| c.heading()).collect();
+    let text = table(&headings, &rows);
+    if is_colored(Stream::Out) {
+        states_in_color(&text, &status.nodes)
+    } else {
+        text
     }
-    table(&headings, &rows)
 }
 
 /// The firewall findings that deserve a line.
@@ -116,69 +133,38 @@ fn firewall_lines(status: &FirewallStatus) -> Vec<String> {
         ));
     }
     lines.extend(status.obstacles.iter().map(|o| format!("firewall: {o}")));
-    if let Some(RestoredStatus { time, times, what }) = &status.restored {
-        let again = if *times > 1 {
-            format!(" ({times} times so far)")
-        } else {
-            String::new()
-        };
-        lines.push(format!(
-            "firewall: {}: the keeper restored {}{again}",
-            ago(*time as f64),
-            what.join(", ")
-        ));
-    }
+    lines.extend(
+        status
+            .restored
+            .as_ref()
+            .map(|r| restored_line("firewall", r)),
+    );
     lines
 }
 
-/// The two cells for steal and drift.
-fn vitals(vitals: &VitalsStatus) -> [String; 2] {
-    let unknown = || "-".to_owned();
-    let steal = vitals
-        .steal
-        .map_or_else(unknown, |s| format!("{:.0}%", s * 100.0));
-    let drift = match (vitals.clock_drift, vitals.clock_drift_error) {
-        // A difference within the error of the measurement is not drift.
-        (Some(drift), Some(error)) if drift.abs() <= error => {
-            format!("<{:.2} s", error.max(0.01))
-        }
-        (Some(drift), _) => format!("{drift:+.2} s"),
-        (None, _) => unknown(),
+fn restored_line(of: &str, restored: &RestoredStatus) -> String {
+    let RestoredStatus { time, times, what } = restored;
+    let again = if *times > 1 {
+        format!(" ({times} times so far)")
+    } else {
+        String::new()
     };
-    [steal, drift]
+    let ago = ago(*time as f64);
+    format!(
+        "{of}: {ago}: the keeper restored {}{again}",
+        what.join(", ")
+    )
+}
+
+/// Whether a repair is recent enough to be worth a line.
+fn is_late(restored: &RestoredStatus) -> bool {
+    const LATELY: f64 = 600.0;
+    now() - restored.time as f64 <= LATELY
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::now;
-
-    fn drift(drift: f64, error: f64) -> String {
-        let [_, cell] = vitals(&VitalsStatus {
-            clock_drift: Some(drift),
-            clock_drift_error: Some(error),
-            ..VitalsStatus::default()
-        });
-        cell
-    }
-
-    #[test]
-    fn a_drift_within_the_error_of_asking_is_shown_as_a_bound() {
-        assert_eq!(drift(0.004, 0.03), "<0.03 s");
-        assert_eq!(drift(-0.004, 0.005), "<0.01 s");
-        assert_eq!(drift(-2.5, 0.03), "-2.50 s");
-        assert_eq!(drift(0.5, 0.03), "+0.50 s");
-    }
-
-    #[test]
-    fn an_unknown_value_is_not_shown_as_zero() {
-        assert_eq!(vitals(&VitalsStatus::default()), ["-", "-"]);
-        let steal = VitalsStatus {
-            steal: Some(0.256),
-            ..VitalsStatus::default()
-        };
-        assert_eq!(vitals(&steal)[0], "26%");
-    }
 
     #[test]
     fn only_missing_or_repaired_rules_are_listed() {

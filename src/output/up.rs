@@ -1,13 +1,33 @@
-//! The closing messages of `up` and `start`, and the plan of `up --dry-run`.
+//! The closing messages of `up`, `start`, `scale` and `rm`, and the steps of `up --dry-run`.
 
 use std::path::Path;
 
 use super::{count, data, seconds, talk};
 use crate::hint::command;
-use crate::model::{Exit, PlanReport, UpOutcome, UpReport};
+use crate::model::{Exit, FaultStatus, PlanReport, UpOutcome, UpReport};
 
 /// Reports the outcome, and each failed node with its reason.
 pub(crate) fn up(report: &UpReport) -> Exit {
+    let exit = outcome(report);
+    for (node, fault) in &report.faults {
+        talk(&warning(node, fault));
+    }
+    exit
+}
+
+/// A fault of a node, with its cure as a hint.
+fn warning(node: &str, fault: &FaultStatus) -> String {
+    format!("warning: {node}: {}\n  hint: {}", fault.what, fault.cure)
+}
+
+/// Says before ssh starts why it will fail.
+pub(crate) fn faults(node: &str, faults: &[FaultStatus]) {
+    for fault in faults {
+        talk(&warning(node, fault));
+    }
+}
+
+fn outcome(report: &UpReport) -> Exit {
     let cluster = &report.cluster;
     let (started, failed) = match &report.outcome {
         UpOutcome::NothingToDo => {
@@ -15,8 +35,24 @@ pub(crate) fn up(report: &UpReport) -> Exit {
             say_place(report);
             return Exit::Done;
         }
-        UpOutcome::Done { started, failed } => (started, failed),
+        UpOutcome::Recorded { removed, later } => {
+            talk(&recorded(cluster, removed, later));
+            return Exit::Done;
+        }
+        UpOutcome::Done {
+            started,
+            failed,
+            removed,
+        } => {
+            if !removed.is_empty() {
+                talk(&format!("removed {}", removed.join(", ")));
+            }
+            (started, failed)
+        }
     };
+    for text in [pending(report), waiting(report)].into_iter().flatten() {
+        talk(&text);
+    }
     for failure in failed {
         talk(&format!("error: {}: {}", failure.node, failure.why));
     }
@@ -29,9 +65,7 @@ pub(crate) fn up(report: &UpReport) -> Exit {
         return Exit::SomeNodes;
     }
     if started.is_empty() {
-        talk(&format!(
-            "cluster `{cluster}` is complete again; all its nodes were running"
-        ));
+        talk(&format!("cluster `{cluster}` {}", unstarted(report)));
         say_place(report);
         return Exit::Done;
     }
@@ -48,6 +82,16 @@ pub(crate) fn up(report: &UpReport) -> Exit {
         None => talk(&format!("  ansible -i {} all -m ping", inventory(report))),
     }
     Exit::Done
+}
+
+/// What became of a cluster in which no node was started.
+fn unstarted(report: &UpReport) -> String {
+    let has_lost =
+        matches!(&report.outcome, UpOutcome::Done { removed, .. } if !removed.is_empty());
+    match has_lost {
+        true => format!("has {} left", count(report.nodes, "node")),
+        false => "is as requested; no node was started".to_owned(),
+    }
 }
 
 fn not_ready(failed: usize, of: usize) -> String {
@@ -97,13 +141,53 @@ fn shell_word(text: &str) -> String {
     }
 }
 
+/// What became of a stopped cluster.
+fn recorded(cluster: &str, removed: &[String], later: &[String]) -> String {
+    let start = command(cluster, "start");
+    let mut parts = Vec::new();
+    if !removed.is_empty() {
+        parts.push(format!("removed {}", removed.join(", ")));
+    }
+    if !later.is_empty() {
+        parts.push(format!("{start} makes {}", later.join(", ")));
+    }
+    match parts.is_empty() {
+        true => format!("cluster `{cluster}` is stopped; nothing to do"),
+        false => format!("cluster `{cluster}` is stopped; {}", parts.join("; ")),
+    }
+}
+
+/// Names the nodes that still run with another machine.
+fn pending(report: &UpReport) -> Option<String> {
+    let nodes = &report.pending;
+    let restart = command(&report.cluster, &format!("restart {}", nodes.join(" ")));
+    (!nodes.is_empty()).then(|| {
+        format!(
+            "RAM and vcpus of {} change at the next start; {restart} restarts them",
+            nodes.join(", ")
+        )
+    })
+}
+
+/// Names the settings that wait for the cluster's next start.
+fn waiting(report: &UpReport) -> Option<String> {
+    let keys = &report.waiting;
+    let restart = command(&report.cluster, "restart");
+    (!keys.is_empty()).then(|| {
+        format!(
+            "at the next start of the cluster these change: {}; {restart} restarts all nodes",
+            keys.join(", ")
+        )
+    })
+}
+
 /// Prints the steps, one a line.
-pub(crate) fn plan(report: &PlanReport) -> Exit {
-    data(&plan_text(report));
+pub(crate) fn steps(report: &PlanReport) -> Exit {
+    data(&steps_text(report));
     Exit::Done
 }
 
-pub(super) fn plan_text(report: &PlanReport) -> String {
+pub(super) fn steps_text(report: &PlanReport) -> String {
     let lines = report.steps.iter().map(|step| format!("{step}\n"));
     lines.collect()
 }
@@ -123,8 +207,22 @@ mod tests {
             outcome: UpOutcome::NothingToDo,
             project: "/p".into(),
             instead: None,
+            pending: vec!["master0".to_owned(), "lbl0".to_owned()],
+            waiting: vec!["network.mtu".to_owned()],
+            faults: Vec::new(),
             took: Duration::ZERO,
         };
+        let text = waiting(&report).unwrap();
+        assert!(text.contains(" these change: network.mtu; `kvmc"), "{text}");
+        let text = pending(&report).unwrap();
+        assert!(
+            text.starts_with("RAM and vcpus of master0, lbl0 change at the next start; `kvmc"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with(" restart master0 lbl0` restarts them"),
+            "{text}"
+        );
         assert_eq!(place(&report, Some(Path::new("/p"))), None);
         assert_eq!(
             place(&report, Some(Path::new("/q"))).unwrap(),
@@ -136,6 +234,18 @@ mod tests {
             text.starts_with("the folder /p is gone; inventory, ssh_config and keys are in /s")
         );
         assert!(text.contains(" up --files .`"), "{text}");
+    }
+
+    #[test]
+    fn a_stopped_cluster_says_what_it_lost_and_what_comes() {
+        let names = |names: &[&str]| -> Vec<_> { names.iter().map(|n| (*n).to_owned()).collect() };
+        let text = recorded("k80", &names(&["worker2"]), &names(&["lbl1", "lbl2"]));
+        assert!(
+            text.starts_with("cluster `k80` is stopped; removed worker2; `kvmc"),
+            "{text}"
+        );
+        assert!(text.ends_with(" start` makes lbl1, lbl2"), "{text}");
+        assert!(recorded("k80", &[], &[]).ends_with("nothing to do"));
     }
 
     #[test]

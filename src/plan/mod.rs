@@ -1,85 +1,29 @@
 //! Plans the steps from the seen state to the wanted one, without I/O. `--dry-run` prints the same plan that `up`
 //! carries out.
 
+mod changes;
+mod disks;
+mod given;
 mod record;
+mod scope;
+mod step;
+mod taken;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
+pub(crate) use changes::{node_changes, setting_changes};
 pub(crate) use record::{Design, compose};
+pub(crate) use scope::Scope;
+pub(crate) use step::Step;
 
 use crate::network::forwarding::Family;
 use crate::network::{NetworkState, rules};
 use crate::spec::Forward;
 use crate::state::{ClusterRecord, NodeRecord, Phase};
 use crate::steps::{
-    Accept, Bridge, Disk, Files, Folder, Forwarding, Forwards, KeeperProcess, Names, Node, Object,
-    RecordFiles, Rules, Traces,
+    Accept, Bridge, Disk, Files, Folder, Forwarding, Forwards, Growth, KeeperProcess, Names, Node,
+    Object, Outlet, RecordFiles, Rules, SystemdScope, Traces,
 };
-
-/// One step, with everything that it needs.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Step {
-    Make(Object),
-    Remove(Object),
-    /// Ask guests to power off, and force those that do not.
-    Stop(Vec<NodeRecord>),
-    /// Kill nodes whose data is removed anyway, and end the keeper.
-    Kill(Vec<NodeRecord>),
-    /// Record the phase that the cluster has reached.
-    Enter(Phase),
-}
-
-impl Step {
-    /// Whether the step is left out after an error. Steps that remove what another try needs are left out.
-    pub(crate) const fn needs_all_before(&self) -> bool {
-        matches!(
-            self,
-            Self::Enter(Phase::Stopped) | Self::Remove(Object::Folder(_))
-        )
-    }
-
-    /// The node that the step starts.
-    pub(crate) fn starts(&self) -> Option<&str> {
-        match self {
-            Self::Make(Object::Node(node)) => Some(&node.node),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |nodes: &[NodeRecord]| {
-            let names: Vec<_> = nodes.iter().map(|n| n.name.as_str()).collect();
-            names.join(", ")
-        };
-        match self {
-            Self::Make(object) => object.fmt(f),
-            Self::Stop(nodes) => write!(f, "shut down {}", names(nodes)),
-            Self::Kill(nodes) if nodes.is_empty() => f.write_str("end the keeper"),
-            Self::Kill(nodes) => write!(f, "kill {} and end the keeper", names(nodes)),
-            Self::Enter(Phase::Removing) => f.write_str("record that the cluster is being removed"),
-            Self::Enter(phase) => write!(f, "record that the cluster is {}", phase.name()),
-            Self::Remove(object) => match object {
-                Object::Record(_) | Object::Files(_) => {
-                    f.write_str("remove inventory, keys and ssh files")
-                }
-                Object::Forwarding(_) => f.write_str("switch forwarding off if it was off before"),
-                Object::Bridge(bridge) => write!(f, "remove the bridge {}", bridge.network.bridge),
-                Object::Rules(rules) => write!(f, "remove the nft table inet {}", rules.table.name),
-                Object::Accept(_) => f.write_str("remove rules from other firewalls"),
-                Object::Keeper(_) => f.write_str("end the keeper"),
-                Object::Names(_) => f.write_str("remove the names from systemd-resolved"),
-                Object::Forwards(_) => f.write_str("remove the forwards"),
-                Object::Disk(disk) => write!(f, "remove the disk of {}", disk.node),
-                Object::Node(node) => write!(f, "remove the sockets of {}", node.node),
-                Object::Traces(traces) => write!(f, "remove {traces}"),
-                Object::Folder(_) => f.write_str("remove the cluster's folder"),
-            },
-        }
-    }
-}
 
 /// What exists already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,19 +35,28 @@ pub(crate) struct Seen {
     /// Files for Ansible and ssh that are missing or outdated.
     pub(crate) lost_files: Vec<&'static str>,
     pub(crate) network: NetworkState,
+    /// The cluster is a fork, and its way out is missing or incomplete.
+    pub(crate) lacks_outlet: bool,
     pub(crate) keeper: bool,
+    /// The scope that what starts now has to enter.
+    pub(crate) systemd_scope: Option<SystemdScope>,
     /// systemd-resolved runs, but does not know the cluster's names.
     pub(crate) names_untold: bool,
     /// The forwards that the keeper serves.
     pub(crate) forwards: Vec<Forward>,
     pub(crate) disks: BTreeSet<String>,
     pub(crate) running: BTreeSet<String>,
+    /// Nodes that run, or ended by themselves.
+    pub(crate) begun: BTreeSet<String>,
+    /// Running nodes whose disks are smaller than recorded.
+    pub(crate) growing: BTreeSet<String>,
     /// Recorded nodes that are not wanted any more.
     pub(crate) surplus: Vec<NodeRecord>,
 }
 
-/// The steps of `up` and `start` from `seen` to all nodes of `wanted` running, also when the cluster grows or shrinks.
-pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
+/// The steps of `up` and `start` from `seen` to `wanted`, also when the cluster grows or shrinks. The nodes in `scope`
+/// run afterwards.
+pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen, scope: &Scope) -> Vec<Step> {
     // Removed nodes stay in the record until nothing of them is left.
     let mut steps = shrink(&seen.surplus);
     let mut unless = |there: bool, object: Object| {
@@ -118,6 +71,7 @@ pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
         let folder = wanted.project.clone();
         unless(names.is_empty(), Object::Files(Files { folder, names }));
     }
+    unless(!seen.lacks_outlet, Object::Outlet(Outlet));
     for (there, family) in [
         (seen.network.forwarding, Family::V4),
         (seen.network.forwarding6, Family::V6),
@@ -142,22 +96,43 @@ pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen) -> Vec<Step> {
         let accept = Some(accept.clone());
         unless(false, Object::Accept(Accept { accept }));
     }
+    let takes = |node: &&NodeRecord| scope.takes(&node.name, &wanted.stopped, &seen.begun);
+    let mut nodes = wanted.nodes.iter().filter(takes);
+    let starts_nothing = seen.keeper && nodes.all(|n| seen.running.contains(&n.name));
+    if let Some(entered) = &seen.systemd_scope {
+        unless(starts_nothing, Object::Scope(entered.clone()));
+    }
     unless(seen.keeper, Object::Keeper(KeeperProcess));
     unless(!seen.names_untold, Object::Names(names(wanted)));
     let forwards = wanted.forwards.clone();
     let are_served = seen.forwards == forwards;
     unless(are_served, Object::Forwards(Forwards { forwards }));
-    for node in &wanted.nodes {
+    for node in wanted.nodes.iter().filter(takes) {
         let node = node.name.clone();
         let (has_disk, runs) = (seen.disks.contains(&node), seen.running.contains(&node));
         unless(has_disk, Object::Disk(Disk { node: node.clone() }));
         unless(runs, Object::Node(Node { node }));
     }
+    // A node that starts takes its disk's size by itself.
+    for node in wanted
+        .nodes
+        .iter()
+        .filter(|n| seen.growing.contains(&n.name))
+    {
+        unless(
+            false,
+            Object::Growth(Growth {
+                node: node.name.clone(),
+                size: node.disk,
+            }),
+        );
+    }
     steps
 }
 
-/// Removes nodes without a change to the network or other nodes.
-fn shrink(surplus: &[NodeRecord]) -> Vec<Step> {
+/// Removes nodes without a change to the network or other nodes. The record says so first, so that whatever verb comes
+/// after a kill removes the rest.
+pub(crate) fn shrink(surplus: &[NodeRecord]) -> Vec<Step> {
     if surplus.is_empty() {
         return Vec::new();
     }
@@ -168,8 +143,20 @@ fn shrink(surplus: &[NodeRecord]) -> Vec<Step> {
             Step::Remove(Object::Disk(Disk { node })),
         ]
     };
-    std::iter::once(Step::Stop(surplus.to_vec()))
-        .chain(surplus.iter().flat_map(objects))
+    let first = [Step::Leave(surplus.to_vec()), Step::Stop(surplus.to_vec())];
+    let last = Step::Forget(surplus.to_vec());
+    let removed = surplus.iter().flat_map(objects);
+    first.into_iter().chain(removed).chain([last]).collect()
+}
+
+/// Stops some nodes, and leaves the rest of the cluster alone.
+pub(crate) fn stop_nodes(nodes: &[NodeRecord]) -> Vec<Step> {
+    let sockets = nodes.iter().map(|node| {
+        let node = node.name.clone();
+        Step::Remove(Object::Node(Node { node }))
+    });
+    std::iter::once(Step::Stop(nodes.to_vec()))
+        .chain(sockets)
         .collect()
 }
 
@@ -212,10 +199,15 @@ pub(crate) fn down(record: Option<&ClusterRecord>, traces: Traces) -> Vec<Step> 
 }
 
 fn without_network(record: &ClusterRecord) -> Vec<Step> {
-    let mut objects = vec![
+    let is_fork = record.host.fork.is_some();
+    let mut objects: Vec<_> = is_fork
+        .then_some(Object::Outlet(Outlet))
+        .into_iter()
+        .collect();
+    objects.extend([
         Object::Accept(Accept { accept: None }),
         Object::Names(names(record)),
-    ];
+    ]);
     for network in record.networks() {
         let table = rules::table(record, network);
         let network = network.clone();
@@ -264,6 +256,7 @@ mod tests {
             },
             keeper: true,
             disks: names.clone(),
+            begun: names.clone(),
             running: names,
             ..Seen::default()
         }
@@ -279,7 +272,7 @@ mod tests {
             },
             ..Seen::default()
         };
-        let steps = texts(&up(&record(), &seen));
+        let steps = texts(&up(&record(), &seen, &Scope::All));
         assert_eq!(
             steps[..6],
             [
@@ -298,12 +291,22 @@ mod tests {
     fn a_complete_cluster_needs_no_step_and_a_dead_node_needs_one() {
         let wanted = record();
         let mut seen = all_of(&wanted);
-        assert!(up(&wanted, &seen).is_empty());
+        assert!(up(&wanted, &seen, &Scope::All).is_empty());
         seen.running.remove("worker1");
-        assert_eq!(texts(&up(&wanted, &seen)), ["start worker1"]);
+        assert_eq!(texts(&up(&wanted, &seen, &Scope::All)), ["start worker1"]);
+        let unit = "kvmc-k80-01234567.scope".to_owned();
+        seen.systemd_scope = Some(SystemdScope { unit });
+        assert_eq!(
+            texts(&up(&wanted, &seen, &Scope::All)),
+            [
+                "put keeper and nodes into systemd's kvmc-k80-01234567.scope",
+                "start worker1"
+            ]
+        );
         seen.running.insert("worker1".to_owned());
+        assert!(up(&wanted, &seen, &Scope::All).is_empty());
         seen.lost_files = vec!["inventory", "id_rsa"];
-        let restored = texts(&up(&wanted, &seen));
+        let restored = texts(&up(&wanted, &seen, &Scope::All));
         assert_eq!(restored, ["restore inventory, id_rsa in /project"]);
     }
 
@@ -314,15 +317,51 @@ mod tests {
         seen.recorded = false;
         seen.surplus = wanted.nodes.split_off(5);
         assert_eq!(
-            texts(&up(&wanted, &seen)),
+            texts(&up(&wanted, &seen, &Scope::All)),
             [
+                "record that worker2, lbl0 leave the cluster",
                 "shut down worker2, lbl0",
                 "remove the sockets of worker2",
                 "remove the disk of worker2",
                 "remove the sockets of lbl0",
                 "remove the disk of lbl0",
+                "take worker2, lbl0 out of the record",
                 "write the record, the keys, inventory, ssh_config and known_hosts",
             ]
+        );
+    }
+
+    #[test]
+    fn only_the_nodes_in_scope_start() {
+        let mut wanted = record();
+        let mut seen = all_of(&wanted);
+        // worker0 ended by itself, worker1 was stopped by name, worker2 is new.
+        for name in ["worker0", "worker1", "worker2"] {
+            seen.running.remove(name);
+        }
+        wanted.stopped = BTreeSet::from(["worker1".to_owned()]);
+        seen.begun.remove("worker1");
+        seen.begun.remove("worker2");
+        seen.disks.remove("worker2");
+        let plan = |scope: &Scope| texts(&up(&wanted, &seen, scope));
+        assert_eq!(
+            plan(&Scope::New),
+            ["clone the disk of worker2", "start worker2"]
+        );
+        let named = Scope::Nodes(BTreeSet::from(["worker1".to_owned()]));
+        assert_eq!(plan(&named), ["start worker1"]);
+        assert_eq!(plan(&Scope::All).len(), 4);
+    }
+
+    #[test]
+    fn a_disk_grows_once_all_nodes_have_started() {
+        let wanted = record();
+        let mut seen = all_of(&wanted);
+        seen.growing.insert("master0".to_owned());
+        seen.running.remove("lbl0");
+        assert_eq!(
+            texts(&up(&wanted, &seen, &Scope::All)),
+            ["start lbl0", "grow the disk of master0 to 4G"]
         );
     }
 

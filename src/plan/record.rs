@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use kvmc_images::Guest;
-use kvmc_netns::MacAddr;
 
-use crate::ids::{mac, random_id, uid, uuid};
+use super::disks::grow;
+use super::given;
+use super::taken::Taken;
+use crate::ids::{random_id, uuid};
 use crate::image::Pick;
 use crate::model::Accelerator;
-use crate::network::tap_name;
-use crate::spec::{ClusterSpec, RoleSpec};
+use crate::spec::ClusterSpec;
 use crate::state::{
-    Base, ClusterRecord, FORMAT, HostRecord, NetworkRecord, Networks, NicRecord, NodeRecord, Phase,
+    Base, ClusterRecord, FORMAT, HostRecord, NetworkRecord, Networks, NodeRecord, Phase,
+    RestingNode,
 };
 
 /// The input of a record.
@@ -30,8 +32,10 @@ pub(crate) struct Design<'a> {
     pub(crate) networks: Vec<NetworkRecord>,
     /// The cluster's folder, from which the user ids of new QEMU processes are derived.
     pub(crate) dir: &'a Path,
-    /// Existing nodes. Those that are still wanted stay unchanged.
+    /// Existing nodes. Those that are still wanted keep everything except their machine's size.
     pub(crate) existing: &'a [NodeRecord],
+    /// Addresses of nodes that were removed earlier.
+    pub(crate) resting: &'a [RestingNode],
     /// Addresses that somebody on a bridge uses.
     pub(crate) in_use: &'a BTreeSet<Ipv4Addr>,
 }
@@ -42,7 +46,7 @@ pub(crate) struct Design<'a> {
 /// Fails if a role has no image, or if no address or id is free.
 pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
     let Design {
-        spec,
+        mut spec,
         picks,
         accelerator,
         project,
@@ -50,15 +54,25 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
         networks,
         dir,
         existing,
+        resting,
         in_use,
     } = design;
+    grow(&mut spec, picks);
     let mut taken = Taken::by(existing, &networks);
     taken.addresses.extend(in_use);
+    taken.resting = resting.to_vec();
+    given::check(&spec, existing, in_use)?;
+    taken.addresses.extend(spec.given_addresses());
     let mut nodes = Vec::new();
     for (name, role) in spec.node_names() {
         if let Some(node) = existing.iter().find(|n| n.name == name) {
             check_unreserved(&spec, node)?;
-            nodes.push(node.clone());
+            nodes.push(NodeRecord {
+                vcpus: role.vcpus,
+                ram: role.ram,
+                disk: role.disk.max(node.disk),
+                ..node.clone()
+            });
             continue;
         }
         let pick = picks
@@ -72,16 +86,26 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
             vcpus: role.vcpus,
             ram: role.ram,
             disk: role.disk,
+            disks: role.disks.clone(),
+            cpu: role.cpu.clone(),
+            nested: role.nested,
             nics: taken.nics(&spec, &networks, role, &name)?,
             base: Base::Image {
                 image: pick.id.clone(),
             },
             seeded: pick.guest == Guest::CloudInit,
+            chains: Vec::new(),
             name,
         });
     }
     check_names(&networks, &nodes)?;
+    let leaving = existing
+        .iter()
+        .filter(|n| nodes.iter().all(|node| node.name != n.name));
+    let leaving = leaving.map(NodeRecord::resting);
     Ok(ClusterRecord {
+        stopped: BTreeSet::new(),
+        resting: taken.resting.iter().cloned().chain(leaving).collect(),
         forwards: spec.forwards.clone(),
         format: FORMAT,
         generation: 0,
@@ -92,6 +116,7 @@ pub(crate) fn compose(design: Design<'_>) -> Result<ClusterRecord> {
         host,
         networks: Networks::try_from(networks).map_err(|e| anyhow!(e))?,
         nodes,
+        snapshot: None,
         host_rebooted: false,
     })
 }
@@ -123,100 +148,14 @@ fn check_names(networks: &[NetworkRecord], nodes: &[NodeRecord]) -> Result<()> {
     }
 }
 
-/// The ids and addresses that nodes and networks have already.
-struct Taken {
-    addresses: HashSet<Ipv4Addr>,
-    macs: HashSet<MacAddr>,
-    uids: HashSet<u32>,
-}
-
-impl Taken {
-    fn by(nodes: &[NodeRecord], networks: &[NetworkRecord]) -> Self {
-        let nics = || nodes.iter().flat_map(|n| &n.nics);
-        let bridges = networks.iter().map(|n| n.mac);
-        Self {
-            addresses: nics().map(|nic| nic.address).collect(),
-            macs: nics().map(|nic| nic.mac).chain(bridges).collect(),
-            uids: nodes.iter().map(|n| n.uid).collect(),
-        }
-    }
-
-    /// A user id for a new node's QEMU.
-    fn uid(&mut self, dir: &Path, node: &str) -> Result<u32> {
-        let free = (0..1024)
-            .map(|n| uid(dir, n))
-            .find(|u| !self.uids.contains(u));
-        let uid = free.with_context(|| format!("no user id is free for {node}"))?;
-        self.uids.insert(uid);
-        Ok(uid)
-    }
-
-    /// A new node's NICs, that in the main network first.
-    fn nics(
-        &mut self,
-        spec: &ClusterSpec,
-        networks: &[NetworkRecord],
-        role: &RoleSpec,
-        node: &str,
-    ) -> Result<Vec<NicRecord>> {
-        let mine = networks
-            .iter()
-            .filter(|n| n.is_main() || role.is_in(&n.name));
-        mine.map(|network| self.nic(spec, network, node)).collect()
-    }
-
-    fn nic(
-        &mut self,
-        spec: &ClusterSpec,
-        network: &NetworkRecord,
-        node: &str,
-    ) -> Result<NicRecord> {
-        let subnet = network.subnet;
-        let address = subnet
-            .iter()
-            .skip(2)
-            .filter(|a| *a != subnet.broadcast() && !spec.is_reserved(*a))
-            .find(|a| !self.addresses.contains(a))
-            .with_context(|| format!("no address is free in {subnet} for {node}"))?;
-        let thing = if network.is_main() {
-            node.to_owned()
-        } else {
-            format!("{node} in {}", network.name)
-        };
-        let mac = (0..)
-            .map(|n| mac(&spec.name, &thing, n))
-            .find(|m| !self.macs.contains(m))
-            .with_context(|| format!("no MAC address is free for {node}"))?;
-        self.addresses.insert(address);
-        self.macs.insert(mac);
-        Ok(NicRecord {
-            network: network.name.clone(),
-            address,
-            mac,
-            tap: tap_name(&network.bridge, node),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::{picks, record, record_of, record_of_file};
+    use crate::samples::{picks, record, record_after, record_of, record_of_file};
     use crate::spec::{Key, Layer, Settings, Source, check};
 
     fn again(first: &ClusterRecord, spec: ClusterSpec) -> ClusterRecord {
-        compose(Design {
-            picks: &picks(&spec),
-            spec,
-            accelerator: first.accelerator.clone(),
-            project: first.project.clone(),
-            host: first.host.clone(),
-            networks: first.networks().cloned().collect(),
-            dir: Path::new("/s"),
-            existing: &first.nodes,
-            in_use: &BTreeSet::new(),
-        })
-        .unwrap()
+        record_after(first, spec).unwrap()
     }
 
     #[test]
@@ -248,6 +187,75 @@ mod tests {
         assert_eq!(address.to_string(), "192.168.80.9");
     }
 
+    fn address(record: &ClusterRecord, node: &str) -> String {
+        record.node(node).unwrap().address().to_string()
+    }
+
+    #[test]
+    fn the_address_of_a_removed_node_rests_for_its_name() {
+        let first = record();
+        let mut spec = first.spec.clone();
+        assert!(spec.roles[1].remove("worker1"));
+        let mut next = again(&first, spec.clone());
+        assert_eq!(address(&next, "worker2"), "192.168.80.7");
+        assert_eq!(next.resting.len(), 1);
+        // Other new nodes get other addresses, and the same name gets its own again.
+        spec.roles[0].scale(4);
+        next = again(&next, spec.clone());
+        assert_eq!(address(&next, "master3"), "192.168.80.9");
+        spec.roles[1].scale(4);
+        let last = again(&next, spec);
+        assert_eq!(address(&last, "worker1"), "192.168.80.6");
+        assert_eq!(address(&last, "worker3"), "192.168.80.10");
+        assert!(last.resting.is_empty());
+        let mac = |record: &ClusterRecord| record.node("worker1").unwrap().nics[0].mac;
+        assert_eq!(mac(&last), mac(&first));
+    }
+
+    #[test]
+    fn a_resting_address_is_given_to_another_name_only_when_no_other_is_free() {
+        let text =
+            "[network]\nsubnet = \"192.168.80.0/29\"\n[roles.a]\ncount = 4\n[roles.b]\ncount = 0\n";
+        let first = record_of_file(text);
+        let mut spec = first.spec.clone();
+        spec.roles[0].remove("a1");
+        let mut next = again(&first, spec.clone());
+        spec.roles[0].remove("a2");
+        next = again(&next, spec.clone());
+        spec.roles[1].scale(2);
+        next = again(&next, spec.clone());
+        assert_eq!(address(&next, "b0"), "192.168.80.6", "nobody had it");
+        assert_eq!(address(&next, "b1"), "192.168.80.3", "it rests the longest");
+        assert_eq!(next.resting.len(), 1);
+        spec.roles[1].scale(3);
+        next = again(&next, spec);
+        assert_eq!(address(&next, "b2"), "192.168.80.4");
+        assert!(next.resting.is_empty());
+    }
+
+    #[test]
+    fn a_machine_changes_its_size_and_nothing_else() {
+        let first = record();
+        let mut spec = first.spec.clone();
+        spec.roles[0].ram = crate::spec::Bytes::gib(1);
+        spec.roles[0].disk = crate::spec::Bytes::gib(6);
+        spec.roles[0].vcpus = 2;
+        let next = again(&first, spec);
+        let (before, after) = (&first.nodes[0], &next.nodes[0]);
+        assert_eq!(
+            (after.vcpus, after.ram.0, after.disk.0),
+            (2, 1 << 30, 6 << 30)
+        );
+        let same = NodeRecord {
+            vcpus: before.vcpus,
+            ram: before.ram,
+            disk: before.disk,
+            ..after.clone()
+        };
+        assert_eq!(same, *before);
+        assert_eq!(next.nodes[3..], first.nodes[3..]);
+    }
+
     #[test]
     fn a_new_node_gets_no_address_that_is_reserved_or_in_use() {
         let mut spec = record().spec;
@@ -269,6 +277,7 @@ mod tests {
             networks: first.networks().cloned().collect(),
             dir: Path::new("/s"),
             existing: &first.nodes,
+            resting: &first.resting,
             in_use: &used,
         });
         assert_eq!(ends(&next.unwrap()), [2, 3, 7, 13, 8, 9, 10, 11]);
@@ -279,18 +288,7 @@ mod tests {
         let first = record();
         let mut spec = first.spec.clone();
         spec.lan.reserved = vec!["192.168.80.8".parse().unwrap()];
-        let error = compose(Design {
-            picks: &picks(&spec),
-            spec,
-            accelerator: first.accelerator.clone(),
-            project: first.project.clone(),
-            host: first.host.clone(),
-            networks: first.networks().cloned().collect(),
-            dir: Path::new("/s"),
-            existing: &first.nodes,
-            in_use: &BTreeSet::new(),
-        })
-        .unwrap_err();
+        let error = record_after(&first, spec).unwrap_err();
         assert_eq!(
             error.to_string(),
             "network.reserved holds 192.168.80.8, the address of lbl0; a node keeps its address for life"

@@ -2,7 +2,11 @@
 
 mod common;
 mod folder;
+mod include;
 mod inventory;
+mod own_files;
+mod owner;
+mod proxy;
 mod quote;
 mod ssh;
 
@@ -12,10 +16,40 @@ use anyhow::{Context, Result};
 
 use self::common::{NAMES, sealed_for};
 pub(crate) use self::folder::{check, check_clusters};
+pub(crate) use self::include::{Change, install, uninstall, uninstall_all};
+pub(crate) use self::inventory::{
+    Inventory, InventoryFormat, PLUGIN, PLUGIN_CONFIG, inventory_script,
+};
+use self::own_files::give;
+pub(crate) use self::own_files::{make_own_folder, write_own};
+pub(crate) use self::owner::behind_root;
+pub(crate) use self::quote::word as shell_word;
 use crate::failpoint::failpoint;
 use crate::host::old_ansible_without_sshpass;
 use crate::node::Secrets;
 use crate::state::{ClusterDir, ClusterRecord, Standing, Written, read_json, replace_unsynced};
+
+/// The cluster's inventory. Its paths are those of the user's files, or of those beside the record where the user's are
+/// gone.
+///
+/// # Errors
+/// Fails if the secrets cannot be read.
+pub(crate) fn inventory(record: &ClusterRecord, dir: &ClusterDir) -> Result<Inventory> {
+    let secrets = read_json::<Secrets>(&dir.secrets())?.context("secrets.json is missing")?;
+    let is_whole = ["id_rsa", "known_hosts"]
+        .iter()
+        .all(|name| record.project.join(name).is_file());
+    let folder = if is_whole {
+        record.project.as_path()
+    } else {
+        dir.path()
+    };
+    let old = match record.spec.files.password {
+        true => old_ansible_without_sshpass(),
+        false => None,
+    };
+    Ok(Inventory::new(record, &secrets, folder, old))
+}
 
 /// A file's name, mode and content.
 type File = (&'static str, u32, String);
@@ -27,7 +61,7 @@ fn files(record: &ClusterRecord, secrets: &Secrets, folder: &Path) -> Vec<File> 
         false => None,
     };
     let texts = [
-        (0o600, inventory::inventory(record, secrets, folder, old)),
+        (0o600, inventory::ini_file(record, secrets, folder, old)),
         (0o600, secrets.admin.private.clone()),
         (0o644, secrets.admin.public.clone()),
         (0o600, ssh::config(record, folder)),
@@ -158,7 +192,7 @@ pub(crate) fn write(
     Ok(told)
 }
 
-/// Writes a file and gives it to the user behind sudo.
+/// Writes a file and gives it to the user behind root.
 fn put(path: &Path, text: &str, mode: u32) -> Result<()> {
     replace_unsynced(path, text.as_bytes(), mode)?;
     give(path)
@@ -174,14 +208,6 @@ fn make_folder(folder: &Path, dir: &ClusterDir, written: &mut Written) -> Result
     give(folder)?;
     failpoint!("up.files.folder");
     Ok(())
-}
-
-fn give(path: &Path) -> Result<()> {
-    let Some((uid, gid)) = behind_sudo() else {
-        return Ok(());
-    };
-    std::os::unix::fs::chown(path, Some(uid), Some(gid))
-        .with_context(|| format!("cannot change the owner of {}", path.display()))
 }
 
 /// The recorded files. An older kvmc did not record them; its files in the project differ from those beside the record
@@ -220,12 +246,6 @@ pub(crate) fn place(
         (None, Some(record)) => record.project.clone(),
         (None, None) => here,
     }
-}
-
-/// The user who called sudo(8), if any.
-fn behind_sudo() -> Option<(u32, u32)> {
-    let id = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    Some((id("SUDO_UID")?, id("SUDO_GID")?))
 }
 
 #[cfg(test)]

@@ -40,16 +40,20 @@ pub(super) fn ssh_inner(path: &Path) -> String {
 }
 
 /// One word for a shell, and for Python's shlex, by which Ansible splits ssh's arguments and a host's line.
-pub(super) fn word(text: &str) -> String {
+pub(crate) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r#"'"'"'"#))
 }
 
-/// The value of a variable below `[all:vars]`: a template that gives `text`, written as Python's literal.
-pub(super) fn variable(text: &str) -> String {
+/// A template of Jinja that gives `text`.
+pub(super) fn template(text: &str) -> String {
     // Each of Jinja's marks begins with a brace.
-    let template = text.replace('{', "{{ '{' }}");
+    text.replace('{', "{{ '{' }}")
+}
+
+/// A text as Python's literal, for a variable below `[all:vars]`.
+pub(super) fn literal(text: &str) -> String {
     let mut literal = String::from('"');
-    for c in template.chars() {
+    for c in text.chars() {
         match c {
             '"' | '\\' => literal.extend(['\\', c]),
             // Python splits lines at these.
@@ -88,7 +92,7 @@ mod tests {
         let path = Path::new("/a \"b\" \\ 100%h");
         assert_eq!(ssh(path), r#""/a \"b\" \\ 100%%h""#);
         assert_eq!(word("it's"), r#"'it'"'"'s'"#);
-        assert_eq!(variable("a{{b"), r#""a{{ '{' }}{{ '{' }}b""#);
-        assert_eq!(variable("\t\u{2028}\\\""), r#""\u0009\u2028\\\"""#);
+        assert_eq!(template("a{{b"), "a{{ '{' }}{{ '{' }}b");
+        assert_eq!(literal("\t\u{2028}\\\""), r#""\u0009\u2028\\\"""#);
     }
 }

@@ -4,23 +4,26 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::common::{ALIVE, sealed};
-use super::quote;
+use super::{proxy, quote};
 use crate::node::Secrets;
 use crate::node::identity::ADMIN;
-use crate::state::ClusterRecord;
+use crate::state::{ClusterRecord, NodeRecord};
 
 /// An ssh_config(5) with the paths of `folder`.
 pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
     let mut text = String::new();
+    let domain = record.spec.domain();
+    // The whole name tells the nodes of several clusters apart.
+    let names = |node: &NodeRecord| format!("{0} {0}.{domain}", node.name);
     for node in &record.nodes {
         let _infallible = write!(
             text,
             "\nHost {}\n  HostName {}\n",
-            node.name,
+            names(node),
             node.address()
         );
     }
-    let names: Vec<_> = record.nodes.iter().map(|n| n.name.as_str()).collect();
+    let names: Vec<_> = record.nodes.iter().map(names).collect();
     let _infallible = write!(
         text,
         "\nHost {}\n  User {ADMIN}\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  StrictHostKeyChecking yes\n  ServerAliveInterval {}\n  ServerAliveCountMax {}\n  LogLevel ERROR\n",
@@ -30,6 +33,9 @@ pub(super) fn config(record: &ClusterRecord, folder: &Path) -> String {
         ALIVE.0,
         ALIVE.1,
     );
+    if let Some(command) = proxy::command(record) {
+        let _infallible = writeln!(text, "  ProxyCommand {command}");
+    }
     sealed(&record.spec.name, "ssh -F ssh_config NODE", &text)
 }
 

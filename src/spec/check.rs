@@ -12,7 +12,7 @@ use super::reader::Reader;
 use super::role::{RoleSpec, is_default_role};
 use super::settings::Settings;
 use super::value::Value;
-use super::{forward, networks};
+use super::{forward, networks, nodes};
 
 /// `BR_MAX_PORTS` of the kernel's net/bridge/br_private.h, less port 0, which is never used.
 const MOST_NODES: u64 = 1023;
@@ -24,11 +24,12 @@ const MOST_NODES: u64 = 1023;
 pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
     let of = Reader(settings);
     settings.cluster("roles")?;
+    let roles = of.roles()?;
     let spec = ClusterSpec {
         name: of.text("cluster")?,
         architecture: of.architecture()?,
         accel: of.accel()?,
-        roles: of.roles()?,
+        nodes: nodes::read(settings, &roles)?,
         subnet: of.subnet()?,
         bridge: of.text("network.bridge")?,
         isolated: of.switch("network.isolated")?,
@@ -41,10 +42,8 @@ pub(crate) fn check(settings: &Settings) -> Result<ClusterSpec, SpecError> {
             Value::Networks(networks) => networks.clone(),
             _ => Vec::new(),
         },
-        forwards: match settings.cluster("forward")? {
-            Value::Forwards(forwards) => forwards.clone(),
-            _ => Vec::new(),
-        },
+        forwards: of.forwards(&roles)?,
+        roles,
         lan: of.lan()?,
         dns: DnsSpec {
             forward: of.list("dns.forward")?,
@@ -88,6 +87,7 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
     }
     spec.check_reserved()
         .map_err(at(Key::cluster("network.reserved")))?;
+    nodes::check(spec, settings)?;
     check_lan(spec, settings)?;
     let nodes: Vec<_> = spec.node_names().map(|(name, _)| name).collect();
     let forwards = Key::cluster("forward");
@@ -206,7 +206,7 @@ fn fits(spec: &ClusterSpec, subnet: Ipv4Network) -> Result<(), String> {
 mod tests {
     use kvmc_images::Architecture;
 
-    use super::super::settings::Layer;
+    use super::super::given::Layer;
     use super::super::size::Bytes;
     use super::super::{Source, parse_file};
     use super::*;

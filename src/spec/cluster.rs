@@ -1,5 +1,7 @@
 //! The specification of a cluster.
 
+use std::collections::BTreeMap;
+
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
 use kvmc_netns::firewall::HostPort;
@@ -11,6 +13,7 @@ use super::files::FilesSpec;
 use super::forward::Forward;
 use super::lan::LanSpec;
 use super::networks::NetworkSpec;
+use super::node::NodeSpec;
 use super::role::RoleSpec;
 
 /// What the template is built from, for roles without a named image.
@@ -29,6 +32,9 @@ pub(crate) struct ClusterSpec {
     pub(crate) accel: AccelChoice,
     /// In the order of the inventory and of the nodes' addresses.
     pub(crate) roles: Vec<RoleSpec>,
+    /// Settings of single nodes, by the nodes' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) nodes: BTreeMap<String, NodeSpec>,
     pub(crate) subnet: Ipv4Network,
     pub(crate) bridge: String,
     /// Nodes reach each other and the host only.

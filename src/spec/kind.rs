@@ -15,30 +15,25 @@ use super::names::{
 use super::networks::NetworkSpec;
 use super::reference::Reference;
 use super::restart::Restart;
-use super::size::Bytes;
 use super::value::{Value, Variables};
-use super::{forward, lan, networks};
-
-/// The least RAM with which the template boots.
-const LEAST_RAM: Bytes = Bytes::mib(256);
-/// More than any machine has today; catches slips such as `100T`.
-const MOST_RAM: Bytes = Bytes::gib(12 * 1024);
-/// QEMU's q35 and virt allow more, but no host has them.
-const MOST_VCPUS: u32 = 255;
-const LEAST_DISK: Bytes = Bytes::gib(1);
-const MOST_DISK: Bytes = Bytes::gib(64 * 1024);
+use super::{forward, lan, machine, networks};
 
 /// The type of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Accel,
+    /// Of a node.
+    Address,
     Architecture,
     Cluster,
     /// A number of nodes.
     Count,
     /// The counts of `--role`; `kvmc.toml` has `[roles.NAME]` instead.
     Counts,
+    Cpu,
     Disk,
+    /// Extra disks.
+    Disks,
     /// Names of others.
     Domains,
     Forwards,
@@ -48,6 +43,8 @@ pub(crate) enum Kind {
     Link,
     Links,
     Mtu,
+    /// A switch, or nothing for the CPU model's own.
+    Nested,
     Networks,
     Path,
     Prefix,
@@ -69,11 +66,11 @@ impl Kind {
     pub(super) const fn expected(self) -> &'static str {
         match self {
             Self::Count | Self::Vcpus => "a whole number",
-            Self::Disk => "a size such as \"4G\", or a number of GB",
+            Self::Disk => "a size such as \"4G\", or a number, which counts in G",
             Self::Ram => "a size such as \"2G\"",
             Self::Mtu => "a number of bytes, or \"auto\"",
             _ if self.is_list() => "a list of strings",
-            Self::Switch => "true or false",
+            Self::Nested | Self::Switch => "true or false",
             Self::Networks => "a list of tables; write [[networks]]",
             Self::Counts | Self::Variables => "a table",
             _ => "a string",
@@ -81,10 +78,11 @@ impl Kind {
     }
 
     /// Whether `kvmc.toml` has a list of strings.
-    const fn is_list(self) -> bool {
+    pub(super) const fn is_list(self) -> bool {
         matches!(
             self,
-            Self::Domains
+            Self::Disks
+                | Self::Domains
                 | Self::Forwards
                 | Self::Groups
                 | Self::HostPorts
@@ -102,6 +100,7 @@ impl Kind {
     pub(crate) fn parse(self, text: &str) -> Result<Value, String> {
         match self {
             Self::Accel => AccelChoice::parse(text).map(Value::Accel),
+            Self::Address => machine::address(text).map(Value::Address),
             Self::Architecture => text
                 .parse::<Architecture>()
                 .map(Value::Architecture)
@@ -109,7 +108,13 @@ impl Kind {
             Self::Cluster => validate_cluster_name(text).map(|()| Value::Text(text.to_owned())),
             Self::Count => number(text).map(Value::Number),
             Self::Counts => counts(text).map(Value::Counts),
-            Self::Disk => disk(text).map(Value::Size),
+            Self::Cpu => machine::cpu(text).map(Value::Text),
+            Self::Disk => machine::disk(text).map(Value::Size),
+            Self::Disks => words(text)
+                .map(machine::extra_disk)
+                .collect::<Result<Vec<_>, _>>()
+                .and_then(machine::extra_disks)
+                .map(Value::Sizes),
             Self::Domains => list_of(text, |name| {
                 kvmc_netns::dns::parse_exception(name).map_err(|e| e.to_string())
             }),
@@ -131,10 +136,12 @@ impl Kind {
                 range::validate_link_name(name).map_err(|e| e.to_string())
             }),
             Self::Mtu => lan::mtu(text).map(Value::Mtu),
+            Self::Nested if text.trim().is_empty() => Ok(Value::Text(String::new())),
+            Self::Nested => networks::boolean(text).map(Value::Switch),
             Self::Networks => networks::parse(text).map(Value::Networks),
             Self::Path => path(text).map(Value::Text),
             Self::Prefix => validate_prefix(text).map(|()| Value::Text(text.to_owned())),
-            Self::Ram => ram(text).map(Value::Size),
+            Self::Ram => machine::ram(text).map(Value::Size),
             Self::Ranges => words(text)
                 .map(str::parse)
                 .collect::<Result<_, _>>()
@@ -151,7 +158,7 @@ impl Kind {
             Self::Switch => networks::boolean(text).map(Value::Switch),
             Self::Text => Ok(Value::Text(text.trim().to_owned())),
             Self::Variables => variables(text).map(Value::Variables),
-            Self::Vcpus => vcpus(text).map(Value::Number),
+            Self::Vcpus => machine::vcpus(text).map(Value::Number),
             Self::Words => Ok(Value::List(words(text).map(str::to_owned).collect())),
         }
     }
@@ -178,7 +185,7 @@ impl Kind {
             (Self::Count | Self::Vcpus | Self::Disk | Self::Mtu, DeValue::Integer(n)) => {
                 Some(self.parse(&n.to_string()))
             }
-            (Self::Switch, DeValue::Boolean(on)) => Some(Ok(Value::Switch(*on))),
+            (Self::Nested | Self::Switch, DeValue::Boolean(on)) => Some(Ok(Value::Switch(*on))),
             (kind, DeValue::Array(items)) if kind.is_list() => {
                 let strings = items.iter().map(|item| match item.get_ref() {
                     DeValue::String(text) => Some(text.to_string()),
@@ -187,7 +194,8 @@ impl Kind {
                 let strings: Option<Vec<String>> = strings.collect();
                 strings.map(|items| self.of_items(items))
             }
-            (Self::Count | Self::Vcpus | Self::Switch | Self::Counts | Self::Variables, _) => None,
+            (Self::Count | Self::Vcpus | Self::Nested | Self::Switch, _) => None,
+            (Self::Counts | Self::Variables, _) => None,
             (kind, _) if kind.is_list() => None,
             (_, DeValue::String(text)) => Some(self.parse(text)),
             _ => None,
@@ -238,45 +246,6 @@ fn counts(text: &str) -> Result<Vec<(String, u32)>, String> {
         Ok((name.to_owned(), number(count)?))
     };
     words(text).map(count).collect()
-}
-
-fn vcpus(text: &str) -> Result<u32, String> {
-    match text.trim().parse::<u32>() {
-        Ok(n) if (1..=MOST_VCPUS).contains(&n) => Ok(n),
-        _ => Err(format!(
-            "`{text}` is not a number of vcpus; expected 1 to {MOST_VCPUS}"
-        )),
-    }
-}
-
-fn ram(text: &str) -> Result<Bytes, String> {
-    let ram = Bytes::parse_ram(text)?;
-    if ram < LEAST_RAM {
-        return Err(format!(
-            "`{text}` of RAM is too little; expected {LEAST_RAM} or more"
-        ));
-    }
-    if ram > MOST_RAM {
-        return Err(format!(
-            "`{text}` of RAM is too much; expected {MOST_RAM} or less"
-        ));
-    }
-    Ok(ram)
-}
-
-fn disk(text: &str) -> Result<Bytes, String> {
-    let disk = Bytes::parse_disk(text)?;
-    if disk < LEAST_DISK {
-        return Err(format!(
-            "a disk of `{text}` is smaller than the template; expected {LEAST_DISK} or more"
-        ));
-    }
-    if disk > MOST_DISK {
-        return Err(format!(
-            "a disk of `{text}` is too large; expected {MOST_DISK} or less"
-        ));
-    }
-    Ok(disk)
 }
 
 /// An image as requested. A relative path is made absolute.

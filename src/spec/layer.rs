@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::cluster::ClusterSpec;
+use super::given::Layer;
 use super::key::Key;
 use super::role::RoleSpec;
-use super::settings::Layer;
 use super::source::Source;
 use super::table::Change;
 use super::value::Value;
@@ -17,6 +17,9 @@ impl ClusterSpec {
         layer.replace_roles();
         for role in &self.roles {
             layer.add_role(&role.name);
+            if !role.gaps.is_empty() {
+                layer.number(&role.name, role.numbering());
+            }
         }
         for (key, value) in self.values() {
             layer.set(key, value, Source::Cluster);
@@ -72,6 +75,7 @@ impl ClusterSpec {
             }
         }
         self.lift(&mut all);
+        all.extend(self.node_values());
         all
     }
 
@@ -170,6 +174,13 @@ impl RoleSpec {
             ("vcpus", Value::Number(self.vcpus)),
             ("ram", Value::Size(self.ram)),
             ("disk", Value::Size(self.disk)),
+            ("disks", Value::Sizes(self.disks.clone())),
+            ("cpu", Value::Text(self.cpu.clone())),
+            (
+                "nested",
+                self.nested
+                    .map_or_else(|| Value::Text(String::new()), Value::Switch),
+            ),
             ("image", Value::Text(self.image.clone())),
             ("restart", Value::Restart(self.restart)),
             ("user_data", Value::Text(user_data)),
@@ -186,6 +197,7 @@ impl RoleSpec {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::numbering::Numbering;
     use super::super::settings::Settings;
     use super::super::{Bytes, Restart, check};
     use super::*;
@@ -193,16 +205,17 @@ mod tests {
     fn role() -> impl Strategy<Value = RoleSpec> {
         let names = "[a-z][a-z0-9_]{0,6}";
         let machine = (1_u32..8, 256_u64..9000, 1_u64..60, 0_usize..3);
+        let nodes = (0_u32..4, proptest::collection::vec(0_u32..5, 0..3));
         let word = proptest::option::of("[a-z]{1,5}");
         (
             names,
-            0_u32..4,
+            nodes,
             machine,
             word,
             proptest::collection::vec("[a-z_]{2,6}", 0..3),
         )
             .prop_map(
-                |(name, count, (vcpus, ram, disk, restart), word, mut groups)| {
+                |(name, (count, gaps), (vcpus, ram, disk, restart), word, mut groups)| {
                     groups.retain(|g| g != "all" && g != "ungrouped");
                     RoleSpec {
                         prefix: name.replace('_', "-"),
@@ -212,9 +225,15 @@ mod tests {
                             groups
                         },
                         count,
+                        gaps: Numbering::new(count, gaps).gaps(),
                         vcpus,
                         ram: Bytes::mib(ram),
                         disk: Bytes::gib(disk),
+                        // A cluster's own settings ask for nothing.
+                        disk_may_grow: true,
+                        disks: vec![Bytes::gib(disk); restart],
+                        cpu: word.clone().unwrap_or_default(),
+                        nested: [None, Some(false), Some(true)][restart],
                         image: word.clone().unwrap_or_default(),
                         restart: [Restart::Never, Restart::OnFailure, Restart::Always][restart],
                         networks: word.as_ref().map(|_| Vec::new()),
@@ -245,7 +264,8 @@ mod tests {
                     spec.roles.push(role);
                 }
             }
-            spec.roles[0].count += 1;
+            let more = spec.roles[0].count + 1;
+            spec.roles[0].scale(more);
             spec.ipv6 = ipv6;
             if records {
                 spec.files = super::super::FilesSpec::new("/x/.kvmc", false);
@@ -254,6 +274,8 @@ mod tests {
                 spec.host_ports = vec!["69/udp".parse().unwrap()];
                 spec.template.packages = vec!["vim".to_owned()];
                 spec.lan.reserved = vec!["192.168.80.200-192.168.80.250".parse().unwrap(), "10.81.0.9".parse().unwrap()];
+                let first = spec.node_names().next().unwrap().0;
+                spec.nodes.insert(first, super::super::NodeSpec { address: Some("192.168.80.50".parse().unwrap()) });
                 spec.lan.mtu = Some(9000);
                 spec.lan.lldp = true;
                 spec.lan.reach_from = vec!["docker0".to_owned()];
@@ -288,7 +310,7 @@ mod tests {
             [
                 row("accel", "auto", "tcg", Change::NextStart),
                 row("masters", "3", "5", Change::Live),
-                row("worker_ram", "4G", "1G", Change::Never),
+                row("worker_ram", "4G", "1G", Change::NextStart),
             ]
         );
     }

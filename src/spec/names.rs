@@ -8,7 +8,12 @@ const LONGEST_NAME: usize = 60;
 /// Groups that Ansible defines itself.
 const RESERVED_GROUPS: [&str; 2] = ["all", "ungrouped"];
 /// Variables that the inventory sets for each host.
-const RESERVED_VARIABLES: [&str; 2] = ["ansible_host", "cluster_hostname"];
+const RESERVED_VARIABLES: [&str; 4] = [
+    "ansible_host",
+    "cluster_hostname",
+    "kvmc_addresses",
+    "kvmc_addresses6",
+];
 
 /// Checks a cluster's name, which is used as a folder's name and in QEMU's `-name`.
 ///

@@ -8,6 +8,7 @@ use kvmc_netns::range;
 
 use super::choice::AccelChoice;
 use super::error::SpecError;
+use super::forward::Forward;
 use super::key::Key;
 use super::lan::LanSpec;
 use super::names::validate_name;
@@ -77,6 +78,18 @@ impl Reader<'_> {
         self.0.roles().iter().map(|name| self.role(name)).collect()
     }
 
+    /// The forwards. Those that the cluster has already go with their nodes.
+    pub(super) fn forwards(&self, roles: &[RoleSpec]) -> Result<Vec<Forward>, SpecError> {
+        let Value::Forwards(forwards) = self.0.cluster("forward")? else {
+            return Ok(Vec::new());
+        };
+        let mut forwards = forwards.clone();
+        if !self.0.source(&Key::cluster("forward")).is_asked() {
+            forwards.retain(|f| roles.iter().any(|r| r.has_node(&f.node)));
+        }
+        Ok(forwards)
+    }
+
     fn role(&self, name: &str) -> Result<RoleSpec, SpecError> {
         let value = |field| self.0.value(&Key::role(name, field));
         let number = |field| {
@@ -104,9 +117,20 @@ impl Reader<'_> {
                 false => groups,
             },
             count: number("count")?,
+            gaps: self.0.gaps(name, number("count")?),
             vcpus: number("vcpus")?,
             ram: size("ram")?,
             disk: size("disk")?,
+            disk_may_grow: !self.0.source(&Key::role(name, "disk")).is_asked(),
+            disks: match value("disks")? {
+                Value::Sizes(sizes) => sizes.clone(),
+                _ => Vec::new(),
+            },
+            cpu: value("cpu")?.to_string(),
+            nested: match value("nested")? {
+                Value::Switch(on) => Some(*on),
+                _ => None,
+            },
             image: value("image")?.to_string(),
             restart: match value("restart")? {
                 Value::Restart(policy) => *policy,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::numbering::Numbering;
 use super::reference::Reference;
 use super::restart::Restart;
 use super::size::Bytes;
@@ -28,11 +29,26 @@ pub(crate) struct RoleSpec {
     /// Groups of the inventory.
     pub(crate) groups: Vec<String>,
     pub(crate) count: u32,
+    /// Numbers below the last node's that no node has, because `rm` removed it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gaps: Vec<u32>,
     /// Requested number of vcpus. Emulation reduces it to the host's cores.
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     /// Virtual size of the disk.
     pub(crate) disk: Bytes,
+    /// Nobody named the size, so the disk is as large as its image if that is larger. False in records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) disk_may_grow: bool,
+    /// Virtual sizes of the extra disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disks: Vec<Bytes>,
+    /// The CPU model; empty for the accelerator's default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) cpu: String,
+    /// Whether the nodes can run KVM guests; `None` if the CPU model decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nested: Option<bool>,
     /// The image as requested; empty for the template.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) image: String,
@@ -59,7 +75,42 @@ impl RoleSpec {
     /// The names of its nodes.
     pub(crate) fn node_names(&self) -> impl Iterator<Item = String> {
         let prefix = &self.prefix;
-        (0..self.count).map(move |i| format!("{prefix}{i}"))
+        let numbers = self.numbering().numbers();
+        numbers.map(move |i| format!("{prefix}{i}"))
+    }
+
+    /// Whether it has a node of this name.
+    pub(crate) fn has_node(&self, name: &str) -> bool {
+        self.number_of(name).is_some()
+    }
+
+    /// The number in the name of one of its nodes.
+    fn number_of(&self, name: &str) -> Option<u32> {
+        let digits = name.strip_prefix(&self.prefix)?;
+        let number: u32 = digits.parse().ok()?;
+        let is_plain = number.to_string() == digits;
+        (is_plain && self.numbering().has(number)).then_some(number)
+    }
+
+    #[cfg(test)]
+    /// Sets the number of its nodes. The last ones leave; new ones fill gaps first.
+    pub(crate) fn scale(&mut self, count: u32) {
+        self.gaps = self.numbering().with_count(count).gaps();
+        self.count = count;
+    }
+
+    /// Takes a node out, and leaves all others their names. Returns whether it was one of its nodes.
+    pub(crate) fn remove(&mut self, name: &str) -> bool {
+        let Some(number) = self.number_of(name) else {
+            return false;
+        };
+        self.gaps = self.numbering().without(number).gaps();
+        self.count -= 1;
+        true
+    }
+
+    pub(super) fn numbering(&self) -> Numbering {
+        Numbering::new(self.count, self.gaps.clone())
     }
 
     /// Whether its nodes have a NIC in an additional network.

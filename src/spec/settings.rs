@@ -1,10 +1,9 @@
 //! Settings by key, each with its source. Flags override the environment, which overrides the file, which overrides
 //! the existing cluster, which overrides the defaults.
 
-use std::collections::BTreeMap;
-
 use super::alias::{ALIASES, alias_of};
 use super::error::SpecError;
+use super::given::{Entry, Layer};
 use super::key::Key;
 use super::kind::Kind;
 use super::role::is_default_role;
@@ -12,103 +11,11 @@ use super::source::Source;
 use super::table::SETTINGS;
 use super::value::Value;
 
-/// A value as it was given. An unreadable value is an error only if no higher layer replaces it.
-#[derive(Debug, Clone, PartialEq)]
-struct Entry {
-    value: Result<Value, (String, String)>,
-    source: Source,
-}
-
-/// The values of one layer.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Layer {
-    entries: BTreeMap<Key, Entry>,
-    /// The roles that the layer names, in its order.
-    roles: Vec<String>,
-    /// The layer's roles replace those of lower layers.
-    has_all_roles: bool,
-}
-
-impl Layer {
-    /// Sets a value of the setting's own type.
-    pub(crate) fn set(&mut self, key: Key, value: Value, source: Source) {
-        if let Value::Counts(counts) = value {
-            for (role, count) in counts {
-                self.set(
-                    Key::role(&role, "count"),
-                    Value::Number(count),
-                    source.clone(),
-                );
-            }
-            return;
-        }
-        if let (Some(role), "count") = (&key.role, key.field) {
-            self.add_role(role);
-        }
-        let value = Ok(value);
-        self.entries.insert(key, Entry { value, source });
-    }
-
-    /// Sets a value from text. An error in it shows when the value is used.
-    pub(crate) fn set_text(&mut self, key: Key, text: &str, source: Source) {
-        let read = key.kind().parse(text);
-        self.set_read(key, text, read, source);
-    }
-
-    /// Sets a list from its items.
-    pub(crate) fn set_items(&mut self, key: Key, items: Vec<String>, source: Source) {
-        let text = items.join(" ");
-        let read = key.kind().of_items(items);
-        self.set_read(key, &text, read, source);
-    }
-
-    pub(super) fn set_read(
-        &mut self,
-        key: Key,
-        text: &str,
-        read: Result<Value, String>,
-        source: Source,
-    ) {
-        match read {
-            Ok(value) => self.set(key, value, source),
-            Err(why) => {
-                if let (Some(role), "count") = (&key.role, key.field) {
-                    self.add_role(role);
-                }
-                let value = Err((text.to_owned(), why));
-                self.entries.insert(key, Entry { value, source });
-            }
-        }
-    }
-
-    /// Names a role, with its default number of nodes unless another is set.
-    pub(super) fn add_role(&mut self, role: &str) {
-        if !self.roles.iter().any(|r| r == role) {
-            self.roles.push(role.to_owned());
-        }
-    }
-
-    /// Makes this layer's roles replace those of lower layers.
-    pub(crate) const fn replace_roles(&mut self) {
-        self.has_all_roles = true;
-    }
-
-    #[cfg(test)]
-    pub(super) fn get(&self, key: &str) -> Option<(String, Source)> {
-        let entry = self.entries.get(&Key::parse(key)?)?;
-        let text = entry.value.as_ref().map(ToString::to_string);
-        Some((
-            text.unwrap_or_else(|(text, _)| text.clone()),
-            entry.source.clone(),
-        ))
-    }
-}
-
 /// All settings with their values and sources.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// The lowest layer comes first, which holds the defaults.
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
     roles: Vec<String>,
 }
 
@@ -134,6 +41,13 @@ impl Settings {
     /// The names of the roles, the default ones first.
     pub(crate) fn roles(&self) -> &[String] {
         &self.roles
+    }
+
+    /// The numbers that no node of a role has, if it is to have so many nodes.
+    pub(super) fn gaps(&self, role: &str, count: u32) -> Vec<u32> {
+        let mut layers = self.layers.iter().rev();
+        let numbering = layers.find_map(|layer| layer.numbering.get(role));
+        numbering.map_or_else(Vec::new, |n| n.with_count(count).gaps())
     }
 
     /// A requested setting of an unknown role. Settings of the default roles are allowed even if the cluster lacks
@@ -232,6 +146,7 @@ impl Settings {
                 }
             }
         }
+        keys.extend(self.node_keys());
         let shown = |key: &Key| match self.find(key) {
             Some((_, entry)) => match &entry.value {
                 Ok(value) => value.to_string(),

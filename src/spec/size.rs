@@ -25,6 +25,16 @@ impl Bytes {
         Self(n * GIB)
     }
 
+    /// The least number of whole MiB that holds so many bytes.
+    pub(crate) const fn covering(bytes: u64) -> Self {
+        Self(bytes.div_ceil(MIB).saturating_mul(MIB))
+    }
+
+    /// Whole GiB, rounded up.
+    pub(crate) const fn as_gib(self) -> u64 {
+        self.0.div_ceil(GIB)
+    }
+
     /// Whole MiB, rounded down, as QEMU's `-m` takes them.
     pub(crate) const fn as_mib(self) -> u64 {
         self.0 / MIB
@@ -60,7 +70,7 @@ impl Bytes {
             .ok_or_else(|| format!("`{text}` is not a size; expected a form such as 2G or 512M"))
     }
 
-    /// Reads a disk size. A number without a unit is in GB, like the scripts' variable DISK_SIZE.
+    /// Reads a disk size. A number without a unit counts in G, like the scripts' variable DISK_SIZE.
     pub(crate) fn parse_disk(text: &str) -> Result<Self, String> {
         Self::parse(text, Some(GIB))
     }
@@ -79,17 +89,6 @@ impl fmt::Display for Bytes {
             }
         }
         write!(f, "{}", self.0)
-    }
-}
-
-/// A size for messages, to one decimal: `1.5G`.
-pub(crate) fn approximate(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
-    let value = bytes as f64;
-    if bytes >= GIB {
-        format!("{:.1}G", value / GIB as f64)
-    } else {
-        format!("{:.0}M", value / MIB as f64)
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Source {
     Environment(&'static str),
     /// The flag as it was typed.
     Flag(String),
+    /// An argument of a verb as it was typed.
+    Argument(String),
 }
 
 impl Source {
@@ -33,6 +35,7 @@ impl fmt::Display for Source {
             Self::File { path, line } => write!(f, "{path}:{line}"),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Argument(text) => write!(f, "argument {}", text.escape_debug()),
         }
     }
 }

@@ -24,9 +24,13 @@ pub(crate) struct Setting {
     pub(crate) key: &'static str,
     /// The key in a role's table, if roles can have their own value.
     pub(crate) role_key: Option<&'static str>,
+    /// The key in a node's table, if it is a setting of single nodes.
+    pub(crate) node_key: Option<&'static str>,
     pub(crate) kind: Kind,
     /// The default as text; empty for none.
     pub(crate) default: &'static str,
+    /// A value for the commented cluster file, if there is no default; items of a list are apart by `; `.
+    pub(crate) example: &'static str,
     pub(crate) flag: Option<Flag>,
     pub(crate) variable: Option<&'static str>,
     pub(crate) change: Change,
@@ -60,8 +64,10 @@ impl Setting {
         Self {
             key,
             role_key: None,
+            node_key: None,
             kind,
             default,
+            example: "",
             flag: None,
             variable: None,
             change: Change::Never,
@@ -87,6 +93,13 @@ impl Setting {
         Self::machine("", role_key, kind, default)
     }
 
+    /// A setting that only single nodes have.
+    const fn node(node_key: &'static str, kind: Kind, default: &'static str) -> Self {
+        let mut row = Self::cluster("", kind, default);
+        row.node_key = Some(node_key);
+        row
+    }
+
     const fn flag(mut self, name: &'static str, value: &'static str) -> Self {
         self.flag = Some(flag(name, value));
         self
@@ -101,6 +114,11 @@ impl Setting {
 
     const fn variable(mut self, name: &'static str) -> Self {
         self.variable = Some(name);
+        self
+    }
+
+    const fn example(mut self, example: &'static str) -> Self {
+        self.example = example;
         self
     }
 
@@ -160,30 +178,55 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .changes(Change::Live)
         .help("Number of nodes"),
     Setting::role("prefix", Kind::Prefix, "")
+        .example("etcd")
         .help("Beginning of the nodes' names [default: the role's name]"),
     Setting::role("groups", Kind::Groups, "")
+        .example("etcd; k8s_cluster")
         .changes(Change::Live)
         .help("Inventory groups of the nodes [default: the role's name]"),
     Setting::role("vars", Kind::Variables, "")
+        .example("{ etcd_port = 2379 }")
         .changes(Change::Live)
         .help("Inventory variables of the nodes"),
     Setting::role("networks", Kind::Words, "")
+        .example("storage")
         .help("Additional networks that the nodes have a NIC in [default: all]"),
+    Setting::node("address", Kind::Address, "")
+        .example("192.168.80.50")
+        .help("Address of the node in the main network [default: the next free one]"),
     Setting::machine("vcpus", "vcpus", Kind::Vcpus, "4")
         .flag("--vcpus", "N")
         .variable("VIRTUAL_CPUS")
+        .changes(Change::NextStart)
         .help("Virtual CPUs of each machine")
         .builds(),
     Setting::machine("ram", "ram", Kind::Ram, "2G")
         .flag("--ram", "SIZE")
         .variable("KVMC_RAM")
+        .changes(Change::NextStart)
         .help("RAM of each machine, such as 2G or 512M")
         .builds(),
     Setting::machine("disk", "disk", Kind::Disk, "4G")
         .flag("--disk", "SIZE")
         .variable("DISK_SIZE")
-        .help("Disk of each machine; a bare number is GB")
+        .changes(Change::Live)
+        .help("Disk of each machine, by default at least its image; a bare number counts in G")
         .builds(),
+    Setting::machine("disks", "disks", Kind::Disks, "")
+        .example("20G")
+        .flag("--disks", "SIZE")
+        .variable("KVMC_DISKS")
+        .help("Extra empty disk of each machine, such as 20G; the first is /dev/vdb; may be repeated"),
+    Setting::machine("cpu", "cpu", Kind::Cpu, "")
+        .example("max")
+        .flag("--cpu", "MODEL")
+        .variable("KVMC_CPU")
+        .help("CPU model of each machine: host (with KVM), max, or another of QEMU's [default: host with KVM, else max without costly features]"),
+    Setting::machine("nested", "nested", Kind::Nested, "")
+        .example("true")
+        .flag("--nested", "BOOL")
+        .variable("KVMC_NESTED")
+        .help("Let the nodes run KVM guests themselves, which needs KVM here [default: as the CPU model has it]"),
     Setting::machine("restart", "restart", Kind::Restart, "never")
         .flag("--restart", "WHEN")
         .variable("KVMC_RESTART")
@@ -200,16 +243,20 @@ pub(crate) static SETTINGS: &[Setting] = &[
     Setting::cluster("network.isolated", Kind::Switch, "false")
         .flag("--isolated", "BOOL")
         .variable("KVMC_ISOLATED")
+        .changes(Change::NextStart)
         .help("Let the nodes reach only each other and the host"),
     Setting::cluster("network.ipv6", Kind::Switch, "false")
         .flag("--ipv6", "BOOL")
         .variable("KVMC_IPV6")
         .help("Use IPv6 in the main network: its own prefix, with NAT to the outside"),
     Setting::cluster("network.host_ports", Kind::HostPorts, "")
+        .example("8080")
         .flag("--host-port", "PORT")
         .variable("KVMC_HOST_PORTS")
+        .changes(Change::Live)
         .help("Port of the host that the nodes may reach, such as 8080, 69/udp or 30000-32767/tcp; may be repeated"),
     Setting::cluster("network.reserved", Kind::Ranges, "")
+        .example("192.168.80.200-192.168.80.250")
         .flag("--reserved", "RANGE")
         .variable("KVMC_RESERVED")
         .changes(Change::Live)
@@ -225,39 +272,47 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .changes(Change::NextStart)
         .help("Have the bridges pass LLDP frames from node to node"),
     Setting::cluster("network.reach_from", Kind::Links, "")
+        .example("docker0")
         .flag("--reach-from", "LINK")
         .variable("KVMC_REACH_FROM")
-        .changes(Change::NextStart)
+        .changes(Change::Live)
         .help("A link of the host, such as docker0, whose machines may reach the nodes; may be repeated"),
     Setting::cluster("networks", Kind::Networks, "")
+        .example("name=storage,subnet=10.81.0.0/24")
         .flag("--network", "NETWORK")
         .variable("KVMC_NETWORKS")
         .help("Additional network, such as name=storage,subnet=10.81.0.0/24,ipv6; may be repeated"),
     Setting::cluster("forward", Kind::Forwards, "")
+        .example("8080:lbl0:80")
         .flag("--forward", "FORWARD")
         .variable("KVMC_FORWARD")
         .changes(Change::Live)
         .help("Forward from a port of the host to a node, such as 8080:lbl0:80 or 53:lbl0:53/udp; may be repeated"),
     Setting::cluster("dns.domain", Kind::Text, "")
+        .example("lab.internal")
         .flag("--dns-domain", "NAME")
         .variable("KVMC_DNS_DOMAIN")
         .help("Domain of the cluster's names [default: CLUSTER.internal]"),
     Setting::cluster("dns.records", Kind::Records, "")
+        .example("www CNAME master0")
         .flag("--dns-record", "RECORD")
         .variable("KVMC_DNS_RECORDS")
         .changes(Change::Live)
         .help("Additional DNS record of the cluster, such as `www CNAME master0`; may be repeated"),
     Setting::cluster("dns.forward", Kind::Domains, "")
+        .example("corp.local")
         .flag("--dns-forward", "NAME")
         .variable("KVMC_DNS_FORWARD")
         .changes(Change::Live)
         .help("Domain below .local or .test whose names the host's resolvers answer, such as corp.local; may be repeated"),
     Setting::cluster("dns.rebind_ok", Kind::Domains, "")
+        .example("nip.io")
         .flag("--dns-rebind-ok", "NAME")
         .variable("KVMC_DNS_REBIND_OK")
         .changes(Change::Live)
         .help("Names whose addresses may be in the cluster's own range, such as nip.io; may be repeated"),
     Setting::cluster("files.folder", Kind::Path, "")
+        .example(".kvmc")
         .flag("--files", "DIR")
         .variable("KVMC_FILES")
         .changes(Change::Live)
@@ -268,10 +323,12 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .changes(Change::Live)
         .help("Write the ssh password into the inventory, beside the key"),
     Setting::machine("image.name", "image", Kind::Image, "")
+        .example("debian-13")
         .flag("--image", "NAME|PATH|URL")
         .variable("KVMC_IMAGE")
         .help("Image of the nodes: a name, a file or a URL [default: a template built here]"),
     Setting::machine("user_data", "user_data", Kind::Path, "")
+        .example("user-data.yml")
         .flag("--user-data", "FILE")
         .variable("KVMC_USER_DATA")
         .help("File for cloud-init (cloud-config, script, …), for images that have it"),
@@ -281,11 +338,13 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .help("Debian or Ubuntu suite of the template, such as bookworm or noble")
         .builds(),
     Setting::cluster("image.mirror", Kind::Text, "")
+        .example("http://deb.example.org/debian")
         .flag("--mirror", "URL")
         .variable("KVMC_MIRROR")
         .help("Mirror for the template's packages [default: the host's]")
         .builds(),
     Setting::cluster("image.packages", Kind::Words, "")
+        .example("vim; curl")
         .flag("--package", "NAME")
         .variable("KVMC_PACKAGES")
         .help("Additional package in the template; may be repeated")
@@ -295,6 +354,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
 /// The row of a key for the whole cluster.
 pub(crate) fn setting(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|s| !s.key.is_empty() && s.key == key)
+}
+
+/// The row of a key in a node's table.
+pub(crate) fn node_setting(field: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|s| s.node_key == Some(field))
 }
 
 /// The row of a key in a role's table.

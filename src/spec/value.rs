@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 use kvmc_images::Architecture;
@@ -28,6 +29,9 @@ pub(crate) enum Value {
     Architecture(Architecture),
     Accel(AccelChoice),
     Restart(Restart),
+    /// Extra disks.
+    Sizes(Vec<Bytes>),
+    Address(Ipv4Addr),
     /// `None` for `auto`, any free subnet.
     Subnet(Option<Ipv4Network>),
     HostPorts(Vec<HostPort>),
@@ -55,6 +59,8 @@ impl fmt::Display for Value {
             Self::Text(text) => f.write_str(text),
             Self::Number(number) => write!(f, "{number}"),
             Self::Size(size) => write!(f, "{size}"),
+            Self::Sizes(sizes) => f.write_str(&join(sizes, " ")),
+            Self::Address(address) => write!(f, "{address}"),
             Self::Switch(on) => write!(f, "{on}"),
             Self::List(words) => f.write_str(&words.join(" ")),
             Self::Architecture(architecture) => write!(f, "{architecture}"),

@@ -18,6 +18,17 @@ impl ClusterSpec {
         }
     }
 
+    /// The specification of a fork with another name, whose nodes keep their names. It begins without forwards, since the
+    /// ports of the host are in use, and without a folder of the user, since that has the files of the first.
+    pub(crate) fn forked(&self, name: &str) -> Self {
+        let mut fork = self.clone();
+        fork.dns.domain = self.domain();
+        fork.name = name.to_owned();
+        fork.forwards = Vec::new();
+        fork.files.folder = None;
+        fork
+    }
+
     /// The checked domain.
     ///
     /// # Errors

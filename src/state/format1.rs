@@ -180,6 +180,7 @@ impl Record1 {
             boot_id: self.network.boot_id.clone(),
             forwarding_was_off: self.network.forwarding_was_off,
             resolved: self.network.resolved,
+            fork: None,
         };
         let networks: Vec<_> = std::iter::once(self.network)
             .chain(self.more_networks)
@@ -188,6 +189,8 @@ impl Record1 {
         let names: Vec<_> = networks.iter().map(|n| n.name.clone()).collect();
         let nodes = self.nodes.into_iter();
         Ok(ClusterRecord {
+            stopped: Default::default(),
+            resting: Vec::new(),
             format: FORMAT,
             generation: self.generation,
             phase: self.phase,
@@ -198,6 +201,7 @@ impl Record1 {
             networks: Networks::try_from(networks).map_err(anyhow::Error::msg)?,
             forwards: self.forwards,
             nodes: nodes.map(|n| n.migrate(&self.image, &names)).collect(),
+            snapshot: None,
             host_rebooted: false,
         })
     }
@@ -219,6 +223,7 @@ impl Spec1 {
             vcpus: self.vcpus,
             ram: before.ram,
             disk: self.disk,
+            disk_may_grow: false,
             image: image.roles.get(&role).unwrap_or(&image.name).clone(),
             restart: before.restart,
             user_data: image.user_data.clone(),
@@ -229,6 +234,7 @@ impl Spec1 {
             architecture: self.architecture,
             accel: self.accel,
             roles: roles.into(),
+            nodes: BTreeMap::new(),
             subnet: self.subnet,
             bridge: self.bridge,
             isolated: self.isolated,
@@ -284,6 +290,9 @@ impl Node1 {
             vcpus: self.vcpus,
             ram: self.ram,
             disk: self.disk,
+            disks: Vec::new(),
+            cpu: String::new(),
+            nested: None,
             nics: networks
                 .iter()
                 .zip(nics)
@@ -299,6 +308,7 @@ impl Node1 {
                 None => Base::Image { image },
             },
             seeded: self.seeded,
+            chains: Vec::new(),
         }
     }
 }

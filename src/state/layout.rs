@@ -6,11 +6,15 @@
 //!   images/…                      images (managed by kvmc-images)
 //!   warm/…                        frozen machines (managed by src/warm)
 //!   accel.json                    cache of the accelerator that works on this host
+//!   kvmc.log                      what verbs with `--verbose` or `--debug` did
+//!   fixes.json                    what `doctor --fix` did to the host, until `doctor --undo`
 //!   host.json                     original sysctls of the host, while a cluster has them changed
 //!     cluster.json                the record: what was asked, every object made
 //!     cluster.json                the record: the specification and every host object
 //!     cluster.json.last           the last good copy of the record
 //!     files.json                  files written into the project folder, with digests
+//!     ties/<id>.json              folders that are mounted from nodes, or shared with them
+//!     ssh-users.json              users whose ~/.ssh/config has the cluster's line
 //!     secrets.json                keys and password, 0600
 //!     lock                        flock: one writer a cluster
 //!     events.jsonl leases
@@ -22,7 +26,9 @@
 //!       process.json              pid, start time and boot id of its QEMU
 //!       end.json                  how and when QEMU last ended
 //!       asleep, waking            marks of a node that will wake, or that is waking
-//!       console.log qemu.log qmp.log
+//!       console.log console.times   the console's output, and when it came
+//!       qemu.log qmp.log
+//!       standby/                  the same of a QEMU that may take its place
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -88,6 +94,16 @@ impl State {
 
     pub(crate) fn accel_cache(&self) -> PathBuf {
         self.root.join("accel.json")
+    }
+
+    /// What verbs with `--verbose` or `--debug` did.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.root.join("kvmc.log")
+    }
+
+    /// What `doctor --fix` did to the host.
+    pub(crate) fn fixes(&self) -> PathBuf {
+        self.root.join("fixes.json")
     }
 
     /// The original values of the host's sysctls.
@@ -159,6 +175,14 @@ impl ClusterDir {
     pub(crate) fn files(&self) -> PathBuf {
         self.dir.join("files.json")
     }
+    /// The users whose ssh configuration includes the cluster's.
+    pub(crate) fn ssh_users(&self) -> PathBuf {
+        self.dir.join("ssh-users.json")
+    }
+    /// Folders that both this host and a node see, a file each.
+    pub(crate) fn ties(&self) -> PathBuf {
+        self.dir.join("ties")
+    }
     pub(crate) fn secrets(&self) -> PathBuf {
         self.dir.join("secrets.json")
     }
@@ -181,8 +205,36 @@ impl ClusterDir {
     pub(crate) fn at_boot(&self) -> PathBuf {
         self.dir.join("at-boot")
     }
+    /// The folder of the cluster's snapshots.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.dir.join("snapshots")
+    }
+    /// A snapshot's folder.
+    pub(crate) fn snapshot(&self, name: &str) -> PathBuf {
+        self.snapshots().join(name)
+    }
+    /// A snapshot that is being written. It becomes a snapshot when it is renamed.
+    pub(crate) fn unfinished_snapshot(&self) -> PathBuf {
+        self.snapshots().join(".saving")
+    }
+    /// The state of a suspended cluster, from which it resumes. It is a snapshot without images of its own.
+    pub(crate) fn suspended(&self) -> PathBuf {
+        self.dir.join("suspended")
+    }
+    /// What is to be restored: from when that is decided until the guests run.
+    pub(crate) fn restoring(&self) -> PathBuf {
+        self.dir.join("restoring.json")
+    }
+    /// What stands by while a command is tried.
+    pub(crate) fn standby(&self) -> PathBuf {
+        self.dir.join("standby.json")
+    }
     pub(crate) fn firewall(&self) -> PathBuf {
         self.dir.join("firewall.json")
+    }
+    /// The last repair of bridges, ports and routes by the keeper.
+    pub(crate) fn links(&self) -> PathBuf {
+        self.dir.join("links.json")
     }
     /// Names that the name server cut off.
     pub(crate) fn cut_off(&self) -> PathBuf {
@@ -240,8 +292,20 @@ impl NodeDir {
     pub(crate) fn path(&self) -> &Path {
         &self.dir
     }
+    /// The folder of a QEMU that stands by to take the place of the node's, with sockets and files as of a node. Its disks
+    /// are in the node's own folder.
+    pub(crate) fn standby(&self) -> Self {
+        Self {
+            dir: self.dir.join("standby"),
+        }
+    }
+    /// The lowest own image of the node's disk. It exists as long as the node's disk.
     pub(crate) fn disk(&self) -> PathBuf {
         self.dir.join("disk.qcow2")
+    }
+    /// The lowest own image of an extra disk; the first has the number 1.
+    pub(crate) fn extra_disk(&self, number: usize) -> PathBuf {
+        self.dir.join(format!("extra{number}.qcow2"))
     }
     /// Exists while the node has not run yet and will wake from a frozen machine.
     pub(crate) fn asleep(&self) -> PathBuf {
@@ -250,6 +314,14 @@ impl NodeDir {
     /// Exists from the start of waking until the node has its identity.
     pub(crate) fn waking(&self) -> PathBuf {
         self.dir.join("waking")
+    }
+    /// Exists while kvmc has the guest paused, for a moment.
+    pub(crate) fn pausing(&self) -> PathBuf {
+        self.dir.join("pausing")
+    }
+    /// Exists while the disk of the running node grows.
+    pub(crate) fn growing(&self) -> PathBuf {
+        self.dir.join("growing")
     }
     /// How QEMU last ended.
     pub(crate) fn end(&self) -> PathBuf {

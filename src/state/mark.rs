@@ -41,6 +41,12 @@ impl ClusterDir {
         let root = self.path().ancestors().nth(2).unwrap_or(Path::new("/"));
         format!("{PREFIX}:{}:{}", self.name(), word(root))
     }
+
+    /// The name of the cluster's scope in systemd.
+    pub(crate) fn scope(&self) -> String {
+        let root = self.path().ancestors().nth(2).unwrap_or(Path::new("/"));
+        format!("{PREFIX}-{}-{}.scope", self.name(), digest(root, 4))
+    }
 }
 
 impl NodeDir {
@@ -80,6 +86,8 @@ mod tests {
         let mine = state("/var/lib/kvmc");
         let mark = mine.cluster("k80").mark();
         assert_eq!(mark, "kvmc:k80:/var/lib/kvmc");
+        let scope = mine.cluster("k80").scope();
+        assert_eq!(scope, format!("kvmc-k80-{}.scope", mine.tag()));
         assert_eq!(mine.marked(&mark), Some("k80"));
         assert_eq!(state("/var/lib").marked(&mark), None);
         for foreign in ["", "kvmc", "kvmc:", "kvmc:k80", "eth0 uplink"] {

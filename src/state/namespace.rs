@@ -9,12 +9,12 @@ use anyhow::Result;
 /// Where ip(8) mounts the namespaces that it names.
 const NAMED: &str = "/run/netns";
 
-/// Inode of this process's network namespace.
+/// Inode of this thread's network namespace.
 ///
 /// # Errors
 /// Fails without /proc.
 pub(crate) fn namespace() -> Result<u64> {
-    Ok(fs_err::metadata("/proc/self/ns/net")?.ino())
+    Ok(fs_err::metadata("/proc/thread-self/ns/net")?.ino())
 }
 
 /// Whether a namespace is gone: no process is in it, and ip(8) has no name for it. A process of kvmc's whose namespace

@@ -1,17 +1,21 @@
 //! The record of a cluster, written before each change to the host.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kvmc_netns::MacAddr;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::ClusterDir;
+use super::fork::Fork;
 use super::network::{NetworkRecord, Networks};
 use super::store::{replace_json, replace_json_unsynced};
-use crate::model::Accelerator;
-use crate::spec::{Bytes, ClusterSpec, Forward};
+use crate::ids::hex;
+use crate::model::{Accelerator, NothingThere};
+use crate::spec::{Bytes, ClusterSpec, Forward, Selector, nearest};
 
 /// Version of `cluster.json`. A newer one is refused; `migrate.rs` converts an older one.
 pub(crate) const FORMAT: u32 = 2;
@@ -60,6 +64,15 @@ pub(crate) struct ClusterRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) forwards: Vec<Forward>,
     pub(crate) nodes: Vec<NodeRecord>,
+    /// Nodes that `stop NODE` has stopped, or that `start NODE` has not started. The keeper does not restart them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) stopped: BTreeSet<String>,
+    /// The addresses of removed nodes, the longest removed first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resting: Vec<RestingNode>,
+    /// The snapshot that the cluster was last saved in or restored from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot: Option<String>,
     /// The cluster ran when the host shut down or lost power. It is set in memory when the record is loaded, and the
     /// file still has the old phase.
     #[serde(skip)]
@@ -80,6 +93,9 @@ pub(crate) struct HostRecord {
     /// systemd-resolved was told to ask for the cluster's names on the main bridge.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) resolved: bool,
+    /// The cluster is a fork of another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fork: Option<Fork>,
 }
 
 /// One node, with everything that stays the same for its life.
@@ -96,12 +112,33 @@ pub(crate) struct NodeRecord {
     pub(crate) vcpus: u32,
     pub(crate) ram: Bytes,
     pub(crate) disk: Bytes,
+    /// Virtual sizes of its extra disks, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) disks: Vec<Bytes>,
+    /// The requested CPU model; empty for the accelerator's default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) cpu: String,
+    /// Whether it can run KVM guests; `None` if the CPU model decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nested: Option<bool>,
     /// The main network's NIC comes first.
     pub(crate) nics: Vec<NicRecord>,
     pub(crate) base: Base,
     /// Its image has no agent. A seed disk gives it its identity once, and the keeper watches it from outside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) seeded: bool,
+    /// The node's own images of each disk, the main disk first, where snapshots have made several: file names in its
+    /// folder, the writable one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) chains: Vec<Vec<String>>,
+}
+
+/// A removed node, whose addresses rest: a node of the same name gets them again, and another one only when no other
+/// address is free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RestingNode {
+    pub(crate) name: String,
+    pub(crate) nics: Vec<NicRecord>,
 }
 
 /// What a node's disk lies on.
@@ -149,6 +186,14 @@ impl NodeRecord {
     pub(crate) fn address(&self) -> Ipv4Addr {
         let first = self.nics.first();
         first.map_or(Ipv4Addr::UNSPECIFIED, |nic| nic.address)
+    }
+
+    /// What stays of it when it is removed.
+    pub(crate) fn resting(&self) -> RestingNode {
+        RestingNode {
+            name: self.name.clone(),
+            nics: self.nics.clone(),
+        }
     }
 
     /// Its NIC in a network.
@@ -204,6 +249,24 @@ impl ClusterRecord {
         self.host_rebooted = true;
     }
 
+    /// Removes nodes whose data is gone, and lets their addresses rest.
+    pub(crate) fn forget(&mut self, names: &[&str]) {
+        let is_gone = |name: &str| names.contains(&name);
+        let gone = self.nodes.iter().filter(|n| is_gone(&n.name));
+        let gone: Vec<_> = gone.map(NodeRecord::resting).collect();
+        self.resting.retain(|r| !is_gone(&r.name));
+        self.resting.extend(gone);
+        self.nodes.retain(|n| !is_gone(&n.name));
+        self.stopped.retain(|n| !is_gone(n));
+        self.forwards.retain(|f| !is_gone(&f.node));
+    }
+
+    /// A digest of the whole record. It changes with each write.
+    pub(crate) fn fingerprint(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        hex(Sha256::digest(text).get(..16).unwrap_or_default())
+    }
+
     /// Writes the record with the next generation.
     ///
     /// # Errors
@@ -218,15 +281,29 @@ impl ClusterRecord {
     /// A node by its name.
     ///
     /// # Errors
-    /// Fails if there is none, with the names of all nodes.
+    /// Fails if there is none, with the nearest name or the names of all nodes.
     pub(crate) fn node(&self, name: &str) -> Result<&NodeRecord> {
-        self.nodes.iter().find(|n| n.name == name).with_context(|| {
-            let names: Vec<_> = self.nodes.iter().map(|n| n.name.as_str()).collect();
-            format!(
-                "cluster `{}` has no node `{name}`; expected {}",
-                self.spec.name,
-                names.join(", ")
-            )
-        })
+        let found = self.nodes.iter().find(|n| n.name == name);
+        found.ok_or_else(|| self.unknown(name).into())
+    }
+
+    fn unknown(&self, name: &str) -> NothingThere {
+        let names: Vec<_> = self.nodes.iter().map(|n| n.name.as_str()).collect();
+        let expected = match nearest(name, &names) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("expected {}", names.join(", ")),
+        };
+        NothingThere(format!(
+            "cluster `{}` has no node `{}`; {expected}",
+            self.spec.name,
+            name.escape_debug()
+        ))
+    }
+
+    /// Selects nodes by names and groups.
+    pub(crate) fn selector(&self) -> Selector<'_> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|n| (n.name.as_str(), n.role.as_str()));
+        Selector::new(&self.spec.name, &self.spec.roles, nodes)
     }
 }

@@ -1,6 +1,8 @@
 //! A node's disk: an overlay on a frozen machine or an image.
 
 use std::fmt;
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 
@@ -9,6 +11,9 @@ use crate::failpoint::failpoint;
 use crate::model::Stage;
 use crate::node::{Secrets, clone_disk, write_seed};
 use crate::state::{ClusterRecord, read_json};
+
+/// Wait between two tries to remove a folder that another process writes into.
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Disk {
@@ -47,11 +52,20 @@ impl Disk {
         Ok(())
     }
 
-    /// Removes the node's folder with everything in it.
+    /// Removes the node's folder with everything in it. The keeper may still be writing how the node ended.
     pub(super) fn remove(&self, host: Host<'_>) -> Vec<Error> {
-        match fs_err::remove_dir_all(host.dir.node(&self.node).path()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => vec![e.into()],
-            _ => Vec::new(),
+        const TRIES: u32 = 50;
+        let folder = host.dir.node(&self.node);
+        let mut tries = 0;
+        loop {
+            match fs_err::remove_dir_all(folder.path()) {
+                Err(e) if e.kind() == ErrorKind::DirectoryNotEmpty && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(e) if e.kind() != ErrorKind::NotFound => return vec![e.into()],
+                _ => return Vec::new(),
+            }
         }
     }
 }

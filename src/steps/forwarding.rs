@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::{Context, Error, Result};
+use kvmc_netns::outside::{outside, run_outside};
 
 use super::Undo;
 use super::bench::{Host, Workbench};
@@ -53,12 +54,19 @@ impl Forwarding {
         told: &mut Vec<String>,
     ) -> Vec<Error> {
         let was_off = record.as_ref().is_some_and(|r| r.host.forwarding_was_off);
-        let released = forwarding::release(host.state, &host.dir.name(), was_off)
-            .context("cannot switch forwarding off");
+        let release = |was_off| forwarding::release(host.state, &host.dir.name(), was_off);
         let mut errors = Vec::new();
-        match released {
-            Ok(why) => told.extend(why),
-            Err(e) => errors.push(e),
+        let mut released = vec![release(was_off)];
+        if outside().is_some() {
+            // A fork has switched it on in its own namespace and outside.
+            let there = run_outside(|| release(false)).map_err(Error::from);
+            released.push(there.and_then(|there| there));
+        }
+        for released in released {
+            match released.context("cannot switch forwarding off") {
+                Ok(why) => told.extend(why),
+                Err(e) => errors.push(e),
+            }
         }
         if let Some(record) = record.filter(|_| was_off) {
             record.host.forwarding_was_off = false;

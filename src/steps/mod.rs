@@ -9,11 +9,15 @@ mod files;
 pub(crate) mod folder;
 pub(crate) mod forwarding;
 pub(crate) mod forwards;
+pub(crate) mod growth;
 pub(crate) mod keeper;
+pub(crate) mod leave;
 pub(crate) mod names;
 pub(crate) mod node;
+mod outlet;
 pub(crate) mod record;
 pub(crate) mod rules;
+pub(crate) mod scope;
 pub(crate) mod traces;
 mod undo;
 
@@ -29,11 +33,14 @@ pub(crate) use self::files::Files;
 pub(crate) use self::folder::Folder;
 pub(crate) use self::forwarding::Forwarding;
 pub(crate) use self::forwards::Forwards;
+pub(crate) use self::growth::Growth;
 pub(crate) use self::keeper::KeeperProcess;
 pub(crate) use self::names::Names;
 pub(crate) use self::node::Node;
+pub(crate) use self::outlet::Outlet;
 pub(crate) use self::record::RecordFiles;
 pub(crate) use self::rules::Rules;
+pub(crate) use self::scope::SystemdScope;
 pub(crate) use self::traces::{Traces, traces};
 pub(crate) use self::undo::Undo;
 use crate::state::ClusterRecord;
@@ -43,14 +50,17 @@ use crate::state::ClusterRecord;
 pub(crate) enum Object {
     Record(RecordFiles),
     Files(Files),
+    Outlet(Outlet),
     Forwarding(Forwarding),
     Bridge(Bridge),
     Rules(Rules),
     Accept(Accept),
+    Scope(SystemdScope),
     Keeper(KeeperProcess),
     Names(Names),
     Forwards(Forwards),
     Disk(Disk),
+    Growth(Growth),
     Node(Node),
     /// Objects found by their marks, without a record.
     Traces(Traces),
@@ -71,16 +81,18 @@ impl Object {
         match self {
             Self::Record(object) => object.make(record, bench, undo).await,
             Self::Files(object) => object.make(record, bench),
+            Self::Outlet(object) => object.make(record, bench, undo).await,
             Self::Forwarding(object) => object.make(record, bench, undo),
             Self::Bridge(object) => object.make(bench, undo).await,
             Self::Rules(object) => object.make(undo),
             Self::Accept(object) => object.make(record, bench, undo),
+            Self::Scope(object) => object.make(bench).await,
             Self::Keeper(object) => object.make(bench, undo).await,
             Self::Names(object) => object.make(record, bench, undo),
             Self::Forwards(object) => object.make(bench).await,
             Self::Disk(object) => object.make(record, bench),
-            // Nodes start side by side, see engine/local/boot.
-            Self::Node(_) | Self::Traces(_) | Self::Folder(_) => Ok(()),
+            // Nodes start side by side, see engine/local/boot. Disks grow afterwards.
+            Self::Growth(_) | Self::Node(_) | Self::Traces(_) | Self::Folder(_) => Ok(()),
         }
     }
 
@@ -94,6 +106,7 @@ impl Object {
     ) -> Vec<Error> {
         match self {
             Self::Record(object) => object.remove(record.as_deref(), host, told),
+            Self::Outlet(object) => object.remove(host).await,
             Self::Forwarding(object) => object.remove(record, host, told),
             Self::Bridge(object) => object.remove(host).await,
             Self::Rules(object) => object.remove(host).await,
@@ -104,7 +117,7 @@ impl Object {
             Self::Disk(object) => object.remove(host),
             Self::Traces(object) => object.remove(host.links).await,
             Self::Folder(object) => object.remove(host),
-            Self::Files(_) | Self::Forwards(_) => Vec::new(),
+            Self::Files(_) | Self::Forwards(_) | Self::Growth(_) | Self::Scope(_) => Vec::new(),
         }
     }
 }
@@ -115,14 +128,17 @@ impl fmt::Display for Object {
         match self {
             Self::Record(object) => object.fmt(f),
             Self::Files(object) => object.fmt(f),
+            Self::Outlet(object) => object.fmt(f),
             Self::Forwarding(object) => object.fmt(f),
             Self::Bridge(object) => object.fmt(f),
             Self::Rules(object) => object.fmt(f),
             Self::Accept(object) => object.fmt(f),
+            Self::Scope(object) => object.fmt(f),
             Self::Keeper(object) => object.fmt(f),
             Self::Names(object) => object.fmt(f),
             Self::Forwards(object) => object.fmt(f),
             Self::Disk(object) => object.fmt(f),
+            Self::Growth(object) => object.fmt(f),
             Self::Node(object) => object.fmt(f),
             Self::Traces(object) => object.fmt(f),
             Self::Folder(_) => f.write_str("make the cluster's folder"),

@@ -38,12 +38,17 @@ impl fmt::Display for Node {
 
 /// A node's running QEMU: as recorded, or found by its uuid if it was never recorded.
 pub(crate) fn look(dir: &ClusterDir, node: &str, uuid: &str) -> Option<Handle> {
-    let recorded = read_json::<Identity>(&dir.node(node).process())
-        .ok()
-        .flatten();
+    look_up(dir, node, uuid).map(|(handle, _)| handle)
+}
+
+/// As [`look`], with its pid.
+pub(crate) fn look_up(dir: &ClusterDir, node: &str, uuid: &str) -> Option<(Handle, i32)> {
+    let opened = |identity: Identity| Some((identity.open()?, identity.pid));
+    let recorded = read_json::<Identity>(&dir.node(node).process());
+    let recorded = recorded.ok().flatten();
     recorded
-        .and_then(|identity| identity.open())
-        .or_else(|| find_qemu(uuid)?.open())
+        .and_then(opened)
+        .or_else(|| opened(find_qemu(uuid)?))
 }
 
 impl Node {

@@ -40,6 +40,7 @@ pub(crate) fn look(
         r.nodes == wanted.nodes
             && r.forwards == wanted.forwards
             && r.spec == wanted.spec
+            && r.stopped == wanted.stopped
             && r.project == wanted.project
             && r.phase == Phase::Up
     });

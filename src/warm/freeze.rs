@@ -19,9 +19,9 @@ use crate::ids;
 use crate::model::Accelerator;
 use crate::node::{
     Credentials, MemorySource, NicKind, Nics, Parts, Running, Sockets, create_log, credentials,
-    disks, hello, identity, listen, pflash, savestate, spawn,
+    disks, frozen_extra_disks, hello, identity, listen, pflash, savestate, spawn,
 };
-use crate::spec::Bytes;
+use crate::spec::{Bytes, approximate};
 
 /// Time from the kernel's start to the agent's greeting, emulated and beside other machines.
 const BOOT: Duration = Duration::from_secs(300);
@@ -116,10 +116,10 @@ pub(super) fn check_room(dir: &Path) -> Result<()> {
     let free = stat.blocks_available() * stat.fragment_size();
     if free < ROOM {
         bail!(
-            "{} MiB are free in {}, but a machine's memory and disk need {} MiB",
-            free >> 20,
+            "{} free in {}, but a machine's memory and disk need {}",
+            approximate(free),
             dir.display(),
-            ROOM >> 20
+            approximate(ROOM)
         );
     }
     Ok(())
@@ -141,8 +141,10 @@ fn start(
         accelerator,
         vcpus: shape.vcpus,
         ram: shape.ram,
+        cpu: shape.cpu.clone(),
         source: MemorySource::Freeze(memory.share()?),
-        disks: disks(&disk, &image.layers)?,
+        disks: disks(&[disk], &image.layers)?,
+        extra: frozen_extra_disks(shape.extra_disks, dir)?,
         nics: Nics::Nowhere(shape.nics.len()),
         seed: None,
         pflash: pflash(image, &dir.join("uefi-vars.fd"))?,

@@ -9,8 +9,32 @@ use crate::node::{Filling, vcpus};
 use crate::spec::Bytes;
 use crate::state::{Base, NodeRecord};
 
-/// The properties by which a frozen machine fits a node: image, RAM, vcpus, disk and the networks of its NICs.
-type Fit = (String, Bytes, u32, Bytes, Vec<String>);
+/// The properties by which a frozen machine fits a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Fit {
+    image: String,
+    ram: Bytes,
+    vcpus: u32,
+    disk: Bytes,
+    extra_disks: usize,
+    cpu: (String, Option<bool>),
+    /// Of its NICs.
+    networks: Vec<String>,
+}
+
+impl Fit {
+    fn new(node: &NodeRecord, image: &str, ram: Bytes, vcpus: u32) -> Self {
+        Self {
+            image: image.to_owned(),
+            ram,
+            vcpus,
+            disk: node.disk,
+            extra_disks: node.disks.len(),
+            cpu: (node.cpu.clone(), node.nested),
+            networks: node.nics.iter().map(|nic| nic.network.clone()).collect(),
+        }
+    }
+}
 
 /// The loaded frozen machines of a run.
 #[derive(Debug, Clone)]
@@ -51,13 +75,7 @@ impl LoadedMachines {
     /// Adds a machine that fits nodes like this one.
     pub(crate) fn add(&mut self, node: &NodeRecord, frozen: &Frozen, memory: &Rc<Memory>) {
         let shape = frozen.shape();
-        let fit = (
-            shape.image.clone(),
-            shape.ram,
-            shape.vcpus,
-            node.disk,
-            networks(node),
-        );
+        let fit = Fit::new(node, &shape.image, shape.ram, shape.vcpus);
         self.by_fit.insert(fit, frozen.id.clone());
         self.load(&frozen.id, memory);
     }
@@ -70,20 +88,11 @@ impl LoadedMachines {
     /// Assigns a new node the frozen machine that its disk will lie on.
     pub(crate) fn assign(&self, node: &mut NodeRecord, accelerator: &Accelerator) {
         let image = node.base.image().to_owned();
-        let fit = (
-            image.clone(),
-            node.ram,
-            vcpus(node.vcpus, accelerator),
-            node.disk,
-            networks(node),
-        );
+        let vcpus = vcpus(node.vcpus, accelerator);
+        let fit = Fit::new(node, &image, node.ram, vcpus);
         if let Some(frozen) = self.by_fit.get(&fit) {
             let frozen = frozen.clone();
             node.base = Base::Frozen { frozen, image };
         }
     }
-}
-
-fn networks(node: &NodeRecord) -> Vec<String> {
-    node.nics.iter().map(|nic| nic.network.clone()).collect()
 }

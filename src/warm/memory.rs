@@ -29,7 +29,7 @@ pub(crate) struct Memory {
 
 impl Memory {
     /// The memfd's name, which its mappings have.
-    pub(super) const NAME: &str = "kvmc-ram";
+    pub(crate) const NAME: &str = "kvmc-ram";
 
     /// Makes zeroed memory of `size` bytes, which can be written until it is sealed.
     ///
@@ -122,6 +122,16 @@ impl Memory {
 pub(crate) fn allocated(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).map_or(0, |m| m.blocks() * 512)
+}
+
+/// Bytes that the files of a folder take.
+pub(super) fn size(dir: &Path) -> u64 {
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| allocated(&e.path()))
+        .sum()
 }
 
 /// Copies the parts that are not zero, on all cores, and returns the digest of the whole.

@@ -13,6 +13,7 @@
 //!     frozen.json               its shape, and digests
 //! ```
 
+mod adopt;
 mod freeze;
 mod ids;
 mod loaded;
@@ -27,6 +28,6 @@ pub(crate) use ids::Ids;
 pub(crate) use loaded::LoadedMachines;
 pub(crate) use memory::Memory;
 pub(crate) use prepare::prepare;
-pub(crate) use shape::Shape;
+pub(crate) use shape::{Hardware, Shape};
 pub(crate) use store::{Frozen, Store};
 pub(crate) use wake::wake;

@@ -63,8 +63,10 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
         accelerator,
         vcpus: cores().min(2),
         ram: RAM,
+        cpu: accelerator.cpu(image.architecture).to_owned(),
         source: MemorySource::Boot,
-        disks: disks(&dir.join("disk.qcow2"), &image.layers)?,
+        disks: disks(&[dir.join("disk.qcow2")], &image.layers)?,
+        extra: Vec::new(),
         nics: Nics::Nowhere(1),
         seed: Some(std::fs::File::open(dir.join("seed.img")).context("the seed is missing")?),
         pflash: pflash(image, &dir.join("uefi-vars.fd"))?,
@@ -77,7 +79,7 @@ fn start(dir: &Path, image: &Image, accelerator: &Accelerator) -> Result<Machine
 
 /// The seed holds no node's data. The traces of the start are removed from the disk afterwards.
 fn write_seed(path: &Path) -> Result<()> {
-    let user = seed_user_data(&kvmc_images::prepare::user_data(ADMIN), None);
+    let user = seed_user_data(None, &kvmc_images::prepare::user_data(ADMIN), None);
     let meta = json!({ "instance-id": ids::random_id(), "local-hostname": "template" });
     // The NIC is optional, so that the boot does not wait for a network that never comes.
     let network = json!({

@@ -27,7 +27,10 @@ pub(crate) struct Shape {
     qemu: String,
     accelerator: String,
     machine: String,
-    cpu: String,
+    pub(crate) cpu: String,
+    /// The CPU model was requested, so it is not the accelerator's default.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_cpu_asked: bool,
     /// The processor that `-cpu host` or `max` selects here.
     processor: String,
     pub(crate) vcpus: u32,
@@ -40,6 +43,25 @@ pub(crate) struct Shape {
         skip_serializing_if = "is_one"
     )]
     pub(crate) nics: Vec<NicKind>,
+    /// The number of extra disks.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) extra_disks: usize,
+}
+
+/// What the shape of a node depends on beside its image and the host.
+#[derive(Debug, Clone)]
+pub(crate) struct Hardware {
+    pub(crate) vcpus: u32,
+    pub(crate) ram: Bytes,
+    /// QEMU's `-cpu`, if it is not the accelerator's default.
+    pub(crate) cpu: Option<String>,
+    pub(crate) nics: Vec<NicKind>,
+    pub(crate) extra_disks: usize,
+}
+
+/// Keeps the names of machines that were frozen before nodes could have extra disks.
+const fn is_none(extra_disks: &usize) -> bool {
+    *extra_disks == 0
 }
 
 /// Keeps the names of machines that were frozen before nodes could have several NICs.
@@ -55,10 +77,15 @@ impl Shape {
     pub(crate) fn new(
         image: &Image,
         accelerator: &Accelerator,
-        vcpus: u32,
-        ram: Bytes,
-        nics: Vec<NicKind>,
+        hardware: Hardware,
     ) -> Result<Self> {
+        let Hardware {
+            vcpus,
+            ram,
+            cpu,
+            nics,
+            extra_disks,
+        } = hardware;
         let architecture = image.architecture;
         let platform = &architecture.platform().qemu;
         Ok(Self {
@@ -68,12 +95,14 @@ impl Shape {
             qemu: qemu(architecture)?,
             accelerator: accelerator.name().to_owned(),
             machine: platform.machine.to_owned(),
-            cpu: accelerator.cpu(architecture).to_owned(),
+            is_cpu_asked: cpu.is_some(),
+            cpu: cpu.unwrap_or_else(|| accelerator.cpu(architecture).to_owned()),
             processor: processor(),
             vcpus,
             ram,
             kernel_line: kernel_command_line(architecture, !accelerator.is_kvm()),
             nics,
+            extra_disks,
         })
     }
 
@@ -87,9 +116,30 @@ impl Shape {
             },
         ];
         accelerators.iter().any(|accelerator| {
-            Self::new(image, accelerator, self.vcpus, self.ram, self.nics.clone())
-                .is_ok_and(|shape| shape == *self)
+            let hardware = Hardware {
+                vcpus: self.vcpus,
+                ram: self.ram,
+                cpu: self.is_cpu_asked.then(|| self.cpu.clone()),
+                nics: self.nics.clone(),
+                extra_disks: self.extra_disks,
+            };
+            Self::new(image, accelerator, hardware).is_ok_and(|shape| shape == *self)
         })
+    }
+
+    /// The QEMU binary that it needs.
+    pub(crate) fn qemu(&self) -> &str {
+        &self.qemu
+    }
+
+    /// Its machine apart from QEMU and image, as digits of a digest.
+    pub(crate) fn machine_key(&self) -> String {
+        let alone = Self {
+            qemu: String::new(),
+            image: String::new(),
+            ..self.clone()
+        };
+        alone.key()
     }
 
     /// The name of the shape, digits of a digest of all its fields.
@@ -104,8 +154,16 @@ impl std::fmt::Display for Shape {
         let vcpus = if self.vcpus == 1 { "vcpu" } else { "vcpus" };
         write!(f, "{}, {} {vcpus}", self.ram, self.vcpus)?;
         match self.nics.len() {
-            1 => Ok(()),
-            more => write!(f, ", {more} NICs"),
+            1 => {}
+            more => write!(f, ", {more} NICs")?,
+        }
+        if self.is_cpu_asked {
+            write!(f, ", CPU {}", self.cpu)?;
+        }
+        match self.extra_disks {
+            0 => Ok(()),
+            1 => f.write_str(", 1 extra disk"),
+            more => write!(f, ", {more} extra disks"),
         }
     }
 }

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{Ids, Places};
-use super::memory::{Memory, allocated};
+use super::memory::{Memory, allocated, size};
 use super::shape::Shape;
 use crate::failpoint::failpoint;
 use crate::spec::Bytes;
@@ -23,7 +23,7 @@ const FREEZING: &str = ".freeze-";
 const LOCK: &str = ".lock";
 /// The metadata of the disk when it was last read completely.
 const LOOKS: &str = ".looks.json";
-const META: &str = "frozen.json";
+pub(super) const META: &str = "frozen.json";
 /// The metadata file is renamed to this when the content has changed, so that no node wakes from it.
 const DAMAGED: &str = "damaged.json";
 
@@ -44,14 +44,14 @@ pub(crate) struct Frozen {
 
 /// The content of `frozen.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Meta {
-    shape: Shape,
+pub(super) struct Meta {
+    pub(super) shape: Shape,
     /// Size of the disk in bytes, as the guest sees it and its file system fills it.
     disk_size: Bytes,
     /// Digests, BLAKE3.
-    ram: String,
-    state: String,
-    disk: String,
+    pub(super) ram: String,
+    pub(super) state: String,
+    pub(super) disk: String,
     /// Where its memory holds its ids; what an earlier version froze tells nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ids: Option<Places>,
@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// The metadata of a frozen machine, even if it is damaged.
-    fn meta(&self, id: &str) -> Result<Option<Meta>> {
+    pub(super) fn meta(&self, id: &str) -> Result<Option<Meta>> {
         let dir = self.dir.join(id);
         match read_json(&dir.join(META))? {
             Some(meta) => Ok(Some(meta)),
@@ -214,6 +214,17 @@ impl Store {
             }
         }
         Ok((gone, bytes))
+    }
+
+    /// All frozen machines, also damaged ones, with the bytes that each takes on the host's disk.
+    ///
+    /// # Errors
+    /// Fails if the folder cannot be read.
+    pub(crate) fn sizes(&self) -> Result<Vec<(String, u64)>> {
+        let ids = self.ids()?.into_iter();
+        Ok(ids
+            .map(|id| (id.clone(), size(&self.dir.join(id))))
+            .collect())
     }
 
     /// Removes all frozen machines and the folder.
@@ -365,20 +376,11 @@ impl Frozen {
     }
 }
 
-fn digest(path: &Path) -> Result<String> {
+pub(super) fn digest(path: &Path) -> Result<String> {
     let mut hash = blake3::Hasher::new();
     hash.update_reader(fs_err::File::open(path)?)
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(hash.finalize().to_hex().to_string())
-}
-
-fn size(dir: &Path) -> u64 {
-    std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| allocated(&e.path()))
-        .sum()
 }
 
 #[cfg(test)]

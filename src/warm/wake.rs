@@ -7,7 +7,7 @@ use kvmc_qmp::Client;
 
 use crate::node::savestate;
 
-/// Loads the device state at `state`, resizes the disk to `disk` bytes, and resumes the guest.
+/// Loads the device state at `state`, resizes `disks`, and resumes the guest.
 ///
 /// The guest's NICs stay disconnected, because it must not send anything before it has its own identity. `before` changes
 /// its memory before it runs.
@@ -17,14 +17,12 @@ use crate::node::savestate;
 pub(crate) async fn wake(
     qmp: &Client,
     state: &Path,
-    disk: Option<u64>,
+    disks: &[(String, u64)],
     before: impl FnOnce(),
 ) -> Result<()> {
     savestate::load(qmp, state).await?;
     before();
-    if let Some(size) = disk {
-        savestate::resize(qmp, size).await?;
-    }
+    savestate::resize(qmp, disks).await?;
     qmp.execute(qapi_qmp::cont {}).await?;
     Ok(())
 }

@@ -54,13 +54,33 @@ fn of_start() -> Vec<String> {
     points
 }
 
+/// The points of `up` that a cluster passes which grows.
+fn of_scale() -> Vec<String> {
+    let bench = fake::bench();
+    let output = bench.run(
+        "uplink
+         kvmc up --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0 --cold
+         KVMC_FAILPOINTS_REACHED=$(cd ..; pwd)/reached kvmc scale workers=2 --cold; kvmc down; sort -u ../reached",
+    );
+    assert!(output.status.success(), "{output:?}");
+    let reached = String::from_utf8(output.stdout).unwrap();
+    let points: Vec<_> = reached.lines().map(str::to_owned).collect();
+    assert!(points.iter().any(|p| p == "up.disk"), "{points:?}");
+    points
+}
+
 /// `up` follows in one half of the cells and `down` in the other, each with every point.
 fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     let of_start = of_start();
+    let of_scale = of_scale();
     for (i, point) in all().into_iter().enumerate() {
         let verbs: &[&'static str] = if point.starts_with("net.") {
             &["stop", "down"]
+        } else if of_start.contains(&point) && of_scale.contains(&point) {
+            &["", "start", "scale"]
+        } else if of_scale.contains(&point) {
+            &["", "scale"]
         } else if of_start.contains(&point) {
             &["", "start"]
         } else {

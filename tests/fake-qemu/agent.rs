@@ -2,13 +2,14 @@
 //!
 //! It refuses a command, argument, answer or event that the table does not list.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvmc_images::agent::{
-    Adjust, AllReady, Event, Identity, Info, Ping, PowerMode, Request, Settle, Shutdown, Table,
+    Adjust, AllReady, Event, Identity, Info, Ping, PowerMode, Request, Restored, Settle, Shutdown,
+    Table,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +21,12 @@ pub(crate) fn serve(guest: &Arc<Guest>) {
         let (socket, guest) = (UnixListener::from(unsafe_fd(*fd)), Arc::clone(guest));
         std::thread::spawn(move || {
             while let Ok((stream, _)) = socket.accept() {
-                *guest.console.lock().unwrap() = Some(stream);
+                *guest.console.lock().unwrap() = stream.try_clone().ok();
+                // As a login does, it shows what is typed.
+                let mut bytes = [0; 256];
+                while let Ok(n @ 1..) = (&stream).read(&mut bytes) {
+                    let _gone = (&stream).write_all(&bytes[..n]);
+                }
             }
         });
     }
@@ -103,8 +109,18 @@ fn execute(
         Identity::NAME => {
             // A new keeper sends the identity to a guest that was ready for the previous keeper.
             let address = guest.look(|i| i.address.clone());
+            let grows = !guest.script.is("no-growth");
             guest.change(|i| {
                 i.identified = true;
+                // A disk that was never resized has the size that it was made with.
+                let asked = arguments["disk"].as_u64().unwrap_or(0);
+                if grows {
+                    i.root = if i.disk == 0 {
+                        asked
+                    } else {
+                        asked.min(i.disk)
+                    };
+                }
                 if let Some(address) = arguments["mac"].as_str() {
                     i.mac = mac(address);
                 }
@@ -125,9 +141,15 @@ fn execute(
             let now = SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or_default();
-            Ok(json!({ "time": now.as_secs_f64(), "load": [0, 0, 0], "disk": 0 }))
+            let root = guest.look(|i| i.root);
+            let kernel = guest.script.get("kernel");
+            let sshd = guest.script.get("sshd-mark");
+            let sshd = sshd.unwrap_or_else(|| "1".to_owned());
+            let (time, load) = (now.as_secs_f64(), [0, 0, 0]);
+            Ok(json!({ "time": time, "load": load, "disk": root, "kernel": kernel, "sshd": sshd }))
         }
         AllReady::NAME | Adjust::NAME => Ok(json!({})),
+        Restored::NAME => Ok(json!({ "ready": guest.look(|i| i.address.is_some()) })),
         Shutdown::NAME => {
             if guest.script.is("deaf") {
                 return Ok(json!({}));

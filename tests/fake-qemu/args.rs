@@ -20,6 +20,10 @@ pub(crate) struct Args {
     added: Option<RawFd>,
     /// The descriptor of the writable image: the set before the first disk.
     disk: Option<RawFd>,
+    /// The block nodes of the writable images of its disks.
+    pub(crate) drives: Vec<String>,
+    /// MiB of memory.
+    pub(crate) ram: usize,
     /// The guest has a seed disk with its identity for cloud-init.
     pub(crate) has_seed: bool,
 }
@@ -81,13 +85,63 @@ impl Args {
                 let fd = path.rsplit('/').next().and_then(|fd| fd.parse().ok());
                 self.memory = fd.map(|fd| (fd, key("share").as_deref() == Some("on")));
             }
+            ("-m", _) => {
+                let digits = head.trim_start_matches("size=").trim_end_matches('M');
+                self.ram = digits.parse().unwrap_or(0);
+            }
             ("-add-fd", _) => self.added = fd(),
             ("-device", "virtio-blk-pci") => {
                 self.disk = self.disk.or(self.added);
-                self.has_seed |= key("drive").as_deref() == Some("seed");
+                let drive = key("drive").unwrap_or_default();
+                self.has_seed |= drive == "seed";
+                if drive != "seed" {
+                    self.drives.push(drive);
+                }
             }
             _ => {}
         }
+    }
+
+    /// Writes another virtual size into the disk's header, as QEMU does (docs/interop/qcow2.txt: bytes 24 to 31).
+    pub(crate) fn resize_disk(&self, size: u64) -> std::io::Result<()> {
+        let Some(fd) = self.disk else { return Ok(()) };
+        // The descriptor stays open for the lock.
+        let disk = std::mem::ManuallyDrop::new(std::fs::File::from(unsafe_fd(fd)));
+        std::os::unix::fs::FileExt::write_all_at(&*disk, &size.to_be_bytes(), 24)
+    }
+
+    /// Maps the guest's memory where kvmc looks for it. Nothing of it is touched.
+    #[allow(unsafe_code, reason = "a mapping that lasts as long as the program")]
+    pub(crate) fn map_memory(&self) {
+        use std::os::fd::BorrowedFd;
+
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous};
+        let Some(length) = std::num::NonZeroUsize::new(self.ram << 20) else {
+            return;
+        };
+        let prot = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let private = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+        let mapped = match self.memory {
+            // SAFETY: nobody else uses the address; the descriptor stays open.
+            Some((fd, false)) => unsafe {
+                mmap(None, length, prot, private, BorrowedFd::borrow_raw(fd), 0)
+            },
+            Some((_, true)) => return,
+            // SAFETY: nobody else uses the address.
+            None => unsafe { mmap_anonymous(None, length, prot, private) },
+        };
+        let Ok(address) = mapped else {
+            eprintln!("qemu-system-x86_64: cannot set up guest memory");
+            std::process::exit(1);
+        };
+        // SAFETY: the mapping is this long. As QEMU's, no child gets it, and no neighbour joins it.
+        let _older_kernel = unsafe {
+            nix::sys::mman::madvise(
+                address,
+                length.get(),
+                nix::sys::mman::MmapAdvise::MADV_DONTFORK,
+            )
+        };
     }
 
     /// Locks the disk as QEMU does, so that a second QEMU on it ends.

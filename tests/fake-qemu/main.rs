@@ -22,11 +22,19 @@
 //! | `mute yes` | stops answering on QMP |
 //! | `refuse COMMAND` | answers this QMP command with an error |
 //! | `no-agent yes` | its agent sends nothing |
+//! | `kernel RELEASE` | a kernel that is installed in it |
+//! | `agent-closed yes` | no program of the guest has the agent's port open |
+//! | `no-sshd yes` | nothing listens on port 22 |
+//! | `host-key KIND BASE64` | its sshd answers a key exchange with this key, and otherwise closes after its banner |
+//! | `sshd-mark TEXT` | what its agent says of its sshd (1) |
+//! | `COMMAND-takes MS` | a command of a snapshot takes so long (0) |
 //!
 //! A guest with a seed disk also has no agent: after its boot it leases its address by itself.
 //!
+//! It adds the commands of a snapshot to the file `order` beside it, each with its node.
+//!
 //! The file `do.NODE` beside it makes the guest act, each time the file changes: `poweroff`, `reboot`,
-//! `panic`, `exit CODE`, `eat MIB` of memory, or `event {JSON}` to send any line on QMP.
+//! `panic`, `exit CODE`, `learn WORD` that a restored guest knows again, `eat MIB` of memory, or `event {JSON}` to send any line on QMP.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,6 +48,7 @@
 
 mod agent;
 mod args;
+mod blocks;
 mod guest;
 mod net;
 mod qmp;
@@ -67,6 +76,7 @@ fn main() {
         std::process::exit(code.parse().unwrap_or(1));
     }
     args.lock_disk();
+    args.map_memory();
     let guest = Arc::new(Guest::new(args, script));
     guest.end_on_sigterm();
     guest::obey(&guest);

@@ -113,8 +113,9 @@ fn one_boot(guest: &Arc<Guest>, tap: &mut Tap) {
         if let Some(event) = sockets.get_mut::<dhcpv4::Socket<'_>>(dhcp).poll() {
             follow(guest, &mut interface, event);
         }
+        let (has_sshd, key) = (!guest.script.is("no-sshd"), guest.script.get("host-key"));
         for each in &listeners {
-            greet(&mut sockets, *each);
+            greet(&mut sockets, *each, has_sshd, key.as_deref());
         }
         let pause = interface
             .poll_delay(now, &sockets)
@@ -156,15 +157,40 @@ fn set_address(interface: &mut Interface, address: Option<Ipv4Cidr>) {
     });
 }
 
-fn greet(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
+/// sshd: its banner, and with a host key its part of a key exchange up to that key.
+fn greet(sockets: &mut SocketSet<'_>, handle: SocketHandle, has_sshd: bool, key: Option<&str>) {
     let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
     match socket.state() {
+        _ if !has_sshd => socket.abort(),
         tcp::State::Closed => drop(socket.listen(22)),
-        tcp::State::Established if socket.can_send() && socket.send_queue() == 0 => {
+        tcp::State::Established if socket.can_recv() && key.is_some() => {
+            let _whole = socket.recv(|bytes| (bytes.len(), ()));
+            let _sent = socket.send_slice(&exchange(key.unwrap_or_default()));
+            socket.close();
+        }
+        tcp::State::Established
+            if key.is_none() && socket.can_send() && socket.send_queue() == 0 =>
+        {
             let _sent = socket.send_slice(BANNER);
             socket.close();
         }
         tcp::State::CloseWait => socket.close(),
         _ => {}
     }
+}
+
+/// Banner, proposal and reply (RFC 4253, RFC 8731) with a host key of OpenSSH's form, all in one.
+fn exchange(key: &str) -> Vec<u8> {
+    let key = ssh_key::PublicKey::from_openssh(key)
+        .unwrap()
+        .to_bytes()
+        .unwrap();
+    let length = u32::try_from(key.len()).unwrap().to_be_bytes();
+    let reply = [&[31][..], &length, &key].concat();
+    [BANNER, &packet(&[20]), &packet(&reply)].concat()
+}
+
+fn packet(payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len() + 5).unwrap().to_be_bytes();
+    [&length[..], &[4], payload, &[0; 4]].concat()
 }

@@ -108,15 +108,60 @@ fn execute(
         fds.remove(name)
             .ok_or_else(|| generic(format!("File descriptor named '{name}' has not been found")))
     };
+    let mut blocks = guest.blocks.lock().unwrap();
+    if matches!(
+        name,
+        "stop" | "cont" | "xen-save-devices-state" | "blockdev-snapshot" | "migrate-incoming"
+    ) {
+        guest.script.note(name);
+        std::thread::sleep(guest.script.time(&format!("{name}-takes"), 0));
+    }
     match name {
-        "qmp_capabilities"
-        | "migrate-set-capabilities"
-        | "block_resize"
-        | "quit"
-        | "migrate-set-parameters" => Ok(json!({})),
+        "add-fd" => {
+            let fd = passed
+                .pop()
+                .ok_or_else(|| generic("No file descriptor supplied via SCM_RIGHTS".to_owned()))?;
+            Ok(json!({ "fdset-id": blocks.add_fd(fd), "fd": 0 }))
+        }
+        "remove-fd" => {
+            let set = arguments["fdset-id"].as_u64().unwrap_or(0);
+            blocks.remove_fd(set).map(|()| json!({})).map_err(generic)
+        }
+        "blockdev-add" => blocks.add(arguments).map(|()| json!({})).map_err(generic),
+        "blockdev-del" => {
+            let deleted = blocks.delete(&text("node-name"));
+            deleted.map(|()| json!({})).map_err(generic)
+        }
+        "blockdev-snapshot" => {
+            let taken = blocks.snapshot(&text("node"), &text("overlay"));
+            taken.map(|()| json!({})).map_err(generic)
+        }
+        "query-block" => Ok(blocks.query()),
+        "qom-get" => Ok(json!("pc-q35-7.2-machine")),
+        "xen-save-devices-state" => {
+            let saved = blocks.file(&text("filename")).and_then(|f| guest.save(f));
+            saved.map(|()| json!({})).map_err(generic)
+        }
+        "block_resize" => {
+            let size = arguments["size"].as_u64().unwrap_or(0);
+            let resized = guest.args.resize_disk(size);
+            resized.map_err(|e| generic(e.to_string()))?;
+            guest.change(|i| i.disk = size);
+            Ok(json!({}))
+        }
+        "qmp_capabilities" | "migrate-set-capabilities" | "quit" | "migrate-set-parameters" => {
+            Ok(json!({}))
+        }
         "query-status" => {
             let state = guest.look(|i| i.state);
             Ok(json!({ "status": state, "running": state == "running", "singlestep": false }))
+        }
+        "query-chardev" => {
+            let is_open = !guest.script.is("agent-closed");
+            Ok(json!([
+                { "label": "agent", "frontend-open": is_open, "filename": "unix:" },
+                { "label": "qmp", "frontend-open": true, "filename": "unix:" },
+            ]))
         }
         "query-migrate" => Ok(json!({ "status": guest.look(|i| i.migration) })),
         "query-version" => {

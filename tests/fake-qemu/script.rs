@@ -37,6 +37,18 @@ impl Script {
         Duration::from_millis(value.unwrap_or(default))
     }
 
+    /// Adds a command to the file that shows in which order all guests got theirs.
+    pub(crate) fn note(&self, command: &str) {
+        use std::io::Write;
+        let file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.dir.join("order"));
+        if let Ok(mut file) = file {
+            let _only_a_note = file.write_all(format!("{} {command}\n", self.node).as_bytes());
+        }
+    }
+
     /// The test's current command for the guest.
     pub(crate) fn act(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.dir.join(format!("do.{}", self.node))).ok()?;

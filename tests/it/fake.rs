@@ -75,7 +75,10 @@ fn program() -> &'static Path {
         // here and in the next outer build, and cargo would compile everything that depends on them again.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            let of_cargo = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+            // With the commit or the folder of build.rs too.
+            let of_build = ["OUT_DIR", "KVMC_COMMIT"];
+            if of_cargo.iter().any(|p| text.starts_with(p)) || of_build.contains(&&*text) {
                 cargo.env_remove(&name);
             }
         }

@@ -148,12 +148,67 @@ fn bad_input_19_20_28_what_images_and_user_data_cannot_be() {
         echo '<html>' > page.qcow2; refuse 'it is a web page' $UP --image ./page.qcow2
         qemu-img create -q -f qcow2 -u -b /etc/shadow -F raw evil.qcow2 8M; refuse 'its backing file is' $UP --image ./evil.qcow2
         qemu-img convert -f raw -O vmdk mine.raw mine.vmdk; refuse 'it is a VMDK' $UP --image ./mine.vmdk
+        refuse "\`qemu-img convert -f vmdk -O qcow2 $PWD/mine.vmdk $PWD/mine.qcow2\` converts it" $UP --image ./mine.vmdk
         cp mine.qcow2 mine-arm64.qcow2; refuse 'mine-arm64.qcow2` says arm64' $UP --image ./mine-arm64.qcow2
         cp mine.qcow2 debian-13-nocloud-amd64.qcow2; refuse 'use genericcloud' $UP --image ./debian-13-nocloud-amd64.qcow2
         refuse 'did you mean `debian-13`' $UP --image debian-31
         echo 'a: 1' > user.yaml; refuse '#cloud-config' $UP --image ./mine.qcow2 --user-data user.yaml
         printf '#cloud-config\nb: [\n' > user.yaml; refuse 'user.yaml:' $UP --image ./mine.qcow2 --user-data user.yaml
         printf '#cloud-config\nb: 1\n' > user.yaml; refuse 'has cloud-init' $UP --user-data user.yaml"##
+    );
+    let bench = fake::bench();
+    fake::own_images(&bench);
+    fake::runs(&bench, &script);
+}
+
+#[test]
+fn an_image_that_cannot_be_used_is_named_by_its_file_with_the_command_that_makes_one() {
+    let script = format!(
+        r##"{DISK}
+        cp mine.raw inner.raw; tar -czf a.tar.gz inner.raw; qemu-img create -q -f qcow2 empty.qcow2 2G
+        qemu-img convert -f raw -O vpc -o subformat=fixed mine.raw 'a b.vhd'; gzip -k 'a b.vhd'
+        for verb in "$UP --image" 'kvmc image import'; do
+          for try in "a b.vhd|it is a fixed VHD|qemu-img convert -f vpc -O qcow2 '$PWD/a b.vhd' '$PWD/a b.qcow2'"             "a b.vhd.gz|it is a fixed VHD, packed with gzip|gzip -dc '$PWD/a b.vhd.gz' > '$PWD/a b.vhd'"             "a.tar.gz|a tar archive with \`inner.raw\`, packed with gzip|tar -xf $PWD/a.tar.gz inner.raw"             "empty.qcow2|its disk of 2.0G has no partition table|made for clouds"; do
+            file=${{try%%|*}} rest=${{try#*|}}
+            case $verb in
+              kvmc*) ! $verb "./$file" 2>../err || fail "taken: $file" ;;
+              *) ! kvmc up --accel tcg $SMALL --load-balancers 0 --masters 1 --workers 0 --image "./$file" 2>../err || fail "taken: $file" ;;
+            esac
+            grep -qF -- "${{rest%%|*}}" ../err || fail "$verb $file says: $(cat ../err)"
+            grep -F -- "${{rest#*|}}" ../err | grep -q 'hint: ' || fail "$verb $file has no cure: $(cat ../err)"
+            ! grep -E 'images/pulls|make-[A-Za-z0-9]|/copy|/unpacked' ../err || fail "$verb $file names a file of the store: $(cat ../err)"
+          done
+        done
+        test ! -e "$KVMC_STATE_DIR/clusters" || fail 'a cluster is left'"##
+    );
+    let bench = fake::bench();
+    fake::own_images(&bench);
+    fake::runs(&bench, &script);
+}
+
+#[test]
+fn a_disk_that_nobody_sized_is_as_large_as_its_image_and_stays_so() {
+    let script = format!(
+        r##"{DISK}
+        qemu-img resize -q mine.qcow2 6G
+        disk() {{ kvmc status --json 2>/dev/null | python3 -c 'import json,sys; print(*sorted({{n["disk"] >> 20 for n in json.load(sys.stdin)["nodes"]}}))'; }}
+        ! $UP --image ./mine.qcow2 --disk 5 2>../err || fail 'a disk smaller than its image was taken'
+        grep -q 'disk: 5G for master0 is smaller than its image mine (6G)' ../err || fail "$(cat ../err)"
+        grep -q 'such as --disk 6G' ../err || fail "$(cat ../err)"
+        $UP --image ./mine.qcow2 2>../said || fail "$(cat ../said)"
+        test "$(disk)" = 6144 || fail "disks: $(disk)"
+        for node in master0 worker0; do
+          qemu-img info -U $KVMC_STATE_DIR/clusters/k80/nodes/$node/disk.qcow2 | grep -q 'virtual size: 6 GiB' || fail "the disk of $node"
+        done
+        $UP --image ./mine.qcow2 2>../said && grep -q 'nothing to do' ../said || fail "again: $(cat ../said)"
+        kvmc up --accel tcg $SMALL --workers 2 2>../said || fail "growing: $(cat ../said)"
+        test "$(disk)" = 6144 || fail "disks after growing: $(disk)"
+        ! $UP --disk 5 2>../err || fail 'a smaller size was taken'
+        grep -q '5G is less than the 6G of the nodes' ../err || fail "$(cat ../err)"
+        kvmc down
+        $UP 2>../said || fail "$(cat ../said)"
+        test "$(disk)" = 4096 || fail "disks of the template: $(disk)"
+        kvmc down"##
     );
     let bench = fake::bench();
     fake::own_images(&bench);

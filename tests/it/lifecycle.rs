@@ -128,6 +128,18 @@ fn a_node_of_an_earlier_template_is_told_of() {
 }
 
 #[test]
+fn a_kernel_that_does_not_boot_is_told_of() {
+    runs(
+        r#"printf 'master1 kernel 6.12.99-amd64\n' > ../bin/script
+        $UP --masters 2 --workers 0
+        told() { kvmc status | grep -q 'a kernel that was installed does not boot: 6.12.99-amd64 in master1;.*kvmc up --image NAME'; }
+        n=0; until told; do n=$((n + 1)); test $n -lt 80 || fail "$(kvmc status)"; sleep 0.5; done
+        rm ../bin/script; kvmc stop; kvmc start
+        if told; then fail 'it is told though it is gone'; fi"#,
+    );
+}
+
+#[test]
 fn p19_a_node_that_was_stopped_says_nothing_of_how_once_it_is_back() {
     runs(
         r#"$UP --masters 2 --workers 0
@@ -220,6 +232,8 @@ fn p21_the_unit_is_installed_and_removed() {
         kvmc service install
         test -L /etc/systemd/system/multi-user.target.wants/kvmc.service || fail 'it is not enabled'
         grep -q "KVMC_STATE_DIR=$KVMC_STATE_DIR" /etc/systemd/system/kvmc.service || fail 'the state folder'
+        grep -q 'service stop$' /etc/systemd/system/kvmc.service || fail 'it suspends unasked'
+        kvmc service install --suspend; grep -q 'service stop --suspend$' /etc/systemd/system/kvmc.service || fail 'it does not suspend'
         kvmc service install; kvmc service remove; kvmc service remove
         ls -A /etc/systemd/system > ../after; same ../before ../after 'the units after remove'"#,
     );

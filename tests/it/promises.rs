@@ -28,13 +28,19 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
+/// The names of all functions, tests among them, of the binary and of all crates.
+pub(crate) fn tests_of_all_crates(root: &Path) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for folder in ["src", "netns", "images/src", "qmp", "tests"] {
+        functions(&root.join(folder), &mut names);
+    }
+    names
+}
+
 #[test]
 fn each_promise_has_one_row_and_each_test_that_a_row_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut tests = BTreeSet::new();
-    for folder in ["src", "netns", "images/src", "qmp", "tests"] {
-        functions(&root.join(folder), &mut tests);
-    }
+    let tests = tests_of_all_crates(root);
     let page = std::fs::read_to_string(root.join("docs/RELIABILITY.md")).unwrap();
     let mut rows = BTreeMap::new();
     for row in page.lines().filter_map(|l| l.strip_prefix("| P")) {

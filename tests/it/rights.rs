@@ -71,6 +71,54 @@ fn a_cluster_whose_namespace_is_gone_starts_and_goes_where_one_is() {
     );
 }
 
+/// As in a rootless container.
+#[test]
+fn a_user_namespace_without_the_nodes_ids_is_refused() {
+    runs(
+        r#"unshare -U true 2> /dev/null || { echo 'skipped: the kernel makes no user namespace here, as in a chroot'; exit 0; }
+        host > ../before
+        # Root's program becomes root inside by the exec after its map is there.
+        mapped() {
+          map=$1; shift; rm -f ../go; mkfifo ../go
+          unshare -U sh -c 'read go < ../go; exec "$@"' sh "$@" & pid=$!
+          until test "$(readlink /proc/$pid/ns/user)" != "$(readlink /proc/self/ns/user)"; do sleep 0.05; done
+          echo "$map" > /proc/$pid/uid_map; echo "$map" > /proc/$pid/gid_map
+          echo > ../go; wait $pid
+        }
+        for map in '0 0 1' '0 0 65536' '0 0 1950000000'; do
+          for verb in 'up --accel tcg' 'up --dry-run' doctor; do
+            code=0; mapped "$map" kvmc $verb > ../said 2>&1 || code=$?
+            test $code = 1 || fail "kvmc $verb ended with $code: $(cat ../said)"
+            grep -q 'this user namespace lacks the ids 1900000000 to 1967108863, which nodes run as (uid_map and gid_map of /proc/self)' ../said ||
+              fail "kvmc $verb: $(cat ../said)"
+            grep -q 'run kvmc outside of it' ../said || fail "no way out: $(cat ../said)"
+          done
+        done
+        host > ../after; same ../before ../after 'the host after what was refused'
+        mapped '0 0 4294967295' kvmc doctor > ../said 2>&1 || true
+        if grep 'lacks the ids' ../said; then fail 'a whole map is refused'; fi"#,
+    );
+}
+
+#[test]
+fn the_user_behind_doas_pkexec_or_sudo_owns_the_files() {
+    runs(
+        r#"uid=$(id -u nobody); gid=$(id -g nobody); root="0:0"
+        owned() {
+          wanted=$1; shift
+          env "$@" kvmc up --accel tcg --masters 1 --workers 0 --load-balancers 0 --cold $SMALL 2> /dev/null
+          for file in inventory id_rsa id_rsa.pub ssh_config known_hosts; do
+            test "$(stat -c %u:%g $file)" = $wanted || fail "with $* $file is of $(stat -c %u:%g $file)"
+          done
+          kvmc down 2> /dev/null
+        }
+        owned $uid:$gid DOAS_USER=nobody
+        owned $uid:$gid PKEXEC_UID=$uid
+        owned $uid:5 SUDO_UID=$uid SUDO_GID=5
+        for wrong in SUDO_UID=-1 SUDO_UID=4294967295 PKEXEC_UID=x DOAS_USER=nobody:x DOAS_USER= PKEXEC_UID=3999999999; do owned $root $wrong; done"#,
+    );
+}
+
 #[test]
 fn outputs_that_are_closed_or_full_stop_no_verb_and_a_full_one_is_told() {
     runs(

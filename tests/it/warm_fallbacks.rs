@@ -61,7 +61,7 @@ fn a_state_that_cannot_be_loaded_boots_instead() {
 fn no_space_for_the_memory_boots_cold() {
     falls_back(
         "mkdir -p $KVMC_STATE_DIR/warm; mount -t tmpfs -o size=64m none $KVMC_STATE_DIR/warm",
-        &["boot instead of waking: ", "MiB are free in"],
+        &["boot instead of waking: ", "64M free in"],
     );
 }
 

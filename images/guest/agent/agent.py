@@ -5,7 +5,7 @@ import time
 
 from . import clock, identity, power, ssh
 from .bus import Farewell
-from .disk import Disk
+from .disk import Disk, idle_kernel
 from .hold import JOURNAL, NETWORKD, REST, SPECTATORS, Hold
 from .links import address, ignore_links, set_addresses, watch
 from .network import is_addressed, is_original, nics_of
@@ -18,6 +18,8 @@ from .systemd import notify
 class Agent:
     # The network manager, which is held in a machine that will be frozen.
     network_manager = NETWORKD
+    # Whether the machine's firmware boots the kernel in /boot.
+    boots_own_kernel = False
 
     def __init__(self, port, disk=None):
         self.connection = Connection(port)
@@ -28,6 +30,7 @@ class Agent:
             "all-ready": self.all_ready,
             "info": self.info,
             "adjust": self.adjust,
+            "restored": self.restored,
             "shutdown": self.shut_down,
         }
         self.configured = identity.is_configured()
@@ -93,10 +96,20 @@ class Agent:
 
     def info(self, _):
         disk = os.statvfs("/")
-        return {"time": time.time(), "load": os.getloadavg(), "disk": disk.f_blocks * disk.f_frsize}
+        kernel = None if self.boots_own_kernel else idle_kernel()
+        size = disk.f_blocks * disk.f_frsize
+        return {"time": time.time(), "load": os.getloadavg(), "disk": size, "kernel": kernel, "sshd": ssh.mark()}
 
     def adjust(self, arguments):
         return {"time": clock.adjust(arguments["seconds"])}
+
+    def restored(self, arguments):
+        """The machine goes on from a saved state, from which others may go on, too."""
+        if "seed" in arguments:
+            clock.reseed(arguments["seed"])
+        if "time" in arguments:
+            clock.set_clock(arguments["time"])
+        return {"ready": self.ready}
 
     def shut_down(self, arguments):
         self.hold.let_go()

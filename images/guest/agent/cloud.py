@@ -109,6 +109,7 @@ class PartitionedDisk(Disk):
 class CloudAgent(Agent):
     # The image's maker, or cloud-init, configures the network manager.
     network_manager = None
+    boots_own_kernel = True
 
     def __init__(self, port):
         super().__init__(port, PartitionedDisk())

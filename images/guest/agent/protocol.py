@@ -6,7 +6,7 @@ import time
 
 PORT = "org.kvmc.agent.0"
 PORTS = "/sys/class/virtio-ports/"
-VERSION = 4
+VERSION = 6
 
 DECODER = json.JSONDecoder()
 

@@ -80,7 +80,7 @@ class Guest(unittest.TestCase):
 
 class Commands(Guest):
     def test_ping_tells_version_and_state(self):
-        self.assertEqual(self.ask("ping"), [{"id": 1, "return": {"version": 4, "configured": False}}])
+        self.assertEqual(self.ask("ping"), [{"id": 1, "return": {"version": 6, "configured": False}}])
 
     def test_an_unknown_command_is_an_error_and_no_request_is_silence(self):
         answer = self.ask("fly")[0]["error"]
@@ -170,9 +170,21 @@ class Commands(Guest):
                 self.ask("settle", one_processor=True)
             take.assert_called_once_with(names, True, init)
 
+    def test_a_restored_machine_takes_randomness_and_then_the_time(self):
+        done = []
+        with mock.patch.object(agent.clock, "reseed", lambda seed: done.append(seed)), \
+                mock.patch.object(agent.clock, "set_clock", lambda time: done.append(time)):
+            answer = self.ask("restored", seed="c2VlZA==", time=7.5)
+            self.assertEqual(answer, [{"id": 1, "return": {"ready": False}}])
+            self.assertEqual(done, ["c2VlZA==", 7.5])
+            self.ask("restored", seed="bW9yZQ==")
+        self.assertEqual(done[2:], ["bW9yZQ=="], "the clock stays")
+
     def test_vitals_are_the_guests_own(self):
-        answer = self.ask("info")[0]["return"]
-        self.assertEqual(sorted(answer), ["disk", "load", "time"])
+        with mock.patch.object(agent.ssh, "mark", lambda: "7"):
+            answer = self.ask("info")[0]["return"]
+        self.assertEqual(answer["sshd"], "7")
+        self.assertEqual(sorted(answer), ["disk", "kernel", "load", "sshd", "time"])
         self.assertEqual(len(answer["load"]), 3)
 
 

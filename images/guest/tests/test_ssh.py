@@ -16,6 +16,17 @@ class Listening(unittest.TestCase):
         self.assertIsNone(ssh.listener(table, 2222))
         self.assertIsNone(ssh.listener(HEAD + "odd\n", 22))
 
+    def test_another_sshd_or_key_has_another_mark(self):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(ssh, "KEYS", folder + "/%s"), \
+                mock.patch.object(ssh, "ssh_listener", side_effect=["7", "7", "7", "8", None]):
+            none = ssh.mark()
+            with open(folder + "/rsa", "w") as file:
+                file.write("key")
+            one = ssh.mark()
+            self.assertEqual(one, ssh.mark())
+            self.assertEqual(len({none, one, ssh.mark()}), 3)
+            self.assertIsNone(ssh.mark())
+
     def test_a_configuration_that_names_addresses(self):
         self.assertTrue(ssh.names("Port 22\n  listenaddress 10.0.0.1\n", "listenaddress"))
         self.assertFalse(ssh.names("Port 22\n#ListenAddress 0.0.0.0\n", "listenaddress"))

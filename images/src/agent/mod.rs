@@ -9,7 +9,7 @@ mod table;
 pub use event::{BootStage, Event};
 pub use request::{
     Adjust, AllReady, Cloud, Identity, IdentityAnswer, Info, InfoAnswer, KeyPair, Nic, Ping,
-    PowerMode, Request, Settle, SettleAnswer, Shutdown,
+    PowerMode, Request, Restored, RestoredAnswer, Settle, SettleAnswer, Shutdown,
 };
 pub use table::{Field, Fields, Message, MessageError, Table};
 

@@ -192,6 +192,16 @@ pub struct InfoAnswer {
     /// Load averages of 1, 5 and 15 minutes.
     #[serde(default)]
     pub load: Vec<f64>,
+    /// Bytes of the root file system.
+    #[serde(default)]
+    pub disk: Option<u64>,
+    /// The release of the newest kernel in /boot that the host does not boot.
+    #[serde(default)]
+    pub kernel: Option<String>,
+    /// Differs once another sshd listens or a host key's file changes; none if nothing listens. Agents before version 5 do
+    /// not tell it.
+    #[serde(default)]
+    pub sshd: Option<String>,
 }
 
 /// Moves the guest's clock.
@@ -203,6 +213,37 @@ pub struct Adjust {
 
 impl Request for Adjust {
     const NAME: &'static str = "adjust";
+}
+
+/// Tells a machine that it goes on from a saved state.
+#[derive(Clone, Serialize)]
+#[expect(missing_docs, reason = "messages.json describes the fields")]
+pub struct Restored {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<f64>,
+}
+
+impl Request for Restored {
+    const NAME: &'static str = "restored";
+}
+
+/// Does not show the seed.
+impl fmt::Debug for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restored")
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The answer to [`Restored`]. A guest wrote it.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct RestoredAnswer {
+    /// sshd listens, and every NIC has its addresses.
+    pub ready: bool,
 }
 
 /// Powers the machine off, or reboots it.
@@ -283,6 +324,10 @@ mod tests {
         whole(&AllReady::default());
         whole(&Info {});
         whole(&Adjust::default());
+        whole(&Restored {
+            seed: Some("c2VlZA==".to_owned()),
+            time: Some(8.0),
+        });
         for mode in [PowerMode::Powerdown, PowerMode::Reboot] {
             whole(&Shutdown { mode });
         }
@@ -292,6 +337,7 @@ mod tests {
             Identity::NAME,
             Info::NAME,
             Ping::NAME,
+            Restored::NAME,
             Settle::NAME,
             Shutdown::NAME,
         ];

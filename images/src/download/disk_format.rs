@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::head::Head;
+use super::subject::{Cure, Subject};
+use super::tarball;
+use super::unusable::{QCOW_1, Unusable, beside, decrypt};
 use crate::error::ImageError;
+use crate::qcow2::Flaw;
+use crate::shell::quote;
+use crate::size::approximate;
 use crate::{exec, qcow2};
 
 /// Largest unpacked disk, in bytes: a few packed kilobytes can hold any number of zeros.
 const LARGEST: u64 = 256 << 30;
-const SECTOR: usize = 512;
-/// Where an ISO 9660 volume descriptor begins.
-const ISO_9660: u64 = 0x8000;
 
 /// A format that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +31,36 @@ pub(crate) enum DiskFormat {
 /// Reads which format a file has.
 ///
 /// # Errors
-/// The format cannot be used; the error names it.
-pub(crate) fn probe(path: &Path) -> Result<DiskFormat, ImageError> {
-    let file = fs_err::File::open(path)?;
-    let mut head = Vec::new();
-    file.file().take(4096).read_to_end(&mut head)?;
-    let mut iso = [0; 6];
-    let is_iso = file.file().read_exact_at(&mut iso, ISO_9660).is_ok() && &iso[1..] == b"CD001";
-    judge(&head, is_iso).map_err(|why| ImageError::Unfit {
-        path: path.to_owned(),
-        why,
+/// The format cannot be used; the error names it, with what makes a usable image of it.
+pub(crate) fn probe(path: &Path, subject: Subject<'_>) -> Result<DiskFormat, ImageError> {
+    let head = Head::of_file(path).map_err(|e| subject.instead_of(path, e))?;
+    judge(path, &head).map_err(|unusable| {
+        let why = format!("is not a usable disk image: it {}", unusable.what);
+        subject.unusable(why, &unusable.cure)
     })
+}
+
+/// As [`probe`], for what a packed file holds.
+///
+/// # Errors
+/// As [`probe`].
+pub(crate) fn probe_packed(
+    path: &Path,
+    packer: DiskFormat,
+    subject: Subject<'_>,
+) -> Result<DiskFormat, ImageError> {
+    let head = Head::of_file(path).map_err(|e| subject.instead_of(path, e))?;
+    let found = match judge(path, &head) {
+        Ok(inner) => match inner.packer() {
+            None => return Ok(inner),
+            Some((name, command)) => Unusable::packed_with(name, command),
+        },
+        Err(unusable) => unusable,
+    };
+    let (name, command) = packer.packer().unwrap_or_default();
+    let found = found.packed(command, name);
+    let why = format!("is not a usable disk image: it {}", found.what);
+    Err(subject.unusable(why, &found.cure))
 }
 
 /// The first bytes of formats that can be used.
@@ -48,87 +70,66 @@ const USABLE: [(&[u8], DiskFormat); 4] = [
     (b"\x28\xb5\x2f\xfd", DiskFormat::Zstd),
     (b"\x1f\x8b", DiskFormat::Gzip),
 ];
-const CONVERT: &str = "; `qemu-img convert -O qcow2` converts it";
-/// The first bytes of unusable formats, their names, and hints.
-const UNUSABLE: [(&[u8], &str, &str); 9] = [
-    (b"KDMV", "a VMDK", CONVERT),
-    (b"# Disk DescriptorFile", "a VMDK", CONVERT),
-    (b"conectix", "a VHD", CONVERT),
-    (b"vhdxfile", "a VHDX", CONVERT),
-    (b"<<< ", "a VDI", CONVERT),
-    (b"QED\0", "a QED", CONVERT),
-    (b"BZh", "packed with bzip2", "; unpack it first"),
-    (b"PK\x03\x04", "a zip archive", "; unpack it first"),
-    (b"LUKS", "encrypted", ""),
-];
-/// How web pages begin, in lower case.
-const PAGES: [&str; 3] = ["<!doctype", "<html", "<?xml"];
 
-fn judge(head: &[u8], is_iso: bool) -> Result<DiskFormat, String> {
-    let unusable = |what: &str| Err(format!("is not a usable disk image: it {what}"));
-    if head.is_empty() {
-        return Err("is empty".to_owned());
+impl DiskFormat {
+    /// The name of the packing program, and the command that unpacks to standard output.
+    const fn packer(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Xz => Some(("xz", "xz -dc")),
+            Self::Zstd => Some(("zstd", "zstd -dc")),
+            Self::Gzip => Some(("gzip", "gzip -dc")),
+            Self::Qcow2 | Self::Raw => None,
+        }
     }
-    if let Some((_, format)) = USABLE.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Ok(*format);
+}
+
+fn judge(path: &Path, head: &Head) -> Result<DiskFormat, Unusable> {
+    let mut usable = USABLE.iter();
+    let usable = usable.find(|(magic, _)| head.start.starts_with(magic));
+    match usable {
+        Some((_, format)) if !head.start.starts_with(QCOW_1) => return Ok(*format),
+        _ => {}
     }
-    let text: String = head
-        .iter()
-        .skip_while(|b| b.is_ascii_whitespace())
-        .take(64)
-        .map(|b| char::from(b.to_ascii_lowercase()))
-        .collect();
-    if PAGES.iter().any(|page| text.starts_with(page)) {
-        return unusable("is a web page; check the address");
+    if let Some(unusable) = Unusable::of(head) {
+        return Err(unusable);
     }
-    if let Some((_, what, cure)) = UNUSABLE.iter().find(|(magic, ..)| head.starts_with(magic)) {
-        return unusable(&format!("is {what}{cure}"));
+    if tarball::is_tar(head) {
+        return Err(Unusable::tar(tarball::Contents::of(path)));
     }
-    if head.get(257..262) == Some(b"ustar".as_slice()) {
-        return unusable("is a tar archive, and not one of an exported image");
+    match head.is_bootable() {
+        true => Ok(DiskFormat::Raw),
+        false => Err(Unusable::without_table(head)),
     }
-    if is_iso {
-        return unusable("is an installer (ISO 9660), not an installed system");
-    }
-    // A boot sector's signature; a GPT disk has it in its protective MBR.
-    if head.get(SECTOR - 2..SECTOR) == Some(&[0x55, 0xaa]) {
-        return Ok(DiskFormat::Raw);
-    }
-    unusable("has no partition table, so nothing can boot from it")
 }
 
 /// Unpacks a file of a packed format.
 ///
 /// # Errors
 /// The file is damaged, there is no room, or it is larger than any disk.
-pub(crate) fn unpack(format: DiskFormat, from: &Path, to: &Path) -> Result<(), ImageError> {
+pub(crate) fn unpack(
+    format: DiskFormat,
+    from: &Path,
+    to: &Path,
+    subject: Subject<'_>,
+) -> Result<(), ImageError> {
     let reader = BufReader::with_capacity(1 << 18, fs_err::File::open(from)?);
     let mut reader: Box<dyn Read> = match format {
         DiskFormat::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(reader)),
         DiskFormat::Zstd => Box::new(zstd::Decoder::new(reader)?),
         DiskFormat::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-        DiskFormat::Qcow2 | DiskFormat::Raw => {
-            return Err(ImageError::Unfit {
-                path: from.to_owned(),
-                why: "is not packed".to_owned(),
-            });
+        DiskFormat::Qcow2 | DiskFormat::Raw => return Err(subject.unfit("is not packed")),
+    };
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::StorageFull => {
+            ImageError::io(format!("unpack {} into the store", subject.shown()))(source)
         }
+        _ => subject.unfit(format!("cannot be unpacked: {source}")),
     };
     let file = File::options()
         .write(true)
         .create_new(true)
         .open(to)
-        .map_err(ImageError::io(format!("make {}", to.display())))?;
-    let failed = |source: std::io::Error| {
-        if source.kind() == std::io::ErrorKind::StorageFull {
-            ImageError::io(format!("unpack to {}", to.display()))(source)
-        } else {
-            ImageError::Unfit {
-                path: from.to_owned(),
-                why: format!("cannot be unpacked: {source}"),
-            }
-        }
-    };
+        .map_err(failed)?;
     let length = copy(&mut reader, &file).map_err(failed)?;
     file.set_len(length).map_err(failed)?;
     Ok(())
@@ -167,11 +168,17 @@ fn copy(reader: &mut dyn Read, mut file: &File) -> std::io::Result<u64> {
 ///
 /// # Errors
 /// The file has a backing or data file, is encrypted or damaged, or cannot be written.
-pub(crate) fn settle(format: DiskFormat, from: &Path, disk: &Path) -> Result<(), ImageError> {
+pub(crate) fn settle(
+    format: DiskFormat,
+    from: &Path,
+    disk: &Path,
+    subject: Subject<'_>,
+) -> Result<(), ImageError> {
     let text = |p: &Path| p.display().to_string();
     match format {
         DiskFormat::Qcow2 => {
-            judge_qcow2(from)?;
+            judge_qcow2(from, subject)?;
+            judge_content(from, subject)?;
             fs_err::rename(from, disk)?;
         }
         _ => {
@@ -185,7 +192,8 @@ pub(crate) fn settle(format: DiskFormat, from: &Path, disk: &Path) -> Result<(),
                 &text(from),
                 &text(disk),
             ];
-            exec::run("qemu-img", &arguments.map(str::to_owned))?;
+            exec::run("qemu-img", &arguments.map(str::to_owned))
+                .map_err(|e| subject.instead_of(from, e))?;
         }
     }
     Ok(())
@@ -194,53 +202,107 @@ pub(crate) fn settle(format: DiskFormat, from: &Path, disk: &Path) -> Result<(),
 /// Refuses a qcow2 that has a backing file or is damaged.
 ///
 /// # Errors
-/// It has a backing or data file, or is encrypted or damaged.
-pub(crate) fn judge_qcow2(path: &Path) -> Result<(), ImageError> {
-    let header = qcow2::inspect(path)?;
+/// It has a backing or data file, unknown features, or is encrypted or damaged.
+pub(crate) fn judge_qcow2(path: &Path, subject: Subject<'_>) -> Result<(), ImageError> {
+    let header = match qcow2::examine(path).map_err(|e| subject.instead_of(path, e))? {
+        Ok(header) => header,
+        Err(flaw) => return Err(refuse(subject, flaw)),
+    };
     if let Some(backing) = header.backing_file {
-        return Err(ImageError::Unfit {
-            path: path.to_owned(),
-            why: format!(
-                "is not a whole disk: its backing file is `{}`; `qemu-img convert -O qcow2` makes it whole",
-                backing.display().to_string().escape_debug()
-            ),
-        });
+        let why = format!(
+            "is not a whole disk: its backing file is `{}`",
+            backing.display().to_string().escape_debug()
+        );
+        return Err(subject.unusable(why, &whole("where the backing file is, ")));
     }
     // A file that was cut short has a valid header, and reads as zeros past its end.
     let arguments = ["check", "-q", "-f", "qcow2", &path.display().to_string()];
-    exec::run("qemu-img", &arguments.map(str::to_owned)).map_err(|e| match e {
-        ImageError::Program { stderr, .. } => ImageError::Unfit {
-            path: path.to_owned(),
-            why: format!("is damaged or cut short: {stderr}"),
-        },
+    match exec::run("qemu-img", &arguments.map(str::to_owned)) {
+        // qemu-img(1): clusters that nothing uses, which do no harm.
+        Err(ImageError::Program { status, .. }) if status == "exit status: 3" => Ok(()),
+        Err(ImageError::Program { stderr, .. }) => {
+            let said = stderr.replace(&path.display().to_string(), &subject.shown());
+            Err(subject.unusable(
+                format!("is damaged or cut short: {said}"),
+                &repair("copy or download it again, or "),
+            ))
+        }
         other => other,
+    }
+}
+
+/// The error of a flaw in the header of a qcow2.
+fn refuse(subject: Subject<'_>, flaw: Flaw) -> ImageError {
+    let why = flaw.to_string();
+    let cure: Cure = match flaw {
+        Flaw::Encrypted(method) => {
+            let format = if method == 1 { "aes" } else { "luks" };
+            Box::new(move |file| decrypt("qcow2", &format!(",encrypt.format={format}"), file))
+        }
+        Flaw::Dirty | Flaw::Corrupt => repair(""),
+        Flaw::DataFile(_) => whole("beside its data file, "),
+        Flaw::Unknown(_) | Flaw::Version(_) => whole("with the version of QEMU that wrote it, "),
+        Flaw::NotQcow2 | Flaw::Cut | Flaw::BackingName => {
+            Box::new(|_| "copy or download it again".to_owned())
+        }
+    };
+    subject.unusable(why, &cure)
+}
+
+/// The command that makes a qcow2 whole, and where it does.
+fn whole(place: &'static str) -> Cure {
+    Box::new(move |file| {
+        format!(
+            "{place}`qemu-img convert -O qcow2 {} {}` makes it whole",
+            quote(file),
+            quote(&beside(file, "qcow2"))
+        )
     })
+}
+
+fn repair(instead: &'static str) -> Cure {
+    Box::new(move |file| {
+        format!(
+            "{instead}`qemu-img check -r all {}` repairs what can be repaired",
+            quote(file)
+        )
+    })
+}
+
+/// Refuses a qcow2 whose disk no machine can boot from.
+///
+/// # Errors
+/// The disk is empty, or holds something else than an installed system.
+pub(crate) fn judge_content(path: &Path, subject: Subject<'_>) -> Result<(), ImageError> {
+    let head = Head::of_qcow2(path).map_err(|e| subject.instead_of(path, e))?;
+    let size = qcow2::inspect(path)
+        .map_err(|e| subject.instead_of(path, e))?
+        .virtual_size;
+    let why = if head.is_blank() {
+        format!(
+            "is empty: its disk of {} has no partition table and nothing to boot from",
+            approximate(size)
+        )
+    } else {
+        match (Unusable::of(&head), head.is_bootable()) {
+            (Some(unusable), _) => {
+                let why = format!("is not a usable disk image: its disk {}", unusable.what);
+                let cure: Cure = match unusable.converts {
+                    true => Box::new(|_| "it was converted as if it were raw; convert the original by its own format".to_owned()),
+                    false => unusable.cure,
+                };
+                return Err(subject.unusable(why, &cure));
+            }
+            (None, true) => return Ok(()),
+            (None, false) => "is not a usable disk image: its disk has no partition table, so nothing can boot from it".to_owned(),
+        }
+    };
+    Err(subject.unusable(why, &Unusable::without_table(&head).cure))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refused(head: &[u8], iso: bool) -> String {
-        judge(head, iso).unwrap_err()
-    }
-
-    #[test]
-    fn bad_input_20_what_is_no_disk_is_called_by_its_name() {
-        assert!(refused(b"  <!DOCTYPE html>", false).contains("web page"));
-        assert!(refused(b"<HTML><body>", false).contains("web page"));
-        assert!(refused(b"KDMV", false).contains("VMDK"));
-        assert!(refused(b"vhdxfile", false).contains("VHDX"));
-        assert!(refused(b"LUKS\xba\xbe", false).contains("encrypted"));
-        assert!(refused(b"", false).contains("empty"));
-        assert!(refused(&[0; 4096], false).contains("no partition table"));
-        assert!(refused(&[0; 4096], true).contains("installer"));
-        let mut disk = [0; 4096];
-        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-        assert_eq!(judge(&disk, false), Ok(DiskFormat::Raw));
-        assert!(refused(&disk, true).contains("installer"));
-        assert_eq!(judge(b"QFI\xfb\0\0\0\x03", false), Ok(DiskFormat::Qcow2));
-    }
 
     #[test]
     fn every_packed_form_comes_back_with_its_holes() {
@@ -263,15 +325,19 @@ mod tests {
             (DiskFormat::Gzip, packed("g", gz.finish().unwrap())),
             (DiskFormat::Zstd, packed("z", zst)),
         ] {
-            assert_eq!(probe(&path).unwrap(), format);
+            let subject = Subject::File(&path);
+            assert_eq!(probe(&path, subject).unwrap(), format);
             let to = path.with_extension("plain");
-            unpack(format, &path, &to).unwrap();
+            unpack(format, &path, &to, subject).unwrap();
             assert_eq!(std::fs::read(&to).unwrap(), plain);
-            assert_eq!(probe(&to).unwrap(), DiskFormat::Raw);
+            let inner = probe_packed(&to, format, subject).unwrap();
+            assert_eq!(inner, DiskFormat::Raw);
             let bytes = std::fs::read(&path).unwrap();
             let cut = packed("cut", bytes[..bytes.len() / 2].to_vec());
             let to = path.with_extension("cut");
-            let error = unpack(format, &cut, &to).unwrap_err().to_string();
+            let error = unpack(format, &cut, &to, Subject::File(&cut))
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("cannot be unpacked"), "{error}");
         }
     }

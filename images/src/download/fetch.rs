@@ -13,6 +13,7 @@ use super::http::{self, failed, refused, words};
 use super::part::{Mark, check_room, length, write_failed};
 use crate::error::ImageError;
 use crate::failpoint::failpoint;
+use crate::size::approximate;
 
 /// Attempts of one transfer, each resuming the one before.
 const TRIES: u32 = 4;
@@ -47,7 +48,7 @@ impl Fetcher {
             if all.len() > LONGEST_LIST {
                 return Err(refused(
                     url,
-                    "is too long for a list of checksums; expected at most 4 MiB",
+                    "is too long for a list of checksums; expected at most 4M",
                 ));
             }
         }
@@ -77,8 +78,8 @@ impl Fetcher {
                         tried + 1
                     };
                     say(Event::Say(format!(
-                        "the transfer was cut at {} MiB; resuming",
-                        length(part) >> 20
+                        "the transfer was cut at {}; resuming",
+                        approximate(length(part))
                     )));
                     tokio::time::sleep(Duration::from_millis(200) * tried).await;
                 }
@@ -124,7 +125,7 @@ impl Fetcher {
             .append(goes_on)
             .truncate(!goes_on)
             .open(part)
-            .map_err(ImageError::io(format!("write {}", part.display())))?;
+            .map_err(|source| write_failed(url, part, source))?;
         check_room(part, start, total)?;
         receive(response, url, file, part, (start, total), say).await
     }
@@ -184,7 +185,7 @@ async fn receive(
         match response.chunk().await {
             Ok(Some(chunk)) => {
                 if let Err(source) = file.write_all(&chunk) {
-                    return Err(write_failed(part, source));
+                    return Err(write_failed(url, part, source));
                 }
                 done += chunk.len() as u64;
                 say(Event::Bytes { done, total });
@@ -206,7 +207,8 @@ async fn receive(
             why: format!("it ended {} bytes early", total.saturating_sub(done)),
         });
     }
-    file.sync_all().map_err(|source| write_failed(part, source))
+    file.sync_all()
+        .map_err(|source| write_failed(url, part, source))
 }
 
 /// An answer's offset in the file, and the file's length if the server sends it.

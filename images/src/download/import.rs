@@ -6,6 +6,7 @@ use super::disk::make_disk;
 use super::disk_format::{self, DiskFormat};
 use super::name::check_name;
 use super::pull::pointer;
+use super::subject::Subject;
 use crate::architecture::Architecture;
 use crate::error::ImageError;
 use crate::exec::stop_if_told;
@@ -32,15 +33,20 @@ pub fn import(
     check_name(&file, architecture)?;
     let stamp = stamp(path)?;
     // Checked before the copy, so that a large file is refused at once.
-    if disk_format::probe(path)? == DiskFormat::Qcow2 {
-        disk_format::judge_qcow2(path)?;
+    let subject = Subject::File(path);
+    if disk_format::probe(path, subject)? == DiskFormat::Qcow2 {
+        disk_format::judge_qcow2(path, subject)?;
+        disk_format::judge_content(path, subject)?;
     }
     let (disk, _lock) = store.workplace()?;
     let copy = disk.path().join("copy");
-    fs_err::copy(path, &copy)?;
+    std::fs::copy(path, &copy).map_err(ImageError::io(format!(
+        "copy {} into the store",
+        path.display()
+    )))?;
     failpoint!("import.copy");
     stop_if_told()?;
-    make_disk(disk.path(), &copy)?;
+    make_disk(disk.path(), &copy, subject)?;
     failpoint!("import.disk");
     stop_if_told()?;
     let _moved_or_used_up = std::fs::remove_file(&copy);
@@ -198,9 +204,18 @@ mod tests {
         // The header's crypt_method: LUKS.
         bytes[32..36].copy_from_slice(&2_u32.to_be_bytes());
         std::fs::write(at("luks"), bytes).unwrap();
-        qemu_img(&["create", "-q", "-f", "qcow2", &at("whole"), "4M"]);
-        let io = ["-f", "qcow2", "-c", "write -P 7 0 4M", &at("whole")].map(str::to_owned);
-        crate::exec::run("qemu-io", &io).unwrap();
+        let mut disk = vec![7; 4 << 20];
+        disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+        std::fs::write(at("raw"), disk).unwrap();
+        qemu_img(&[
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            "qcow2",
+            &at("raw"),
+            &at("whole"),
+        ]);
         let bytes = std::fs::read(at("whole")).unwrap();
         std::fs::write(at("cut"), &bytes[..bytes.len() / 2]).unwrap();
         for (name, word) in [

@@ -6,6 +6,9 @@ mod disk;
 mod disk_format;
 mod event;
 mod fetch;
+#[cfg(test)]
+mod format_tests;
+mod head;
 mod http;
 mod import;
 mod lock;
@@ -13,6 +16,9 @@ mod name;
 mod part;
 mod pull;
 mod signature;
+mod subject;
+mod tarball;
+mod unusable;
 
 pub use catalogue::{Catalogue, Entry, Source, Verification};
 pub use checksum::{Algorithm, Checksum};
@@ -21,3 +27,4 @@ pub use event::Event;
 pub use import::{import, imported};
 pub use name::check_name;
 pub use pull::Pull;
+pub(crate) use subject::Subject;

@@ -17,11 +17,11 @@ pub(super) struct Mark {
 }
 
 /// The error of a failed write. On a full disk it also removes the part, which takes the room.
-pub(super) fn write_failed(part: &Path, source: std::io::Error) -> ImageError {
+pub(super) fn write_failed(url: &str, part: &Path, source: std::io::Error) -> ImageError {
     if source.kind() == std::io::ErrorKind::StorageFull {
         forget(part);
     }
-    ImageError::io(format!("write {}", part.display()))(source)
+    ImageError::io(format!("write {url} into the store"))(source)
 }
 
 /// Refuses a file that does not fit on the disk, before it is downloaded.

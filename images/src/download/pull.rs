@@ -13,6 +13,7 @@ use super::lock::DownloadLock;
 use super::name::{check_name, file_name};
 use super::part::forget;
 use super::signature;
+use super::subject::Subject;
 use crate::architecture::Architecture;
 use crate::digest::hex;
 use crate::error::ImageError;
@@ -94,7 +95,7 @@ impl Pull {
         failpoint!("pull.received");
         let expected = self.verify(&part, expected, &fetcher, &work, say).await?;
         let (disk, _lock) = store.workplace()?;
-        make_disk(disk.path(), &part)?;
+        make_disk(disk.path(), &part, Subject::Address(&self.url))?;
         failpoint!("pull.disk");
         forget(&part);
         let meta = Meta {

@@ -4,7 +4,7 @@ mod difference;
 mod ext;
 mod free;
 mod identity;
-mod partition;
+pub(crate) mod partition;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -86,9 +86,9 @@ impl Store {
     }
 }
 
-/// Reads a chain of qcow2 into one raw file with holes. kvmc names the backing files itself, since users of the machine may
-/// have changed the headers.
-fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
+/// A chain of qcow2, the writable image first, as qemu-img takes it. kvmc names the backing files itself, since users of the
+/// machine may have changed the headers.
+fn chained(disks: &[PathBuf]) -> String {
     let chain = disks
         .iter()
         .rev()
@@ -99,15 +99,26 @@ fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
                 "backing": below,
             })
         });
-    let arguments = [
-        "convert",
-        "-O",
-        "raw",
-        "-S",
-        "4k",
-        &format!("json:{chain}"),
-        &to.display().to_string(),
-    ];
+    format!("json:{chain}")
+}
+
+/// Reads a chain of qcow2 into one raw file with holes.
+fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
+    let to = to.display().to_string();
+    let arguments = ["convert", "-O", "raw", "-S", "4k", &chained(disks), &to];
+    exec::run("qemu-img", &arguments.map(str::to_owned))
+}
+
+/// Writes what the first image of a chain holds into the second. Nobody else uses them. If this is ended early, the chain's
+/// content is the same as before.
+///
+/// # Errors
+/// An image has an impossible header, or cannot be read or written.
+pub fn merge_first(chain: &[PathBuf]) -> Result<(), ImageError> {
+    for image in chain.iter().take(2) {
+        crate::qcow2::inspect(image)?;
+    }
+    let arguments = ["commit", "-q", "-d", &chained(chain)];
     exec::run("qemu-img", &arguments.map(str::to_owned))
 }
 

@@ -10,17 +10,30 @@ const SECTOR: u64 = 512;
 /// Most entries of a GPT that are read.
 const MOST: u64 = 256;
 
+/// A disk that can be read anywhere.
+pub(crate) trait Disk {
+    /// The bytes at an offset; `None` if they cannot be read.
+    fn bytes(&self, at: u64, length: usize) -> Option<Vec<u8>>;
+}
+
+impl Disk for File {
+    fn bytes(&self, at: u64, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    }
+}
+
 /// A file system on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileSystem {
+pub(crate) struct FileSystem {
     /// Its offset in bytes.
-    pub(super) offset: u64,
+    pub(crate) offset: u64,
     /// Its kind; `ext` for ext2, ext3 and ext4.
-    pub(super) kind: &'static str,
+    pub(crate) kind: &'static str,
 }
 
 /// The known file systems of the whole disk and of its partitions.
-pub(super) fn file_systems(disk: &File) -> Vec<FileSystem> {
+pub(crate) fn file_systems(disk: &impl Disk) -> Vec<FileSystem> {
     let mut starts = vec![0];
     starts.extend(gpt(disk).unwrap_or_else(|| mbr(disk).unwrap_or_default()));
     let known = |offset: u64| {
@@ -32,7 +45,7 @@ pub(super) fn file_systems(disk: &File) -> Vec<FileSystem> {
     starts.into_iter().filter_map(known).collect()
 }
 
-fn kind(disk: &File, offset: u64) -> Option<&'static str> {
+fn kind(disk: &impl Disk, offset: u64) -> Option<&'static str> {
     /// Kind, offset of its magic number, and that number.
     const KNOWN: [(&str, u64, &[u8]); 5] = [
         ("ext", 1024 + 56, b"\x53\xef"),
@@ -41,16 +54,18 @@ fn kind(disk: &File, offset: u64) -> Option<&'static str> {
         ("LVM", 512, b"LABELONE"),
         ("LUKS", 0, b"LUKS\xba\xbe"),
     ];
-    let has =
-        |at: u64, word: &[u8]| bytes(disk, offset.checked_add(at)?, word.len()).map(|b| b == word);
+    let has = |at: u64, word: &[u8]| {
+        disk.bytes(offset.checked_add(at)?, word.len())
+            .map(|b| b == word)
+    };
     KNOWN
         .iter()
         .find(|(_, at, word)| has(*at, word) == Some(true))
         .map(|(name, ..)| *name)
 }
 
-fn gpt(disk: &File) -> Option<Vec<u64>> {
-    let header = bytes(disk, SECTOR, 92)?;
+fn gpt(disk: &impl Disk) -> Option<Vec<u64>> {
+    let header = disk.bytes(SECTOR, 92)?;
     if header.get(..8)? != b"EFI PART" {
         return None;
     }
@@ -58,15 +73,15 @@ fn gpt(disk: &File) -> Option<Vec<u64>> {
     let count = u64::from(word(&header, 80)?).min(MOST);
     let size = u64::from(word(&header, 84)?).clamp(128, 4096);
     let start = |number: u64| {
-        let entry = bytes(disk, table.checked_add(number * size)?, 128)?;
+        let entry = disk.bytes(table.checked_add(number * size)?, 128)?;
         let is_used = entry.get(..16)? != [0; 16];
         long(&entry, 32).filter(|_| is_used)?.checked_mul(SECTOR)
     };
     Some((0..count).filter_map(start).collect())
 }
 
-fn mbr(disk: &File) -> Option<Vec<u64>> {
-    let sector = bytes(disk, 0, 512)?;
+fn mbr(disk: &impl Disk) -> Option<Vec<u64>> {
+    let sector = disk.bytes(0, 512)?;
     if sector.get(510..)? != b"\x55\xaa" {
         return None;
     }
@@ -76,11 +91,6 @@ fn mbr(disk: &File) -> Option<Vec<u64>> {
         Some(u64::from(word(entry, 8)?) * SECTOR).filter(|_| is_used)
     };
     Some((0..4).filter_map(start).collect())
-}
-
-fn bytes(disk: &File, at: u64, length: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    disk.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

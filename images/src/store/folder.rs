@@ -83,7 +83,8 @@ impl Store {
 }
 
 /// Bytes that a folder takes on its disk.
-pub(super) fn allocated(dir: &Path) -> u64 {
+#[must_use]
+pub fn allocated(dir: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries

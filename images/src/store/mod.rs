@@ -8,5 +8,5 @@ mod names;
 mod read;
 mod removal;
 
-pub use folder::Store;
+pub use folder::{Store, allocated};
 pub use removal::ImageHold;

@@ -1,6 +1,7 @@
 //! Removes images, unless they are held, and the remains of interrupted builds and downloads.
 
 use std::fs::File;
+use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 
@@ -13,6 +14,9 @@ use crate::image::META;
 pub struct ImageHold {
     _folder: Flock<File>,
 }
+
+/// The folder of downloads, and the locks that keep other processes out of it.
+type IdlePulls = (PathBuf, Vec<Flock<File>>);
 
 impl Store {
     /// Protects an image from removal until the result is dropped. By then a record must say that the image is used.
@@ -102,9 +106,28 @@ impl Store {
     /// # Errors
     /// The folder cannot be read or removed.
     pub fn sweep_pulls(&self) -> Result<u64, ImageError> {
+        let Some((dir, _locks)) = self.idle_pulls()? else {
+            return Ok(0);
+        };
+        let bytes = allocated(&dir);
+        fs_err::remove_dir_all(&dir)?;
+        Ok(bytes)
+    }
+
+    /// Bytes that [`Self::sweep_pulls`] would free.
+    #[must_use]
+    pub fn cut_off_pulls(&self) -> u64 {
+        match self.idle_pulls() {
+            Ok(Some((dir, _locks))) => allocated(&dir),
+            _ => 0,
+        }
+    }
+
+    /// The folder of downloads with its locks, unless a download is under way or there is none.
+    fn idle_pulls(&self) -> Result<Option<IdlePulls>, ImageError> {
         let dir = self.images.join("pulls");
         let Ok(entries) = std::fs::read_dir(&dir) else {
-            return Ok(0);
+            return Ok(None);
         };
         let mut locks = Vec::new();
         for path in entries.flatten().map(|e| e.path()) {
@@ -112,12 +135,10 @@ impl Store {
                 let file = fs_err::File::open(&path)?.into_parts().0;
                 match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                     Ok(lock) => locks.push(lock),
-                    Err(_) => return Ok(0),
+                    Err(_) => return Ok(None),
                 }
             }
         }
-        let bytes = allocated(&dir);
-        fs_err::remove_dir_all(&dir)?;
-        Ok(bytes)
+        Ok(Some((dir, locks)))
     }
 }

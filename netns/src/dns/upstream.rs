@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use rand::RngExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resolv_conf::Resolvers;
 use super::responder::{ForwardedQuery, ReplyKind, classify};
 use super::wire::{self, flag};
+use crate::outside::run_outside;
 
 /// Time-outs for one resolver, in the first round and in the second.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(1200), Duration::from_millis(2000)];
@@ -125,7 +126,10 @@ async fn over_udp(
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    // The host's resolvers are outside where this process has moved into another namespace.
+    let socket = run_outside(|| std::net::UdpSocket::bind((any, 0)))??;
+    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from_std(socket)?;
     socket.connect(server).await?;
     socket.send(question).await?;
     let mut buffer = vec![0; 4096];
@@ -142,7 +146,11 @@ async fn over_udp(
 }
 
 async fn over_tcp(server: SocketAddr, question: &[u8]) -> std::io::Result<(ReplyKind, Vec<u8>)> {
-    let mut stream = TcpStream::connect(server).await?;
+    let socket = run_outside(|| match server {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    })??;
+    let mut stream = socket.connect(server).await?;
     let length = u16::try_from(question.len()).map_err(std::io::Error::other)?;
     let mut sent = length.to_be_bytes().to_vec();
     sent.extend(question);

@@ -29,6 +29,17 @@ impl Links {
         self.ensure(spec, &[]).await
     }
 
+    /// Corrects the settings and addresses of a bridge; `None` if it is gone. It makes none.
+    pub async fn restore_bridge(&self, spec: &BridgeSpec) -> Result<Option<Change>, LinkError> {
+        let Some(link) = self.find(&spec.name).await? else {
+            return Ok(None);
+        };
+        self.refuse_foreign(&link, spec).await?;
+        let addresses: Vec<_> = addresses(spec).collect();
+        let change = self.complete_bridge(&link, spec, &addresses).await?;
+        Ok(Some(change))
+    }
+
     async fn ensure(
         &self,
         spec: &BridgeSpec,

@@ -2,20 +2,27 @@
 
 mod alias;
 mod bridge;
+mod detour;
 mod error;
 mod neighbour;
 mod port;
 mod read;
+mod rule;
+mod station;
 mod types;
+mod veth;
 
 use futures_util::TryStreamExt as _;
 use ipnetwork::IpNetwork;
 use nix::libc;
 
+pub use self::detour::{Detour, End};
 pub use self::error::LinkError;
 use self::error::{request, to_io};
 pub use self::neighbour::{Neighbour, PendingProbe};
-pub use self::types::{Address, BridgeSpec, Link, Route, TapSpec};
+pub use self::rule::Rule;
+pub use self::station::stations;
+pub use self::types::{Address, BridgeSpec, Link, Route, SpareTap, TapSpec};
 use crate::{Change, range};
 
 /// A handle on the links of one network namespace, that of the thread which opened it.

@@ -91,7 +91,7 @@ async fn probe_all(
     addresses: &[Ipv4Addr],
     time: Duration,
 ) -> io::Result<Vec<Neighbour>> {
-    let socket = on_all_links()?;
+    let socket = listen(0)?;
     let mut found: Vec<Neighbour> = Vec::new();
     for _ in 0..TIMES {
         for link in links {
@@ -116,11 +116,12 @@ async fn probe_all(
     Ok(found)
 }
 
-fn on_all_links() -> io::Result<AsyncFd<OwnedFd>> {
+/// A socket for the ARP frames of a link, or of all links with index 0.
+pub(super) fn listen(link: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let none: Option<SockProtocol> = None;
     let socket = socket(AddressFamily::Packet, SockType::Raw, flags, none)?;
-    let all = link_address(0, ETH_P_ARP).ok_or(nix::Error::EINVAL)?;
+    let all = link_address(link, ETH_P_ARP).ok_or(nix::Error::EINVAL)?;
     bind(socket.as_raw_fd(), &all)?;
     watched(socket)
 }
@@ -137,7 +138,9 @@ fn probe(socket: &AsyncFd<OwnedFd>, link: &Link, addresses: &[Ipv4Addr]) {
 }
 
 /// The sender of the next frame and the index of its link; `None` for a frame that is not ARP.
-async fn hear(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<(u32, MacAddr, Ipv4Addr)>> {
+pub(super) async fn hear(
+    socket: &AsyncFd<OwnedFd>,
+) -> io::Result<Option<(u32, MacAddr, Ipv4Addr)>> {
     let receive = |socket: &OwnedFd| {
         let mut frame = [0; 64];
         let (length, from) = recvfrom::<LinkAddr>(socket.as_raw_fd(), &mut frame)?;

@@ -8,9 +8,10 @@ use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressMessage},
     link::{InfoBridge, InfoData, LinkAttribute, LinkFlags, LinkInfo},
-    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
+use super::rule::Candidate;
 use super::types::{Address, Link, Route};
 use crate::MacAddr;
 
@@ -121,6 +122,42 @@ pub(super) fn route(message: &RouteMessage, links: &[Link]) -> Option<Route> {
     })
 }
 
+/// The table of a route.
+pub(super) fn table_of(message: &RouteMessage) -> Option<u32> {
+    let mut attributes = message.attributes.iter();
+    let number = attributes.find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    number.or_else(|| Some(u32::from(message.header.table)).filter(|table| *table != 0))
+}
+
+/// A route of any table, as policy routing needs it; none for broadcasts.
+pub(super) fn candidate(message: &RouteMessage) -> Option<Candidate> {
+    let unspecified: IpAddr = match message.header.address_family {
+        AddressFamily::Inet => [0; 4].into(),
+        AddressFamily::Inet6 => [0; 16].into(),
+        _ => return None,
+    };
+    let (mut destination, mut metric) = (unspecified, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = ip(address)?,
+            RouteAttribute::Priority(priority) => metric = *priority,
+            _ => {}
+        }
+    }
+    let kind = message.header.kind;
+    let is_of_packets = !matches!(kind, RouteType::Broadcast | RouteType::Multicast);
+    Some(Candidate {
+        table: table_of(message)?,
+        destination: IpNetwork::new(destination, message.header.destination_prefix_length).ok()?,
+        metric,
+        kind,
+    })
+    .filter(|_| is_of_packets)
+}
+
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(address) => Some((*address).into()),
@@ -130,7 +167,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 /// The name of a link; its number if it was made after `links` was read.
-fn name_of(index: u32, links: &[Link]) -> String {
+pub(super) fn name_of(index: u32, links: &[Link]) -> String {
     let found = links.iter().find(|link| link.index == index);
     found.map_or_else(|| format!("link {index}"), |link| link.name.clone())
 }

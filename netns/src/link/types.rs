@@ -82,3 +82,14 @@ pub struct TapSpec {
     /// Its MTU in bytes.
     pub mtu: u32,
 }
+
+/// A tap that waits to take the place of another, see [`Links::create_spare_tap`](super::Links::create_spare_tap).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpareTap {
+    /// Its name as long as it waits, at most 15 bytes.
+    pub name: String,
+    /// The tap whose name and place it gets.
+    pub takes_place_of: TapSpec,
+    /// The name of that one then, at most 15 bytes.
+    pub old_name: String,
+}

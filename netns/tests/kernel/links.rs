@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use kvmc_netns::{Change, LinkError, Links, TapSpec};
+use kvmc_netns::{Change, LinkError, Links, SpareTap, TapSpec};
 
 use super::support::{BRIDGE, BRIDGE_MAC, bridge, in_namespace, ip, pair, seen, with_bridge};
 
@@ -173,5 +173,54 @@ fn a_tap_of_a_link_that_is_no_bridge_is_refused() {
         let error = links.create_tap(&tap()).await.unwrap_err();
         assert!(matches!(error, LinkError::Foreign { .. }), "{error}");
         assert!(!seen().contains("tb0-tap"));
+    });
+}
+
+#[test]
+fn spare_taps_take_places_and_names_of_others() {
+    in_namespace(async || {
+        let links = with_bridge().await;
+        let taps = [1, 2].map(|n| TapSpec {
+            name: format!("tb0-tap{n}"),
+            ..tap()
+        });
+        let spares = [1, 2].map(|n| SpareTap {
+            name: format!("spare{n}"),
+            takes_place_of: taps[n - 1].clone(),
+            old_name: format!("old{n}"),
+        });
+        let mut old = Vec::new();
+        let mut new = Vec::new();
+        for (tap, spare) in taps.iter().zip(&spares) {
+            old.push(links.create_tap(tap).await.unwrap());
+            new.push(links.create_spare_tap(&spare.name).await.unwrap());
+        }
+        let waiting = ip(&["-oneline", "link", "show", "spare1"]);
+        assert!(
+            !waiting.contains("master") && !waiting.contains("UP"),
+            "{waiting}"
+        );
+        let index = |name: &str| {
+            ip(&["-oneline", "link", "show", name])
+                .split(':')
+                .next()
+                .map(str::to_owned)
+        };
+        let (was, spare) = (index("tb0-tap2"), index("spare2"));
+        links.swap_taps(&spares).await.unwrap();
+        assert_eq!((index("old2"), index("tb0-tap2")), (was, spare));
+        for tap in &taps {
+            links.check_tap(tap).await.unwrap();
+        }
+        let gone = ip(&["-oneline", "link", "show", "old1"]);
+        assert!(!gone.contains("master") && !gone.contains("UP"), "{gone}");
+        drop(old);
+        let ports = ip(&["-oneline", "link", "show", "master", BRIDGE]);
+        assert_eq!(ports.lines().count(), 2, "{ports}");
+        // With one of them missing nothing changes.
+        let before = seen();
+        let error = links.swap_taps(&spares).await.unwrap_err();
+        assert!(matches!(error, LinkError::Missing { .. }), "{error}");
+        assert_eq!(seen(), before);
     });
 }

@@ -21,5 +21,6 @@ mod links;
 mod name_server;
 mod namespace;
 mod ra;
+mod ready;
 mod resolver;
 mod support;

@@ -35,6 +35,13 @@ impl Namespace {
         run("nsenter", &[&enter, arguments].concat())
     }
 
+    pub(super) fn spawn(&self, program: &str, arguments: &[&str]) -> Child {
+        let pid = self.0.id().to_string();
+        let enter = ["-t", &pid, "-n", program];
+        let mut command = Command::new("nsenter");
+        command.args([&enter, arguments].concat()).spawn().unwrap()
+    }
+
     pub(super) fn dig(&self, arguments: &[&str]) -> String {
         self.run("dig", &[&["+tries=1", "+timeout=6"], arguments].concat())
     }

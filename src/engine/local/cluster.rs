@@ -1,16 +1,17 @@
 //! A cluster of this host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::Result;
-use kvmc_netns::Links;
+use anyhow::{Result, bail};
+use kvmc_netns::{Links, outside};
 
 use crate::hint::{add_hint, command};
+use crate::interrupt::Interrupt;
 use crate::keeper;
-use crate::model::{NothingThere, Progress};
-use crate::state::{ClusterDir, ClusterRecord, OF_ROOT, State};
+use crate::model::{Interrupted, NothingThere, Progress};
+use crate::state::{ClusterDir, ClusterRecord, Lock, OF_ROOT, State, private_dir};
 use crate::steps::Host;
 
 /// A cluster of this host, with the images and frozen machines that all clusters share.
@@ -39,12 +40,51 @@ impl Local {
         })
     }
 
+    /// The file for what verbs tell with `--verbose`; none where there is no state folder yet.
+    pub(crate) fn log_file(read: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+        let is_root = nix::unistd::geteuid().is_root();
+        let state = State::locate(read, is_root).ok()?;
+        private_dir(state.root()).ok()?;
+        Some(state.log())
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(
+        root: &Path,
+        cluster: &str,
+        wait: Duration,
+        progress: Rc<dyn Progress>,
+    ) -> Self {
+        Self {
+            state: State::at(root),
+            cluster: cluster.to_owned(),
+            wait,
+            progress,
+        }
+    }
+
     /// Another cluster in the same state folder.
     pub(crate) fn of(&self, cluster: &str) -> Self {
         Self {
             cluster: cluster.to_owned(),
             ..self.clone()
         }
+    }
+
+    /// Moves this thread into the network namespace of the cluster if it is a fork, else back out of one.
+    ///
+    /// # Errors
+    /// Fails without the right to do so.
+    pub(crate) fn enter(&self) -> Result<()> {
+        self.dir().enter_namespace()
+    }
+
+    /// Moves this thread out of a fork's namespace.
+    ///
+    /// # Errors
+    /// Fails without the right to do so.
+    pub(crate) fn leave(&self) -> Result<()> {
+        Ok(outside::leave()?)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -77,6 +117,34 @@ impl Local {
     /// The cluster's record; it is an error if there is no cluster.
     pub(super) fn require(&self) -> Result<ClusterRecord> {
         self.load()?.map_or_else(|| Err(self.nothing_there()), Ok)
+    }
+
+    /// The cluster's lock, and its record as it is under the lock.
+    ///
+    /// # Errors
+    /// Fails if another verb holds the lock, if a signal comes, or if the cluster was removed meanwhile.
+    pub(super) async fn lock(
+        &self,
+        verb: &str,
+        interrupt: &mut Interrupt,
+    ) -> Result<(ClusterRecord, Lock)> {
+        let dir = self.dir();
+        let lock = tokio::select! {
+            lock = Lock::take(&dir, verb, self.wait) => lock?,
+            () = interrupt.wait() => {
+                return Err(Interrupted("the cluster is unchanged".to_owned()).into());
+            }
+        };
+        match self.load()? {
+            Some(record) => Ok((record, lock)),
+            None => {
+                lock.abandon();
+                bail!(
+                    "cluster `{}` was removed while `{verb}` waited for it",
+                    self.cluster
+                )
+            }
+        }
     }
 
     pub(super) fn nothing_there(&self) -> anyhow::Error {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use kvmc_netns::Links;
+use kvmc_netns::outside::run_outside;
 
 use crate::hint::{bail_with_hint, command};
 use crate::ids::boot_id;
@@ -13,7 +14,7 @@ use crate::model::Accelerator;
 use crate::network;
 use crate::plan::{Design, compose};
 use crate::spec::{ClusterSpec, Forward};
-use crate::state::{ClusterDir, ClusterRecord, HostRecord, NetworkRecord, Phase, namespace};
+use crate::state::{ClusterDir, ClusterRecord, Fork, HostRecord, NetworkRecord, Phase, namespace};
 
 /// The input of a design.
 pub(super) struct Blueprint<'a> {
@@ -51,17 +52,14 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
             // The host may have another uplink by now, and kvmc may run in another network namespace.
             let designed = network::design(&spec, dir, links).await?;
             let networks: Vec<_> = designed.into_iter().map(|n| keep(n, record)).collect();
-            let forwarding_was_off = record.host.forwarding_was_off;
-            let host = HostRecord {
-                forwarding_was_off,
-                ..host
-            };
+            let host = started_here(record, host)?;
             (host, networks)
         }
         Some(record) => (record.host.clone(), record.networks().cloned().collect()),
         None => (host, network::design(&spec, dir, links).await?),
     };
     let nodes = existing.map(|r| r.nodes.clone()).unwrap_or_default();
+    let resting = existing.map_or(&[][..], |r| &r.resting);
     /// Each is a question by ARP, which takes 60 ms.
     const MOST_ROUNDS: u32 = 100;
     let (mut in_use, mut rounds) = (BTreeSet::new(), 0);
@@ -75,6 +73,7 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
             networks: networks.clone(),
             dir: dir.path(),
             existing: &nodes,
+            resting,
             in_use: &in_use,
         })?;
         // On a bridge that is there somebody may have an address that is nobody's in the record: a virtual IP.
@@ -92,13 +91,28 @@ pub(super) async fn design(blueprint: Blueprint<'_>) -> Result<ClusterRecord> {
         }
     };
     if let Some(existing) = existing {
-        record.forwards = forwards(existing, &record.spec)?;
+        record.forwards = forwards(existing, &record)?;
+        let is_there = |name: &&String| record.node(name).is_ok();
+        let stopped = existing.stopped.iter().filter(is_there).cloned();
+        record.stopped = stopped.collect();
         // Forwards that are removed later must not come back from the specification.
         record.spec.forwards.clone_from(&record.forwards);
         record.generation = existing.generation;
+        record.snapshot.clone_from(&existing.snapshot);
         record.phase = existing.phase;
     }
     Ok(record)
+}
+
+/// What a stopped cluster keeps of its place on the host when it starts.
+fn started_here(record: &ClusterRecord, here: HostRecord) -> Result<HostRecord> {
+    let outside = run_outside(namespace)??;
+    let fork = record.host.fork.clone();
+    Ok(HostRecord {
+        forwarding_was_off: record.host.forwarding_was_off,
+        fork: fork.map(|fork| Fork { outside, ..fork }),
+        ..here
+    })
 }
 
 /// Keeps what must not change during the cluster's life in a newly designed network.
@@ -107,15 +121,23 @@ fn keep(designed: NetworkRecord, record: &ClusterRecord) -> NetworkRecord {
         Some(before) => NetworkRecord {
             mac: before.mac,
             prefix6: before.prefix6,
+            // Its guests go on with what the first cluster's have.
+            mtu: match record.host.fork {
+                Some(_) => before.mtu,
+                None => designed.mtu,
+            },
             ..designed
         },
         None => designed,
     }
 }
 
-/// The existing forwards and the requested ones that are missing. `up` never removes a forward.
-fn forwards(existing: &ClusterRecord, spec: &ClusterSpec) -> Result<Vec<Forward>> {
+/// The existing forwards and the requested ones that are missing. A forward goes with its node; else only `forward rm`
+/// removes one.
+fn forwards(existing: &ClusterRecord, wanted: &ClusterRecord) -> Result<Vec<Forward>> {
+    let spec = &wanted.spec;
     let mut forwards = existing.forwards.clone();
+    forwards.retain(|f| wanted.node(&f.node).is_ok());
     for wanted in &spec.forwards {
         match forwards.iter().find(|f| f.collides(wanted)) {
             Some(there) if there == wanted => {}

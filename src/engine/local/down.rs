@@ -8,12 +8,15 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use super::Local;
+use super::reach::untie_all;
 use super::removal::carry_out;
+use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
 use crate::model::{self, DownReport, Interrupted};
-use crate::network::{accepts, check_namespace};
+use crate::network::{accepts, check_namespace, outlet};
 use crate::node::KeyPool;
 use crate::plan;
+use crate::project;
 use crate::state::{ClusterRecord, Found, Lock, remove_file};
 use crate::steps::{Traces, traces};
 use crate::warm;
@@ -56,6 +59,9 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
     if let Some(record) = &record {
         check_namespace(record)?;
     }
+    let ended = untie_all(&dir).await;
+    let kept_lines = project::uninstall_all(name, &dir);
+    failpoint!("down.ssh-config");
     report.found = if record.is_some() || !seen.is_empty() {
         model::Found::Cluster
     } else {
@@ -79,11 +85,17 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
     }
     if record.is_none() {
         accepts::remove_leftovers(name, links).await?;
+        let errors = outlet::remove(&dir).await;
+        report
+            .errors
+            .extend(errors.iter().map(|e| format!("{e:#}")));
     }
     // Without a record, count the QEMU processes that were found by their marks.
     report.killed = removed.killed + if record.is_none() { qemus } else { 0 };
-    report.errors = removed.errors.iter().map(|e| format!("{e:#}")).collect();
+    let errors = ended.iter().chain(&removed.errors);
+    report.errors.extend(errors.map(|e| format!("{e:#}")));
     report.kept = removed.kept;
+    report.kept.extend(kept_lines);
     Ok(report)
 }
 

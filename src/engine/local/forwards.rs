@@ -11,6 +11,7 @@ use crate::model::{ForwardReport, Interrupted};
 use crate::network::{self, check_namespace, rules};
 use crate::spec::Forward;
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase};
+use crate::steps::scope;
 
 pub(super) fn list(record: &ClusterRecord) -> Vec<ForwardReport> {
     let forwards = record.forwards.iter();
@@ -179,8 +180,14 @@ fn set(record: &mut ClusterRecord, to: Vec<Forward>) {
 
 async fn make(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
     rules::table(record, record.main()).apply()?;
+    network::outlet::apply_forwards(record)?;
     failpoint!("forward.rules");
     let keeper = Keeper::of(dir, &record.spec.name);
+    if !keeper.is_running()
+        && let Some(scope) = scope::look(dir)
+    {
+        let _goes_on_without = scope.enter(dir).await;
+    }
     keeper.ensure().await?;
     keeper.ask(&Request::Forward).await?;
     failpoint!("forward.keeper");

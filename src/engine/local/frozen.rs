@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use crate::host::cores;
 use crate::image::Images;
 use crate::model::{Accelerator, Progress};
-use crate::node::{Filling, KeyPool, NicKind, fill_keys, unsafe_no_reseed, vcpus};
-use crate::state::{ClusterDir, ClusterRecord, NodeRecord};
-use crate::warm::{Frozen, LoadedMachines, Memory, Shape, Store, freeze};
+use crate::node::{Filling, KeyPool, NicKind, fill_keys, node_cpu, unsafe_no_reseed, vcpus};
+use crate::state::{ClusterDir, ClusterRecord, NodeRecord, Restoration};
+use crate::warm::{Frozen, Hardware, LoadedMachines, Memory, Shape, Store, freeze};
 
 /// The requested cluster and the existing one.
 #[derive(Clone, Copy)]
@@ -30,16 +30,31 @@ struct NeededMachine<'a> {
     image: &'a Image,
 }
 
+/// The shape of a node on this host.
+///
+/// # Errors
+/// Fails if QEMU is missing.
+pub(super) fn shape_of(record: &ClusterRecord, node: &NodeRecord, image: &Image) -> Result<Shape> {
+    let accelerator = &record.accelerator;
+    let nics = NicKind::of(record.nics(node).map(|(network, _)| network));
+    let has_own_cpu = !node.cpu.is_empty() || node.nested.is_some();
+    let hardware = Hardware {
+        vcpus: vcpus(node.vcpus, accelerator),
+        ram: node.ram,
+        cpu: has_own_cpu.then(|| node_cpu(node, accelerator, image.architecture)),
+        nics,
+        extra_disks: node.disks.len(),
+    };
+    Shape::new(image, accelerator, hardware)
+}
+
 impl<'a> WantedFrozen<'a> {
     fn is_new(&self, node: &NodeRecord) -> bool {
         self.existing.is_none_or(|r| r.node(&node.name).is_err())
     }
 
     fn shape(&self, node: &NodeRecord, image: &Image) -> Result<Shape> {
-        let accelerator = &self.record.accelerator;
-        let nics = NicKind::of(self.record.nics(node).map(|(network, _)| network));
-        let vcpus = vcpus(node.vcpus, accelerator);
-        Shape::new(image, accelerator, vcpus, node.ram, nics)
+        shape_of(self.record, node, image)
     }
 
     /// The distinct frozen machines that new nodes need.
@@ -82,12 +97,14 @@ impl<'a> WantedFrozen<'a> {
     /// Fails if QEMU is missing or if the store cannot be read.
     pub(super) fn shared(&self, store: &Store, starting: &[&NodeRecord]) -> Result<u64> {
         let loaded = store.list()?;
+        // What is restored lies on frozen memory, too.
+        let is_restored = Restoration::decided(self.dir)?.is_some();
         let mut wake: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for node in starting {
             let frozen = match self.images.of(node) {
                 _ if !self.is_new(node) => {
                     let is_asleep = self.dir.node(&node.name).asleep().exists();
-                    let id = node.base.frozen().filter(|_| is_asleep);
+                    let id = node.base.frozen().filter(|_| is_asleep || is_restored);
                     loaded.iter().find(|f| Some(f.id.as_str()) == id)
                 }
                 Ok(image) if !node.seeded => {
@@ -211,8 +228,11 @@ async fn freeze_all<'a>(
             progress.say(&format!(
                 "freezing a machine of {shape}; it is done once, and nodes wake from it instead of booting"
             ));
-            freeze(&store, &shape, disk, &image, &accelerator)
-                .await
+            let what = format!("freezing a machine of {shape}");
+            progress.begin(&what);
+            let frozen = freeze(&store, &shape, disk, &image, &accelerator).await;
+            progress.finish(&what);
+            frozen
                 .map_err(|e| progress.say(&format!("nodes of {shape} boot instead of waking: {e:#}")))
                 .ok()
         });

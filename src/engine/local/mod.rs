@@ -4,21 +4,33 @@ mod at_boot;
 mod boot;
 mod build;
 mod cluster;
+mod clusters;
+mod counted;
+mod cpus;
 mod design;
+mod disk_usage;
 mod doctor;
 mod down;
+mod events;
+mod faults;
 mod forwards;
 mod frozen;
 mod images;
+mod known_names;
 mod preflight;
 mod prepared;
+mod reach;
 mod remains;
 mod removal;
+mod size;
+mod snapshot;
 mod status;
 mod stop;
+mod support;
+mod top;
 mod up;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -29,9 +41,21 @@ pub(crate) use self::boot::last_event;
 pub(crate) use self::build::{BuildRequest, BuildSource};
 pub(crate) use self::cluster::Local;
 pub(crate) use self::images::{ImportRequest, PullRequest, catalogue};
-use super::{Engine, Forwarding, Lifecycle, Reach, StartOptions, UpRequest};
-use crate::model::{ClusterStatus, DownReport, ForwardReport, PlanReport, StopReport, UpReport};
+pub(crate) use self::reach::FollowedLog;
+pub(crate) use self::snapshot::{SaveRequest, Standing, Undone};
+pub(crate) use self::support::SupportParts;
+pub(crate) use self::top::Watch;
+use super::{
+    Console, CopyRequest, Engine, ExecRequest, Forwarding, Lifecycle, LogRequest, Reach, Size,
+    StartOptions, SyncRequest, TieRequest, UpRequest,
+};
+use crate::image::PullOptions;
+use crate::model::{
+    ClusterStatus, CopyReport, DownReport, ExecOutput, ExecReport, ForwardReport, LogOutput,
+    NodeAddresses, PlanReport, StopReport, SyncReport, TieKind, TieReport, TieStatus, UpReport,
+};
 use crate::network::check_namespace;
+use crate::project::{self, Inventory};
 use crate::spec::{Forward, Layer};
 
 #[async_trait(?Send)]
@@ -40,20 +64,29 @@ impl Lifecycle for Local {
         Ok(self.load()?.map(|record| record.spec.layer()))
     }
 
-    async fn plan(&self, request: UpRequest) -> Result<PlanReport> {
-        up::plan(self, request).await
+    async fn plan(&self, request: UpRequest, out: Option<&Path>) -> Result<PlanReport> {
+        up::plan(self, request, out).await
+    }
+
+    async fn carry_out(
+        &self,
+        plan: &Path,
+        pull: PullOptions,
+        options: StartOptions,
+    ) -> Result<UpReport> {
+        up::carry_out_plan(self, plan, pull, options).await
     }
 
     async fn up(&self, request: UpRequest) -> Result<UpReport> {
         up::up(self, request).await
     }
 
-    async fn start(&self, options: StartOptions) -> Result<UpReport> {
-        up::start(self, options).await
+    async fn start(&self, nodes: &[String], options: StartOptions) -> Result<UpReport> {
+        up::start(self, nodes, options).await
     }
 
-    async fn stop(&self, patience: Duration) -> Result<StopReport> {
-        stop::stop(self, patience).await
+    async fn stop(&self, nodes: &[String], patience: Duration) -> Result<StopReport> {
+        stop::stop(self, nodes, patience).await
     }
 
     async fn down(&self) -> Result<DownReport> {
@@ -65,12 +98,73 @@ impl Lifecycle for Local {
     }
 }
 
+#[async_trait(?Send)]
+impl Size for Local {
+    async fn scale(&self, counts: &[(String, String)], options: StartOptions) -> Result<UpReport> {
+        size::scale(self, counts, options).await
+    }
+
+    async fn remove(&self, nodes: &[String], options: StartOptions) -> Result<UpReport> {
+        size::remove(self, nodes, options).await
+    }
+}
+
+#[async_trait(?Send)]
 impl Reach for Local {
     fn ssh_config(&self, node: &str) -> Result<PathBuf> {
         let record = self.require()?;
         record.node(node)?;
         check_namespace(&record)?;
         Ok(self.dir().artifact("ssh_config"))
+    }
+
+    fn addresses(&self, targets: &[String]) -> Result<Vec<NodeAddresses>> {
+        reach::addresses(self, targets)
+    }
+
+    async fn exec(&self, request: &ExecRequest, output: &dyn ExecOutput) -> Result<ExecReport> {
+        reach::exec(self, request, output).await
+    }
+
+    async fn copy(&self, request: &CopyRequest) -> Result<CopyReport> {
+        reach::copy(self, request).await
+    }
+
+    async fn sync(&self, request: &SyncRequest) -> Result<SyncReport> {
+        reach::sync(self, request).await
+    }
+
+    async fn tie(&self, request: &TieRequest) -> Result<TieReport> {
+        reach::tie(self, request).await
+    }
+
+    async fn untie(&self, kind: TieKind, what: &str) -> Result<TieStatus> {
+        reach::untie(self, kind, what).await
+    }
+
+    fn include_ssh_config(&self, wanted: bool) -> Result<(PathBuf, bool)> {
+        reach::include(self, wanted)
+    }
+
+    fn console_history(&self, node: &str) -> Result<Vec<u8>> {
+        reach::history(self, node)
+    }
+
+    async fn console(&self, node: &str) -> Result<Console> {
+        reach::console(self, node).await
+    }
+
+    async fn logs(&self, request: &LogRequest, output: &dyn LogOutput) -> Result<bool> {
+        reach::logs(self, request, output).await
+    }
+
+    fn inventory(&self) -> Result<Inventory> {
+        project::inventory(&self.require()?, &self.dir())
+    }
+
+    fn inventory_file(&self) -> Result<PathBuf> {
+        check_namespace(&self.require()?)?;
+        Ok(self.dir().artifact("inventory"))
     }
 }
 
@@ -86,6 +180,16 @@ impl Forwarding for Local {
 
     async fn remove_forwards(&self, names: &[String]) -> Result<()> {
         forwards::remove(self, names).await
+    }
+}
+
+impl Local {
+    /// Serves a tie of the cluster; see [`reach::attend`].
+    ///
+    /// # Errors
+    /// Fails if the tie cannot be made.
+    pub(crate) async fn attend(&self, file: &str, ready: &mut dyn FnMut()) -> Result<()> {
+        reach::attend(self, file, ready).await
     }
 }
 

@@ -5,12 +5,14 @@ use kvmc_images::Image;
 use kvmc_netns::Links;
 use kvmc_netns::firewall::Obstacle;
 
+use super::cpus::check_cpus;
 use crate::hint::bail_with_hint;
 use crate::host::{self, Finding};
 use crate::image::Images;
 use crate::model::Progress;
 use crate::network::{self, Probe, SubnetChoice};
 use crate::project;
+use crate::spec::Bytes;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// Refuses a subnet or bridge that is taken, the user's files in the way, and a state folder with too long a path.
@@ -28,6 +30,7 @@ pub(super) async fn check(
 ) -> Result<(Probe, Vec<String>)> {
     dir.check_sockets(record.nodes.iter().map(|n| n.name.as_str()))?;
     check_disks(record, images)?;
+    check_cpus(record)?;
     let on_host = existing.is_some_and(|r| r.phase != Phase::Stopped);
     let (mut new, mut hidden) = (Vec::new(), Vec::new());
     for network in record.networks() {
@@ -72,12 +75,12 @@ pub(super) fn check_disks(record: &ClusterRecord, images: &Images) -> Result<()>
         }) = images.of(node)
             && node.disk.0 < *virtual_size
         {
+            let size = Bytes::covering(*virtual_size);
             bail_with_hint!(
-                "choose a larger disk with --disk",
-                "disk: {} for {} is smaller than its image {name} ({} MiB)",
+                format!("choose a larger disk, such as --disk {}G", size.as_gib()),
+                "disk: {} for {} is smaller than its image {name} ({size})",
                 node.disk,
-                node.name,
-                virtual_size.div_ceil(1 << 20)
+                node.name
             );
         }
     }
@@ -128,17 +131,7 @@ pub(super) fn fail_on(checks: &[host::Check]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Stage;
-
-    #[derive(Debug)]
-    struct Silent;
-
-    impl Progress for Silent {
-        fn say(&self, _: &str) {}
-        fn stage(&self, _: &str, _: Stage, _: &str) {}
-        fn transfer(&self, _: &str, _: u64, _: Option<u64>) {}
-        fn end(&self) {}
-    }
+    use crate::samples::Silent;
 
     fn obstacle(certain: bool) -> Obstacle {
         Obstacle {

@@ -63,7 +63,11 @@ pub(super) async fn prepare_images(
                     "preparing {}; its first start is done once, with kvmc's agent added, so that nodes can wake",
                     image.name
                 ));
-                warm::prepare(frozen, store, &image, accelerator).await
+                let what = format!("preparing {}", image.name);
+                progress.begin(&what);
+                let prepared = warm::prepare(frozen, store, &image, accelerator).await;
+                progress.finish(&what);
+                prepared
             }
         };
         match prepared {

@@ -62,6 +62,7 @@ impl Local {
             check,
             verdict,
             what,
+            cure: None,
         }
     }
 

@@ -9,7 +9,8 @@ use crate::interrupt::Interrupt;
 use crate::model::NodeStop;
 use crate::plan::Step;
 use crate::state::{ClusterRecord, Phase};
-use crate::steps::{Host, Object, node};
+use crate::steps::{Host, Object, leave, node};
+use crate::trace;
 
 /// The outcome of a removal.
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ pub(super) async fn carry_out(
         if step.needs_all_before() && !done.errors.is_empty() {
             return Ok(done);
         }
+        trace::verbose(|| step.to_string());
         match step {
             Step::Stop(nodes) => match node::stop(nodes, host, patience, interrupt, say).await? {
                 node::Stopped::Done { nodes, errors } => {
@@ -68,6 +70,16 @@ pub(super) async fn carry_out(
                 let errors = object.remove(record.as_deref_mut(), host, &mut done.kept);
                 done.errors.extend(errors.await);
                 removed(object, record.as_deref())?;
+            }
+            Step::Leave(_) => {
+                if let Some(record) = record.as_deref_mut() {
+                    leave::announce(record, host.dir)?;
+                }
+            }
+            Step::Forget(nodes) => {
+                if let Some(record) = record.as_deref_mut().filter(|_| done.errors.is_empty()) {
+                    leave::forget(nodes, record, host.dir)?;
+                }
             }
             // No removal contains these steps.
             Step::Make(_) => {}

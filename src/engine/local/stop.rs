@@ -1,25 +1,34 @@
-//! `stop`: asks nodes to power off, then tells QEMU to quit, then kills it, each with a time limit. Then it removes
-//! the network.
+//! `stop`: asks nodes to power off, then tells QEMU to quit, then kills it, each with a time limit. Of the whole cluster
+//! it then removes the network; where nodes are named, the rest of the cluster goes on.
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result};
 use kvmc_netns::Links;
 
 use super::Local;
+use super::reach::untie_all;
 use super::removal::carry_out;
+use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
 use crate::model::{Interrupted, NodeStop, StopReport};
 use crate::network::check_namespace;
-use crate::plan;
-use crate::state::{Lock, Phase, remove_file};
+use crate::plan::{self, Step};
+use crate::state::{ClusterDir, ClusterRecord, Phase, remove_file};
 
 /// See [`crate::engine::Lifecycle::stop`].
-pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport> {
+pub(super) async fn stop(
+    local: &Local,
+    words: &[String],
+    patience: Duration,
+) -> Result<StopReport> {
     let dir = local.dir();
     let record = local.require()?;
-    // The user wants the cluster to stay stopped when the host starts, too.
-    remove_file(&dir.at_boot())?;
+    match words {
+        // The user wants the cluster to stay stopped when the host starts, too.
+        [] => remove_file(&dir.at_boot())?,
+        _ => drop(record.selector().select(words)?),
+    }
     let mut report = StopReport {
         cluster: local.cluster.clone(),
         was_stopped: record.phase == Phase::Stopped,
@@ -32,27 +41,26 @@ pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport
     }
     check_namespace(&record)?;
     let mut interrupt = Interrupt::listen()?;
-    let _lock = tokio::select! {
-        lock = Lock::take(&dir, "stop", local.wait) => lock?,
-        () = interrupt.wait() => {
-            return Err(Interrupted("the cluster is unchanged".to_owned()).into());
-        }
-    };
     // The verb that held the lock before may have changed all of it.
-    let mut record = match local.load()? {
-        Some(record) if record.phase == Phase::Stopped => {
+    let (mut record, _lock) = local.lock("stop", &mut interrupt).await?;
+    match record.phase {
+        Phase::Stopped => {
             report.was_stopped = true;
             return Ok(report);
         }
-        Some(record) if record.phase == Phase::Removing => return Err(local.half_removed()),
-        Some(record) => record,
-        None => bail!(
-            "cluster `{}` was removed while `stop` waited for it",
-            local.cluster
-        ),
+        Phase::Removing => return Err(local.half_removed()),
+        Phase::Starting | Phase::Up => {}
+    }
+    local.end_unwanted_standby(&record).await?;
+    let ended = match words {
+        [] => untie_all(&dir).await,
+        _ => Vec::new(),
     };
     let links = Links::open()?;
-    let steps = plan::stop(&record);
+    let steps = match words {
+        [] => plan::stop(&record),
+        _ => stay_stopped(&mut record, words, &dir)?,
+    };
     let say = |node: &str, stop: &NodeStop| local.progress.say(&line(node, stop));
     let removed = carry_out(
         &steps,
@@ -64,14 +72,50 @@ pub(super) async fn stop(local: &Local, patience: Duration) -> Result<StopReport
     )
     .await?;
     if removed.interrupted {
-        let (stop, up) = (local.command("stop"), local.command("up"));
-        let now = format!("{stop} stops the rest, {up} starts the stopped nodes");
-        return Err(Interrupted(now).into());
+        return Err(interrupted(local, words).into());
+    }
+    if words.is_empty() && removed.errors.is_empty() {
+        let merged = local.merge_images(&mut record);
+        let merged = merged.context("images that no snapshot needs cannot be merged");
+        // A later stop merges them, too.
+        let error = merged.err().filter(|_| !interrupt.came());
+        report.errors.extend(error.map(|e| format!("{e:#}")));
     }
     report.nodes = removed.stopped;
-    report.errors = removed.errors.iter().map(|e| format!("{e:#}")).collect();
+    let errors = ended.iter().chain(&removed.errors);
+    report.errors.extend(errors.map(|e| format!("{e:#}")));
     report.kept = removed.kept.into_iter().next();
     Ok(report)
+}
+
+/// Records that nodes are to stay stopped, and returns the steps that stop them.
+fn stay_stopped(
+    record: &mut ClusterRecord,
+    words: &[String],
+    dir: &ClusterDir,
+) -> Result<Vec<Step>> {
+    let names = record.selector().select(words)?;
+    let names: Vec<_> = names.into_iter().map(str::to_owned).collect();
+    let nodes = record.nodes.iter().filter(|n| names.contains(&n.name));
+    let steps = plan::stop_nodes(&nodes.cloned().collect::<Vec<_>>());
+    // The record comes first, so that the keeper restarts none of them.
+    record.stopped.extend(names);
+    record.save(dir)?;
+    failpoint!("stop.named");
+    Ok(steps)
+}
+
+fn interrupted(local: &Local, words: &[String]) -> Interrupted {
+    let of = |verb: &str| match words {
+        [] => local.command(verb),
+        _ => local.command(&format!("{verb} {}", words.join(" "))),
+    };
+    let start = if words.is_empty() { "up" } else { "start" };
+    Interrupted(format!(
+        "{} stops the rest, {} starts the stopped nodes",
+        of("stop"),
+        of(start)
+    ))
 }
 
 /// The line about a node that has stopped.

@@ -35,7 +35,8 @@ impl Blockdev {
         let this = Self::new("qcow2", node, read_only).with("file", json!(file));
         match backing {
             Some(backing) => this.with("backing", json!(backing)),
-            None => this,
+            // Whatever its header names.
+            None => this.with("backing", serde_json::Value::Null),
         }
     }
 

@@ -21,6 +21,11 @@ pub(crate) use switches::{
 
 /// The node name of a disk's writable image, for `block_resize`.
 pub(crate) const TOP_DISK: &str = "disk0";
+/// The node name of an extra disk, for `block_resize`. The first has the number 1.
+pub(crate) fn extra_disk(number: usize) -> String {
+    format!("extra{number}")
+}
+
 /// The id of a node's NIC in the network with this index, for `set_link`.
 pub(crate) fn netdev(number: usize) -> String {
     format!("net{number}")
@@ -125,6 +130,34 @@ impl CommandLine {
         }
     }
 
+    /// Adds a virtio-blk disk, which the guest also knows by its serial number: its images, the writable one first. The
+    /// first such disk has the number 1.
+    pub(crate) fn add_extra_disk(&mut self, number: usize, images: &[RawFd]) {
+        let name = extra_disk(number);
+        let mut backing: Option<String> = None;
+        for (depth, fd) in images.iter().enumerate().rev() {
+            let node = match depth {
+                0 => name.clone(),
+                depth => format!("{name}-{depth}"),
+            };
+            let file = self.add_file(&format!("{node}-file"), *fd, depth > 0);
+            self.add(&Blockdev::qcow2(
+                &node,
+                &file,
+                backing.as_deref(),
+                depth > 0,
+            ));
+            backing = Some(node);
+        }
+        self.add(
+            &Device::new("virtio-blk-pci")
+                .with("drive", &name)
+                .with("serial", &name)
+                .with("werror", "stop")
+                .with("rerror", "stop"),
+        );
+    }
+
     /// Adds a read-only virtio-blk disk in the raw format.
     pub(crate) fn add_seed(&mut self, fd: RawFd) {
         let file = self.add_file("seed-file", fd, true);
@@ -225,7 +258,7 @@ mod tests {
                 "-blockdev",
                 r#"{"driver":"file","filename":"/dev/fdset/1","node-name":"file1","read-only":true}"#,
                 "-blockdev",
-                r#"{"driver":"qcow2","file":"file1","node-name":"disk1","read-only":true}"#,
+                r#"{"backing":null,"driver":"qcow2","file":"file1","node-name":"disk1","read-only":true}"#,
                 "-add-fd",
                 "fd=10,set=2",
                 "-blockdev",
@@ -234,6 +267,25 @@ mod tests {
                 r#"{"backing":"disk1","discard":"unmap","driver":"qcow2","file":"file0","node-name":"disk0"}"#,
                 "-device",
                 "virtio-blk-pci,drive=disk0,id=vda,werror=stop,rerror=stop",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_extra_disk_has_a_serial_number_and_no_backing_file() {
+        let mut line = CommandLine::default();
+        line.add_extra_disk(1, &[10]);
+        assert_eq!(
+            line.build(),
+            [
+                "-add-fd",
+                "fd=10,set=1",
+                "-blockdev",
+                r#"{"discard":"unmap","driver":"file","filename":"/dev/fdset/1","node-name":"extra1-file"}"#,
+                "-blockdev",
+                r#"{"backing":null,"discard":"unmap","driver":"qcow2","file":"extra1-file","node-name":"extra1"}"#,
+                "-device",
+                "virtio-blk-pci,drive=extra1,serial=extra1,werror=stop,rerror=stop",
             ]
         );
     }

@@ -114,7 +114,7 @@ impl Switch for Accel {
 
 /// `-cpu`
 #[derive(Debug)]
-pub(crate) struct Cpu(pub(crate) &'static str);
+pub(crate) struct Cpu(pub(crate) String);
 
 impl Switch for Cpu {
     fn name(&self) -> &'static str {

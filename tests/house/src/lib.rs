@@ -14,6 +14,7 @@ mod length;
 mod modules;
 mod names;
 mod skip;
+mod strings;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,16 @@ pub fn long_files(src: &Path, limit: usize) -> Vec<(File, usize)> {
 #[must_use]
 pub fn long_functions(src: &Path, limit: usize) -> Vec<(String, usize)> {
     length::functions(&modules::Modules::read(src), limit)
+}
+
+/// The values of all string literals of a source, also in the arguments of macros, without documentation.
+///
+/// # Panics
+/// The text is not Rust.
+#[must_use]
+pub fn strings(source: &str) -> Vec<String> {
+    let tokens = source.parse();
+    strings::strings(tokens.unwrap_or_else(|e| panic!("not Rust: {e}")))
 }
 
 /// All faults of the sources below `src`, one sentence for each: circles of imports, files over [`FILE_LINES`], functions

@@ -213,3 +213,10 @@ fn this_crate_keeps_to_what_it_judges() {
     let none: [String; 0] = [];
     assert_eq!(faults(&src), none);
 }
+
+#[test]
+fn strings_are_found_in_macros_and_not_in_documentation() {
+    let source =
+        "/// a `doc`\nfn f() -> String { bail!(\"one {x}\", 'c', 1); format!(\"two\\n\") }";
+    assert_eq!(strings(source), ["one {x}", "two\n"]);
+}

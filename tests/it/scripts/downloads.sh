@@ -70,7 +70,7 @@ two-at-once) fault slow
   cmp ../one ../two || fail "they got two images"; [ "$(requests slow/x.qcow2)" = 1 ] || fail "$(cat ../requests)"; [ "$(store)" = 1 ]
   cat ../err1 ../err2 | grep -q "another kvmc downloads it" || fail "neither waited" ;;
 full-disk) mkdir -p "$KVMC_STATE_DIR"; mount -t tmpfs -o size=2m none "$KVMC_STATE_DIR"; fault ok
-  refused "MiB are needed" "are free"; [ -z "$(find "$KVMC_STATE_DIR" -name '*.part')" ] || fail "the disk stays full"
+  refused "needed in" "free; free some"; [ -z "$(find "$KVMC_STATE_DIR" -name '*.part')" ] || fail "the disk stays full"
   # The file fits packed, but not unpacked.
   mount -o remount,size=4m "$KVMC_STATE_DIR"; fault ok y.raw.xz; refused "No space left on device" ;;
 interrupted) fault slow; # A shell has its background commands ignore SIGINT.

@@ -13,7 +13,7 @@ use super::words::{Rebooted, console_tail, last_event, recorded_end};
 use crate::failpoint::failpoint;
 use crate::keeper::{Keeper, Request};
 use crate::model::{Board, Progress, Stage};
-use crate::node::{Ended, Identity, Launch, Running, connect, launch};
+use crate::node::{Ended, Identity, Launch, MemorySource, Running, connect, launch};
 use crate::state::{ClusterDir, ClusterRecord, NodeDir, read_json};
 use crate::steps::node;
 use crate::warm::{LoadedMachines, Memory};
@@ -129,11 +129,15 @@ impl NodeStart {
             cluster: &self.record.spec.name,
             node,
             dir: &dir,
+            at: &dir,
             image: &self.image,
             backing: &self.frozen.store().backing(node, &self.image),
             accelerator: &self.record.accelerator,
             nics,
-            memory: memory.map(Memory::share).transpose()?,
+            source: match memory {
+                Some(memory) => MemorySource::Wake(memory.share()?),
+                None => MemorySource::Boot,
+            },
         })?;
         self.progress.stage(&self.name, Stage::Started, "");
         let is_waking = memory.is_some();

@@ -90,6 +90,8 @@ impl Local {
             ..spec
         };
         let target = Target {
+            verb: "image build",
+            expects: None,
             spec,
             insists: true,
             project: project.path().to_owned(),
@@ -98,6 +100,7 @@ impl Local {
                 timeout: request.timeout,
                 cold: true,
                 overcommit: false,
+                ..StartOptions::default()
             },
         };
         let report = bring_up(self, target, None).await?;
@@ -112,7 +115,7 @@ impl Local {
             done = work.carry_out(&machine, packages, self.progress.as_ref()) => done?,
             () = interrupt.wait() => bail!("interrupted"),
         }
-        if !self.stop(PATIENCE).await?.is_clean() {
+        if !self.stop(&[], PATIENCE).await?.is_clean() {
             bail!(
                 "the build machine did not shut down cleanly, so its disk cannot become an image"
             );
@@ -173,11 +176,21 @@ impl Local {
                 format!("{} stops it", command(cluster, "stop")),
             ));
         }
+        if self.dir().suspended().exists() {
+            let start = command(&record.spec.name, "start --cold");
+            return Err(add_hint(
+                anyhow::anyhow!(
+                    "cluster `{}` is suspended, so a part of what {name} has written is in its memory",
+                    record.spec.name
+                ),
+                format!("{start} and a stop write it to the disk"),
+            ));
+        }
         if dir.asleep().exists() || !dir.disk().exists() {
             bail!("{name} has never run, so its disk holds nothing that its image does not");
         }
         let parent = store.get(node.base.image())?;
-        let mut disks = vec![dir.disk()];
+        let mut disks = dir.images_of(node, 0);
         disks.extend(self.frozen().backing(node, &parent));
         let commit = Commit {
             disks,

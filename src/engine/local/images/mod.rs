@@ -9,13 +9,14 @@ use anyhow::{Context, Result, bail};
 use kvmc_images::{Architecture, Boot, Image, ImportedArchive, Store, download, is_archive};
 
 pub(crate) use self::listing::catalogue;
+pub(super) use self::removal::Prunable;
 use super::Local;
 use super::preflight::fail_on;
 use crate::hint::{add_hint, bail_with_hint, host_command};
 use crate::host;
 use crate::image::{self, PullOptions, build, recipe};
 use crate::interrupt::Interrupt;
-use crate::model::Interrupted;
+use crate::model::{ImageExport, Interrupted};
 use crate::spec::{Settings, approximate, check};
 use crate::warm;
 
@@ -160,6 +161,7 @@ impl Local {
         let path = std::path::absolute(file)?;
         let name = image::name_of(&path.display().to_string());
         let image = download::import(&store, &path, &name, architecture, boot)
+            .map_err(image::with_cure)
             .with_context(|| format!("{} cannot be used", file.display()))?;
         self.progress.say(&image::line(&image));
         finish(&store, &image, request.tag.as_deref())
@@ -181,6 +183,7 @@ impl Local {
         }
         let ImportedArchive { image, tag } = store
             .unpack(file)
+            .map_err(image::with_cure)
             .with_context(|| format!("{} cannot be used", file.display()))?;
         self.progress.say(&image::line(&image));
         let mut name = request.tag.clone();
@@ -197,7 +200,7 @@ impl Local {
         finish(store, &image, name.as_deref())
     }
 
-    /// Writes an image and its backing files to one file, and returns a line about it.
+    /// Writes an image and its backing files to one file. Also returns a line about it.
     ///
     /// # Errors
     /// Fails if there is no such image, if the file cannot be written, or if it was [`Interrupted`].
@@ -206,7 +209,7 @@ impl Local {
         name: &str,
         asked: Option<&str>,
         file: &Path,
-    ) -> Result<String> {
+    ) -> Result<(ImageExport, String)> {
         let store = self.store();
         let image = image::in_store(&store, name, architecture(asked)?)?;
         let interrupt = Interrupt::listen()?;
@@ -218,8 +221,14 @@ impl Local {
             exported => exported?,
         }
         let size = std::fs::metadata(file).map_or(0, |m| m.len());
-        let (line, size) = (image::line(&image), approximate(size));
-        Ok(format!("{line} in {}, {size}", file.display()))
+        let words = approximate(size);
+        let words = format!("{} in {}, {words}", image::line(&image), file.display());
+        let exported = ImageExport {
+            image: image.id,
+            file: file.to_owned(),
+            size,
+        };
+        Ok((exported, words))
     }
 }
 

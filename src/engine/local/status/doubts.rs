@@ -46,6 +46,13 @@ pub(super) async fn doubts(
         process.is_ok_and(|p| p.is_some_and(|p| p.open().is_some()))
     };
     all.extend(judge(record, &seen, network.as_ref(), is_recorded));
+    let has_outlet = network::outlet::is_there(record, dir).await;
+    if record.phase == Phase::Up && !has_outlet.unwrap_or(false) {
+        all.push(format!(
+            "the link of the fork to the outside or its NAT rules are missing; {} restores them",
+            local.command("up")
+        ));
+    }
     if record.phase == Phase::Up {
         let names = read_json::<CutOffNames>(&dir.cut_off()).ok().flatten();
         all.extend(cut_off(record, &names.unwrap_or_default(), now() as u64));
@@ -133,7 +140,7 @@ fn missing(record: &ClusterRecord, seen: &NetworkState, up: &str) -> Vec<String>
     for network in record.networks() {
         if !seen.bridges.contains(&network.bridge) {
             all.push(format!(
-                "the bridge {} is missing or changed; {up} makes it again, after which the nodes need a restart",
+                "the bridge {} is missing or changed; {up} makes it again, and the keeper restores its ports",
                 network.bridge
             ));
         }

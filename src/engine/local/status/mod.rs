@@ -4,15 +4,24 @@ mod doubts;
 mod firewall;
 mod node;
 
+pub(super) use self::node::look as node_status;
+
 use std::time::Duration;
 
 use anyhow::Result;
 use kvmc_netns::Links;
 
 use super::Local;
+use super::reach::ties;
+use super::up::pending;
 use crate::keeper::Keeper;
-use crate::model::{Board, ClusterStatus, NetworkStatus, NodeStatus, SCHEMA, VitalsStatus};
-use crate::state::{ClusterRecord, Found, Lock, is_denied};
+use crate::model::{
+    Board, ClusterStatus, FaultStatus, NetworkStatus, NodeStatus, NodeView, RestoredStatus, SCHEMA,
+    UsageStatus, VitalsStatus,
+};
+use crate::network::Restored;
+use crate::node::MemoryUsage;
+use crate::state::{ClusterDir, ClusterRecord, Found, Lock, Phase, is_denied, read_json};
 use crate::steps::traces;
 
 /// A keeper that hangs must not make `status` hang.
@@ -57,11 +66,16 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     }
     let board = board.map(|(board, _)| board);
     doubts.extend(board.as_ref().and_then(|b| old_agents(b, local)));
-    let nodes = record
-        .nodes
-        .iter()
+    doubts.extend(other_machines(&record, local));
+    doubts.extend(board.as_ref().and_then(|b| idle_kernels(b, local)));
+    let nodes = record.nodes.iter();
+    let nodes: Vec<_> = nodes
         .map(|n| node::look(&record, n, &dir, board.as_ref()))
         .collect();
+    for node in &nodes {
+        let told = |f: &FaultStatus| format!("{}: {}; {}", node.name, f.what, f.cure);
+        doubts.extend(node.faults.iter().map(told));
+    }
     Ok(ClusterStatus {
         schema: SCHEMA,
         cluster: local.cluster.clone(),
@@ -70,14 +84,60 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         bridge: Some(record.main().bridge.clone()),
         subnet: Some(record.main().subnet),
         image: record.nodes.first().map(|n| n.base.image().to_owned()),
+        snapshot: snapshot(&record, &dir),
+        fork_of: record.host.fork.as_ref().map(|fork| fork.of.clone()),
+        suspended: record.phase == Phase::Stopped && dir.suspended().exists(),
         keeper: board.is_some(),
         networks: networks(&record),
         firewall,
+        links_restored: links_restored(&record, &dir),
         forwards: record.forwards.iter().map(ToString::to_string).collect(),
+        ties: ties(&dir),
         nodes,
         bridges: Vec::new(),
         doubts,
     })
+}
+
+/// The snapshot that the cluster goes on from, if that is still there.
+fn snapshot(record: &ClusterRecord, dir: &ClusterDir) -> Option<String> {
+    let name = record.snapshot.clone();
+    name.filter(|name| dir.snapshot(name).exists())
+}
+
+/// Names the nodes that run with other RAM or vcpus than recorded.
+fn other_machines(record: &ClusterRecord, local: &Local) -> Option<String> {
+    let nodes = pending(record, &local.dir());
+    let restart = local.command(&format!("restart {}", nodes.join(" ")));
+    (!nodes.is_empty()).then(|| {
+        format!(
+            "RAM and vcpus of {} change at the next start; {restart} restarts them",
+            nodes.join(", ")
+        )
+    })
+}
+
+/// The last repair of bridges, ports and routes since the keeper started.
+fn links_restored(record: &ClusterRecord, dir: &ClusterDir) -> Option<RestoredStatus> {
+    if record.phase == Phase::Stopped {
+        return None;
+    }
+    let restored = read_json::<Restored>(&dir.links()).ok().flatten()?;
+    let Restored { time, times, what } = restored;
+    Some(RestoredStatus { time, times, what })
+}
+
+impl Local {
+    /// Measures how the nodes' memory is shared. It takes milliseconds for each GB, so [`status`] leaves it out.
+    pub(crate) fn measure_memory(&self, status: &mut ClusterStatus) {
+        for node in &mut status.nodes {
+            if let Some(memory) = node.pid.and_then(MemoryUsage::of) {
+                node.usage.pss = Some(memory.pss);
+                node.usage.shared = Some(memory.shared);
+                node.usage.private = Some(memory.private);
+            }
+        }
+    }
 }
 
 /// Names the nodes whose agent is of an earlier kvmc. The agent lies on the node's own disk.
@@ -89,6 +149,20 @@ fn old_agents(board: &Board, local: &Local) -> Option<String> {
         format!(
             "the agent of {} is of an earlier kvmc, and writes hostname, hosts, resolv.conf, keys and password again at each boot; {down} (which removes the disks) and {up} make nodes with the new one",
             names.join(", ")
+        )
+    })
+}
+
+/// Names the nodes with a kernel that their user installed and that does not boot, since QEMU gets the template's.
+fn idle_kernels(board: &Board, local: &Local) -> Option<String> {
+    let of =
+        |(name, view): (&String, &NodeView)| Some(format!("{} in {name}", view.kernel.as_ref()?));
+    let kernels: Vec<_> = board.iter().filter_map(of).collect();
+    (!kernels.is_empty()).then(|| {
+        let up = local.command("up --image NAME");
+        format!(
+            "a kernel that was installed does not boot: {}; nodes of a cloud image ({up}) boot their own, nodes of a template the template's (docs/TEMPLATE.md)",
+            kernels.join(", ")
         )
     })
 }
@@ -121,7 +195,9 @@ async fn without_record(
         machine: None,
         paused: None,
         vitals: VitalsStatus::default(),
+        usage: UsageStatus::default(),
         last_end: None,
+        faults: Vec::new(),
     });
     Ok(ClusterStatus {
         schema: SCHEMA,
@@ -131,10 +207,15 @@ async fn without_record(
         bridge: None,
         subnet: None,
         image: None,
+        snapshot: None,
+        fork_of: None,
+        suspended: false,
         keeper: !seen.keepers.is_empty(),
         networks: Vec::new(),
         firewall: None,
+        links_restored: None,
         forwards: Vec::new(),
+        ties: Vec::new(),
         nodes: nodes.collect(),
         bridges: seen.bridges.clone(),
         doubts: vec![why],

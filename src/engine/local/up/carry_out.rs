@@ -5,20 +5,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::changes::{check_removal, check_same};
 use super::look::look;
+use super::pending::{adopt, pending};
 use super::ready::Ready;
 use super::run::Run;
+use super::saved;
 use crate::engine::local::boot::Boot;
+use crate::engine::local::snapshot::Restore;
 use crate::failpoint::failpoint;
+use crate::hint::{add_hint, bail_with_hint};
 use crate::host::cores;
 use crate::interrupt::Interrupt;
-use crate::model::{Accelerator, Interrupted, NodeFailure, NodeStop, UpOutcome, UpReport};
+use crate::model::{Accelerator, Interrupted, NodeStop, UpOutcome, UpReport};
 use crate::network::forwarding::{self, Family};
-use crate::node::{Identity, find_qemu, vcpus};
+use crate::node::vcpus;
 use crate::plan::{self, Seen, Step};
 use crate::project;
-use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, private_dir, read_json, replace_json};
-use crate::steps::{Undo, Workbench, folder, node};
+use crate::spec::Change;
+use crate::state::{ClusterRecord, Lock, Phase, private_dir};
+use crate::steps::{Undo, Workbench, folder, leave, node};
+use crate::trace;
 
 /// Time for a removed node to power off. Its systemd gives each service 90 s.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,6 +45,16 @@ impl Run<'_> {
     /// Fails if another verb has changed the cluster, or if the state of the host cannot be read.
     pub(super) async fn plan_again(&self, ready: &Ready, seen: Option<Seen>) -> Result<Planned> {
         let existing = self.local.load()?;
+        saved::check_expected(self.expects.as_ref(), existing.as_ref())?;
+        if let Some(before) = self.existing {
+            check_same(before, existing.as_ref(), &self.start.scope)?;
+        }
+        check_removal(
+            &self.dir,
+            existing.as_ref(),
+            &self.spec,
+            &self.start.consent,
+        )?;
         if existing
             .as_ref()
             .is_some_and(|r| r.phase == Phase::Removing)
@@ -58,7 +75,7 @@ impl Run<'_> {
             None => look(&record, existing, &self.dir, self.links).await?,
         };
         Ok(Planned {
-            steps: plan::up(&record, &seen),
+            steps: plan::up(&record, &seen, &self.start.scope),
             is_new: existing.is_none(),
             record,
         })
@@ -84,15 +101,24 @@ impl Run<'_> {
             is_new,
             steps,
         } = planned;
-        if steps.is_empty() {
+        self.local.end_unwanted_standby(&record).await?;
+        let restore = Restore::of_start(self.local, &record, &self.start)?;
+        if steps.is_empty() && restore.is_none() {
             return Ok(self.report(&record, UpOutcome::NothingToDo, began));
         }
         let to_start: Vec<_> = steps.iter().filter_map(Step::starts).collect();
         if !to_start.is_empty() {
             self.say_accelerator(&record);
         }
+        let (leaving, making) = Step::after_removal(&steps);
+        if !leaving.is_empty() {
+            // Nothing brings the data of a removed node back.
+            let none = Undo::default();
+            self.make(ready, leaving, &mut record, false, &mut interrupt, none)
+                .await?;
+        }
         let undo = self.undo()?;
-        self.make(ready, &steps, &mut record, is_new, &mut interrupt, undo)
+        self.make(ready, making, &mut record, is_new, &mut interrupt, undo)
             .await?;
         let to_start: Vec<_> = to_start.into_iter().map(str::to_owned).collect();
         let boot = Boot {
@@ -104,15 +130,81 @@ impl Run<'_> {
             progress: &self.local.progress,
             timeout: self.start.timeout.unwrap_or_else(|| patience(&record)),
         };
+        let running = async {
+            match &restore {
+                Some(restore) => {
+                    restore.run(self.local, &record).await?;
+                    boot.run(&[]).await
+                }
+                None => boot.run(&to_start).await,
+            }
+        };
         let failed = tokio::select! {
-            failed = boot.run(&to_start) => failed?,
+            failed = running => failed?,
             () = interrupt.wait() => return Err(self.goes_on().into()),
         };
         record.phase = Phase::Up;
         record.save(&self.dir)?;
         failpoint!("up.done");
+        // What does not grow is noted at the node, and hides no node that failed.
+        let grown = self.grow(ready, making, &record, &mut interrupt).await;
         self.local.progress.end();
-        Ok(self.report(&record, done(to_start, failed), began))
+        match grown {
+            Err(error) if !failed.is_empty() && !error.is::<Interrupted>() => {
+                self.local.progress.say(&format!("error: {error:#}"));
+            }
+            grown => grown?,
+        }
+        let removed = leaving.iter().filter_map(|s| match s {
+            Step::Forget(nodes) => Some(nodes.iter().map(|n| n.name.clone())),
+            _ => None,
+        });
+        let outcome = UpOutcome::Done {
+            started: to_start,
+            failed,
+            removed: removed.flatten().collect(),
+        };
+        Ok(self.report(&record, outcome, began))
+    }
+
+    /// Grows the disks of nodes that run. The others have grown at their start.
+    async fn grow(
+        &self,
+        ready: &Ready,
+        steps: &[Step],
+        record: &ClusterRecord,
+        interrupt: &mut Interrupt,
+    ) -> Result<()> {
+        let mut errors = Vec::new();
+        for step in steps {
+            let Some(growth) = step.grows() else { continue };
+            let grown = tokio::select! {
+                grown = growth.make(record, self.bench(ready)) => grown,
+                () = interrupt.wait() => return Err(self.goes_on().into()),
+            };
+            errors.extend(grown.err().map(|e| format!("cannot {step}: {e:#}")));
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => bail_with_hint!(
+                format!(
+                    "{} tries again, and so does the next start of the node",
+                    self.local.command("up")
+                ),
+                "{}",
+                errors.join("; ")
+            ),
+        }
+    }
+
+    fn bench<'a>(&'a self, ready: &'a Ready) -> Workbench<'a> {
+        Workbench {
+            host: self.local.host(&self.dir, self.links),
+            images: &ready.images,
+            frozen: &ready.frozen,
+            keys: &ready.keys,
+            progress: self.local.progress.as_ref(),
+        }
     }
 
     /// Prepares to undo a cluster that cannot be made.
@@ -142,13 +234,10 @@ impl Run<'_> {
         interrupt: &mut Interrupt,
         mut undo: Undo,
     ) -> Result<()> {
-        let bench = Workbench {
-            host: self.local.host(&self.dir, self.links),
-            images: &ready.images,
-            frozen: &ready.frozen,
-            keys: &ready.keys,
-            progress: self.local.progress.as_ref(),
-        };
+        let bench = self.bench(ready);
+        let patience = self.start.patience.unwrap_or(PATIENCE);
+        // Nodes that go on running need their network, whatever else fails.
+        let keeps = self.existing.is_some_and(|r| r.phase != Phase::Stopped);
         let made = async {
             private_dir(self.dir.path())?;
             adopt(record, &self.dir)?;
@@ -156,7 +245,11 @@ impl Run<'_> {
                 if interrupt.has_come().await {
                     return Ok(false);
                 }
-                let taken = take(step, record, bench, interrupt, &mut undo).await;
+                let taken = take(step, record, bench, patience, interrupt, &mut undo).await;
+                trace::verbose(|| match &taken {
+                    Ok(_) => step.to_string(),
+                    Err(e) => format!("cannot {step}: {e:#}"),
+                });
                 taken.with_context(|| format!("cannot {step}"))?;
             }
             // Another cluster, removed since the look, may have switched forwarding off.
@@ -175,6 +268,13 @@ impl Run<'_> {
                     false => self.goes_on(),
                 }
                 .into())
+            }
+            Err(error) if keeps => {
+                let up = self.local.command("up");
+                Err(add_hint(
+                    error,
+                    format!("the rest of the cluster goes on; {up} tries again"),
+                ))
             }
             Err(error) => {
                 self.take_back(undo).await;
@@ -205,10 +305,23 @@ impl Run<'_> {
                 .map(|n| n.name.clone())
                 .unwrap_or_default(),
             outcome,
+            pending: pending(record, &self.dir),
+            waiting: self.waiting(record),
             project: record.project.clone(),
             instead: (!has_folder).then(|| self.dir.path().to_owned()),
+            faults: Vec::new(),
             took: began.elapsed(),
         }
+    }
+
+    /// The cluster's settings that differ from before and do not change live.
+    fn waiting(&self, record: &ClusterRecord) -> Vec<String> {
+        let before = self.existing.filter(|r| r.phase != Phase::Stopped);
+        let differences = before.map(|r| r.spec.differences(&record.spec));
+        let differences = differences.into_iter().flatten();
+        let waiting =
+            differences.filter(|d| d.change == Change::NextStart && d.key.role_name().is_none());
+        waiting.map(|d| d.key.to_string()).collect()
     }
 
     fn goes_on(&self) -> Interrupted {
@@ -238,6 +351,7 @@ async fn take(
     step: &Step,
     record: &mut ClusterRecord,
     bench: Workbench<'_>,
+    patience: Duration,
     interrupt: &mut Interrupt,
     undo: &mut Undo,
 ) -> Result<()> {
@@ -245,12 +359,14 @@ async fn take(
         Step::Make(object) => object.make(record, bench, undo).await,
         Step::Stop(nodes) => {
             let say = |node: &str, _: &NodeStop| bench.progress.say(&format!("{node} is stopped"));
-            match node::stop(nodes, bench.host, PATIENCE, interrupt, &say).await? {
+            match node::stop(nodes, bench.host, patience, interrupt, &say).await? {
                 node::Stopped::Done { errors, .. } => first(errors),
                 // The loop over the steps notices the interruption.
                 node::Stopped::Interrupted => Ok(()),
             }
         }
+        Step::Leave(_) => leave::announce(record, bench.host.dir),
+        Step::Forget(nodes) => leave::forget(nodes, record, bench.host.dir),
         Step::Remove(object) => {
             let mut told = Vec::new();
             let errors = object.remove(Some(record), bench.host, &mut told).await;
@@ -268,22 +384,6 @@ fn first(errors: Vec<anyhow::Error>) -> Result<()> {
     errors.into_iter().next().map_or(Ok(()), Err)
 }
 
-/// Records our running QEMU processes that are not recorded, because a verb was killed right after it started them.
-/// Otherwise the keeper would not attend them.
-fn adopt(record: &ClusterRecord, dir: &ClusterDir) -> Result<()> {
-    for node in &record.nodes {
-        let path = dir.node(&node.name).process();
-        let recorded = read_json::<Identity>(&path).ok().flatten();
-        if recorded.is_some_and(|identity| identity.open().is_some()) {
-            continue;
-        }
-        if let Some(found) = find_qemu(&node.uuid) {
-            replace_json(&path, &found, 0o600)?;
-        }
-    }
-    Ok(())
-}
-
 /// The default time that each node has to become ready.
 const fn patience(record: &ClusterRecord) -> Duration {
     Duration::from_secs(if record.accelerator.is_kvm() {
@@ -291,8 +391,4 @@ const fn patience(record: &ClusterRecord) -> Duration {
     } else {
         900
     })
-}
-
-const fn done(started: Vec<String>, failed: Vec<NodeFailure>) -> UpOutcome {
-    UpOutcome::Done { started, failed }
 }

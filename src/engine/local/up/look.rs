@@ -9,7 +9,7 @@ use crate::network;
 use crate::plan::Seen;
 use crate::project;
 use crate::state::{ClusterDir, ClusterRecord, Phase};
-use crate::steps::{keeper, node, record};
+use crate::steps::{growth, keeper, node, record, scope};
 
 /// Compares the host with the record `wanted`.
 ///
@@ -35,7 +35,9 @@ pub(super) async fn look(
             None => Vec::new(),
         },
         network: network::look(wanted, links).await?,
+        lacks_outlet: !network::outlet::is_there(wanted, dir).await?,
         keeper: keeper::look(dir).await,
+        systemd_scope: scope::look(dir),
         names_untold: !network::names::are_known(wanted),
         // A new keeper begins with the recorded forwards, whatever has become of the ports. After an interrupted verb,
         // nobody knows which forwards the keeper has.
@@ -48,6 +50,13 @@ pub(super) async fn look(
             .nodes
             .iter()
             .filter(|n| node::look(dir, &n.name, &n.uuid).is_some())
+            .map(|n| n.name.clone())
+            .collect(),
+        begun: names(&|n| dir.node(n).process().exists()),
+        growing: wanted
+            .nodes
+            .iter()
+            .filter(|n| growth::is_due(n, dir) && node::look(dir, &n.name, &n.uuid).is_some())
             .map(|n| n.name.clone())
             .collect(),
         surplus: recorded.filter(|n| !is_wanted(&n.name)).cloned().collect(),

@@ -3,10 +3,14 @@
 mod carry_out;
 mod changes;
 mod look;
+mod pending;
 mod ready;
 mod run;
+mod saved;
 mod survey;
 
+use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -14,22 +18,27 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use self::changes::check_unchanged;
+pub(super) use self::changes::{check_removal, check_same, removed};
+pub(super) use self::pending::pending;
 pub(super) use self::run::Target;
 use self::run::{Run, UNCHANGED, unless_interrupted};
+use self::saved::{SavedOptions, SavedPlan, Untold};
 use self::survey::Survey;
-use super::Local;
-use crate::engine::{Lifecycle, StartOptions, UpRequest};
+use super::{Local, faults};
+use crate::engine::{Consent, Lifecycle, StartOptions, UpRequest, until_unchanged};
 use crate::hint::add_hint;
 use crate::image::PullOptions;
 use crate::interrupt::Interrupt;
 use crate::model::{PlanReport, UpReport};
 use crate::network::free_subnet;
+use crate::plan::Scope;
 use crate::spec::{ClusterSpec, Key, Settings, Value, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
 use crate::steps::traces;
 
 /// Age after which a look at the host is repeated, because other programs may change the firewall at any time.
 const STALE: Duration = Duration::from_secs(2);
+
 /// See [`Lifecycle::up`].
 pub(super) async fn up(local: &Local, request: UpRequest) -> Result<UpReport> {
     if local.load()?.is_some_and(|r| r.phase == Phase::Removing) {
@@ -51,48 +60,126 @@ pub(super) async fn up(local: &Local, request: UpRequest) -> Result<UpReport> {
 }
 
 /// See [`Lifecycle::plan`].
-pub(super) async fn plan(local: &Local, request: UpRequest) -> Result<PlanReport> {
+pub(super) async fn plan(
+    local: &Local,
+    mut request: UpRequest,
+    out: Option<&Path>,
+) -> Result<PlanReport> {
     if local.load()?.is_some_and(|r| r.phase == Phase::Removing) {
         return Err(local.half_removed());
     }
+    // A plan removes nothing.
+    request.start.consent = Consent::All;
+    let settings = request.settings.clone();
+    let options = SavedOptions::of(&request.start, &request.pull);
     let (target, existing) = target(local, request).await?;
+    let (spec, project, insists) = (target.spec.clone(), target.project.clone(), target.insists);
     let links = Links::open()?;
     let run = Run::new(local, &links, target, existing.as_ref(), false)?;
-    let Survey {
-        record,
-        seen,
-        mut probe,
-        missing,
-        unprepared,
-        ..
-    } = run.survey().await?;
-    run.refuse_taken(&mut probe).await?;
-    let make = run.wanted.to_make();
-    let make = make.iter().map(ToString::to_string);
-    let prepare = unprepared.iter().map(|n| format!("prepare the image {n}"));
-    let freeze = missing
-        .iter()
-        .map(|shape| format!("freeze a machine of {shape}"));
-    let steps = crate::plan::up(&record, &seen);
-    let rest = steps.iter().map(ToString::to_string);
-    Ok(PlanReport {
-        cluster: local.cluster.clone(),
-        steps: make.chain(prepare).chain(freeze).chain(rest).collect(),
-    })
+    let mut survey = run.survey().await?;
+    run.refuse_taken(&mut survey.probe).await?;
+    let report = run.told(&survey, |key| {
+        let source = settings.source(key);
+        source.is_asked().then(|| source.to_string())
+    });
+    if let Some(out) = out {
+        let record = existing.as_ref().map(ClusterRecord::fingerprint);
+        let plan = SavedPlan::new(record, spec, project, insists, options, report.clone());
+        plan.write(out)?;
+    }
+    Ok(report)
+}
+
+/// See [`Lifecycle::carry_out`].
+pub(super) async fn carry_out_plan(
+    local: &Local,
+    file: &Path,
+    mut pull: PullOptions,
+    mut options: StartOptions,
+) -> Result<UpReport> {
+    let plan = SavedPlan::read(file, local)?;
+    plan.options.add_to(&mut options, &mut pull);
+    let existing = local.load()?;
+    let expects = Some(plan.record.clone());
+    saved::check_expected(expects.as_ref(), existing.as_ref())?;
+    if existing.is_none() {
+        refuse_remains(local).await?;
+    }
+    let target = |consent: Consent| Target {
+        spec: plan.spec.clone(),
+        insists: plan.insists,
+        project: plan.project.clone(),
+        pull,
+        start: StartOptions {
+            consent,
+            ..options.clone()
+        },
+        verb: "up",
+        expects: expects.clone(),
+    };
+    let links = Links::open()?;
+    // The look below this one tells of everything.
+    let untold = Local {
+        progress: Rc::new(Untold),
+        ..local.clone()
+    };
+    let run = Run::new(
+        &untold,
+        &links,
+        target(Consent::All),
+        existing.as_ref(),
+        false,
+    )?;
+    let survey = run.survey().await?;
+    plan.check_same(&run.told(&survey, |_| None))?;
+    bring_up(local, target(options.consent.clone()), existing).await
 }
 
 /// See [`Lifecycle::start`].
-pub(super) async fn start(local: &Local, options: StartOptions) -> Result<UpReport> {
+pub(super) async fn start(
+    local: &Local,
+    nodes: &[String],
+    options: StartOptions,
+) -> Result<UpReport> {
+    until_unchanged(async || start_once(local, nodes, options.clone()).await).await
+}
+
+async fn start_once(
+    local: &Local,
+    nodes: &[String],
+    mut options: StartOptions,
+) -> Result<UpReport> {
     let record = local.require()?;
     if record.phase == Phase::Removing {
         return Err(local.half_removed());
     }
+    if !nodes.is_empty() {
+        let names = record.selector().select(nodes)?;
+        options.scope = Scope::Nodes(names.into_iter().map(str::to_owned).collect());
+    }
+    let spec = record.spec.clone();
+    change(local, record, spec, options, "start").await
+}
+
+/// Brings an existing cluster to another specification.
+///
+/// # Errors
+/// See [`bring_up`].
+pub(super) async fn change(
+    local: &Local,
+    record: ClusterRecord,
+    spec: ClusterSpec,
+    options: StartOptions,
+    verb: &'static str,
+) -> Result<UpReport> {
     let target = Target {
-        spec: record.spec.clone(),
+        spec,
         insists: true,
         project: record.project.clone(),
         pull: PullOptions::default(),
         start: options,
+        verb,
+        expects: None,
     };
     bring_up(local, target, Some(record)).await
 }
@@ -119,6 +206,8 @@ async fn target(local: &Local, request: UpRequest) -> Result<(Target, Option<Clu
         project: request.project,
         pull: request.pull,
         start: request.start,
+        verb: "up",
+        expects: None,
     };
     Ok((target, existing))
 }
@@ -187,7 +276,7 @@ pub(super) async fn bring_up(
     let mut interrupt = Interrupt::listen()?;
     let ready = run.make_ready(record, &mut interrupt).await?;
     run.refuse_taken(&mut probe).await?;
-    let taking = Lock::take(run.dir(), "up", local.wait);
+    let taking = Lock::take(run.dir(), run.verb, local.wait);
     let lock = unless_interrupted(&mut interrupt, UNCHANGED, taking).await??;
     // If there was nothing a moment ago, there is still nothing, unless there is a record now.
     let seen = (existing.is_none() && looked.elapsed() < STALE).then_some(seen);
@@ -202,5 +291,10 @@ pub(super) async fn bring_up(
         // Store the data as it is now, so that nodes that join later get the same.
         replace(&run.dir().user_data(role), text.as_bytes(), 0o600)?;
     }
-    run.carry_out(&ready, planned, lock, interrupt, began).await
+    let carried_out = run.carry_out(&ready, planned, lock, interrupt, began);
+    let mut report = carried_out.await?;
+    if let Some(record) = local.load()? {
+        report.faults = faults::now(&record, run.dir(), None).await;
+    }
+    Ok(report)
 }

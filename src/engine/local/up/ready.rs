@@ -14,7 +14,7 @@ use crate::image::Images;
 use crate::interrupt::Interrupt;
 use crate::model::Interrupted;
 use crate::node::{KeyPool, uefi};
-use crate::state::ClusterRecord;
+use crate::state::{ClusterRecord, Phase};
 use crate::warm::{self, LoadedMachines};
 
 /// Everything that the cluster is built on.
@@ -64,7 +64,7 @@ impl Run<'_> {
         images: &Images,
         existing: Option<&ClusterRecord>,
     ) -> Result<ClusterRecord> {
-        design(Blueprint {
+        let mut record = design(Blueprint {
             spec: record.spec,
             picks: &images.picks(),
             accelerator: record.accelerator,
@@ -73,7 +73,15 @@ impl Run<'_> {
             existing,
             links: self.links,
         })
-        .await
+        .await?;
+        self.choose(&mut record, existing);
+        Ok(record)
+    }
+
+    /// Records which nodes stay stopped.
+    pub(super) fn choose(&self, record: &mut ClusterRecord, existing: Option<&ClusterRecord>) {
+        let was_stopped = existing.is_none_or(|r| r.phase == Phase::Stopped);
+        self.start.scope.apply(record, was_stopped);
     }
 
     async fn obtain(&self, store: &Store, interrupt: &mut Interrupt) -> Result<Images> {

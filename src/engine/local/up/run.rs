@@ -6,6 +6,8 @@ use anyhow::Result;
 use kvmc_images::Store;
 use kvmc_netns::Links;
 
+use super::changes::check_removal;
+use super::saved;
 use crate::engine::StartOptions;
 use crate::engine::local::Local;
 use crate::engine::local::preflight::fail_on;
@@ -26,12 +28,16 @@ pub(super) const UNCHANGED: &str = "the cluster is unchanged";
 /// A requested cluster.
 pub(in crate::engine::local) struct Target {
     pub(in crate::engine::local) spec: ClusterSpec,
-    /// The folder for the files of Ansible and ssh.
     /// The range was named by somebody.
     pub(in crate::engine::local) insists: bool,
+    /// The folder for the files of Ansible and ssh.
     pub(in crate::engine::local) project: PathBuf,
     pub(in crate::engine::local) pull: PullOptions,
     pub(in crate::engine::local) start: StartOptions,
+    /// The verb, as the cluster's lock names it.
+    pub(in crate::engine::local) verb: &'static str,
+    /// The fingerprint of the record that a saved plan was made for; `None` in it for no record.
+    pub(in crate::engine::local) expects: Option<Option<String>>,
 }
 
 /// One run of `up` or `start`, with everything known before a look at the host's network.
@@ -44,8 +50,10 @@ pub(super) struct Run<'a> {
     pub(super) insists: bool,
     pub(super) project: PathBuf,
     pub(super) start: StartOptions,
+    pub(super) verb: &'static str,
+    pub(super) expects: Option<Option<String>>,
     pub(super) wanted: WantedImages,
-    /// User data by role, for a new cluster.
+    /// User data by role, of the roles that are new.
     pub(super) user_data: Vec<(String, String)>,
     pub(super) accelerator: Accelerator,
 }
@@ -64,7 +72,11 @@ impl<'a> Run<'a> {
             project,
             pull,
             start,
+            verb,
+            expects,
         } = target;
+        check_removal(&local.dir(), existing, &spec, &start.consent)?;
+        saved::check_expected(expects.as_ref(), existing)?;
         if let Some(record) = existing {
             check_namespace(record)?;
             check_cluster_intact(&local.state, record)?;
@@ -79,11 +91,10 @@ impl<'a> Run<'a> {
             format!("{down} removes the nodes with their data, {up} makes new ones")
         })?;
         let mut user_data = Vec::new();
-        if existing.is_none() {
-            for role in &spec.roles {
-                if let Some(path) = &role.user_data {
-                    user_data.push((role.name.clone(), read_user_data(path)?));
-                }
+        let is_new = |name: &str| existing.is_none_or(|r| r.spec.role(name).is_none());
+        for role in spec.roles.iter().filter(|role| is_new(&role.name)) {
+            if let Some(path) = &role.user_data {
+                user_data.push((role.name.clone(), read_user_data(path)?));
             }
         }
         fail_on(&host::basics(&Needs {
@@ -100,6 +111,8 @@ impl<'a> Run<'a> {
             spec,
             insists,
             start,
+            verb,
+            expects,
             wanted,
             user_data,
             accelerator,

@@ -11,10 +11,13 @@ use crate::engine::local::design::{Blueprint, design};
 use crate::engine::local::frozen::WantedFrozen;
 use crate::engine::local::preflight::{self, fail_on};
 use crate::engine::local::prepared::unprepared;
+use crate::engine::local::snapshot::having;
 use crate::host::{self, Finding, Needs, Room};
 use crate::image::{Images, WantedImages, check_intact};
+use crate::model::{Effect, NodeChange, PlanReport, SCHEMA, spoils};
 use crate::network::{Probe, pod_collisions};
 use crate::plan::{self, Seen, Step};
+use crate::spec::Key;
 use crate::state::{ClusterRecord, NodeRecord};
 use crate::warm;
 
@@ -53,7 +56,7 @@ impl Run<'_> {
     pub(super) async fn survey(&self) -> Result<Survey> {
         let (local, existing) = (self.local, self.existing);
         let progress = local.progress.as_ref();
-        let record = design(Blueprint {
+        let mut record = design(Blueprint {
             spec: self.spec.clone(),
             picks: &self.wanted.picks(),
             accelerator: self.accelerator.clone(),
@@ -63,6 +66,7 @@ impl Run<'_> {
             links: self.links,
         })
         .await?;
+        self.choose(&mut record, existing);
         let found = self.wanted.found();
         check_intact(&local.state, found.ids(), None)?;
         let (probe, hidden) = preflight::check(
@@ -83,7 +87,7 @@ impl Run<'_> {
         let looked = Instant::now();
         let seen = look(&record, existing, &self.dir, self.links).await?;
         preflight::check_obstacles(&seen.network.obstacles, existing, progress)?;
-        let starting = starting(&record, &plan::up(&record, &seen));
+        let starting = starting(&record, &plan::up(&record, &seen, &self.start.scope));
         let (shared, missing, unprepared) = if self.start.cold {
             (0, Vec::new(), Vec::new())
         } else {
@@ -102,13 +106,15 @@ impl Run<'_> {
             )
         };
         let memory = host::Memory {
-            ram: starting.iter().map(|n| n.ram.0).sum(),
+            ram: starting.iter().map(|n| n.ram.0).sum::<u64>()
+                + grown(&record, existing, &starting),
             shared,
             nodes: starting.len() as u64,
             emulated: !record.accelerator.is_kvm(),
             overcommit: self.start.overcommit,
         };
-        self.check_room(&record, memory)?;
+        let extra = starting.iter().map(|n| n.disks.len() as u64).sum();
+        self.check_room(&record, memory, extra)?;
         Ok(Survey {
             record,
             found,
@@ -118,6 +124,45 @@ impl Run<'_> {
             missing,
             unprepared,
         })
+    }
+
+    /// The plan in words. `source` tells where a requested value came from.
+    pub(super) fn told(
+        &self,
+        survey: &Survey,
+        source: impl Fn(&Key) -> Option<String>,
+    ) -> PlanReport {
+        let Survey { record, seen, .. } = survey;
+        let make = self.wanted.to_make();
+        let make = make.iter().map(ToString::to_string);
+        let unprepared = survey.unprepared.iter();
+        let prepare = unprepared.map(|n| format!("prepare the image {n}"));
+        let shapes = survey.missing.iter();
+        let freeze = shapes.map(|shape| format!("freeze a machine of {shape}"));
+        let steps = plan::up(record, seen, &self.start.scope);
+        let rest = steps.iter().map(ToString::to_string);
+        let before = self.existing.map(|r| &r.spec);
+        PlanReport {
+            schema: SCHEMA,
+            cluster: record.spec.name.clone(),
+            is_new: self.existing.is_none(),
+            settings: before.map_or_else(Vec::new, |before| {
+                plan::setting_changes(before, &record.spec, source)
+            }),
+            nodes: self.with_snapshots(plan::node_changes(record, self.existing, seen, &steps)),
+            steps: make.chain(prepare).chain(freeze).chain(rest).collect(),
+        }
+    }
+
+    /// Adds what becomes of snapshots to nodes that are removed.
+    fn with_snapshots(&self, mut changes: Vec<NodeChange>) -> Vec<NodeChange> {
+        for change in &mut changes {
+            if change.effects.contains(&Effect::RemovesNode) {
+                let snapshots = having(&self.dir, std::slice::from_ref(&change.node));
+                change.what.push_str(&spoils(&snapshots, "; "));
+            }
+        }
+        changes
     }
 
     /// Kubernetes' plugins have ranges of their own, and pods in the nodes' range reach no node.
@@ -132,14 +177,16 @@ impl Run<'_> {
         }
     }
 
-    fn check_room(&self, record: &ClusterRecord, memory: host::Memory) -> Result<()> {
+    fn check_room(&self, record: &ClusterRecord, memory: host::Memory, extra: u64) -> Result<()> {
         const TEMPLATE: u64 = 3 << 30;
         /// Disk space of a node's overlay when it is ready, with some for its work.
         const OVERLAY: u64 = 64 << 20;
+        /// Disk space of an extra disk with a fresh file system.
+        const EXTRA: u64 = 16 << 20;
         let build = self.wanted.must_build();
         let room = Room {
             memory,
-            disk: memory.nodes * OVERLAY + if build { TEMPLATE } else { 0 },
+            disk: memory.nodes * OVERLAY + extra * EXTRA + if build { TEMPLATE } else { 0 },
         };
         let needs = Needs {
             architecture: record.spec.architecture,
@@ -154,6 +201,21 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Bytes of RAM that running nodes get at their next start, in addition to what they have.
+fn grown(
+    record: &ClusterRecord,
+    existing: Option<&ClusterRecord>,
+    starting: &[&NodeRecord],
+) -> u64 {
+    let nodes = record.nodes.iter();
+    let running = nodes.filter(|n| starting.iter().all(|s| s.name != n.name));
+    let more = running.filter_map(|node| {
+        let before = existing?.node(&node.name).ok()?.ram.0;
+        Some(node.ram.0.saturating_sub(before))
+    });
+    more.sum()
 }
 
 /// The nodes that the steps start.

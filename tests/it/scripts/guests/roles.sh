@@ -19,6 +19,7 @@ image = "tools"
 vcpus = 2
 ram = "600M"
 disk = "6G"
+disks = ["2G"]
 vars = { etcd_port = 2379, peers = ["etcd0", "cp0"], note = "it's; a \"value\"" }
 
 [roles.node]
@@ -27,6 +28,9 @@ restart = "on-failure"
 
 [roles.edge]
 count = 0
+
+[nodes.node1]
+address = "192.168.80.77"
 FILE
 host > ../before
 kvmc up 2> ../said || { cat ../said; exit 1; }
@@ -48,8 +52,21 @@ PYTHON
 ansible -i inventory etcd -m debug -a 'msg={{ etcd_port + 1 }}/{{ peers | join("+") }}/{{ note }}' | grep -F '2380/etcd0+cp0/it'"'"'s; a \"value\"' || fail "the variables"
 ansible -i inventory cp0 -m debug -a 'var=etcd_port' | grep -q 'NOT DEFINED' || fail "another role has the variables"
 test "$(ansible -i inventory all -m ping | grep -c SUCCESS)" = 4 || fail "ansible ping"
-test "$(kvmc ssh etcd0 -- 'nproc; cat /etc/made-for; lsblk -bdno SIZE /dev/vda; hostname' | tr '\n' ' ')" = "2 etcd $((6 << 30)) etcd0 " || fail "etcd0 is not as its role says"
-kvmc ssh node1 -- 'test $(nproc) = 1 && test ! -e /etc/made-for && getent hosts cp0 && getent hosts etcd0' || fail "node1, or the names that it sees"
+# What Kubernetes' installers do runs through, and kubeadm then misses nothing but programs, which docs/KUBERNETES.md names.
+ansible-playbook -i inventory $SCRIPTS/guests/kubernetes.yml > ../said 2>&1 || { cat ../said; fail "kubernetes.yml"; }
+test "$(grep -c '"missing program: ' ../said)" = 10 || { cat ../said; fail "other programs are missing"; }
+sed -n 's/.*"missing program: \(.*\)",*/\1/p' ../said | sort -u | tr '\n' ' ' | grep -qx 'conntrack ebtables ethtool iptables socat ' || { cat ../said; fail "other programs are missing"; }
+if grep -E 'is off|is not 1|is missing|swap is on|is not mounted|loopback|in use' ../said; then fail "kubeadm would refuse a node"; fi
+echo "ok: what Kubernetes' installers do runs through"
+kvmc inventory --script ../inventory.sh
+test "$(cd /; ansible -i "$OLDPWD/../inventory.sh" all -m ping | grep -c SUCCESS)" = 4 || fail "ansible ping by the script"
+printf -- '- hosts: etcd\n  gather_facts: no\n  tasks: [{ raw: "test {{ kvmc_addresses.main }} = {{ ansible_host }} && exit 0" }]\n' > site.yml
+kvmc playbook site.yml || fail "playbook"
+rm site.yml
+test "$(kvmc ssh etcd0 -- 'nproc; cat /etc/made-for; lsblk -bdno SIZE /dev/vda /dev/vdb; hostname' | tr '\n' ' ')" = "2 etcd $((6 << 30)) $((2 << 30)) etcd0 " || fail "etcd0 is not as its role says"
+kvmc ssh etcd0 -- 'echo data | sudo dd of=/dev/disk/by-id/virtio-extra1 bs=1M seek=2000 conv=sync,fsync status=none && ! test -e /dev/vdc' || fail "the extra disk"
+test "$(kvmc ssh node1 -- hostname -I | cut -d' ' -f1)" = 192.168.80.77 || fail "the address of node1"
+kvmc ssh node1 -- '! test -e /dev/vdb && test $(nproc) = 1 && test ! -e /etc/made-for && getent hosts cp0 && getent hosts etcd0' || fail "node1, or the names that it sees"
 # A role's policy is its own.
 for n in node0 cp0; do kill -9 $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $KVMC_STATE_DIR/clusters/k80/nodes/$n/process.json); done
 n=0; until kvmc status 2>/dev/null | grep -q 'node0 *ready ('; do n=$((n + 1)); test $n -lt 240 || fail "node0 did not come back: $(kvmc status)"; sleep 0.5; done

@@ -9,7 +9,7 @@ cat ../said
 nodes="master0 worker0"
 
 for n in $nodes; do
-  address=$(sed -n "/^Host $n\$/{n;s/ *HostName //p}" ssh_config)
+  address=$(sed -n "/^Host $n /{n;s/ *HostName //p}" ssh_config)
   kvmc ssh $n -- 'hostname -i; getent hosts $(hostname); hostname -f; ls /etc/ssh/ssh_host_*_key | wc -l; ls /boot; uname -r; findmnt -no TARGET -t mqueue,debugfs,tracefs,configfs | sort | tr "\n" " "' > ../is
   cat ../is
   sed -n 1p ../is | grep -qx "$address" || fail "hostname -i of $n"
@@ -35,6 +35,44 @@ for n in $nodes; do
 done
 grep 'keeps ids' "$KVMC_STATE_DIR/clusters/k80/events.jsonl" && fail "ids were not written"
 echo "ok: nodes have their address by their name, three host keys, and Debian's mounts"
+
+# "ready" is looked at again: each fault is in status within 15 s, and goes when it is over.
+until_told() {
+  began=$(date +%s)
+  until kvmc status > ../status 2>/dev/null && grep -qE -- "$2" ../status; do
+    test $(($(date +%s) - began)) -lt $1 || { cat ../status; fail "status does not say: $2"; }; sleep 0.3
+  done
+  echo "told after $(($(date +%s) - began)) s: $2"
+}
+until_whole() {
+  began=$(date +%s)
+  while kvmc status > ../status 2>/dev/null; grep -qE 'not ready|its agent' ../status; do
+    test $(($(date +%s) - began)) -lt $1 || { cat ../status; fail "a fault is told for ever"; }; sleep 0.3
+  done
+  echo "over after $(($(date +%s) - began)) s"
+}
+until_whole 30
+kvmc ssh worker0 -- 'sudo sh -c "systemd-run -q --on-active=22 --timer-property=AccuracySec=100ms systemctl start ssh; systemctl stop ssh"'
+kvmc ssh master0 -- sudo systemctl stop kvmc-agent
+until_told 17 'worker0 +not ready: no sshd'
+until_told 17 'master0: its agent does not run'
+kvmc ssh master0 -- sudo systemctl start kvmc-agent
+until_whole 60
+ip link set k80-worker0 nomaster
+until_told 17 'network: .* the keeper restored the port k80-worker0 of k80'
+address=$(sed -n '/^Host worker0 /{n;s/ *HostName //p;q}' ssh_config)
+ip link add port0 type veth peer name other0 address 02:00:00:00:00:99; ip link set port0 master k80 up
+ip netns add other; ip link set other0 netns other
+ip -n other addr add $address/24 dev other0; ip -n other link set other0 up
+until_told 17 'worker0: another machine \(02:00:00:00:00:99\) answers for its address'
+ip netns del other; ip link del port0 2>/dev/null || true
+kvmc ssh master0 -- 'sudo sh -c "cd /etc/ssh && cp -a ssh_host_ed25519_key ssh_host_ed25519_key.pub /root && rm ssh_host_ed25519_key && ssh-keygen -q -t ed25519 -N \"\" -f ssh_host_ed25519_key && systemctl restart ssh"'
+until_told 60 'master0: the sshd on .* has the host key SHA256:.* known_hosts'
+grep -q 'by `master0,192.168.80.2 ssh-ed25519 ' ../status || fail "the line for known_hosts"
+ssh -F ssh_config -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null master0 'sudo sh -c "cp -a /root/ssh_host_ed25519_key /root/ssh_host_ed25519_key.pub /etc/ssh && systemctl restart ssh"'
+until_whole 60
+keeper=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$KVMC_STATE_DIR/clusters/k80/keeper.json")
+echo "the keeper used $(awk '{ print ($14 + $15) / 100 }' /proc/$keeper/stat) s of a core so far"
 
 change() {
   kvmc ssh $1 -- 'sudo sh -eu' <<'CHANGES'

@@ -46,6 +46,32 @@ for n in master0 worker0; do kvmc ssh $n -- "$facts" > ../facts.$n; done
 sort ../facts.master0 ../facts.worker0 | uniq -d | grep . && fail "nodes share something"
 echo "ok: nodes differ"
 
+# exec, cp, console and logs reach the nodes.
+test "$(kvmc exec -- hostname | sort | tr '\n' ' ')" = 'master0 | master0 worker0 | worker0 ' || fail "exec"
+mkdir -p tree/deep; head -c 300000 /dev/urandom > tree/deep/a; echo x > 'tree/b c'
+kvmc cp tree all:; kvmc cp all:tree/deep/a back; kvmc cp -p worker0:tree master0:/tmp/from
+for n in master0 worker0; do cmp tree/deep/a back/$n/a || fail "copied from $n"; done
+test "$(kvmc ssh master0 -- cat "'/tmp/from/b c'")" = x || fail "copied from node to node"
+kvmc ssh worker0 -- 'sudo mkdir /small; sudo mount -t tmpfs -o size=1m,mode=777 none /small'
+fails() { want=$1; shift; code=0; "$@" > ../out 2> ../err || code=$?; test $code != 0 && grep -q "$want" ../err || fail "$* ended with $code: $(cat ../err)"; }
+head -c 2000000 /dev/urandom > small; truncate -s 2G large
+fails 'worker0: no space is left on /small; the copy is incomplete' kvmc cp small worker0:/small/
+fails 'worker0: .* free on /small, and the copy needs 2' kvmc cp large worker0:/small/
+fails 'worker0: `/etc/hostname` is a file, which a folder cannot replace' kvmc cp tree worker0:/etc/hostname
+fails 'worker0: .*ermission denied' kvmc cp small worker0:/etc/small
+kvmc ssh worker0 -- sudo umount /small
+# An sshd that hangs does not hold up the others.
+kvmc ssh worker0 -- 'p=$(cat /run/sshd.pid); sudo systemd-run -q sh -c "kill -STOP $p; sleep 30; kill -CONT $p"; until grep -q "^State:.T" /proc/$p/status; do sleep 0.2; done'
+code=0; kvmc exec --timeout 8 -- hostname > ../out 2> ../err || code=$?
+test $code -ge 124 && test "$(cat ../out)" = 'master0 | master0' && grep -q '^error: worker0 ' ../err || fail "a hanging sshd: $code $(cat ../out ../err)"
+n=0; until timeout 20 kvmc exec worker0 -- true; do n=$((n + 1)); test $n -lt 20 || fail "sshd of worker0 does not come back"; sleep 1; done
+python3 $SCRIPTS/console.py worker0 guest
+kvmc logs --journal -n 20000 worker0 > ../logs
+grep -q 'worker0 console | .*login: admin' ../logs && grep -q 'worker0 journal | ' ../logs && grep -q 'worker0 keeper  | ' ../logs || { cat ../logs; fail "logs"; }
+rm -r tree back small large
+n=0; until kvmc status | grep -q 'worker0 *ready'; do n=$((n + 1)); test $n -lt 300 || fail "worker0 does not come back"; sleep 1; done
+echo "ok: exec, cp, console and logs reach the nodes"
+
 # A machine outside the cluster gets a lease from the keeper.
 ip netns add stranger; ip link add stranger type veth peer name eth0 netns stranger
 ip link set stranger master k80 up; ip -n stranger link set eth0 up
@@ -94,6 +120,34 @@ kvmc up
 test "$(kvmc ssh master0 -- cat kept)" = kept || fail "a file after kill -9 of the keeper"
 kvmc up --load-balancers 1
 started_as lbl0 576M
+
+# The cluster changes, and the nodes that are not meant go on.
+root() { kvmc ssh $1 -- df -B1 --output=size / | tail -n 1; }
+others="$(of master0) $(of lbl0)"; before=$(of worker0)
+kvmc up --disk 6 2> ../said || { cat ../said; exit 1; }
+for n in master0 worker0 lbl0; do
+  grep -q "^$n: its disk has 6G" ../said || fail "the disk of $n: $(cat ../said)"
+  test "$(root $n)" -gt 5600000000 || fail "the file system of $n has $(root $n) bytes: $(kvmc ssh $n -- df /)"
+done
+kvmc ssh worker0 -- 'head -c 100000000 /dev/zero > big; sync; rm big'
+kvmc scale workers=2 2> ../said || { cat ../said; exit 1; }
+grep -q ' worker1 *woken' ../said || fail "the new node did not wake: $(cat ../said)"
+test "$(root worker1)" -gt 5600000000 || fail "the file system of worker1: $(root worker1)"
+test "$(ssh -F ssh_config worker1 hostname)" = worker1 || fail "ssh to the new node"
+kvmc ssh master0 -- getent hosts worker1 > /dev/null || fail "the new node's name"
+test "$(ansible -i inventory workers -m ping | grep -c SUCCESS)" = 2 || fail "the inventory lacks the new node"
+kvmc ssh worker1 -- sleep 600 & command=$!
+kvmc rm worker1 2> ../said || { cat ../said; exit 1; }
+wait $command && fail "the command went on"
+if kvmc ssh master0 -- getent hosts worker1; then fail "the removed name resolves"; fi
+kvmc up --disk 6 --worker-ram 704M 2> ../said || { cat ../said; exit 1; }
+grep -q 'RAM and vcpus of worker0 change at the next start' ../said || fail "$(cat ../said)"
+test "$(of worker0)" = $before || fail "worker0 was restarted"
+kvmc restart workers 2> ../said || { cat ../said; exit 1; }
+tr '\0' '\n' < /proc/$(of worker0)/cmdline | grep -qxF size=704M || fail "RAM of worker0"
+test "$(root worker0)" -gt 5600000000 || fail "the file system of worker0 after its restart"
+test "$(of master0) $(of lbl0)" = "$others" || fail "another node was touched"
+echo "ok: a running cluster grows, shrinks and changes"
 leave_work master0
 kvmc stop
 kvmc stop

@@ -1,0 +1,390 @@
+//! Codes of settings and arguments.
+
+use super::code::Code;
+
+pub(super) const CODES: &[Code] = &[
+    Code {
+        name: "unknown-key",
+        messages: &[
+            "unknown key `{}`; did you mean",
+            "unknown key `{}`; expected",
+            "unknown key `{}` of a network",
+        ],
+        means: "`kvmc.toml` has a key that no setting has. It is misspelt, stands in the wrong table, or is of a newer kvmc.",
+        cure: "Correct the key at the line that the error names. {config} lists every setting, and {schema} lets an editor complete them.",
+    },
+    Code {
+        name: "size-without-unit",
+        messages: &["`{}` has no unit; expected"],
+        means: "A size of RAM or of a disk is a number alone, and nobody can tell megabytes from gigabytes.",
+        cure: "Write the unit behind the number: `512M` or `2G`.",
+    },
+    Code {
+        name: "not-a-size",
+        messages: &["`{}` is not a size; expected"],
+        means: "A size is something else than a number with a unit.",
+        cure: "Write such as `512M` or `2G`, without blanks.",
+    },
+    Code {
+        name: "not-a-number",
+        messages: &[
+            "`{}` is not a number of nodes",
+            "`{}` is not a number of vcpus",
+            "`{}` is not a role with its number of nodes",
+        ],
+        means: "A number of nodes or of vcpus is not a whole number, or is out of range.",
+        cure: "Write a whole number within the range that the error names.",
+    },
+    Code {
+        name: "bad-scale",
+        messages: &["`{}` is not a role and its number of nodes; expected"],
+        means: "`scale` takes pairs of a role and a number.",
+        cure: "Write such as `workers=5`; several pairs may follow each other.",
+    },
+    Code {
+        name: "ram-out-of-range",
+        messages: &["`{}` of RAM is too little", "`{}` of RAM is too much"],
+        means: "A node would have less RAM than a guest can boot with, or more than QEMU takes.",
+        cure: "Choose a size within the range that the error names.",
+    },
+    Code {
+        name: "disk-out-of-range",
+        messages: &[
+            "a disk of `{}` is smaller than the template",
+            "a disk of `{}` is too large",
+            "an extra disk of `{}`; expected",
+            "{} extra disks; expected at most",
+        ],
+        means: "A disk is too small for the template, too large for its format, or there are too many of them.",
+        cure: "Choose a size or number within the range that the error names.",
+    },
+    Code {
+        name: "disk-below-image",
+        messages: &["disk: {} for {} is smaller than its image"],
+        means: "A node's disk lies over its image, so it cannot be smaller than that.",
+        cure: "Choose a larger disk with `--disk`, or with `disk` of the role.",
+    },
+    Code {
+        name: "unknown-restart-policy",
+        messages: &["unknown restart policy `{}`; expected"],
+        means: "`restart` of a role has a value that kvmc does not know.",
+        cure: "Write `never`, `on-failure` or `always`.",
+    },
+    Code {
+        name: "unknown-accelerator",
+        messages: &["unknown accelerator `{}`; expected"],
+        means: "`accel` has a value that kvmc does not know.",
+        cure: "Write `auto`, `kvm` or `tcg`.",
+    },
+    Code {
+        name: "unknown-architecture",
+        messages: &[
+            "unknown architecture `{}`; expected",
+            "unsupported architecture of this host",
+            "the host's architecture is not supported",
+        ],
+        means: "kvmc runs on amd64 and arm64, and makes guests of both.",
+        cure: "Write `amd64` or `arm64`. A host of another architecture cannot run kvmc.",
+    },
+    Code {
+        name: "unknown-firmware",
+        messages: &["unknown firmware `{}` for {}; expected"],
+        means: "An image is to boot by a firmware that its architecture does not have.",
+        cure: "Write `uefi`, or `bios` for amd64.",
+    },
+    Code {
+        name: "bad-cluster-name",
+        messages: &["`{}` is not a cluster name; expected"],
+        means: "A cluster's name becomes part of file names, domain names and marks.",
+        cure: "Use 1 to 32 of a-z, 0-9 and `-`, beginning with a letter or digit.",
+    },
+    Code {
+        name: "bad-role-name",
+        messages: &[
+            "`{}` is not a role name; expected",
+            "`{}` is not a prefix of node names; expected",
+        ],
+        means: "A role's name becomes a group of Ansible, and its prefix becomes a part of host names.",
+        cure: "Use the letters that the error names. Ansible reserves `all` and `ungrouped`.",
+    },
+    Code {
+        name: "bad-group-name",
+        messages: &[
+            "`{}` is not an inventory group; expected",
+            "`{}` is not an Ansible variable; expected",
+        ],
+        means: "Ansible would not take the name.",
+        cure: "Use letters, digits and `_`, beginning with a letter or `_`.",
+    },
+    Code {
+        name: "bad-network-name",
+        messages: &[
+            "`{}` is not a network name; expected",
+            "link name `{}` {}",
+            "networks {} and {} have the same bridge",
+        ],
+        means: "A network's name, or the name of its bridge, does not fit Linux's rules for links, or two networks share a bridge.",
+        cure: "Use at most 15 of a-z, 0-9 and `-`, and a bridge of its own for each network.",
+    },
+    Code {
+        name: "bad-image-name",
+        messages: &[
+            "invalid image name `{}`; expected",
+            "`{}` is not an image; expected",
+        ],
+        means: "A tag or an image has a name that could not be a file name or an address.",
+        cure: "Use letters, digits and `- _ . +`, a path, or a URL.",
+    },
+    Code {
+        name: "unknown-role",
+        messages: &[
+            "unknown role `{}`; expected",
+            "cluster `{}` has no role `{}`",
+        ],
+        means: "A value names a role that the cluster does not have.",
+        cure: "Use one of the roles that the error lists, or add the role to `[roles]`.",
+    },
+    Code {
+        name: "no-master",
+        messages: &[
+            "0 masters; a cluster needs at least",
+            "cluster `{}` needs at least one master",
+        ],
+        means: "The default roles have at least one master, since the other nodes follow it.",
+        cure: "Ask for a master, or write `[roles]` of your own.",
+    },
+    Code {
+        name: "no-nodes",
+        messages: &[
+            "no role has a node",
+            "cluster `{}` has no other node than {}; a cluster needs",
+        ],
+        means: "A cluster would have no node at all.",
+        cure: "Give a role a count. {down} removes the whole cluster.",
+    },
+    Code {
+        name: "group-of-several-roles",
+        messages: &["the group `{}` has the nodes of several roles"],
+        means: "`scale` cannot tell which of the roles is to grow or to shrink.",
+        cure: "Name the role.",
+    },
+    Code {
+        name: "bad-forward",
+        messages: &[
+            "`{}` is not a forward; expected",
+            "`{}`: unknown protocol `{}`; expected",
+            "`{}`: port {} is out of range",
+        ],
+        means: "A forward has another form than host port, node and node port.",
+        cure: "Write such as `8080:lbl0:80`, `127.0.0.1:8080:lbl0:80` or `5353:lbl0:53/udp`.",
+    },
+    Code {
+        name: "forward-to-nobody",
+        messages: &["`{}`: unknown node `{}`; expected"],
+        means: "A forward leads to a node that the cluster does not have.",
+        cure: "Use one of the nodes that the error lists.",
+    },
+    Code {
+        name: "forward-exists",
+        messages: &["forward `{}`: the port has another forward"],
+        means: "The cluster forwards this port of the host already, to another place.",
+        cure: "Remove the other one with {forward rm PORT}, or choose another port.",
+    },
+    Code {
+        name: "no-such-forward",
+        messages: &["cluster `{}` has no forward `{}`"],
+        means: "The forward that is to be removed is not there.",
+        cure: "{forward ls} lists the forwards.",
+    },
+    Code {
+        name: "bad-switch",
+        messages: &["`{}` is not a switch; expected"],
+        means: "A setting that is on or off has another value.",
+        cure: "Write `true` or `false`.",
+    },
+    Code {
+        name: "bad-address",
+        messages: &[
+            "`{}` is not an address; expected",
+            "`{}` is no address; expected",
+        ],
+        means: "A value is no IPv4 address.",
+        cure: "Write four numbers with dots, such as `192.168.80.50`.",
+    },
+    Code {
+        name: "address-outside",
+        messages: &[
+            "`{}` is outside of the main network",
+            "{} is in no network of the cluster",
+        ],
+        means: "An address is not in the subnet that it is to be used in.",
+        cure: "Choose one in the range that the error names, or another `subnet`.",
+    },
+    Code {
+        name: "address-for-life",
+        messages: &["a node keeps its address for life"],
+        means: "A node has an address already, and services in the guests may depend on it.",
+        cure: "Choose another address for the setting, or remove the node with {rm NODE} and let it be made anew.",
+    },
+    Code {
+        name: "bad-mtu",
+        messages: &["`{}` is not an MTU; expected", "`{}` bytes; IPv6 needs"],
+        means: "The largest packet of a network would be too small or too large.",
+        cure: "Write `auto`, or a number of bytes in the range that the error names.",
+    },
+    Code {
+        name: "bad-subnet",
+        messages: &[
+            "invalid subnet `{}`; expected",
+            "subnet `{}` is IPv6",
+            "subnet {} has host bits set",
+            "subnet {} has an unusable size",
+            "subnet {} cannot be used",
+            "subnet {} is not private",
+        ],
+        means: "The subnet is no private IPv4 range of a usable size.",
+        cure: "Write such as `192.168.80.0/24`, or `auto`.",
+    },
+    Code {
+        name: "bad-mac",
+        messages: &["invalid MAC address `{}`; expected"],
+        means: "A MAC address has another form than six pairs of hexadecimal digits.",
+        cure: "Write such as `52:54:00:12:34:56`.",
+    },
+    Code {
+        name: "bad-port",
+        messages: &["invalid port `{}`; expected"],
+        means: "An open port of the host is not a port, a range, or one of these with a protocol.",
+        cure: "Write such as `8080`, `69/udp` or `30000-32767/tcp`.",
+    },
+    Code {
+        name: "unknown-network",
+        messages: &["unknown network `{}`;"],
+        means: "A role names a network that the cluster does not have.",
+        cure: "Use one of the networks that the error lists, or add it to `[networks]`.",
+    },
+    Code {
+        name: "unknown-cpu-model",
+        messages: &[
+            "cpu: this QEMU has no model",
+            "`{}` is not a CPU model; expected",
+        ],
+        means: "QEMU on this host does not know the CPU model.",
+        cure: "Use `max`, `host` with KVM, or a model of `qemu-system-x86_64 -cpu help`.",
+    },
+    Code {
+        name: "cpu-needs-kvm",
+        messages: &["cpu: `host` for {} needs KVM"],
+        means: "The model `host` passes the host's CPU on, which emulation cannot.",
+        cure: "Leave `cpu` out, or let {doctor} say why KVM does not work.",
+    },
+    Code {
+        name: "no-nested",
+        messages: &["nested: {} cannot run KVM guests"],
+        means: "The nodes are to run KVM guests themselves, and this host does not let them.",
+        cure: "Leave `nested` out, or switch it on as the error says.",
+    },
+    Code {
+        name: "bad-user-data",
+        messages: &[
+            "user_data: {} has {} bytes",
+            "user_data: {} is empty",
+            "user_data: {}",
+        ],
+        means: "cloud-init in the guest would not understand the file, or not take it.",
+        cure: "Correct the line that the error names. `cloud-init schema --config-file FILE` checks a file too.",
+    },
+    Code {
+        name: "bad-dns-record",
+        messages: &[
+            "invalid TTL {}; expected",
+            "{} needs one address",
+            "CNAME needs one name",
+            "MX needs `PREFERENCE NAME`",
+            "SRV needs `PRIORITY WEIGHT PORT NAME`",
+            "unknown type `{}`; expected A",
+            "there are {} records; expected at most",
+        ],
+        means: "A record of `dns.records` is not in the form of its type.",
+        cure: "Write it as the error shows.",
+    },
+    Code {
+        name: "settings-cannot-change",
+        messages: &["cluster `{}` exists with other settings, which cannot change"],
+        means: "A setting counts for the life of a cluster, and now has another value.",
+        cure: "Take the old value back, or remove the cluster with {down} and make it anew.",
+    },
+    Code {
+        name: "cluster-file-unreadable",
+        messages: &[
+            "kvmc.toml is not UTF-8 text",
+            "kvmc.toml is a symbolic link whose target is missing",
+        ],
+        means: "`kvmc.toml` of this folder cannot be read as text.",
+        cure: "Save it as UTF-8, or mend the link.",
+    },
+    Code {
+        name: "bad-time",
+        messages: &["--since: `{}` is no age or time; expected"],
+        means: "`--since` of `logs` takes an age or a time.",
+        cure: "Write such as `10m`, `2h` or `2026-01-31T12:00:00Z`.",
+    },
+    Code {
+        name: "no-such-event",
+        messages: &["there is no event {}; the last one has"],
+        means: "The cluster has not had as many events. A cluster that is made anew counts from 1.",
+        cure: "{events} shows all of them.",
+    },
+    Code {
+        name: "needs-terminal",
+        messages: &["`top` needs a terminal to draw on"],
+        means: "`top` draws on a terminal and reads keys from it, and its input or output is something else.",
+        cure: "{status --watch} shows the same again and again, {status --json} is for programs.",
+    },
+    Code {
+        name: "bad-copy",
+        messages: &[
+            "a path is empty",
+            "both sides of the copy are paths of this host",
+            "a copy needs a target",
+            "--copy `{}` is not FROM:TO",
+        ],
+        means: "`cp` copies between this host and nodes, and one of its sides is not what it can be.",
+        cure: "Write `FILE NODE:PATH`, `NODE:PATH FILE` or `GROUP:PATH FOLDER`.",
+    },
+    Code {
+        name: "copy-has-no-place",
+        messages: &[
+            "`{}` is a file; several sources need",
+            "`{}` is a file; each node's files",
+            "there is no folder `{}`; several sources",
+            "there is no folder for `{}`",
+            "would both become `{}` in",
+            "which would replace each other's files",
+        ],
+        means: "The target of a copy is not a folder, or two sources would become one file.",
+        cure: "Make the folder first, or copy to two folders.",
+    },
+    Code {
+        name: "copy-too-large",
+        messages: &["{} is free on {}, and the copy needs"],
+        means: "The place of the target has less room than the copy takes.",
+        cure: "Make room there, or copy to another file system.",
+    },
+    Code {
+        name: "bad-recipe",
+        messages: &[
+            "invalid suite `{}`; expected",
+            "invalid package name `{}`; expected",
+            "invalid mirror `{}`; expected",
+        ],
+        means: "The template is to be built from something that Debian does not have.",
+        cure: "Use a suite such as `trixie`, names of packages, and the address of a mirror.",
+    },
+    Code {
+        name: "not-a-libvirt-network",
+        messages: &["{} is not XML", "{} is not a libvirt network; expected"],
+        means: "`init` is to take a network from a file that is none.",
+        cure: "`virsh net-dumpxml NAME` writes such a file.",
+    },
+];

@@ -1,0 +1,312 @@
+//! A fork's way out of its network namespace: a pair of links, addresses between private networks, and NAT outside.
+
+use anyhow::{Context, Error, Result, bail};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+use kvmc_netns::firewall::{self, HostNetwork, Rulesets};
+use kvmc_netns::outside::{outside, run_outside};
+use kvmc_netns::{Links, range, sysctl};
+
+use super::forwarding::{self, Family};
+use super::{accepts, naming, rules, state};
+use crate::failpoint::failpoint;
+use crate::hint::bail_with_hint;
+use crate::spec::Forward;
+use crate::state::{ClusterDir, ClusterRecord, Fork};
+
+/// The fork's end of the link.
+const INNER: &str = "outside";
+/// The shortest subnet with two addresses for hosts.
+const PREFIX: u8 = 30;
+/// Ethernet's MTU in bytes, used if there is no uplink, and the most.
+const MTU: u32 = 1500;
+/// The number of the IPv6 prefix between both ends, which no network of the cluster has.
+const NUMBER: u16 = u16::MAX;
+
+/// Whether a fork's way out is there as recorded. Other clusters need none.
+///
+/// # Errors
+/// Fails if links or rules cannot be read.
+pub(crate) async fn is_there(record: &ClusterRecord, dir: &ClusterDir) -> Result<bool> {
+    let Some(fork) = &record.host.fork else {
+        return Ok(true);
+    };
+    let Some(table) = table(record, fork) else {
+        return Ok(false);
+    };
+    if !is_linked(fork, dir).await? {
+        return Ok(false);
+    }
+    let has_ipv6 = fork.transit6.is_some();
+    tokio::task::spawn_blocking(move || {
+        run_outside(|| {
+            let forwards =
+                forwarding::is_on(Family::V4)? && (!has_ipv6 || forwarding::is_on(Family::V6)?);
+            anyhow::Ok(forwards && Rulesets::read()?.hold(&table))
+        })?
+    })
+    .await
+    .context("the task that reads the rules panicked")?
+}
+
+/// Whether both ends of the link are there and up.
+async fn is_linked(fork: &Fork, dir: &ClusterDir) -> Result<bool> {
+    let outer = open_outside()?.find(&fork.link).await?;
+    let inner = Links::open()?.find(INNER).await?;
+    let is_ours = |alias: Option<String>| alias.as_deref() == Some(&dir.mark());
+    Ok(outer.is_some_and(|l| l.up && is_ours(l.alias)) && inner.is_some_and(|l| l.up))
+}
+
+/// Makes a fork's way out, or what lacks of it. The record names its subnet before.
+///
+/// # Errors
+/// Fails if no subnet is free, if another program has the link's name, and if rules of others block it.
+pub(crate) async fn make(record: &mut ClusterRecord, dir: &ClusterDir) -> Result<()> {
+    let links = open_outside()?;
+    let is_linked = match &record.host.fork {
+        Some(fork) if fork.transit.is_some() => is_linked(fork, dir).await?,
+        Some(_) => false,
+        None => return Ok(()),
+    };
+    if !is_linked {
+        choose(record, dir, &links).await?;
+    }
+    let Some(fork) = record.host.fork.clone() else {
+        return Ok(());
+    };
+    if !is_linked {
+        connect(&fork, dir, &links).await?;
+    }
+    failpoint!("fork.link");
+    let table = table(record, &fork).context("the fork's link has no addresses")?;
+    let site = state::site_outside(&links).await?;
+    let (record, dir) = (record.clone(), dir.clone());
+    tokio::task::spawn_blocking(move || {
+        run_outside(|| apply(&record, &dir, &table, &site)).map_err(Error::from)?
+    })
+    .await
+    .context("the task that makes the rules panicked")?
+}
+
+/// Chooses a subnet for the link and records it.
+async fn choose(record: &mut ClusterRecord, dir: &ClusterDir, links: &Links) -> Result<()> {
+    let own = record.networks().map(|n| IpNetwork::V4(n.subnet));
+    let mut taken: Vec<IpNetwork> = own.collect();
+    taken.extend(links.addresses().await?.into_iter().map(|a| a.network));
+    taken.extend(links.routes().await?.into_iter().map(|r| r.destination));
+    for other in dir.others() {
+        // The verbs for its cluster report a record that cannot be read.
+        let Some(other) = ClusterRecord::load(&other).ok().flatten() else {
+            continue;
+        };
+        taken.extend(other.networks().map(|n| IpNetwork::V4(n.subnet)));
+        let transit = other.host.fork.and_then(|fork| fork.transit);
+        taken.extend(transit.map(IpNetwork::V4));
+    }
+    let has_ipv6 = forwarding::has_ipv6(record);
+    let cluster = record.spec.name.clone();
+    let Some(fork) = &mut record.host.fork else {
+        return Ok(());
+    };
+    let free = range::free_subnet(PREFIX, &taken);
+    fork.transit = Some(free.context("no private /30 is free on this host for the fork's link")?);
+    fork.transit6 = has_ipv6.then(|| naming::prefix6(&cluster, NUMBER));
+    record.save(dir)?;
+    failpoint!("fork.transit");
+    Ok(())
+}
+
+/// Makes the pair of links with its addresses and routes.
+async fn connect(fork: &Fork, dir: &ClusterDir, outer: &Links) -> Result<()> {
+    let Fork { link, .. } = fork;
+    match outer.find(link).await? {
+        Some(there) if there.alias.as_deref() == Some(&dir.mark()) => {
+            outer.delete(link).await?;
+        }
+        Some(_) => bail_with_hint!(
+            format!("`ip link delete {link}` removes it"),
+            "the link {link} exists, but kvmc did not make it for this cluster"
+        ),
+        None => {}
+    }
+    let inner = Links::open()?;
+    inner.delete(INNER).await?;
+    let mtu = outer.uplink().await?.map_or(MTU, |l| l.mtu.clamp(576, MTU));
+    let namespace = outside().context("a fork needs a namespace of its own")?;
+    inner.create_veth(link, INNER, mtu, &dir.mark()).await?;
+    inner.move_link(link, &namespace).await?;
+    failpoint!("fork.veth");
+    let [there, here] = ends(fork)?;
+    let has_ipv6 = fork.transit6.is_some();
+    let name = link.clone();
+    run_outside(move || set_parameters(&name, has_ipv6))??;
+    set_parameters(INNER, has_ipv6)?;
+    outer.set_up(link, &there).await?;
+    inner.set_up_loopback().await?;
+    inner.set_up(INNER, &here).await?;
+    for router in there {
+        inner.add_default_route(router.ip()).await?;
+    }
+    Ok(())
+}
+
+/// The addresses of both ends with their prefixes, that outside first.
+fn ends(fork: &Fork) -> Result<[Vec<IpNetwork>; 2]> {
+    let v4 = fork.ends().zip(fork.transit);
+    let (v4, transit) = v4.context("the fork's link has no addresses")?;
+    let v6 = fork.ends6().zip(fork.transit6);
+    let mut both = v4.map(|end| -> Result<Vec<IpNetwork>> {
+        Ok(vec![Ipv4Network::new(end, transit.prefix())?.into()])
+    });
+    if let Some((ends, transit)) = v6 {
+        for (all, end) in both.iter_mut().zip(ends) {
+            if let Ok(all) = all {
+                all.push(Ipv6Network::new(end, transit.prefix())?.into());
+            }
+        }
+    }
+    let [outer, inner] = both;
+    Ok([outer?, inner?])
+}
+
+/// Lets a link answer for its own addresses only, since both namespaces have the cluster's. Switches IPv6 on or off for it.
+fn set_parameters(link: &str, has_ipv6: bool) -> Result<()> {
+    let v6: &[(&str, &str)] = match has_ipv6 {
+        true => &[
+            ("ipv6", "accept_ra=0"),
+            ("ipv6", "accept_dad=0"),
+            ("ipv6", "disable_ipv6=0"),
+        ],
+        false => &[("ipv6", "disable_ipv6=1")],
+    };
+    let v4 = [("ipv4", "arp_ignore=1"), ("ipv4", "arp_announce=2")];
+    for (family, setting) in v4.iter().chain(v6) {
+        let (key, value) = setting.split_once('=').unwrap_or((setting, ""));
+        let name = format!("net/{family}/conf/{link}/{key}");
+        // A kernel without IPv6 has no such parameter.
+        if sysctl::read(&name)?.is_some() {
+            sysctl::write(&name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// The nft table outside, which treats the link as a cluster's bridge.
+fn table(record: &ClusterRecord, fork: &Fork) -> Option<firewall::Table> {
+    let [gateway, inner] = fork.ends()?;
+    let ends6 = fork.ends6();
+    let forward = |(forward, number): (&Forward, u16)| firewall::Forward {
+        protocol: forward.protocol,
+        address: forward.address,
+        port: forward.port,
+        to: inner,
+        to6: ends6.map(|[_, inner]| inner),
+        to_port: rules::inner_port(number),
+    };
+    Some(firewall::Table {
+        name: naming::table(&fork.link),
+        mark: firewall::mark(&record.spec.name),
+        bridge: fork.link.clone(),
+        subnet: fork.transit?,
+        gateway,
+        gateway6: ends6.map(|[gateway, _]| gateway),
+        prefix6: fork.transit6,
+        isolated: false,
+        host_ports: Vec::new(),
+        reach_from: Vec::new(),
+        forwards: record.forwards.iter().zip(0..).map(forward).collect(),
+    })
+}
+
+/// Restores the rules of a fork outside that another program removed. Returns whether there were any.
+///
+/// # Errors
+/// Fails if they cannot be read or restored.
+pub(crate) async fn restore(record: &ClusterRecord, dir: &ClusterDir) -> Result<bool> {
+    let Some(fork) = &record.host.fork else {
+        return Ok(false);
+    };
+    // Only a verb makes the link.
+    if is_there(record, dir).await? || !is_linked(fork, dir).await? {
+        return Ok(false);
+    }
+    make(&mut record.clone(), dir).await?;
+    Ok(true)
+}
+
+/// Applies the table anew, after the forwards have changed.
+///
+/// # Errors
+/// Fails with nft's words.
+pub(crate) fn apply_forwards(record: &ClusterRecord) -> Result<()> {
+    let fork = record.host.fork.as_ref();
+    match fork.and_then(|fork| table(record, fork)) {
+        Some(table) => Ok(run_outside(|| table.apply())?.map(drop)?),
+        None => Ok(()),
+    }
+}
+
+/// Makes what others' packets need outside. This thread is there.
+fn apply(
+    record: &ClusterRecord,
+    dir: &ClusterDir,
+    table: &firewall::Table,
+    site: &HostNetwork,
+) -> Result<()> {
+    forwarding::enable(&dir.state(), Family::V4)?;
+    if table.prefix6.is_some() {
+        forwarding::enable(&dir.state(), Family::V6)?;
+    }
+    let rulesets = Rulesets::read().context("cannot read the host's firewall rules")?;
+    let zone = match rulesets.has_firewalld() {
+        true => firewall::zone_of(&table.bridge)
+            .context("firewalld has rules on this host but does not answer")?,
+        false => None,
+    };
+    let plan = rulesets.plan(table, site, zone.as_deref());
+    if let Some(obstacle) = plan.obstacles.iter().find(|o| o.certain) {
+        bail!("{obstacle}");
+    }
+    table.apply()?;
+    failpoint!("fork.rules");
+    for accept in &plan.accepts {
+        accepts::make(record, dir, accept)?;
+    }
+    Ok(())
+}
+
+/// Removes the way out, also of a fork whose record is lost. Continues past errors and returns them.
+pub(crate) async fn remove(dir: &ClusterDir) -> Vec<Error> {
+    if outside().is_none() {
+        return Vec::new();
+    }
+    let removed = async {
+        let mut errors = Vec::new();
+        let link = naming::outlet(dir);
+        let (name, of) = (naming::table(&link), dir.clone());
+        let rules = run_outside(move || {
+            let table = firewall::Table::remove_named(&name);
+            let mut errors = accepts::remove(&of);
+            errors.extend(table.err().map(Error::from));
+            errors
+        })?;
+        errors.extend(rules);
+        failpoint!("fork.gone.rules");
+        let links = open_outside()?;
+        // Another program may have taken the name.
+        let there = links.find(&link).await?;
+        if there.is_some_and(|l| l.alias.as_deref() == Some(&dir.mark())) {
+            links.delete(&link).await?;
+        }
+        failpoint!("fork.gone.link");
+        anyhow::Ok(errors)
+    };
+    match removed.await {
+        Ok(errors) => errors,
+        Err(error) => vec![Error::context(error, "cannot remove the fork's way out")],
+    }
+}
+
+/// The links outside.
+fn open_outside() -> Result<Links> {
+    Ok(run_outside(Links::open)??)
+}
