@@ -1,4 +1,4 @@
-//! Chooses the accelerator. `/dev/kvm` may open and still run no guest, as on a PVM host. So a guest of 16 bytes is
+//! Chooses the accelerator. `/dev/kvm` may open and still run no guest, as on a PVM host. So a guest of 256 bytes is
 //! run to find out.
 
 use std::io::Write;
@@ -33,6 +33,31 @@ pub(crate) fn kvm_group() -> Option<u32> {
     let device = std::fs::metadata("/dev/kvm").ok()?;
     (device.mode() & 0o006 != 0o006).then(|| device.gid())
 }
+
+/// Why a node's QEMU cannot open `/dev/kvm`, which has a user of its own and at most the device's group.
+fn is_closed_to_nodes() -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata("/dev/kvm").ok()?.permissions().mode();
+    closed(mode)
+}
+
+fn closed(mode: u32) -> Option<String> {
+    const BOTH: u32 = 0o6;
+    let is_open = mode & BOTH == BOTH || (mode >> 3) & BOTH == BOTH;
+    (!is_open).then(|| {
+        format!(
+            "/dev/kvm is for its owner alone (mode {:04o}), and nodes run as users of their own; \
+             `chgrp kvm /dev/kvm && chmod 660 /dev/kvm` opens it",
+            mode & 0o7777
+        )
+    })
+}
+
+/// The number of the probe's guest. Results of earlier ones do not count.
+const PROBE: u32 = 2;
+
+/// QEMU's words for a guest that the kernel would have to interpret and cannot.
+const INTERNAL_ERROR: &str = "KVM internal error";
 
 /// A cached result of the probe. It is valid until the host reboots or QEMU is replaced.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +123,10 @@ fn kvm_is_unusable(state: &State, guest: Architecture, may_cache: bool) -> Optio
         let why = "/dev/kvm is missing; load kvm_intel or kvm_amd, or enable virtualization in the firmware";
         return Some(why.to_owned().into());
     }
+    // Not cached, since the cure does not need a reboot.
+    if let Some(why) = is_closed_to_nodes() {
+        return Some(why.into());
+    }
     let key = (boot_id().unwrap_or_default(), qemu_key(guest));
     let path = state.accel_cache();
     if let Ok(Some(cached)) = read_json::<Cached>(&path)
@@ -127,7 +156,7 @@ fn qemu_key(guest: Architecture) -> String {
         return String::new();
     };
     std::fs::metadata(&path)
-        .map(|m| format!("{} {} {}", path.display(), m.len(), m.mtime()))
+        .map(|m| format!("{} {} {} {PROBE}", path.display(), m.len(), m.mtime()))
         .unwrap_or_default()
 }
 
@@ -140,6 +169,7 @@ fn probe(guest: Architecture) -> Result<Option<KvmFault>> {
     const LIMIT: Duration = Duration::from_secs(5);
     let qemu = &guest.platform().qemu;
     let firmware = firmware(&qemu.probe).context("the probe cannot be written")?;
+    let log = tempfile::tempfile().context("cannot make a temporary file")?;
     #[expect(clippy::disallowed_methods, reason = "this QEMU is not a node")]
     let mut child = Command::new(super::qemu_program(guest))
         .args([
@@ -157,34 +187,49 @@ fn probe(guest: Architecture) -> Result<Option<KvmFault>> {
         .args(qemu.probe.arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stderr(
+            log.try_clone()
+                .context("a temporary file cannot be shared")?,
+        )
         .spawn()
         .with_context(|| format!("{} cannot be started", qemu.program))?;
     let until = Instant::now() + LIMIT;
-    let status = loop {
-        match child
+    let (mut status, mut said);
+    loop {
+        status = child
             .try_wait()
-            .context("the state of the probe is unknown")?
-        {
-            Some(status) => break Some(status),
-            None if Instant::now() > until => break None,
-            None => std::thread::sleep(Duration::from_millis(2)),
+            .context("the state of the probe is unknown")?;
+        said = written(&log).context("the probe's output cannot be read")?;
+        // A QEMU whose guest met this only stops it.
+        let is_stuck = said.contains(INTERNAL_ERROR);
+        if status.is_some() || is_stuck || Instant::now() > until {
+            break;
         }
-    };
+        std::thread::sleep(Duration::from_millis(2));
+    }
     if status.is_none() {
         let _ended_already = child.kill();
+        child.wait().context("the state of the probe is unknown")?;
     }
-    let output = child
-        .wait_with_output()
-        .context("the state of the probe is unknown")?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let how = match status {
         Some(status) if status.code() == Some(qemu.probe.agreed) => return Ok(None),
         Some(status) => how_it_ended(status, &said, qemu.program),
+        None if said.contains(INTERNAL_ERROR) => {
+            "KVM cannot execute its instructions (KVM internal error)".to_owned()
+        }
         None => format!("no result within {} s", LIMIT.as_secs()),
     };
     let why = format!("/dev/kvm exists, but a guest does not run: {how}");
     Ok(Some(KvmFault { why, said }))
+}
+
+/// What was written to a file, up to 64 KiB. The file's position belongs to the program that writes.
+fn written(file: &std::fs::File) -> std::io::Result<String> {
+    use std::os::unix::fs::FileExt;
+    let mut bytes = vec![0; 64 << 10];
+    let length = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(length);
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 /// A QEMU that refuses gives the reason in its last line. One that crashes only names a line of its source.
@@ -231,6 +276,28 @@ mod tests {
             how_it_ended(ExitStatus::from_raw(6), crashed, "qemu"),
             "QEMU crashed (SIGABRT)"
         );
+    }
+
+    #[test]
+    fn a_device_that_nodes_cannot_open_is_told_with_its_cure() {
+        for open in [0o666, 0o660, 0o606, 0o100_660] {
+            assert_eq!(closed(open), None, "{open:o}");
+        }
+        for mode in [0o600, 0o640, 0o604, 0o100_600] {
+            let why = closed(mode).unwrap();
+            assert!(why.contains("`chgrp kvm /dev/kvm && chmod 660"), "{why}");
+        }
+        assert!(closed(0o020_600).unwrap().contains("(mode 0600)"));
+    }
+
+    #[test]
+    fn a_program_that_still_writes_is_read_from_the_start() {
+        let mut file = tempfile::tempfile().unwrap();
+        let other = file.try_clone().unwrap();
+        file.write_all(b"one ").unwrap();
+        assert_eq!(written(&other).unwrap(), "one");
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(written(&other).unwrap(), "one two");
     }
 
     #[test]

@@ -25,10 +25,8 @@ pub(super) const PLATFORM: Platform = Platform {
         emulated_cpu: "max,la57=off,smap=off,smep=off,pku=off",
         user_program: "qemu-x86_64-static",
         probe: Probe {
-            // mov dx, 0x501; mov al, VALUE; out dx, al; hlt
-            code: &[0xba, 0x01, 0x05, 0xb0, VALUE, 0xee, 0xf4],
-            // An x86 begins 16 bytes below the end.
-            offset: (64 << 10) - 16,
+            code: include_bytes!("probe-amd64.bin"),
+            offset: (64 << 10) - 256,
             arguments: &[
                 "-machine",
                 "q35",
@@ -60,3 +58,28 @@ pub(super) const PLATFORM: Platform = Platform {
         ],
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use crate::exec;
+
+    #[test]
+    fn the_probes_binary_is_made_of_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let source = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/architecture/probe-amd64.S"
+        );
+        let words = |line: &[&str]| line.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let object = at("probe.o");
+        if exec::run("as", &words(&["--64", source, "-o", &object])).is_err() {
+            println!("skipped: no assembler for amd64");
+            return;
+        }
+        let copy = words(&["-O", "binary", "-j", ".text", &object, &at("probe.bin")]);
+        exec::run("objcopy", &copy).unwrap();
+        let made = fs_err::read(at("probe.bin")).unwrap();
+        assert_eq!(made, include_bytes!("probe-amd64.bin"));
+    }
+}
