@@ -24,9 +24,14 @@ fn runs_with(name: &str, arguments: &[&str]) {
 
 /// The same with a template of a suite.
 fn runs_on(suite: &str, name: &str, arguments: &[&str]) {
+    runs_with_packages(suite, &[], name, arguments);
+}
+
+/// The same with further packages in the template.
+fn runs_with_packages(suite: &str, packages: &[&str], name: &str, arguments: &[&str]) {
     let bench = Bench::new();
     let state = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build");
-    let built = template(suite, &state);
+    let built = template(suite, packages, &state);
     // All of this needs Debian's mirror. Another publisher's mirror may be out of reach.
     if let Err(said) = &built
         && suite != "trixie"
@@ -41,9 +46,10 @@ fn runs_on(suite: &str, name: &str, arguments: &[&str]) {
 }
 
 /// Builds a template in the host's own namespace, since only that one reaches mirrors.
-fn template(suite: &str, state: &Path) -> Result<(), String> {
+fn template(suite: &str, packages: &[&str], state: &Path) -> Result<(), String> {
     let built = std::process::Command::new(env!("CARGO_BIN_EXE_kvmc"))
         .args(["image", "build", "--suite", suite])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .env("KVMC_STATE_DIR", state)
         .output()
         .unwrap();
@@ -176,4 +182,10 @@ fn a_cloud_image_of_ubuntu_is_prepared_once_and_its_nodes_wake_with_user_data() 
 #[test]
 fn p46_p47_p48_p56_guests_go_on_from_a_snapshot_with_other_random_numbers_and_the_hosts_clock() {
     runs("snapshot.sh");
+}
+
+#[test]
+fn p49_a_connection_and_an_etcd_of_three_outlive_rollbacks_and_a_playbook_that_breaks_all_nodes() {
+    let packages = ["etcd-server", "etcd-client"];
+    runs_with_packages("trixie", &packages, "instant.sh", &[]);
 }
