@@ -145,7 +145,7 @@ async fn look_and_restore(
         return Ok(None);
     }
     let seen = network::look(&record, &Links::open()?).await?;
-    let has_restored_outlet = network::outlet::restore(&record, dir).await?;
+    let restored_outside = network::outlet::restore(&record, dir).await?;
     let dir = dir.clone();
     // nft and firewall-cmd take time, and nodes ask for leases meanwhile.
     let task = tokio::task::spawn_blocking(move || {
@@ -154,11 +154,7 @@ async fn look_and_restore(
             return Ok(None);
         }
         let mut repair = network::restore(&record, &dir, &seen)?;
-        if has_restored_outlet {
-            repair
-                .restored
-                .push("the fork's NAT rules outside".to_owned());
-        }
+        repair.restored.extend(restored_outside);
         anyhow::Ok(Some((seen, repair)))
     });
     task.await.context("a task of the keeper panicked")?

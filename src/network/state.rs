@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use kvmc_netns::firewall::{self, Accept, HostNetwork, Obstacle, Rulesets};
-use kvmc_netns::outside::run_outside;
+use kvmc_netns::outside::{outside, run_outside};
 use kvmc_netns::{Links, sysctl};
 
 use super::forwarding::{self, Family};
@@ -76,12 +76,33 @@ pub(super) async fn site_outside(links: &Links) -> Result<HostNetwork> {
     })
 }
 
-/// State that changes without a notice and is cheap to read.
+/// State that changes without a notice and is cheap to read, of this namespace and of the one outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Glance {
+    here: Unannounced,
+    outside: Option<Unannounced>,
+}
+
+/// The same of one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Unannounced {
     site: HostNetwork,
     forwarding: [bool; 2],
     legacy: u64,
+}
+
+impl Unannounced {
+    /// Reads it in this thread's namespace.
+    fn read(site: HostNetwork) -> Result<Self> {
+        Ok(Self {
+            site,
+            forwarding: [
+                forwarding::is_on(Family::V4)?,
+                forwarding::is_on(Family::V6)?,
+            ],
+            legacy: firewall::legacy_digest()?,
+        })
+    }
 }
 
 /// Reads it.
@@ -89,14 +110,20 @@ pub(crate) struct Glance {
 /// # Errors
 /// Fails if it cannot be read.
 pub(crate) async fn glance(links: &Links) -> Result<Glance> {
-    Ok(Glance {
-        site: site(links).await?,
-        forwarding: [
-            forwarding::is_on(Family::V4)?,
-            forwarding::is_on(Family::V6)?,
-        ],
-        legacy: tokio::task::spawn_blocking(firewall::legacy_digest).await??,
-    })
+    let here = site(links).await?;
+    let there = match outside() {
+        Some(_) => Some(site_outside(&run_outside(Links::open)??).await?),
+        None => None,
+    };
+    let task = tokio::task::spawn_blocking(move || {
+        let outside = there.map(|site| run_outside(|| Unannounced::read(site))?);
+        Ok(Glance {
+            here: Unannounced::read(here)?,
+            outside: outside.transpose()?,
+        })
+    });
+    task.await
+        .context("the task that reads the rules panicked")?
 }
 
 /// Reads the state of a cluster's networks.

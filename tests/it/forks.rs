@@ -220,3 +220,34 @@ fn one_of_two_forks_of_a_name_goes_on_and_a_cluster_is_found_by_its_whole_name()
         host > ../after; same ../before ../after 'the host as before'"#,
     );
 }
+
+#[test]
+fn p12_what_a_fork_has_in_other_firewalls_comes_back_after_a_reload() {
+    runs(
+        r#"drops() { iptables-$1 -F FORWARD; iptables-$1 -P FORWARD DROP; }
+        accepts() { iptables-$1 -S FORWARD | grep -q kvmf; }
+        drops nft; drops legacy; both() { iptables-nft -S; iptables-legacy -S; host; }
+        both > ../before; $UP; kvmc fork x; x_ready
+        cat > ../who.py <<'PY'
+import socket
+s = socket.create_server(("203.0.113.1", 7000))
+while True:
+    c, a = s.accept(); c.sendall(a[0].encode()); c.close()
+PY
+        ip netns exec outside python3 ../who.py > /dev/null 2>&1 & server=$!
+        who() { inside python3 -c 'import socket; s = socket.create_connection(("203.0.113.1", 7000), 5); print(s.recv(99).decode())'; }
+        for b in nft legacy; do
+          accepts $b || fail "no rules in iptables-$b"
+          # While nobody restores them, status names them and the cure.
+          kill -STOP $(keeper_of $F); drops $b; x status > ../status 2>&1 || true
+          grep -q "the fork lacks rules in FORWARD of iptables ($b) outside; .*--cluster x up" ../status || { cat ../status; fail "status beside iptables-$b"; }
+          kill -CONT $(keeper_of $F); tries=0
+          until accepts $b; do tries=$((tries + 1)); test $tries -lt 200 || fail "iptables-$b has no rules after a reload"; sleep 0.1; done
+          test "$(who)" = 203.0.113.2 || fail "no way out after a reload of iptables-$b"
+          x status > ../status; ! grep 'the fork lacks' ../status || fail 'it lacks something'
+        done
+        x events > ../events; grep 'restored rules .* outside' ../events || { cat ../events; fail 'no event'; }
+        x down; none_left; kvmc down; kill $server
+        both > ../after; same ../before ../after 'the host as before both'"#,
+    );
+}

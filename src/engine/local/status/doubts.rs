@@ -46,18 +46,28 @@ pub(super) async fn doubts(
         process.is_ok_and(|p| p.is_some_and(|p| p.open().is_some()))
     };
     all.extend(judge(record, &seen, network.as_ref(), is_recorded));
-    let has_outlet = network::outlet::is_there(record, dir).await;
-    if record.phase == Phase::Up && !has_outlet.unwrap_or(false) {
-        all.push(format!(
-            "the link of the fork to the outside or its NAT rules are missing; {} restores them",
-            local.command("up")
-        ));
+    if record.phase == Phase::Up {
+        all.extend(way_out(local, record).await);
     }
     if record.phase == Phase::Up {
         let names = read_json::<CutOffNames>(&dir.cut_off()).ok().flatten();
         all.extend(cut_off(record, &names.unwrap_or_default(), now() as u64));
     }
     all
+}
+
+/// What lacks of a fork's way out.
+async fn way_out(local: &Local, record: &ClusterRecord) -> Option<String> {
+    match network::outlet::missing(record, &local.dir()).await {
+        Ok(missing) => (!missing.is_empty()).then(|| {
+            format!(
+                "the fork lacks {}; {} restores that",
+                missing.join(", "),
+                local.command("up")
+            )
+        }),
+        Err(e) => Some(format!("the fork's way out cannot be read: {e:#}")),
+    }
 }
 
 /// Names that nodes asked for in the last minutes and that were cut off. Pure.

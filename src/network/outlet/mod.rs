@@ -1,60 +1,28 @@
 //! A fork's way out of its network namespace: a pair of links, addresses between private networks, and NAT outside.
 
+mod look;
+
+pub(crate) use self::look::{is_there, missing};
+
 use anyhow::{Context, Error, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use kvmc_netns::firewall::{self, HostNetwork, Rulesets};
 use kvmc_netns::outside::{outside, run_outside};
 use kvmc_netns::{Links, range, sysctl};
 
+use self::look::{INNER, is_linked, open_outside, plan, table};
 use super::forwarding::{self, Family};
-use super::{accepts, naming, rules, state};
+use super::{accepts, naming, state};
 use crate::failpoint::failpoint;
 use crate::hint::bail_with_hint;
-use crate::spec::Forward;
 use crate::state::{ClusterDir, ClusterRecord, Fork};
 
-/// The fork's end of the link.
-const INNER: &str = "outside";
 /// The shortest subnet with two addresses for hosts.
 const PREFIX: u8 = 30;
 /// Ethernet's MTU in bytes, used if there is no uplink, and the most.
 const MTU: u32 = 1500;
 /// The number of the IPv6 prefix between both ends, which no network of the cluster has.
 const NUMBER: u16 = u16::MAX;
-
-/// Whether a fork's way out is there as recorded. Other clusters need none.
-///
-/// # Errors
-/// Fails if links or rules cannot be read.
-pub(crate) async fn is_there(record: &ClusterRecord, dir: &ClusterDir) -> Result<bool> {
-    let Some(fork) = &record.host.fork else {
-        return Ok(true);
-    };
-    let Some(table) = table(record, fork) else {
-        return Ok(false);
-    };
-    if !is_linked(fork, dir).await? {
-        return Ok(false);
-    }
-    let has_ipv6 = fork.transit6.is_some();
-    tokio::task::spawn_blocking(move || {
-        run_outside(|| {
-            let forwards =
-                forwarding::is_on(Family::V4)? && (!has_ipv6 || forwarding::is_on(Family::V6)?);
-            anyhow::Ok(forwards && Rulesets::read()?.hold(&table))
-        })?
-    })
-    .await
-    .context("the task that reads the rules panicked")?
-}
-
-/// Whether both ends of the link are there and up.
-async fn is_linked(fork: &Fork, dir: &ClusterDir) -> Result<bool> {
-    let outer = open_outside()?.find(&fork.link).await?;
-    let inner = Links::open()?.find(INNER).await?;
-    let is_ours = |alias: Option<String>| alias.as_deref() == Some(&dir.mark());
-    Ok(outer.is_some_and(|l| l.up && is_ours(l.alias)) && inner.is_some_and(|l| l.up))
-}
 
 /// Makes a fork's way out, or what lacks of it. The record names its subnet before.
 ///
@@ -190,47 +158,25 @@ fn set_parameters(link: &str, has_ipv6: bool) -> Result<()> {
     Ok(())
 }
 
-/// The nft table outside, which treats the link as a cluster's bridge.
-fn table(record: &ClusterRecord, fork: &Fork) -> Option<firewall::Table> {
-    let [gateway, inner] = fork.ends()?;
-    let ends6 = fork.ends6();
-    let forward = |(forward, number): (&Forward, u16)| firewall::Forward {
-        protocol: forward.protocol,
-        address: forward.address,
-        port: forward.port,
-        to: inner,
-        to6: ends6.map(|[_, inner]| inner),
-        to_port: rules::inner_port(number),
-    };
-    Some(firewall::Table {
-        name: naming::table(&fork.link),
-        mark: firewall::mark(&record.spec.name),
-        bridge: fork.link.clone(),
-        subnet: fork.transit?,
-        gateway,
-        gateway6: ends6.map(|[gateway, _]| gateway),
-        prefix6: fork.transit6,
-        isolated: false,
-        host_ports: Vec::new(),
-        reach_from: Vec::new(),
-        forwards: record.forwards.iter().zip(0..).map(forward).collect(),
-    })
-}
-
-/// Restores the rules of a fork outside that another program removed. Returns whether there were any.
+/// Restores the rules of a fork outside that another program removed. Returns what that was, in words.
 ///
 /// # Errors
 /// Fails if they cannot be read or restored.
-pub(crate) async fn restore(record: &ClusterRecord, dir: &ClusterDir) -> Result<bool> {
+pub(crate) async fn restore(record: &ClusterRecord, dir: &ClusterDir) -> Result<Vec<String>> {
     let Some(fork) = &record.host.fork else {
-        return Ok(false);
+        return Ok(Vec::new());
     };
+    let missing = missing(record, dir).await?;
     // Only a verb makes the link.
-    if is_there(record, dir).await? || !is_linked(fork, dir).await? {
-        return Ok(false);
+    if missing.is_empty() || !is_linked(fork, dir).await? {
+        return Ok(Vec::new());
+    }
+    // A verb may have changed the forwards since the look, and made its rules itself.
+    if ClusterRecord::load(dir)?.as_ref() != Some(record) {
+        return Ok(Vec::new());
     }
     make(&mut record.clone(), dir).await?;
-    Ok(true)
+    Ok(missing)
 }
 
 /// Applies the table anew, after the forwards have changed.
@@ -257,12 +203,7 @@ fn apply(
         forwarding::enable(&dir.state(), Family::V6)?;
     }
     let rulesets = Rulesets::read().context("cannot read the host's firewall rules")?;
-    let zone = match rulesets.has_firewalld() {
-        true => firewall::zone_of(&table.bridge)
-            .context("firewalld has rules on this host but does not answer")?,
-        false => None,
-    };
-    let plan = rulesets.plan(table, site, zone.as_deref());
+    let plan = plan(&rulesets, table, site)?;
     if let Some(obstacle) = plan.obstacles.iter().find(|o| o.certain) {
         bail!("{obstacle}");
     }
@@ -304,9 +245,4 @@ pub(crate) async fn remove(dir: &ClusterDir) -> Vec<Error> {
         Ok(errors) => errors,
         Err(error) => vec![Error::context(error, "cannot remove the fork's way out")],
     }
-}
-
-/// The links outside.
-fn open_outside() -> Result<Links> {
-    Ok(run_outside(Links::open)??)
 }
