@@ -251,3 +251,20 @@ PY
         both > ../after; same ../before ../after 'the host as before both'"#,
     );
 }
+
+#[test]
+fn forks_that_start_at_once_choose_the_subnets_of_their_links_one_after_the_other() {
+    runs(
+        r#"transit() { sed -n 's/.*"transit": "\(.*\)".*/\1/p' $KVMC_STATE_DIR/clusters/$1/cluster.json; }
+        $UP; kvmc snapshot save a; kvmc fork --from a y; kvmc fork --from a x; free=$(transit x); test "$free" || fail 'no subnet'; x down
+        # While another fork chooses, x waits. That one takes the subnet which would be free for x.
+        exec 9< $KVMC_STATE_DIR/clusters; flock 9
+        kvmc fork --from a x > ../fork 2>&1 9<&- & fork=$!
+        tries=0; until grep -q '"phase": "starting"' $F/cluster.json 2> /dev/null; do tries=$((tries + 1)); test $tries -lt 200 || { cat ../fork; fail 'x does not start'; }; sleep 0.05; done
+        sleep 0.7; test -z "$(transit x)" || fail "x has chosen $(transit x)"
+        sed -i "s,\"transit\": \".*\",\"transit\": \"$free\"," $KVMC_STATE_DIR/clusters/y/cluster.json
+        flock -u 9; wait $fork || { cat ../fork; fail 'x does not start'; }
+        x_ready; test "$(transit x)" != "$free" || fail "both have $free"
+        x down; kvmc --cluster y down; kvmc down; none_left"#,
+    );
+}

@@ -1,6 +1,7 @@
 //! A fork's way out of its network namespace: a pair of links, addresses between private networks, and NAT outside.
 
 mod look;
+mod transit;
 
 pub(crate) use self::look::{is_there, missing};
 
@@ -8,7 +9,7 @@ use anyhow::{Context, Error, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use kvmc_netns::firewall::{self, HostNetwork, Rulesets};
 use kvmc_netns::outside::{outside, run_outside};
-use kvmc_netns::{Links, range, sysctl};
+use kvmc_netns::{Links, sysctl};
 
 use self::look::{INNER, is_linked, open_outside, plan, table};
 use super::forwarding::{self, Family};
@@ -17,13 +18,8 @@ use crate::failpoint::failpoint;
 use crate::hint::bail_with_hint;
 use crate::state::{ClusterDir, ClusterRecord, Fork};
 
-/// The shortest subnet with two addresses for hosts.
-const PREFIX: u8 = 30;
 /// Ethernet's MTU in bytes, used if there is no uplink, and the most.
 const MTU: u32 = 1500;
-/// The number of the IPv6 prefix between both ends, which no network of the cluster has.
-const NUMBER: u16 = u16::MAX;
-
 /// Makes a fork's way out, or what lacks of it. The record names its subnet before.
 ///
 /// # Errors
@@ -36,7 +32,7 @@ pub(crate) async fn make(record: &mut ClusterRecord, dir: &ClusterDir) -> Result
         None => return Ok(()),
     };
     if !is_linked {
-        choose(record, dir, &links).await?;
+        transit::choose(record, dir, &links).await?;
     }
     let Some(fork) = record.host.fork.clone() else {
         return Ok(());
@@ -53,34 +49,6 @@ pub(crate) async fn make(record: &mut ClusterRecord, dir: &ClusterDir) -> Result
     })
     .await
     .context("the task that makes the rules panicked")?
-}
-
-/// Chooses a subnet for the link and records it.
-async fn choose(record: &mut ClusterRecord, dir: &ClusterDir, links: &Links) -> Result<()> {
-    let own = record.networks().map(|n| IpNetwork::V4(n.subnet));
-    let mut taken: Vec<IpNetwork> = own.collect();
-    taken.extend(links.addresses().await?.into_iter().map(|a| a.network));
-    taken.extend(links.routes().await?.into_iter().map(|r| r.destination));
-    for other in dir.others() {
-        // The verbs for its cluster report a record that cannot be read.
-        let Some(other) = ClusterRecord::load(&other).ok().flatten() else {
-            continue;
-        };
-        taken.extend(other.networks().map(|n| IpNetwork::V4(n.subnet)));
-        let transit = other.host.fork.and_then(|fork| fork.transit);
-        taken.extend(transit.map(IpNetwork::V4));
-    }
-    let has_ipv6 = forwarding::has_ipv6(record);
-    let cluster = record.spec.name.clone();
-    let Some(fork) = &mut record.host.fork else {
-        return Ok(());
-    };
-    let free = range::free_subnet(PREFIX, &taken);
-    fork.transit = Some(free.context("no private /30 is free on this host for the fork's link")?);
-    fork.transit6 = has_ipv6.then(|| naming::prefix6(&cluster, NUMBER));
-    record.save(dir)?;
-    failpoint!("fork.transit");
-    Ok(())
 }
 
 /// Makes the pair of links with its addresses and routes.
