@@ -42,6 +42,16 @@ pub(super) fn words(accept: &Accept) -> String {
     format!("rules in {accept}")
 }
 
+/// The zones of firewalld that a cluster's links were added to, in words.
+///
+/// # Errors
+/// Fails if the log cannot be read.
+pub(super) fn zones(dir: &ClusterDir) -> Result<Vec<String>> {
+    let made = FirewallLog::load(dir)?.accepts;
+    let zones = made.iter().filter(|a| matches!(a, Accept::Zone { .. }));
+    Ok(zones.map(words).collect())
+}
+
 /// Records a rule and then adds it to another program's firewall.
 ///
 /// # Errors

@@ -65,12 +65,29 @@ impl ClusterDir {
             }
             Some(there) => Ok(outside::enter(Some(&there))?),
             None if recorded.is_none() => Ok(outside::leave()?),
-            None => outside::enter(None).with_context(|| {
+            None => self.enter_new_namespace().with_context(|| {
                 format!(
                     "cannot make a network namespace for cluster `{}`",
                     self.name()
                 )
             }),
+        }
+    }
+
+    /// Moves this thread into a new namespace. The kernel soon gives the inode of one that is gone to another, so this one
+    /// has an inode that no record names.
+    fn enter_new_namespace(&self) -> Result<()> {
+        let clusters = self.others().into_iter().chain([self.clone()]);
+        let records = clusters.filter_map(|dir| Found::look(&dir).record());
+        let named: Vec<_> = records.map(|record| record.host.namespace).collect();
+        // Each keeps its inode until there is another.
+        let mut held = Vec::new();
+        loop {
+            outside::enter(None)?;
+            if !named.contains(&namespace()?) {
+                return Ok(());
+            }
+            held.push(outside::here()?);
         }
     }
 

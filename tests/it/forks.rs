@@ -268,3 +268,30 @@ fn forks_that_start_at_once_choose_the_subnets_of_their_links_one_after_the_othe
         x down; kvmc --cluster y down; kvmc down; none_left"#,
     );
 }
+
+#[test]
+fn what_a_killed_fork_leaves_on_the_host_is_told_and_removed() {
+    runs(
+        r#"drops() { for b in nft legacy; do iptables-$b -F FORWARD; iptables-$b -P FORWARD DROP; done; }
+        rules() { nft list tables | grep kvmf || true; iptables-nft -S | grep kvmf || true; iptables-legacy -S | grep kvmf || true; }
+        killed() { # Ends all processes of the fork x, and with them its namespace.
+          x_ready; kill -9 $(keeper_of $F) $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $F/nodes/*/process.json)
+          tries=0; while ip -o link | grep -q kvmf; do tries=$((tries + 1)); test $tries -lt 200 || fail 'the link stays'; sleep 0.05; done
+          test "$(rules | wc -l)" -ge 3 || fail "the control: $(rules)"
+        }
+        drops; host > ../before; $UP; kvmc snapshot save a; host > ../up; kvmc fork --from a x; killed
+        for verb in 'ls' '--cluster x status' 'doctor'; do
+          kvmc $verb > ../said 2>&1 || true
+          grep -q 'the fork was killed, and the host still has its rules (.*the nft table inet kvmc_kvmf' ../said || { cat ../said; fail "$verb does not tell"; }
+        done
+        kvmc doctor --fix > ../said 2>&1 || true; grep 'removed what the killed fork had left' ../said || { cat ../said; fail 'doctor --fix'; }
+        test -z "$(rules)" || fail "doctor leaves $(rules)"; ! kvmc ls | grep 'was killed' || fail 'ls still tells'
+        # Its own start takes the rules over, and another fork removes them.
+        x start --cold; killed; x start --cold; x_ready; x status > ../said; ! grep 'was killed' ../said || fail 'it runs'
+        killed; kvmc fork --from a y; test "$(rules | sed 's/.*\(kvmf[0-9a-f]*\).*/\1/' | sort -u | wc -l)" = 1 || fail "left: $(rules)"
+        ! kvmc ls | grep 'was killed' || fail 'ls after another fork'
+        x start --cold || fail 'the namespace of the other fork is taken for that of the killed one'
+        x_ready; kvmc --cluster y down; killed; x down; test -z "$(rules)" || fail "down leaves $(rules)"
+        kvmc down; host > ../after; same ../before ../after 'the host as before'"#,
+    );
+}

@@ -3,8 +3,55 @@
 use serde_json::Value as Json;
 
 use super::backend::Backend;
+use super::family::Family;
 use super::iptables::{deletions, words};
 use crate::{ExecError, exec};
+
+/// Rules and tables with one comment whose bridge is gone.
+#[derive(Debug, Default)]
+struct Leftovers {
+    /// Lines for iptables-restore(8) that delete the rules.
+    rules: Vec<(Backend, Family, Vec<String>)>,
+    tables: Vec<String>,
+}
+
+impl Leftovers {
+    fn find(mark: &str, links: &[String]) -> Result<Self, ExecError> {
+        let is_there = |link: &str| links.iter().any(|l| l == link);
+        let mut found = Self::default();
+        for (backend, family) in Backend::all() {
+            let mut lines = deletions(&backend.save(family)?, mark, None);
+            lines.retain(|line| !bridge_of(line).is_some_and(|bridge| is_there(&bridge)));
+            if !lines.is_empty() {
+                found.rules.push((backend, family, lines));
+            }
+        }
+        let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
+        let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
+        let tables = own_tables(&listing, mark).into_iter();
+        let tables = tables.filter(|(_, bridge)| !is_there(bridge));
+        found.tables = tables.map(|(table, _)| table).collect();
+        Ok(found)
+    }
+
+    fn words(&self) -> Vec<String> {
+        let rules = self.rules.iter().map(|(backend, family, lines)| {
+            format!("{} rules of {}", lines.len(), backend.program(*family))
+        });
+        let tables = self.tables.iter();
+        rules
+            .chain(tables.map(|table| format!("the nft table inet {table}")))
+            .collect()
+    }
+}
+
+/// Descriptions of the rules and tables that [`remove_leftovers`] would remove.
+///
+/// # Errors
+/// A tool failed; the error holds its output.
+pub fn leftovers(mark: &str, links: &[String]) -> Result<Vec<String>, ExecError> {
+    Ok(Leftovers::find(mark, links)?.words())
+}
 
 /// Removes rules and tables with this comment whose bridge is not among `links`. A cluster of the same name in another
 /// state folder has a bridge, so its rules stay. Returns descriptions of the removed objects.
@@ -12,26 +59,14 @@ use crate::{ExecError, exec};
 /// # Errors
 /// A tool failed; the error holds its output.
 pub fn remove_leftovers(mark: &str, links: &[String]) -> Result<Vec<String>, ExecError> {
-    let is_there = |link: &str| links.iter().any(|l| l == link);
-    let mut removed = Vec::new();
-    for (backend, family) in Backend::all() {
-        let mut lines = deletions(&backend.save(family)?, mark, None);
-        lines.retain(|line| !bridge_of(line).is_some_and(|bridge| is_there(&bridge)));
-        if !lines.is_empty() {
-            backend.change(family, &lines)?;
-            let (number, program) = (lines.len(), backend.program(family));
-            removed.push(format!("{number} rules of {program}"));
-        }
+    let found = Leftovers::find(mark, links)?;
+    for (backend, family, lines) in &found.rules {
+        backend.change(*family, lines)?;
     }
-    let listing = exec::run("nft", &["-j", "list", "ruleset"], "")?;
-    let listing: Json = serde_json::from_str(&listing).unwrap_or_default();
-    for (table, bridge) in own_tables(&listing, mark) {
-        if !is_there(&bridge) {
-            exec::run("nft", &["delete", "table", "inet", &table], "")?;
-            removed.push(format!("the nft table inet {table}"));
-        }
+    for table in &found.tables {
+        exec::run("nft", &["delete", "table", "inet", table], "")?;
     }
-    Ok(removed)
+    Ok(found.words())
 }
 
 fn bridge_of(line: &str) -> Option<String> {

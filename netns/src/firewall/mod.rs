@@ -47,7 +47,7 @@ pub use forward::Forward;
 pub use forwarders::{OwnNames, forwarders};
 pub use host_network::HostNetwork;
 pub use host_port::{HostPort, HostPortError};
-pub use leftovers::remove_leftovers;
+pub use leftovers::{leftovers, remove_leftovers};
 pub use plan::{Obstacle, Plan};
 pub use rulesets::Rulesets;
 pub use table::Table;

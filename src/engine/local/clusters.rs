@@ -33,10 +33,19 @@ impl Local {
         };
         let names = self.state.cluster_names().into_iter();
         let names: std::collections::BTreeSet<_> = names.chain(seen.keys().cloned()).collect();
-        let clusters: Vec<_> = names
-            .into_iter()
-            .map(|name| row(&self.of(&name), &seen.remove(&name).unwrap_or_default()))
-            .collect();
+        let mut clusters = Vec::new();
+        for name in names {
+            let local = self.of(&name);
+            let mut row = row(&local, &seen.remove(&name).unwrap_or_default());
+            if row.fork_of.is_some() && row.why.is_none() && Lock::holder(&local.dir()).is_none() {
+                let record = Found::look(&local.dir()).record();
+                row.why = match &record {
+                    Some(record) => local.left_outside(record).await,
+                    None => None,
+                };
+            }
+            clusters.push(row);
+        }
         Ok(ClusterList {
             schema: SCHEMA,
             hint: clusters.is_empty().then(|| self.where_clusters_are()),

@@ -9,10 +9,10 @@ use kvmc_netns::Links;
 use super::Local;
 use super::down::sweep;
 use super::removal::carry_out;
-use crate::hint::{command, hints};
+use crate::hint::{command, hints, host_command};
 use crate::interrupt::Interrupt;
 use crate::model::{Finding, Verdict};
-use crate::network::accepts;
+use crate::network::{accepts, outlet};
 use crate::plan;
 use crate::state::{ClusterRecord, Found, Lock};
 use crate::steps::{Traces, traces};
@@ -35,7 +35,7 @@ impl Local {
             }
             let traces = seen.remove(&name).unwrap_or_default();
             findings.extend(match Found::look(&dir) {
-                Found::Whole(_) => None,
+                Found::Whole(record) => local.rest_of_fork(&record, fix).await?,
                 Found::Copy(copy, error) => Some(local.restore(*copy, &error, fix).await?),
                 Found::NotOurs(error) => {
                     let what = format!("{error:#}; {}", hints(&error).join("; "));
@@ -64,6 +64,39 @@ impl Local {
             what,
             cure: None,
         }
+    }
+
+    /// What a killed fork has left in the host's firewall, and the cures. What cannot be read is not told.
+    pub(super) async fn left_outside(&self, record: &ClusterRecord) -> Option<String> {
+        let left = outlet::left(record, &self.dir()).await.ok()?;
+        (!left.is_empty()).then(|| {
+            let (start, down) = (self.command("start"), self.command("down"));
+            format!(
+                "the fork was killed, and the host still has its rules ({}); {} removes them, as {start} and {down} do",
+                left.join(", "),
+                host_command("doctor --fix")
+            )
+        })
+    }
+
+    async fn rest_of_fork(&self, record: &ClusterRecord, fix: bool) -> Result<Option<Finding>> {
+        let Some(told) = self.left_outside(record).await else {
+            return Ok(None);
+        };
+        if !fix {
+            return Ok(Some(self.finding(Verdict::Remains, told)));
+        }
+        let dir = self.dir();
+        let _lock = Lock::take(&dir, "doctor", Duration::ZERO).await?;
+        let removed = match self.load()? {
+            Some(record) => outlet::remove_left(&record, &dir).await?,
+            None => Vec::new(),
+        };
+        let what = format!(
+            "removed what the killed fork had left: {}",
+            removed.join(", ")
+        );
+        Ok((!removed.is_empty()).then(|| self.finding(Verdict::Mended, what)))
     }
 
     /// Makes the last good copy the record.

@@ -1,9 +1,13 @@
 //! A fork's way out of its network namespace: a pair of links, addresses between private networks, and NAT outside.
 
 mod look;
+mod remains;
+mod removal;
 mod transit;
 
 pub(crate) use self::look::{is_there, missing};
+pub(crate) use self::remains::{left, remove_left};
+pub(crate) use self::removal::remove;
 
 use anyhow::{Context, Error, Result, bail};
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
@@ -13,7 +17,7 @@ use kvmc_netns::{Links, sysctl};
 
 use self::look::{INNER, is_linked, open_outside, plan, table};
 use super::forwarding::{self, Family};
-use super::{accepts, naming, state};
+use super::{accepts, state};
 use crate::failpoint::failpoint;
 use crate::hint::bail_with_hint;
 use crate::state::{ClusterDir, ClusterRecord, Fork};
@@ -32,6 +36,7 @@ pub(crate) async fn make(record: &mut ClusterRecord, dir: &ClusterDir) -> Result
         None => return Ok(()),
     };
     if !is_linked {
+        remains::sweep(dir).await;
         transit::choose(record, dir, &links).await?;
     }
     let Some(fork) = record.host.fork.clone() else {
@@ -181,36 +186,4 @@ fn apply(
         accepts::make(record, dir, accept)?;
     }
     Ok(())
-}
-
-/// Removes the way out, also of a fork whose record is lost. Continues past errors and returns them.
-pub(crate) async fn remove(dir: &ClusterDir) -> Vec<Error> {
-    if outside().is_none() {
-        return Vec::new();
-    }
-    let removed = async {
-        let mut errors = Vec::new();
-        let link = naming::outlet(dir);
-        let (name, of) = (naming::table(&link), dir.clone());
-        let rules = run_outside(move || {
-            let table = firewall::Table::remove_named(&name);
-            let mut errors = accepts::remove(&of);
-            errors.extend(table.err().map(Error::from));
-            errors
-        })?;
-        errors.extend(rules);
-        failpoint!("fork.gone.rules");
-        let links = open_outside()?;
-        // Another program may have taken the name.
-        let there = links.find(&link).await?;
-        if there.is_some_and(|l| l.alias.as_deref() == Some(&dir.mark())) {
-            links.delete(&link).await?;
-        }
-        failpoint!("fork.gone.link");
-        anyhow::Ok(errors)
-    };
-    match removed.await {
-        Ok(errors) => errors,
-        Err(error) => vec![Error::context(error, "cannot remove the fork's way out")],
-    }
 }

@@ -49,6 +49,7 @@ pub(super) async fn doubts(
     if record.phase == Phase::Up {
         all.extend(way_out(local, record).await);
     }
+    all.extend(local.left_outside(record).await);
     if record.phase == Phase::Up {
         let names = read_json::<CutOffNames>(&dir.cut_off()).ok().flatten();
         all.extend(cut_off(record, &names.unwrap_or_default(), now() as u64));
