@@ -13,7 +13,11 @@ use crate::output;
 use crate::spec::approximate;
 
 pub(super) async fn run(session: &Session, command: ImageCommand) -> Result<Exit> {
-    let engine = session.engine()?;
+    // Images are all clusters', and files come from addresses that this host reaches. Only a node is where its cluster is.
+    let engine = match &command {
+        ImageCommand::Commit { .. } => session.engine()?,
+        _ => session.outside()?,
+    };
     match command {
         ImageCommand::Build(flags) => {
             let json = flags.json;

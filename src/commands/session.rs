@@ -38,6 +38,14 @@ impl Session {
         self.named(&self.name()?)
     }
 
+    /// The same, for a verb that works in this host's namespace, whatever the cluster is.
+    ///
+    /// # Errors
+    /// As [`Self::engine`].
+    pub(super) fn outside(&self) -> Result<Local> {
+        self.plain(&self.name()?)
+    }
+
     /// The cluster that `--cluster` names.
     ///
     /// # Errors

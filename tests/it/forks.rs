@@ -295,3 +295,15 @@ fn what_a_killed_fork_leaves_on_the_host_is_told_and_removed() {
         kvmc down; host > ../after; same ../before ../after 'the host as before'"#,
     );
 }
+
+#[test]
+fn images_for_a_fork_come_from_addresses_that_the_host_reaches() {
+    runs(
+        r#"$UP; kvmc fork x; x_ready
+        python3 -m http.server --bind 127.0.0.1 7001 > ../asked 2>&1 & server=$!
+        tries=0; until ss -Hltn | grep -q :7001; do tries=$((tries + 1)); test $tries -lt 100 || fail 'no server'; sleep 0.05; done
+        ! x image pull --insecure http://127.0.0.1:7001/none.qcow2 2> ../said || fail 'it pulled nothing'
+        kill $server; grep 'none.qcow2' ../asked || { cat ../said; fail 'the server was not asked'; }
+        x image ls; x down; kvmc down; none_left"#,
+    );
+}
