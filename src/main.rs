@@ -51,12 +51,14 @@ fn main() -> ExitCode {
     let cli = cli::parse();
     output::set_manners(cli.color, cli.quiet);
     commands::begin_trace(&cli);
+    let mut cli = Some(cli);
+    let verb = || {
+        let cli = cli.take().unwrap_or_else(cli::parse);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build()?.block_on(commands::run(cli))
+    };
     let result = host::check_descriptors()
-        .and_then(|()| {
-            let mut builder = tokio::runtime::Builder::new_current_thread();
-            builder.enable_all().build().map_err(anyhow::Error::from)
-        })
-        .and_then(|runtime| runtime.block_on(commands::run(cli)))
+        .and_then(|()| state::until_entered(verb))
         .and_then(|exit| output::unwritten().map(|()| exit));
     let exit = result.unwrap_or_else(|error| {
         let exit = exit_of(&error);

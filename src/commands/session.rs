@@ -13,6 +13,7 @@ use crate::spec::{
     Key, Layer, Settings, Source, SpecError, cluster_named, environment, parse_file,
     validate_cluster_name,
 };
+use crate::state::until_entered;
 
 const FILE: &str = "kvmc.toml";
 
@@ -83,13 +84,14 @@ impl Session {
     pub(super) fn elsewhere<T: Send>(
         &self,
         cluster: &str,
-        work: impl AsyncFnOnce(Local) -> Result<T> + Send,
+        work: impl AsyncFn(Local) -> Result<T> + Send,
     ) -> Result<T> {
-        let there = || {
+        let once = move || {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             let runtime = builder.enable_all().build()?;
             runtime.block_on(async { work(self.named(cluster)?).await })
         };
+        let there = move || until_entered(once);
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().spawn_scoped(scope, there)?;
             let done = thread.join();

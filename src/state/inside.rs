@@ -13,11 +13,14 @@ use anyhow::{Context, Result};
 use kvmc_netns::{namespace_of_tap, outside};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::{ClusterDir, ClusterRecord, Found, namespace};
+use super::{ClusterDir, ClusterRecord, Found, Phase, namespace};
+use crate::hint::{add_hint, command, find};
 
 /// Times between looks whether the processes in a namespace have ended, and the number of looks.
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: usize = 60;
+/// How often a verb begins.
+const TRIES: usize = 5;
 
 impl ClusterRecord {
     /// Inode of the namespace whose ports and sysctls the cluster uses.
@@ -27,7 +30,53 @@ impl ClusterRecord {
     }
 }
 
+/// A cluster came to be in another network namespace while a verb waited for its lock.
+#[derive(Debug, thiserror::Error)]
+#[error("cluster `{0}` has come to be in another network namespace")]
+struct Moved(String);
+
+/// Does work again that a [`Moved`] error ended. It begins by entering the cluster's namespace. Each time it has a runtime of
+/// its own, whose threads are in no other namespace.
+///
+/// # Errors
+/// Fails like the work.
+pub(crate) fn until_entered<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        match work() {
+            Err(error) if find::<Moved>(&error).is_some() => {}
+            done => return done,
+        }
+    }
+    work()
+}
+
 impl ClusterDir {
+    /// Refuses to go on, under the cluster's lock, where this thread would have to enter another namespace than it has
+    /// entered before it waited. `record` is the cluster's, as it is now.
+    ///
+    /// # Errors
+    /// Fails with an error for [`until_entered`].
+    pub(crate) fn check_entered(&self, record: &ClusterRecord) -> Result<()> {
+        let here = namespace()?;
+        let is_inside = match outside::outside() {
+            Some(outside) => outside.metadata()?.ino() != here,
+            None => false,
+        };
+        let is_entered = match record.host.fork {
+            Some(_) => {
+                is_inside && (record.phase == Phase::Stopped || record.host.namespace == here)
+            }
+            None => !is_inside,
+        };
+        match is_entered {
+            true => Ok(()),
+            false => Err(add_hint(
+                Moved(self.name()).into(),
+                format!("{} shows it; try again", command(&self.name(), "status")),
+            )),
+        }
+    }
+
     /// Moves this thread into the cluster's namespace if it is a fork, into a new one if the fork does not run. Otherwise
     /// moves it back.
     ///

@@ -307,3 +307,32 @@ fn images_for_a_fork_come_from_addresses_that_the_host_reaches() {
         x image ls; x down; kvmc down; none_left"#,
     );
 }
+
+/// A verb begins where the fork was, and may get the lock when the fork is somewhere else.
+#[test]
+fn verbs_that_wait_for_a_fork_work_where_it_has_come_to_be() {
+    runs(
+        r#"$UP; kvmc snapshot save a
+        # Holds the fork's lock as soon as `fork` has written it, until ../go is there.
+        cat > ../hold.py <<'PY'
+import fcntl, os, sys, time
+open("../ready", "w")
+while not os.path.exists(sys.argv[1] + "/cluster.json"): time.sleep(0.001)
+lock = open(sys.argv[1] + "/lock"); fcntl.flock(lock, fcntl.LOCK_EX)
+open("../held", "w")
+while not os.path.exists("../go"): time.sleep(0.02)
+PY
+        hold() { rm -f ../go ../held ../ready; python3 ../hold.py $F & until test -e ../ready; do sleep 0.02; done; }
+        held() { tries=0; until test -e ../held; do tries=$((tries + 1)); test $tries -lt 400 || fail 'nobody holds the lock'; sleep 0.05; done; }
+        hold; kvmc --wait 60 fork --from a x > ../fork 2>&1 & fork=$!
+        held; waiting=
+        for verb in start 'forward add 8081:master0:22'; do
+          x --wait 60 $verb > "../of.${verb%% *}" 2>&1 & waiting="$waiting $!"
+        done
+        sleep 1; touch ../go
+        wait $fork || { cat ../fork; fail 'fork'; }
+        for p in $waiting; do wait $p || { cat ../of.*; fail 'a verb that waited'; }; done
+        x_ready; all_ready; banner dial 127.0.0.1 8081; x down; none_left
+        kvmc down; none_left"#,
+    );
+}

@@ -136,7 +136,10 @@ impl Local {
             }
         };
         match self.load()? {
-            Some(record) => Ok((record, lock)),
+            Some(record) => {
+                dir.check_entered(&record)?;
+                Ok((record, lock))
+            }
             None => {
                 lock.abandon();
                 bail!(

@@ -57,6 +57,7 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
     let seen = self::seen(local, links).await?;
     let mut record = usable_record(local)?;
     if let Some(record) = &record {
+        dir.check_entered(record)?;
         check_namespace(record)?;
     }
     let ended = untie_all(&dir).await;

@@ -61,6 +61,7 @@ async fn take(local: &Local, verb: &str) -> Result<(ClusterRecord, Lock)> {
             local.cluster
         );
     };
+    local.dir().check_entered(&record)?;
     check_namespace(&record)?;
     Ok((record, lock))
 }

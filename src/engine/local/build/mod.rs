@@ -146,7 +146,9 @@ impl Local {
         let origin = Origin::Committed {
             node: format!("{}/{node}", self.cluster),
         };
-        match self.layer(&store, &self.require()?, node, tag.to_owned(), origin) {
+        let record = self.require()?;
+        dir.check_entered(&record)?;
+        match self.layer(&store, &record, node, tag.to_owned(), origin) {
             Err(_) if interrupt.came() => Err(Interrupted("no image was made".to_owned()).into()),
             Err(error) => Err(error),
             Ok(image) => {

@@ -45,6 +45,9 @@ impl Run<'_> {
     /// Fails if another verb has changed the cluster, or if the state of the host cannot be read.
     pub(super) async fn plan_again(&self, ready: &Ready, seen: Option<Seen>) -> Result<Planned> {
         let existing = self.local.load()?;
+        if let Some(record) = &existing {
+            self.dir.check_entered(record)?;
+        }
         saved::check_expected(self.expects.as_ref(), existing.as_ref())?;
         if let Some(before) = self.existing {
             check_same(before, existing.as_ref(), &self.start.scope)?;
