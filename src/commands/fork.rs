@@ -12,6 +12,7 @@ use crate::engine::{Lifecycle, Local, StartOptions};
 use crate::hint;
 use crate::model::{Exit, Interrupted};
 use crate::output;
+use crate::state::Locked;
 
 pub(super) async fn run(session: &Session, arguments: &ForkArgs) -> Result<Exit> {
     let began = Instant::now();
@@ -23,6 +24,13 @@ pub(super) async fn run(session: &Session, arguments: &ForkArgs) -> Result<Exit>
     });
     let report = match started {
         Ok(report) => report,
+        Err(error) if hint::find::<Locked>(&error).is_some() => {
+            let error = error.context(format!(
+                "the fork `{name}` is made, but another verb works on it"
+            ));
+            let start = hint::command(name, "start");
+            return Err(hint::add_hint(error, format!("{start} starts it")));
+        }
         Err(error) => {
             // A cluster that cannot be made leaves nothing.
             let removed = session.elsewhere(name, async |fork: Local| fork.down().await);

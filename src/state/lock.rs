@@ -12,7 +12,12 @@ use nix::fcntl::{Flock, FlockArg};
 use super::ClusterDir;
 use super::store::private_dir;
 use crate::failpoint::failpoint;
-use crate::hint::bail_with_hint;
+use crate::hint::add_hint;
+
+/// Another verb holds the lock, which the text names.
+#[derive(Debug, thiserror::Error)]
+#[error("the cluster is locked by {0}")]
+pub(crate) struct Locked(String);
 
 /// The lock of a cluster, held until dropped.
 #[derive(Debug)]
@@ -61,15 +66,12 @@ impl Lock {
                 Err((mut file, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() >= until => {
                     let mut holder = String::new();
                     let _unread = file.read_to_string(&mut holder);
-                    bail_with_hint!(
-                        "wait for it to end, or pass --wait SECONDS",
-                        "the cluster is locked by {}",
-                        if holder.is_empty() {
-                            "another kvmc"
-                        } else {
-                            holder.trim()
-                        }
-                    );
+                    let holder = match holder.trim() {
+                        "" => "another kvmc".to_owned(),
+                        holder => holder.to_owned(),
+                    };
+                    let hint = "wait for it to end, or pass --wait SECONDS".to_owned();
+                    return Err(add_hint(Locked(holder).into(), hint));
                 }
                 Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
                     tokio::time::sleep(Duration::from_millis(100)).await;

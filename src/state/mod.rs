@@ -26,7 +26,7 @@ pub(crate) use fork::{Fork, NO_NAMESPACE};
 pub(crate) use found::{Found, is_denied};
 pub(crate) use inside::{find_outside, until_entered};
 pub(crate) use layout::{ClusterDir, NodeDir, OF_ROOT, State};
-pub(crate) use lock::Lock;
+pub(crate) use lock::{Lock, Locked};
 pub(crate) use namespace::{namespace, namespace_is_gone};
 pub(crate) use network::{NetworkRecord, Networks};
 pub(crate) use plain::Standing;

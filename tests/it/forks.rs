@@ -333,6 +333,10 @@ PY
         wait $fork || { cat ../fork; fail 'fork'; }
         for p in $waiting; do wait $p || { cat ../of.*; fail 'a verb that waited'; }; done
         x_ready; all_ready; banner dial 127.0.0.1 8081; x down; none_left
+        # The fork stays if only its start has to wait.
+        hold; refused 1 'the fork `x` is made, but another verb works on it' fork --from a x
+        grep -q -- '--cluster x start` starts it' ../said || fail hint; grep -q 'is locked by' ../said || fail cause
+        touch ../go; test -e $F/cluster.json || fail 'the fork was removed'; x --wait 60 start; x_ready; x down
         kvmc down; none_left"#,
     );
 }
