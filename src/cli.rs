@@ -183,6 +183,9 @@ pub(crate) enum Command {
         /// Folder of this host
         #[arg(value_name = "FOLDER")]
         folder: String,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Show a folder of this host on nodes, by sftp over ssh, until `unshare` or `stop`
     Share(ShareFlags),
@@ -191,6 +194,9 @@ pub(crate) enum Command {
         /// Folder of the node
         #[arg(value_name = "NODE:PATH")]
         place: String,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Use the serial console of a node; Ctrl-] leaves it
     Console(ConsoleFlags),

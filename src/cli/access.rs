@@ -93,6 +93,9 @@ pub(crate) struct MountFlags {
     /// Refuse writes
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Print the outcome as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `share`.
@@ -107,6 +110,9 @@ pub(crate) struct ShareFlags {
     /// Refuse writes
     #[arg(long)]
     pub(crate) read_only: bool,
+    /// Print the outcome as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `console`.

@@ -24,6 +24,9 @@ pub(crate) enum SnapshotCommand {
         /// Then remove the oldest snapshots with automatic names, until this many are left
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
         keep: Option<u16>,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
     /// List snapshots
     Ls {
@@ -36,6 +39,9 @@ pub(crate) enum SnapshotCommand {
         /// Names of the snapshots
         #[arg(required = true, value_name = "NAME")]
         snapshots: Vec<Name>,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Show what the nodes have written to their disks since a snapshot: bytes, and files of ext2, ext3 and ext4
     Diff {
@@ -53,11 +59,17 @@ pub(crate) enum SnapshotCommand {
         snapshot: Name,
         /// New file; packed if its name ends in .zst
         file: PathBuf,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Add an exported snapshot to the cluster that it was exported from
     Import {
         /// File that export wrote
         file: PathBuf,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
     /// Bring all nodes back to a snapshot; what they have done since is lost
     Rollback {
@@ -67,6 +79,9 @@ pub(crate) enum SnapshotCommand {
         /// What the guests' clocks show then: the present time, or the time of the snapshot
         #[arg(long, value_enum, value_name = "CLOCK", default_value_t)]
         clock: Clock,
+        /// Print the outcome as JSON on stdout
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -88,6 +103,9 @@ pub(crate) struct ForkArgs {
     /// Snapshot to begin from [default: the present state, saved for it]
     #[arg(long, value_name = "SNAPSHOT")]
     pub(crate) from: Option<Name>,
+    /// Print the outcome as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `try`.

@@ -10,20 +10,20 @@ use super::Session;
 use crate::cli::ForkArgs;
 use crate::engine::{Lifecycle, Local, StartOptions};
 use crate::hint;
-use crate::model::{Exit, Interrupted};
+use crate::model::{Exit, ForkReport, Forked, Interrupted};
 use crate::output;
 use crate::state::Locked;
 
 pub(super) async fn run(session: &Session, arguments: &ForkArgs) -> Result<Exit> {
     let began = Instant::now();
     let engine = session.engine()?;
-    let ForkArgs { name, from } = arguments;
+    let ForkArgs { name, from, json } = arguments;
     let forked = engine.fork(name, from.as_ref()).await?;
     let started = session.elsewhere(name, async |fork: Local| {
         fork.start(&[], StartOptions::default()).await
     });
-    let report = match started {
-        Ok(report) => report,
+    let start = match started {
+        Ok(start) => start,
         Err(error) if hint::find::<Locked>(&error).is_some() => {
             let error = error.context(format!(
                 "the fork `{name}` is made, but another verb works on it"
@@ -43,7 +43,15 @@ pub(super) async fn run(session: &Session, arguments: &ForkArgs) -> Result<Exit>
             });
         }
     };
-    Ok(output::forked(&forked, &report, began.elapsed()))
+    let report = ForkReport {
+        forked: Forked {
+            took: began.elapsed(),
+            ..forked
+        },
+        start,
+    };
+    output::outcome(*json, &report)?;
+    Ok(output::forked(&report))
 }
 
 /// Connects this process's input and output to a port of a node, until either end is closed.

@@ -92,9 +92,11 @@ pub(crate) async fn run(cli: Cli) -> Result<Exit> {
         Command::Cp(flags) => reach::cp(&session, flags).await,
         Command::Sync(flags) => reach::sync(&session, flags).await,
         Command::Mount(flags) => ties::mount(&session, flags).await,
-        Command::Umount { folder } => ties::end(&session, TieKind::Mount, &folder).await,
+        Command::Umount { folder, json } => {
+            ties::end(&session, TieKind::Mount, &folder, json).await
+        }
         Command::Share(flags) => ties::share(&session, flags).await,
-        Command::Unshare { place } => ties::end(&session, TieKind::Share, &place).await,
+        Command::Unshare { place, json } => ties::end(&session, TieKind::Share, &place, json).await,
         Command::Proxy { address, port } => fork::proxy(&session, address, port),
         Command::Attach { name, tie } => ties::attach(&session, &name, &tie).await,
         Command::Console(flags) => console::run(&session, &flags).await,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::Session;
 use crate::cli::{MountFlags, ShareFlags};
 use crate::engine::{Reach, TieRequest};
-use crate::model::{Exit, TieKind};
+use crate::model::{Exit, TieKind, TieReport};
 use crate::output;
 
 pub(super) async fn mount(session: &Session, flags: MountFlags) -> Result<Exit> {
@@ -15,7 +15,7 @@ pub(super) async fn mount(session: &Session, flags: MountFlags) -> Result<Exit> 
         folder: flags.folder,
         read_only: flags.read_only,
     };
-    Ok(output::tied(&session.engine()?.tie(&request).await?))
+    made(&session.engine()?.tie(&request).await?, flags.json)
 }
 
 pub(super) async fn share(session: &Session, flags: ShareFlags) -> Result<Exit> {
@@ -25,11 +25,22 @@ pub(super) async fn share(session: &Session, flags: ShareFlags) -> Result<Exit> 
         folder: flags.folder,
         read_only: flags.read_only,
     };
-    Ok(output::tied(&session.engine()?.tie(&request).await?))
+    made(&session.engine()?.tie(&request).await?, flags.json)
 }
 
-pub(super) async fn end(session: &Session, kind: TieKind, what: &str) -> Result<Exit> {
+fn made(report: &TieReport, as_json: bool) -> Result<Exit> {
+    output::outcome(as_json, report)?;
+    Ok(output::tied(report))
+}
+
+pub(super) async fn end(
+    session: &Session,
+    kind: TieKind,
+    what: &str,
+    as_json: bool,
+) -> Result<Exit> {
     let ended = session.engine()?.untie(kind, what).await?;
+    output::outcome(as_json, &ended)?;
     output::talk(&format!("ended {ended}"));
     Ok(Exit::Done)
 }

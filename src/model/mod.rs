@@ -33,7 +33,7 @@ pub(crate) use event::{Event, EventKind};
 pub(crate) use event_line::{EventLine, EventTold, NodeState};
 pub(crate) use exit::{Exit, Interrupted, NothingThere, RemovesNodes, Usage, spoils};
 pub(crate) use fault::{Fault, SeenFault};
-pub(crate) use fork::Forked;
+pub(crate) use fork::{ForkReport, Forked};
 pub(crate) use image::{
     CatalogueEntry, FrozenReport, ImageDetail, ImageExport, ImagePruning, ImageRemoval, ImageReport,
 };
@@ -50,7 +50,7 @@ pub(crate) use report::{
 };
 pub(crate) use snapshot::{
     Change, DiskDiff, Exported, FileDiff, NodeDiff, RolledBack, Saved, SnapshotDiff, SnapshotList,
-    SnapshotRow, Tried,
+    SnapshotRemoval, SnapshotRow, Tried,
 };
 pub(crate) use stage::Stage;
 pub(crate) use status::{

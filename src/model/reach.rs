@@ -160,7 +160,7 @@ impl NodeSync {
 }
 
 /// The result of `mount` and `share`.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct TieReport {
     /// The number of nodes that were asked for.
     pub(crate) number: usize,

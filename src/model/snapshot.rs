@@ -1,13 +1,15 @@
 //! Snapshots, as verbs report them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::report::seconds;
 
 /// The snapshots of a cluster.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct SnapshotList {
     pub(crate) schema: u32,
     pub(crate) cluster: String,
@@ -19,7 +21,7 @@ pub(crate) struct SnapshotList {
 }
 
 /// A snapshot.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct SnapshotRow {
     pub(crate) name: String,
     /// Seconds since 1970.
@@ -36,7 +38,7 @@ pub(crate) struct SnapshotRow {
 }
 
 /// The result of `snapshot save`, and of `stop --suspend`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct Saved {
     pub(crate) name: String,
     pub(crate) nodes: usize,
@@ -44,16 +46,18 @@ pub(crate) struct Saved {
     pub(crate) size: u64,
     /// How long all guests stood still.
     #[serde(serialize_with = "seconds")]
+    #[schemars(with = "f64")]
     pub(crate) paused: Duration,
     /// Seconds since the verb began.
     #[serde(serialize_with = "seconds")]
+    #[schemars(with = "f64")]
     pub(crate) took: Duration,
     /// Snapshots that `--keep` removed.
     pub(crate) removed: Vec<String>,
 }
 
 /// The result of `snapshot rollback`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub(crate) struct RolledBack {
     pub(crate) name: String,
     pub(crate) nodes: usize,
@@ -61,9 +65,11 @@ pub(crate) struct RolledBack {
     pub(crate) ahead: bool,
     /// From the decision until all guests ran.
     #[serde(serialize_with = "seconds")]
+    #[schemars(with = "f64")]
     pub(crate) down: Duration,
     /// Seconds since the verb began.
     #[serde(serialize_with = "seconds")]
+    #[schemars(with = "f64")]
     pub(crate) took: Duration,
 }
 
@@ -81,16 +87,25 @@ pub(crate) struct Tried {
     pub(crate) changed: Vec<NodeDiff>,
 }
 
+/// The result of `snapshot rm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct SnapshotRemoval {
+    /// The names of the snapshots that are gone.
+    pub(crate) removed: Vec<String>,
+}
+
 /// The result of `snapshot export`, and of `snapshot import`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct Exported {
     pub(crate) name: String,
+    /// The file that was written or read.
+    pub(crate) file: PathBuf,
     /// Bytes of the file, or of the memory and devices in it.
     pub(crate) size: u64,
 }
 
 /// What the nodes have written to their disks since a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct SnapshotDiff {
     pub(crate) schema: u32,
     pub(crate) cluster: String,
@@ -101,14 +116,14 @@ pub(crate) struct SnapshotDiff {
 }
 
 /// A node of a [`SnapshotDiff`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct NodeDiff {
     pub(crate) node: String,
     pub(crate) disks: Vec<DiskDiff>,
 }
 
 /// A disk of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct DiskDiff {
     /// `disk`, or `extra1` and so on.
     pub(crate) disk: String,
@@ -122,14 +137,14 @@ pub(crate) struct DiskDiff {
 }
 
 /// A file that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub(crate) struct FileDiff {
     pub(crate) path: String,
     pub(crate) change: Change,
 }
 
 /// What happened to a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Change {
     Added,

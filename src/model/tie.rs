@@ -25,7 +25,7 @@ pub(crate) struct TieStatus {
     /// The folder of this host.
     pub(crate) folder: String,
     pub(crate) read_only: bool,
-    /// `attached`, or why it is not.
+    /// `attached`, or why it is not; `ended` by `umount` or `unshare`.
     pub(crate) state: String,
 }
 

@@ -30,6 +30,8 @@ mod settings;
 #[cfg(test)]
 mod shape_tests;
 mod snapshot;
+#[cfg(test)]
+mod snapshot_shapes;
 mod status;
 mod stop;
 mod support;

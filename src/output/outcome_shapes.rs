@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::spec::{Settings, parse_file};
 
-fn up() -> UpReport {
+pub(super) fn up() -> UpReport {
     let fault = Fault::Ssh {
         address: [192, 168, 80, 4].into(),
         refused: true,

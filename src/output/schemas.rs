@@ -9,15 +9,17 @@ use super::logs::JsonLine;
 use super::settings::Listed;
 use crate::model::{
     CatalogueEntry, ClusterList, ClusterStatus, CopyReport, DiskUsage, DoctorReport, DownReport,
-    EventLine, ForwardChange, ForwardReport, ImageExport, ImagePruning, ImageRemoval, ImageReport,
-    NodeAddresses, PlanReport, StopReport, SupportReport, Timeline, UpReport, VersionReport,
+    EventLine, Exported, ForkReport, ForwardChange, ForwardReport, ImageExport, ImagePruning,
+    ImageRemoval, ImageReport, NodeAddresses, PlanReport, RolledBack, Saved, SnapshotDiff,
+    SnapshotList, SnapshotRemoval, StopReport, SupportReport, TieReport, TieStatus, Timeline,
+    UpReport, VersionReport,
 };
 
 /// Makes the schema of a report.
 type Maker = fn() -> Schema;
 
 /// The verbs whose shapes are known, each with the maker of its schema.
-pub(crate) const REPORTS: [(&str, Maker); 35] = [
+pub(crate) const REPORTS: [(&str, Maker); 47] = [
     ("up", of::<Versioned<'static, UpReport>>),
     ("start", of::<Versioned<'static, UpReport>>),
     ("restart", of::<Versioned<'static, UpReport>>),
@@ -25,6 +27,14 @@ pub(crate) const REPORTS: [(&str, Maker); 35] = [
     ("rm", of::<Versioned<'static, UpReport>>),
     ("stop", of::<Versioned<'static, StopReport>>),
     ("down", of::<Versioned<'static, DownReport>>),
+    ("snapshot save", of::<Versioned<'static, Saved>>),
+    ("snapshot ls", of::<SnapshotList>),
+    ("snapshot rm", of::<Versioned<'static, SnapshotRemoval>>),
+    ("snapshot diff", of::<SnapshotDiff>),
+    ("snapshot export", of::<Versioned<'static, Exported>>),
+    ("snapshot import", of::<Versioned<'static, Exported>>),
+    ("snapshot rollback", of::<Versioned<'static, RolledBack>>),
+    ("fork", of::<Versioned<'static, ForkReport>>),
     ("plan", of::<PlanReport>),
     ("ls", of::<ClusterList>),
     ("status", of::<ClusterStatus>),
@@ -33,6 +43,10 @@ pub(crate) const REPORTS: [(&str, Maker); 35] = [
     ("df", of::<DiskUsage>),
     ("ip", of::<Vec<NodeAddresses>>),
     ("cp", of::<Versioned<'static, CopyReport>>),
+    ("mount", of::<Versioned<'static, TieReport>>),
+    ("umount", of::<Versioned<'static, TieStatus>>),
+    ("share", of::<Versioned<'static, TieReport>>),
+    ("unshare", of::<Versioned<'static, TieStatus>>),
     ("logs", of::<JsonLine<'static>>),
     ("forward", of::<Vec<ForwardReport>>),
     ("forward ls", of::<Vec<ForwardReport>>),
@@ -88,6 +102,15 @@ mod tests {
             ("scale", "up-recorded"),
             ("stop", "stop"),
             ("down", "down"),
+            ("snapshot save", "snapshot-save"),
+            ("snapshot ls", "snapshot-ls"),
+            ("snapshot rm", "snapshot-rm"),
+            ("snapshot diff", "snapshot-diff"),
+            ("snapshot export", "snapshot-export"),
+            ("snapshot rollback", "snapshot-rollback"),
+            ("fork", "fork"),
+            ("share", "share"),
+            ("umount", "umount"),
             ("plan", "plan"),
             ("ls", "ls"),
             ("status", "status"),

@@ -348,6 +348,7 @@ fn every_table_and_every_json_shape_matches_its_snapshot() {
     let mut all = all();
     all.extend(super::seeing_shapes::all());
     all.extend(super::outcome_shapes::all());
+    all.extend(super::snapshot_shapes::all());
     settings.bind(|| {
         for (name, text) in &all {
             insta::assert_snapshot!(*name, text);

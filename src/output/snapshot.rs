@@ -1,11 +1,10 @@
 //! Snapshots.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{data, json, table, talk};
+use super::{data, json, outcome, table, talk};
 use crate::hint::command;
 use crate::ids::age;
 use crate::model::{
@@ -123,25 +122,38 @@ fn bytes(bytes: u64) -> String {
 }
 
 /// Tells of an exported snapshot.
-pub(crate) fn exported(exported: &Exported, file: &Path) {
+pub(crate) fn exported(exported: &Exported) {
     talk(&format!(
         "exported {} to {}: {}",
         exported.name,
-        file.display(),
+        exported.file.display(),
         approximate(exported.size)
     ));
     talk("the file has the memory of the nodes, with all keys and passwords in it");
 }
 
-/// Tells of an imported snapshot.
-pub(crate) fn imported(imported: &Exported) {
-    data(&format!("{}\n", imported.name));
+/// Tells of an imported snapshot: its name, or with `as_json` everything.
+///
+/// # Errors
+/// Fails if JSON cannot represent a value.
+pub(crate) fn imported(imported: &Exported, as_json: bool) -> Result<()> {
+    match as_json {
+        true => outcome(true, imported)?,
+        false => data(&format!("{}\n", imported.name)),
+    }
     talk(&format!("imported {}", imported.name));
+    Ok(())
 }
 
-/// Tells of a new snapshot.
-pub(crate) fn saved(saved: &Saved) {
-    data(&format!("{}\n", saved.name));
+/// Tells of a new snapshot: its name, or with `as_json` everything.
+///
+/// # Errors
+/// Fails if JSON cannot represent a value.
+pub(crate) fn saved(saved: &Saved, as_json: bool) -> Result<()> {
+    match as_json {
+        true => outcome(true, saved)?,
+        false => data(&format!("{}\n", saved.name)),
+    }
     talk(&format!(
         "saved {} as {}: {}, the guests stood still for {}, in {:.1} s",
         nodes(saved.nodes),
@@ -153,6 +165,7 @@ pub(crate) fn saved(saved: &Saved) {
     if !saved.removed.is_empty() {
         talk(&format!("removed {}", saved.removed.join(", ")));
     }
+    Ok(())
 }
 
 /// Tells of a suspended cluster.

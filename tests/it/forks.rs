@@ -340,3 +340,26 @@ PY
         kvmc down; none_left"#,
     );
 }
+
+#[test]
+fn verbs_about_snapshots_and_forks_print_their_outcome_as_json() {
+    runs(
+        r#"is() { # EXPRESSION VERB...: of the object `o` on stdout, while the words go to stderr
+          want=$1; shift; "$@" > ../out 2> ../words || { cat ../words; fail "$*"; }
+          python3 -c 'import json, sys; o = json.load(open("../out")); assert o["schema"] == 1 and eval(sys.argv[1]), o' "$want" || fail "$*"
+          test -s ../words || fail "$* says nothing"
+        }
+        $UP
+        is 'o["name"] == "a" and o["nodes"] == 3 and o["paused"] > 0 and o["removed"] == []' kvmc snapshot save a --json
+        is 'o["name"] == "a" and o["file"] == "a.tar" and o["size"] > 0' kvmc snapshot export a a.tar --json
+        is 'o["name"] == "a" and o["nodes"] == 3 and o["down"] > 0' kvmc snapshot rollback a --json
+        is '(o["name"], o["of"], o["snapshot"], o["nodes"], o["paused"]) == ("x", "k80", "a", 3, None) and o["start"]["outcome"]["done"]["failed"] == []' kvmc fork --from a x --json
+        x down; kvmc snapshot save b
+        is 'o["removed"] == ["a", "b"]' kvmc snapshot rm a b --json
+        is 'o["name"] == "a"' kvmc snapshot import a.tar --json
+        # What is gone is told although the rest is not there.
+        code=0; kvmc snapshot rm a none --json > ../out 2> ../words || code=$?; test $code != 0 || fail 'it removed what is not there'
+        grep -q '"a"' ../out || fail "$(cat ../out)"; grep -q 'no snapshot `none`' ../words || fail "$(cat ../words)"
+        kvmc down; none_left"#,
+    );
+}

@@ -55,7 +55,7 @@ fn a_nodes_folder_is_mounted_here_until_it_is_unmounted_or_the_cluster_stops() {
         # The connection is lost and comes back.
         kill -9 $ssh_pid; sleep 0.5; n=0; until test "$(cat here/a 2>/dev/null)" = one; do n=$((n + 1)); test $n -lt 50 || fail 'not again'; sleep 0.2; done
         (cd here; kvmc umount .); grep fuse.sshfs /proc/self/mountinfo && fail 'still mounted'; kvmc status | grep mounted && fail 'still in status'
-        kvmc mount --read-only worker0:data here; touch here/x 2>/dev/null && fail 'read only'; test "$(cat here/a)" = one || fail 'read only'
+        kvmc mount --json --read-only worker0:data here > ../out; grep -q '"state": "attached"' ../out && grep -q '"read_only": true' ../out || fail "$(cat ../out)"; touch here/x 2>/dev/null && fail 'read only'; test "$(cat here/a)" = one || fail 'read only'
         kvmc mount worker1: other; kvmc stop 2>/dev/null; grep fuse.sshfs /proc/self/mountinfo && fail 'mounted after stop'
         test -z "$(ties)" || fail "a process is left: $(ties)"
         fails 1 'cluster `k80` is stopped' kvmc mount worker0:data here
@@ -90,7 +90,7 @@ fn nodes_see_a_folder_of_this_host_and_nothing_beside_it() {
         # The node restarts, and has the folder again.
         touch ../ssh/gone.worker0; kill -9 $ssh_pid; until_line 'No route to host'
         rm ../ssh/gone.worker0; until_line "$PWD/src as worker0:work/src, attached"; test "$(cat ../ssh/worker0/work/src/new/c)" = two || fail 'after a restart'
-        kvmc unshare worker0:work/src; n=0; while grep -q "worker0/work/src fuse.sshfs" /proc/mounts; do n=$((n + 1)); test $n -lt 50 || fail 'still shared'; sleep 0.1; done
+        kvmc unshare --json worker0:work/src > ../out; grep -q '"kind": "share"' ../out && grep -q '"state": "ended"' ../out || fail "$(cat ../out)"; n=0; while grep -q "worker0/work/src fuse.sshfs" /proc/mounts; do n=$((n + 1)); test $n -lt 50 || fail 'still shared'; sleep 0.1; done
         kvmc share --read-only src worker0:work/src; touch ../ssh/worker0/work/src/x 2>/dev/null && fail 'read only'
         kvmc stop 2>/dev/null; test -z "$(ties)" || fail "a process is left: $(ties)"; kvmc down 2>/dev/null"#,
     );

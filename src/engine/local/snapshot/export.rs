@@ -58,6 +58,7 @@ impl Local {
         let size = export(to, of, &manifest, &sources, &go_on)?;
         Ok(Exported {
             name: name.to_string(),
+            file: to.to_owned(),
             size,
         })
     }

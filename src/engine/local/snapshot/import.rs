@@ -87,6 +87,7 @@ impl Local {
         folder::sync(&dir.snapshots())?;
         Ok(Exported {
             name: manifest.name.to_string(),
+            file: from.to_owned(),
             size: manifest.size(),
         })
     }

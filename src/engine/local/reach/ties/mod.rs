@@ -68,7 +68,7 @@ pub(in super::super) async fn tie(local: &Local, request: &TieRequest) -> Result
             state: String::new(),
         };
         match begin(local, &ssh, &tie, &mut interrupt).await {
-            Ok(()) => report.made.push(tie.status()),
+            Ok(made) => report.made.push(made),
             Err(error) if report.number == 1 || interrupt.came() => return Err(error),
             Err(error) => report.failed.push(NodeFailure {
                 node,
@@ -123,8 +123,13 @@ fn shared(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Starts the process of a tie, and waits until the tie is there.
-async fn begin(local: &Local, ssh: &Ssh, tie: &Tie, interrupt: &mut Interrupt) -> Result<()> {
+/// Starts the process of a tie, and waits until the tie is there. Returns it as its process has recorded it.
+async fn begin(
+    local: &Local,
+    ssh: &Ssh,
+    tie: &Tie,
+    interrupt: &mut Interrupt,
+) -> Result<TieStatus> {
     let dir = local.dir();
     let same = all(&dir).into_iter().find(|(_, other)| is_same(other, tie));
     if let Some((id, other)) = same {
@@ -152,7 +157,9 @@ async fn begin(local: &Local, ssh: &Ssh, tie: &Tie, interrupt: &mut Interrupt) -
     if begun.is_err() {
         forget(&dir, &id)?;
     }
-    begun
+    begun?;
+    let made = all(&dir).into_iter().find(|(other, _)| *other == id);
+    Ok(made.map_or_else(|| tie.status(), |(_, tie)| tie.status()))
 }
 
 fn is_same(a: &Tie, b: &Tie) -> bool {
@@ -279,7 +286,10 @@ pub(in super::super) async fn untie(local: &Local, kind: TieKind, what: &str) ->
         }));
     };
     end(&dir, id, tie).await?;
-    Ok(tie.status())
+    Ok(TieStatus {
+        state: "ended".to_owned(),
+        ..tie.status()
+    })
 }
 
 /// The paths that a folder may have been recorded by. A dead mount cannot be asked for its own.
