@@ -56,6 +56,11 @@ fn a_nodes_folder_is_mounted_here_until_it_is_unmounted_or_the_cluster_stops() {
         kill -9 $ssh_pid; sleep 0.5; n=0; until test "$(cat here/a 2>/dev/null)" = one; do n=$((n + 1)); test $n -lt 50 || fail 'not again'; sleep 0.2; done
         (cd here; kvmc umount .); grep fuse.sshfs /proc/self/mountinfo && fail 'still mounted'; kvmc status | grep mounted && fail 'still in status'
         kvmc mount --json --read-only worker0:data here > ../out; grep -q '"state": "attached"' ../out && grep -q '"read_only": true' ../out || fail "$(cat ../out)"; touch here/x 2>/dev/null && fail 'read only'; test "$(cat here/a)" = one || fail 'read only'
+        # Somebody else's sshfs in its place stays.
+        kvmc umount here; mkdir '../ssh/worker0/a,b #c'; kvmc mount 'worker0:a,b #c' 'o t'; grep 'fuse.sshfs kvmc:worker0:a,b' /proc/self/mountinfo || { cat /proc/self/mountinfo; fail source; }
+        kill -9 $(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' $K/ties/*.json); n=0; while grep -q fuse.sshfs /proc/self/mountinfo; do n=$((n + 1)); test $n -lt 50 || fail 'a dead mount'; sleep 0.1; done
+        printf '#!/bin/sh\nexec /usr/lib/openssh/sftp-server\n' > ../other; chmod 755 ../other; sshfs -o ssh_command="$(cd ..; pwd)/other" other:/etc 'o t'
+        kvmc umount 'o t'; grep 'fuse.sshfs other:/etc' /proc/self/mountinfo || fail 'another sshfs is gone'; umount 'o t'
         kvmc mount worker1: other; kvmc stop 2>/dev/null; grep fuse.sshfs /proc/self/mountinfo && fail 'mounted after stop'
         test -z "$(ties)" || fail "a process is left: $(ties)"
         fails 1 'cluster `k80` is stopped' kvmc mount worker0:data here

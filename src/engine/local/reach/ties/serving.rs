@@ -84,6 +84,9 @@ impl Serving {
         if tie.read_only {
             options += ",ro";
         }
+        // A comma would end the option.
+        let name = source(tie).replace('\\', "\\\\").replace(',', "\\,");
+        options += &format!(",fsname={name}");
         command
             .arg("-f")
             .arg("-o")
@@ -238,24 +241,41 @@ pub(super) fn unmount(tie: &Tie) {
     }
 }
 
-/// Whether sshfs has something mounted on the folder. A look at the folder itself could wait for the node.
-fn is_mounted(tie: &Tie) -> bool {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let folder = tie.folder.display().to_string();
-    mounts.lines().any(|line| is_at(line, &folder))
+/// What the list of mounts names as the source of a mount of kvmc's.
+fn source(tie: &Tie) -> String {
+    format!("kvmc:{}:{}", tie.node, tie.path)
 }
 
-/// Whether a line of mountinfo, proc(5), is an sshfs at a folder.
+/// Whether kvmc has the node's folder mounted, and not somebody else another one in its place. A look at the folder itself
+/// could wait for the node.
+fn is_mounted(tie: &Tie) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    // Of mounts on one folder, the last is the one that is seen, and that would be unmounted.
+    let folder = tie.folder.display().to_string();
+    let last = mounts.lines().rfind(|line| is_at(line, &folder));
+    last.is_some_and(|line| is_of(line, &source(tie)))
+}
+
+/// Whether a line of mountinfo, proc(5), is a mount at a folder.
 fn is_at(line: &str, folder: &str) -> bool {
-    let Some((place, kind)) = line.split_once(" - ") else {
+    line.split(' ').nth(4) == Some(&escaped(folder))
+}
+
+/// Whether a line of mountinfo is an sshfs with this source.
+fn is_of(line: &str, source: &str) -> bool {
+    let Some((_, kind)) = line.split_once(" - ") else {
         return false;
     };
-    let escaped = folder
-        .replace('\\', "\\134")
+    let mut words = kind.split(' ');
+    words.next() == Some("fuse.sshfs")
+        && words.next().map(|word| word.replace("\\043", "#")) == Some(escaped(source))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\134")
         .replace(' ', "\\040")
         .replace('\t', "\\011")
-        .replace('\n', "\\012");
-    kind.starts_with("fuse.sshfs ") && place.split(' ').nth(4) == Some(&escaped)
+        .replace('\n', "\\012")
 }
 
 /// Gives this thread the rights of a user over files, and no others, if it is root's.
@@ -302,12 +322,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_sshfs_at_a_folder_is_found_among_the_mounts() {
-        let line =
-            r"36 35 0:52 / /mnt/a\040b rw,nosuid shared:1 - fuse.sshfs worker0:/srv rw,user_id=0";
+    fn only_a_mount_of_kvmcs_is_taken_for_the_nodes_folder() {
+        let line = r"36 35 0:52 / /mnt/a\040b rw,nosuid shared:1 - fuse.sshfs kvmc:worker0:/a\040\043b rw,user_id=0";
         assert!(is_at(line, "/mnt/a b"));
         assert!(!is_at(line, "/mnt/a"));
-        assert!(!is_at(&line.replace("fuse.sshfs", "ext4"), "/mnt/a b"));
-        assert!(!is_at("", ""));
+        assert!(!is_at("", "/mnt/a"));
+        assert!(is_of(line, "kvmc:worker0:/a #b"));
+        assert!(!is_of(line, "kvmc:worker1:/a #b"));
+        assert!(!is_of(
+            &line.replace("fuse.sshfs", "ext4"),
+            "kvmc:worker0:/a #b"
+        ));
+        assert!(!is_of(&line.replace("kvmc:", ""), "kvmc:worker0:/a #b"));
+        assert!(!is_of("", ""));
     }
 }
