@@ -63,11 +63,15 @@ impl NodeTimeline {
 }
 
 impl Timeline {
-    /// The last start in a cluster's events; `None` if no node has started.
-    pub(crate) fn of(cluster: &str, events: impl Iterator<Item = Event>) -> Option<Self> {
+    /// The last start in a cluster's events, of the nodes that it has; `None` if none of them has started.
+    pub(crate) fn of(
+        cluster: &str,
+        events: impl Iterator<Item = Event>,
+        has: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
         let mut last: BTreeMap<String, Vec<Reached>> = BTreeMap::new();
         for event in events {
-            let Some(stage) = stage(event.event) else {
+            let Some(stage) = stage(event.event).filter(|_| has(&event.node)) else {
                 continue;
             };
             let at = event.time;
@@ -165,13 +169,17 @@ mod tests {
             (104.0, "a", Identity),
             (104.0, "b", Lease),
         ];
-        let timeline = Timeline::of("k80", events.iter().map(event)).unwrap();
+        let timeline = Timeline::of("k80", events.iter().map(event), |_| true).unwrap();
         assert_eq!((timeline.began, timeline.took), (100.0, 4.0));
         let names: Vec<_> = timeline.nodes.iter().map(|n| n.node.as_str()).collect();
         assert_eq!(names, ["b", "a"]);
         let waits: Vec<_> = timeline.nodes[0].waits().collect();
         assert_eq!(waits, [(Stage::Lease, 0.0, 1.0), (Stage::Ready, 1.0, 3.0)]);
         assert!(timeline.nodes[0].is_ready() && !timeline.nodes[1].is_ready());
-        assert_eq!(Timeline::of("k80", std::iter::empty()), None);
+        assert_eq!(Timeline::of("k80", std::iter::empty(), |_| true), None);
+        // Of a node that was removed meanwhile nothing is shown.
+        let left = Timeline::of("k80", events.iter().map(event), |node| node != "b").unwrap();
+        let names: Vec<_> = left.nodes.iter().map(|n| n.node.as_str()).collect();
+        assert_eq!((left.began, names), (102.0, vec!["a"]));
     }
 }

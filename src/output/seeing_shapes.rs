@@ -141,7 +141,7 @@ fn start() -> Timeline {
         event(1002.0, "worker0", EventKind::Woken),
         event(1004.0, "worker0", EventKind::Ended),
     ];
-    Timeline::of("k80", events.into_iter()).unwrap()
+    Timeline::of("k80", events.into_iter(), |_| true).unwrap()
 }
 
 /// Each sample by the name of its snapshot.

@@ -71,7 +71,10 @@ impl Local {
     /// Fails if there is no such cluster, or if none of its nodes has started.
     pub(crate) fn timeline(&self) -> Result<Timeline> {
         self.check_log()?;
-        let timeline = Timeline::of(&self.cluster, read_log(&self.dir().events()));
+        let record = Found::look(&self.dir()).record();
+        // A node that was removed meanwhile is none. Without a record, those of the log are all that is known.
+        let has = |node: &str| record.as_ref().is_none_or(|r| r.node(node).is_ok());
+        let timeline = Timeline::of(&self.cluster, read_log(&self.dir().events()), has);
         timeline.ok_or_else(|| {
             let text = format!("no node of cluster `{}` has started yet", self.cluster);
             let up = self.command("up");
