@@ -48,24 +48,62 @@ fn with_tip(mut error: clap::Error) -> clap::Error {
         error.remove(ContextKind::SuggestedSubcommand);
         let tips = ContextValue::StyledStrs(vec![tip.into()]);
         error.insert(ContextKind::Suggested, tips);
+    } else if error.kind() == ErrorKind::UnknownArgument
+        && let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && let Some(tip) = tip_of_up(flag)
+    {
+        remove_flag(&mut error);
+        let tips = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tips);
     } else if !has_near(&error) {
         error.remove(ContextKind::SuggestedSubcommand);
+        remove_flag(&mut error);
     }
     error
 }
 
-/// Whether a verb that clap suggests is near the one that was typed, and not only a part of it.
+/// Removes a suggested flag, which the usage has too.
+fn remove_flag(error: &mut clap::Error) {
+    if error.remove(ContextKind::SuggestedArg).is_some() {
+        error.remove(ContextKind::Usage);
+    }
+}
+
+/// Where a setting is set that is no flag of this verb.
+fn tip_of_up(flag: &str) -> Option<String> {
+    let name = flag.strip_prefix("--")?;
+    let command = command();
+    let mut flags = command.find_subcommand("up")?.get_arguments();
+    let setting = flags.find(|flag| flag.get_long() == Some(name))?;
+    let value = setting.get_value_names()?.first()?;
+    let up = host_command(&format!("up --{name} {value}"));
+    Some(format!("{up} sets that, and so does kvmc.toml"))
+}
+
+/// Whether a verb or flag that clap suggests is near the one that was typed, and not only a part of it.
 fn has_near(error: &clap::Error) -> bool {
-    let (Some(ContextValue::String(typed)), Some(ContextValue::Strings(verbs))) = (
-        error.get(ContextKind::InvalidSubcommand),
-        error.get(ContextKind::SuggestedSubcommand),
-    ) else {
+    let of = |typed, suggested| match (error.get(typed), error.get(suggested)) {
+        (Some(ContextValue::String(typed)), Some(ContextValue::Strings(near))) => {
+            Some((typed, near.clone()))
+        }
+        (Some(ContextValue::String(typed)), Some(ContextValue::String(near))) => {
+            Some((typed, vec![near.clone()]))
+        }
+        _ => None,
+    };
+    let verb = of(
+        ContextKind::InvalidSubcommand,
+        ContextKind::SuggestedSubcommand,
+    );
+    let flag = || of(ContextKind::InvalidArg, ContextKind::SuggestedArg);
+    let Some((typed, near)) = verb.or_else(flag) else {
         return true;
     };
-    let distance = |verb: &String| strsim::damerau_levenshtein(typed, verb);
-    verbs
-        .iter()
-        .any(|verb| distance(verb) <= (typed.len().max(verb.len()) / 3).max(1))
+    let typed = typed.trim_start_matches('-');
+    near.iter().any(|near| {
+        let near = near.trim_start_matches('-');
+        strsim::damerau_levenshtein(typed, near) <= (typed.len().max(near.len()) / 3).max(1)
+    })
 }
 
 fn tip(verb: &str) -> Option<String> {
@@ -146,6 +184,20 @@ mod tests {
         for far in ["zzzzz", "suspend", "snapshot"] {
             assert!(!said(&[far]).contains("similar"), "{far}");
         }
+    }
+
+    #[test]
+    fn a_flag_of_up_is_told_where_another_verb_has_none() {
+        let text = said(&["init", "--masters", "3"]);
+        assert!(
+            text.contains(" up --masters N` sets that, and so does kvmc.toml"),
+            "{text}"
+        );
+        assert!(!text.contains("--cluster"), "{text}");
+        let text = said(&["init", "--clutser", "a"]);
+        assert!(text.contains("'--cluster'"), "{text}");
+        let text = said(&["init", "--clemens", "a"]);
+        assert!(!text.contains("similar"), "{text}");
     }
 
     #[test]
