@@ -41,6 +41,7 @@ mod timeline_svg;
 mod top;
 mod up;
 mod usage;
+mod wrapped;
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -183,6 +184,9 @@ pub(crate) fn step(text: &str) {
 }
 
 fn write_talk(text: &str) {
+    let is_note = ["note:", "warning:"].iter().any(|w| text.starts_with(w));
+    let wrapped = is_note.then(|| wrapped::for_stream(text, Stream::Err));
+    let text = wrapped.as_deref().unwrap_or(text);
     let _reader_gone = if is_colored(Stream::Err) {
         writeln!(std::io::stderr(), "{}", talk_in_color(text))
     } else {

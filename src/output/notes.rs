@@ -1,7 +1,8 @@
 //! What a new cluster file has not taken from a foreign file.
 
+use super::wrapped::for_stream;
 use super::{data, talk};
-use crate::model::Note;
+use crate::model::{Note, Stream};
 
 /// Says that `file` is written, and lists what of `from` is not in it.
 pub(crate) fn notes(file: &str, from: &str, notes: &[Note]) {
@@ -11,7 +12,7 @@ pub(crate) fn notes(file: &str, from: &str, notes: &[Note]) {
     }
     if !notes.is_empty() {
         talk("not carried over, or not as it was:");
-        data(&text(from, notes));
+        data(&for_stream(&text(from, notes), Stream::Out));
     }
 }
 
