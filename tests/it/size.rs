@@ -222,7 +222,11 @@ fn a_stopped_cluster_changes_without_a_start() {
 #[test]
 fn a_saved_plan_is_carried_out_as_it_was_or_not_at_all() {
     runs(
-        r#"code=0; kvmc plan --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0 --out ../new > ../said || code=$?
+        r#"# As `up`, it says how many vcpus emulated nodes get.
+        more=$(($(nproc) + 1)); kvmc plan --cold --accel tcg --master-ram 512M --vcpus $more --masters 1 --workers 0 --load-balancers 0 > ../out 2> ../said || true
+        grep -q ", $more vcpus, " ../out || { cat ../out ../said; fail 'plan shows no vcpus'; }
+        grep -q "emulated by TCG .*; $(nproc) of $more vcpus a node, the host has $(nproc) cores" ../said || { cat ../said; fail 'plan does not say how many vcpus a node gets'; }
+        code=0; kvmc plan --accel tcg $SMALL --masters 1 --workers 1 --load-balancers 0 --out ../new > ../said || code=$?
         cat ../said; test $code = 2 || fail "$code"; said 'cluster `k80` is new'
         said '  + worker0: 192.168.80.3, 1 vcpu, 512M RAM, 4G disk  [new node]'
         if grep -q "$(printf '\033')" ../said; then fail 'colour without a terminal'; fi

@@ -332,7 +332,7 @@ impl Run<'_> {
         Interrupted(format!("{up} completes the cluster, {down} removes it"))
     }
 
-    fn say_accelerator(&self, record: &ClusterRecord) {
+    pub(super) fn say_accelerator(&self, record: &ClusterRecord) {
         let Accelerator::Tcg { why, .. } = &record.accelerator else {
             return;
         };

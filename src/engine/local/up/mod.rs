@@ -31,7 +31,7 @@ use crate::image::PullOptions;
 use crate::interrupt::Interrupt;
 use crate::model::{PlanReport, UpReport};
 use crate::network::free_subnet;
-use crate::plan::Scope;
+use crate::plan::{self, Scope};
 use crate::spec::{ClusterSpec, Key, Settings, Value, check};
 use crate::state::{ClusterDir, ClusterRecord, Lock, Phase, replace};
 use crate::steps::traces;
@@ -78,6 +78,11 @@ pub(super) async fn plan(
     let run = Run::new(local, &links, target, existing.as_ref(), false)?;
     let mut survey = run.survey().await?;
     run.refuse_taken(&mut survey.probe).await?;
+    let steps = plan::up(&survey.record, &survey.seen, &run.start.scope);
+    // `up` gives the nodes fewer vcpus then than they are planned with.
+    if steps.iter().any(|step| step.starts().is_some()) {
+        run.say_accelerator(&survey.record);
+    }
     let report = run.told(&survey, |key| {
         let source = settings.source(key);
         source.is_asked().then(|| source.to_string())
