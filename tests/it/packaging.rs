@@ -1,5 +1,6 @@
 //! What `packaging/build-deb` makes of this build. `packaging/test-deb` installs it in clean roots, which takes minutes.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -100,4 +101,38 @@ fn the_guide_names_the_package_as_it_is_called() {
     let page = std::fs::read_to_string(root().join("docs/guide/src/first-cluster.md")).unwrap();
     let name = format!("./kvmc_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
     assert!(page.contains(&name), "no {name}");
+}
+
+#[test]
+fn the_package_stays_while_a_cluster_cannot_be_stopped() {
+    let stubs = tempfile::tempdir().unwrap();
+    let log = stubs.path().join("log");
+    // Fails as often as the file says.
+    let kvmc = "#!/bin/sh\necho kvmc $* >> \"$LOG\"\n[ \"$1 $2\" = 'service stop' ] || exit 0\nn=$(cat \"$LOG.fails\"); echo $((n - 1)) > \"$LOG.fails\"; [ $n -le 0 ]\n";
+    for (name, text) in [("kvmc", kvmc), ("systemctl", "#!/bin/sh\n")] {
+        let path = stubs.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let prerm = |fails: u8, why: &str| {
+        std::fs::write(&log, "").unwrap();
+        std::fs::write(stubs.path().join("log.fails"), fails.to_string()).unwrap();
+        let path = format!("{}:/usr/bin:/bin", stubs.path().display());
+        let mut command = Command::new("sh");
+        command.arg(root().join("packaging/deb/prerm")).arg(why);
+        command.env("PATH", path).env("LOG", &log).output().unwrap()
+    };
+    assert!(prerm(0, "remove").status.success());
+    // A node that was forced to stop is no reason.
+    assert!(prerm(1, "remove").status.success());
+    let refused = prerm(2, "remove");
+    assert!(!refused.status.success());
+    assert!(
+        said(&refused).contains("a cluster still runs"),
+        "{}",
+        said(&refused)
+    );
+    // An upgrade stops nothing.
+    assert!(prerm(2, "upgrade").status.success());
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "");
 }
