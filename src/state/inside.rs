@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use kvmc_netns::{namespace_of_tap, outside};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::{ClusterDir, ClusterRecord, Found, Phase, namespace};
+use super::{ClusterDir, ClusterRecord, Found, NO_NAMESPACE, Phase, namespace};
 use crate::hint::{add_hint, command, find};
 
 /// Times between looks whether the processes in a namespace have ended, and the number of looks.
@@ -75,6 +75,11 @@ impl ClusterDir {
                 format!("{} shows it; try again", command(&self.name(), "status")),
             )),
         }
+    }
+
+    /// Whether a process of the cluster is in a namespace. Another program's may have got the inode of one that is gone.
+    pub(crate) fn is_inhabited(&self, namespace: u64) -> bool {
+        self.find_namespace(Some(namespace), NO_NAMESPACE).is_some()
     }
 
     /// Moves this thread into the cluster's namespace if it is a fork, into a new one if the fork does not run. Otherwise

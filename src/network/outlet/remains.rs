@@ -9,7 +9,7 @@ use kvmc_netns::outside::run_outside;
 use super::look::open_outside;
 use super::removal::remove_rules;
 use crate::network::{accepts, forwarding};
-use crate::state::{ClusterDir, ClusterRecord, Fork, Lock, namespace};
+use crate::state::{ClusterDir, ClusterRecord, Fork, Lock, Phase, namespace};
 use crate::trace;
 
 /// What is left outside of a fork that was killed, in words. It is certain that nobody needs it.
@@ -17,7 +17,9 @@ use crate::trace;
 /// # Errors
 /// Fails if links or rules cannot be read.
 pub(crate) async fn left(record: &ClusterRecord, dir: &ClusterDir) -> Result<Vec<String>> {
-    let killed = record.host.fork.as_ref().filter(|_| record.host_rebooted);
+    let is_killed = record.host_rebooted
+        || (record.phase == Phase::Up && !dir.is_inhabited(record.host.namespace));
+    let killed = record.host.fork.as_ref().filter(|_| is_killed);
     match killed {
         // Before this thread moves, no namespace is outside of its own.
         Some(fork) if run_outside(namespace)?? == fork.outside => left_of(fork, dir).await,
