@@ -5,7 +5,7 @@ use kvmc_netns::firewall;
 
 use crate::failpoint::failpoint;
 use crate::spec::Forward;
-use crate::state::{ClusterRecord, NetworkRecord};
+use crate::state::{ClusterRecord, NetworkRecord, NodeRecord};
 
 /// The nft table of one of the cluster's networks.
 pub(crate) fn table(record: &ClusterRecord, network: &NetworkRecord) -> firewall::Table {
@@ -30,7 +30,32 @@ pub(crate) fn table(record: &ClusterRecord, network: &NetworkRecord) -> firewall
             .filter(|_| network.is_main())
             .filter_map(|(f, number)| forward(record, f, number))
             .collect(),
+        ports: match record.spec.lan.spoof {
+            true => Vec::new(),
+            false => record
+                .nodes
+                .iter()
+                .filter_map(|n| port(network, n))
+                .collect(),
+        },
+        floating: record
+            .spec
+            .lan
+            .shared()
+            .map(|r| (r.first, r.last))
+            .collect(),
     }
+}
+
+/// A node's port of a network's bridge, with what it may send from there.
+fn port(network: &NetworkRecord, node: &NodeRecord) -> Option<firewall::Port> {
+    let nic = node.nic(&network.name)?;
+    Some(firewall::Port {
+        tap: nic.tap.clone(),
+        mac: nic.mac,
+        address: nic.address,
+        address6: network.address6(nic.mac),
+    })
 }
 
 /// A forward as an entry of the nft table. Where the cluster is a fork, another table leads to the port from outside.

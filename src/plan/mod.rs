@@ -90,7 +90,7 @@ pub(crate) fn up(wanted: &ClusterRecord, seen: &Seen, scope: &Scope) -> Vec<Step
                 is_served: seen.keeper,
             }),
         );
-        unless(is_whole, Object::Rules(Rules { network, table }));
+        unless(is_whole, Object::Rules(Box::new(Rules { network, table })));
     }
     for accept in &seen.network.accepts {
         let accept = Some(accept.clone());
@@ -211,10 +211,10 @@ fn without_network(record: &ClusterRecord) -> Vec<Step> {
     for network in record.networks() {
         let table = rules::table(record, network);
         let network = network.clone();
-        objects.push(Object::Rules(Rules {
+        objects.push(Object::Rules(Box::new(Rules {
             network: network.clone(),
             table,
-        }));
+        })));
         let is_served = false;
         objects.push(Object::Bridge(Bridge { network, is_served }));
     }

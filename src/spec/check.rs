@@ -87,6 +87,8 @@ fn check_together(spec: &ClusterSpec, settings: &Settings) -> Result<(), SpecErr
     }
     spec.check_reserved()
         .map_err(at(Key::cluster("network.reserved")))?;
+    spec.check_floating()
+        .map_err(at(Key::cluster("network.floating")))?;
     nodes::check(spec, settings)?;
     check_lan(spec, settings)?;
     let nodes: Vec<_> = spec.node_names().map(|(name, _)| name).collect();

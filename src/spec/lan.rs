@@ -27,9 +27,23 @@ pub(crate) struct LanSpec {
     /// Links of the host whose machines may open connections to the nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) reach_from: Vec<String>,
+    /// Addresses that any node may send from, beside its own and the reserved ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) floating: Vec<AddressRange>,
+    /// Nodes may send from any address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) spoof: bool,
 }
 
-/// A range of addresses, as text `192.168.80.200-192.168.80.250`, `192.168.80.240/28` or one address.
+impl LanSpec {
+    /// Addresses that any node may send from: nobody gets the reserved ones, and virtual IPs are taken from there.
+    pub(crate) fn shared(&self) -> impl Iterator<Item = &AddressRange> {
+        self.reserved.iter().chain(&self.floating)
+    }
+}
+
+/// A range of addresses, as text `192.168.80.200-192.168.80.250`, `192.168.80.200-250`, `192.168.80.240/28` or one
+/// address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct AddressRange {
@@ -63,10 +77,14 @@ impl FromStr for AddressRange {
             )
         };
         let (first, last) = match text.split_once('-') {
-            Some((first, last)) => (
-                first.trim().parse().map_err(|_| form())?,
-                last.trim().parse().map_err(|_| form())?,
-            ),
+            Some((first, last)) => {
+                let first: Ipv4Addr = first.trim().parse().map_err(|_| form())?;
+                // The last number alone is enough.
+                let [a, b, c, _] = first.octets();
+                let last = last.trim();
+                let short = last.parse().map(|d| Ipv4Addr::new(a, b, c, d));
+                (first, short.or_else(|_| last.parse()).map_err(|_| form())?)
+            }
             None => {
                 let network: Ipv4Network = text.trim().parse().map_err(|_| form())?;
                 (network.network(), network.broadcast())

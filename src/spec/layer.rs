@@ -48,6 +48,8 @@ impl ClusterSpec {
                 "network.reach_from",
                 Value::List(self.lan.reach_from.clone()),
             ),
+            ("network.floating", Value::Ranges(self.lan.floating.clone())),
+            ("network.spoof", Value::Switch(self.lan.spoof)),
             ("networks", Value::Networks(self.networks.clone())),
             ("forward", Value::Forwards(self.forwards.clone())),
             ("dns.domain", text(self.dns.domain_asked())),
@@ -279,6 +281,8 @@ mod tests {
                 spec.lan.mtu = Some(9000);
                 spec.lan.lldp = true;
                 spec.lan.reach_from = vec!["docker0".to_owned()];
+                spec.lan.floating = vec!["10.244.0.0/16".parse().unwrap()];
+                spec.lan.spoof = true;
                 spec.dns.forward = vec!["corp.local".to_owned()];
                 spec.dns.rebind_ok = vec!["nip.io".to_owned(), "sslip.io".to_owned()];
             }

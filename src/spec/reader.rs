@@ -60,17 +60,22 @@ impl Reader<'_> {
     }
 
     pub(super) fn lan(&self) -> Result<LanSpec, SpecError> {
-        Ok(LanSpec {
-            reserved: match self.0.cluster("network.reserved")? {
+        let ranges = |key| {
+            Ok(match self.0.cluster(key)? {
                 Value::Ranges(ranges) => ranges.clone(),
                 _ => Vec::new(),
-            },
+            })
+        };
+        Ok(LanSpec {
+            reserved: ranges("network.reserved")?,
             mtu: match self.0.cluster("network.mtu")? {
                 Value::Mtu(mtu) => *mtu,
                 _ => None,
             },
             lldp: self.switch("network.lldp")?,
             reach_from: self.list("network.reach_from")?,
+            floating: ranges("network.floating")?,
+            spoof: self.switch("network.spoof")?,
         })
     }
 

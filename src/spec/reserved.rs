@@ -5,19 +5,17 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use super::cluster::ClusterSpec;
+use super::lan::AddressRange;
 
 impl ClusterSpec {
     /// Whether no node and no DHCP client gets this address.
     pub(crate) fn is_reserved(&self, address: Ipv4Addr) -> bool {
-        self.lan
-            .reserved
-            .iter()
-            .any(|range| range.contains(address))
+        self.lan.shared().any(|range| range.contains(address))
     }
 
     /// How many of the addresses for nodes in a subnet are reserved.
     pub(super) fn reserved_in(&self, subnet: Ipv4Network) -> u64 {
-        if self.lan.reserved.is_empty() {
+        if self.lan.shared().next().is_none() {
             return 0;
         }
         let nodes = subnet.iter().skip(2);
@@ -41,12 +39,31 @@ impl ClusterSpec {
                     all.join(" or ")
                 ));
             };
-            let host = subnet.iter().nth(1);
-            if let Some(host) = host.filter(|host| range.contains(*host)) {
-                return Err(format!("{range} holds {host}, the host's own address"));
+            check_host(range, *subnet)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses floating ranges with the host's own address in a network of the cluster.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub(super) fn check_floating(&self) -> Result<(), String> {
+        let networks = self.networks.iter().map(|n| n.subnet);
+        for subnet in networks.chain([self.subnet]) {
+            for range in &self.lan.floating {
+                check_host(range, subnet)?;
             }
         }
         Ok(())
+    }
+}
+
+fn check_host(range: &AddressRange, subnet: Ipv4Network) -> Result<(), String> {
+    let host = subnet.iter().nth(1);
+    match host.filter(|host| range.contains(*host)) {
+        Some(host) => Err(format!("{range} holds {host}, the host's own address")),
+        None => Ok(()),
     }
 }
 
@@ -111,6 +128,22 @@ mod tests {
             ("network.reserved", "10.81.0.9"),
         ];
         assert!(with(&beside).is_ok());
+    }
+
+    #[test]
+    fn floating_addresses_are_reserved_and_may_be_of_other_networks() {
+        let spec = with(&[("network.floating", "192.168.80.200-250 10.244.0.0/16")]).unwrap();
+        assert!(spec.is_reserved(Ipv4Addr::new(192, 168, 80, 250)));
+        assert!(!spec.is_reserved(Ipv4Addr::new(192, 168, 80, 199)));
+        assert_eq!(spec.lan.shared().count(), 2);
+        assert_eq!(spec.reserved_in(spec.subnet), 51);
+        let error = with(&[("network.floating", "192.168.80.200-199")]).unwrap_err();
+        assert!(error.contains("comes before"), "{error}");
+        let error = with(&[("network.floating", "192.168.80.1-3")]).unwrap_err();
+        assert!(
+            error.contains("192.168.80.1, the host's own address"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -277,6 +277,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         .variable("KVMC_REACH_FROM")
         .changes(Change::Live)
         .help("A link of the host, such as docker0, whose machines may reach the nodes; may be repeated"),
+    Setting::cluster("network.floating", Kind::Ranges, "")
+        .example("10.244.0.0/16")
+        .flag("--floating", "RANGE")
+        .variable("KVMC_FLOATING")
+        .changes(Change::Live)
+        .help("Addresses that any node may send from beside its own and the reserved ones, such as 10.244.0.0/16 of pods; may be repeated"),
+    Setting::cluster("network.spoof", Kind::Switch, "false")
+        .flag("--spoof", "BOOL")
+        .variable("KVMC_SPOOF")
+        .changes(Change::Live)
+        .help("Let the nodes send from any address"),
     Setting::cluster("networks", Kind::Networks, "")
         .example("name=storage,subnet=10.81.0.0/24")
         .flag("--network", "NETWORK")

@@ -53,7 +53,7 @@ pub(crate) enum Object {
     Outlet(Outlet),
     Forwarding(Forwarding),
     Bridge(Bridge),
-    Rules(Rules),
+    Rules(Box<Rules>),
     Accept(Accept),
     Scope(SystemdScope),
     Keeper(KeeperProcess),

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use super::backend::Backend;
 use super::family::Family;
 use super::iptables::{deletions, words};
+use super::table::Table;
 use crate::{ExecError, exec};
 
 /// Rules and tables with one comment whose bridge is gone.
@@ -64,7 +65,7 @@ pub fn remove_leftovers(mark: &str, links: &[String]) -> Result<Vec<String>, Exe
         backend.change(*family, lines)?;
     }
     for table in &found.tables {
-        exec::run("nft", &["delete", "table", "inet", table], "")?;
+        Table::remove_named(table)?;
     }
     Ok(found.words())
 }

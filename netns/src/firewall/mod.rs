@@ -5,6 +5,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `table`, `forward`, `host_port` | our own table as a model, its text, and one atomic apply |
+//! | `spoof` | what guests may send, as a table for the bridge |
 //! | `packet`, `specimens` | one specimen of each kind of packet that a cluster needs |
 //! | `chains`, `walk`, `dropped` | rules of one table, and the packets that they drop |
 //! | `iptables`, `nftables` | the texts of these tools, parsed into chains |
@@ -34,6 +35,7 @@ mod packet;
 mod plan;
 mod rulesets;
 mod specimens;
+mod spoof;
 mod table;
 mod walk;
 
@@ -50,6 +52,7 @@ pub use host_port::{HostPort, HostPortError};
 pub use leftovers::{leftovers, remove_leftovers};
 pub use plan::{Obstacle, Plan};
 pub use rulesets::Rulesets;
+pub use spoof::{Port, has_bridge_family};
 pub use table::Table;
 
 /// The comment on every rule of a cluster, by which kvmc finds the rules again.

@@ -72,6 +72,8 @@ fn table() -> Table {
         isolated: false,
         host_ports: Vec::new(),
         reach_from: Vec::new(),
+        ports: Vec::new(),
+        floating: Vec::new(),
         forwards: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::forward::{self, Forward};
 use super::host_port::HostPort;
+use super::spoof::{Guard, Port, has_bridge_family, removal};
 use crate::{Change, ExecError, exec};
 
 /// NAT and filtering for one bridge, in an nft table of its own.
@@ -35,12 +36,41 @@ pub struct Table {
     pub reach_from: Vec<String>,
     /// Ports of the host that are forwarded to guests.
     pub forwards: Vec<Forward>,
+    /// The guests' ports, from which only their own addresses may be sent. Empty if they may send from any.
+    pub ports: Vec<Port>,
+    /// Ranges of addresses that any guest may send from, the first and the last.
+    pub floating: Vec<(Ipv4Addr, Ipv4Addr)>,
 }
 
 impl Table {
     /// The text for nft(8), which replaces the table in one transaction.
     #[must_use]
     pub fn render(&self) -> String {
+        self.render_inet() + &self.guard(&self.digest()).render()
+    }
+
+    /// What the guests may send.
+    fn guard<'a>(&'a self, digest: &'a str) -> Guard<'a> {
+        Guard {
+            name: &self.name,
+            ports: &self.ports,
+            floating: &self.floating,
+            gateway: self.gateway,
+            digest,
+        }
+    }
+
+    /// Changes with everything that the tables say, as far as one reads it in their chains' names.
+    fn digest(&self) -> String {
+        let text = self.render_inet() + &self.guard("").render();
+        // FNV-1a: a mark of what kvmc wrote itself, not a protection.
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        format!("{hash:016x}")
+    }
+
+    fn render_inet(&self) -> String {
         let name = &self.name;
         let mut text =
             format!("add table inet {name}\ndelete table inet {name}\ntable inet {name} {{\n");
@@ -196,7 +226,12 @@ impl Table {
     /// # Errors
     /// nft failed; the error holds its output.
     pub fn apply(&self) -> Result<(), ExecError> {
-        exec::run("nft", &["-f", "-"], &self.render()).map(drop)
+        match exec::run("nft", &["-f", "-"], &self.render()) {
+            Err(e) if e.code().is_some() && !has_bridge_family()? => {
+                exec::run("nft", &["-f", "-"], &self.render_inet()).map(drop)
+            }
+            done => done.map(drop),
+        }
     }
 
     /// Removes the table if it is there.
@@ -217,7 +252,12 @@ impl Table {
     /// nft failed; the error holds its output.
     pub fn remove_named(name: &str) -> Result<(), ExecError> {
         let text = format!("add table inet {name}\ndelete table inet {name}\n");
-        exec::run("nft", &["-f", "-"], &text).map(drop)
+        exec::run("nft", &["-f", "-"], &text)?;
+        match exec::run("nft", &["-f", "-"], &removal(name)) {
+            // Without the family there is no such table.
+            Err(e) if e.code().is_some() && !has_bridge_family()? => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// Whether nft's JSON has every chain of the table with its number of rules: versions of nft differ in their text.
@@ -237,19 +277,26 @@ impl Table {
             let objects = objects.into_iter().flatten();
             objects
                 .filter_map(|o| o.get("rule"))
+                .filter(|r| r.get("family").and_then(Value::as_str) == Some("inet"))
                 .filter(|r| r.get("table").and_then(Value::as_str) == Some(&self.name))
                 .filter(|r| r.get("chain").and_then(Value::as_str) == Some(chain))
                 .count()
         };
-        self.chains()
+        let is_whole = self
+            .chains()
             .iter()
-            .all(|(chain, _, rules)| rules_of(chain) == rules.len())
+            .all(|(chain, _, rules)| rules_of(chain) == rules.len());
+        let is_guarded = || self.guard(&self.digest()).is_whole_in(listing);
+        // A kernel that cannot guard is asked only where it does not.
+        is_whole && (is_guarded() || has_bridge_family().is_ok_and(|has| !has))
     }
 
     fn exists(&self) -> Result<bool, ExecError> {
         let tables = exec::run("nft", &["list", "tables"], "")?;
-        let wanted = format!("table inet {}", self.name);
-        Ok(tables.lines().any(|line| line.trim() == wanted))
+        let wanted = ["inet", "bridge"].map(|family| format!("table {family} {}", self.name));
+        Ok(tables
+            .lines()
+            .any(|line| wanted.iter().any(|w| w == line.trim())))
     }
 }
 
@@ -270,6 +317,8 @@ mod tests {
             host_ports: Vec::new(),
             reach_from: Vec::new(),
             forwards: Vec::new(),
+            ports: Vec::new(),
+            floating: Vec::new(),
         }
     }
 

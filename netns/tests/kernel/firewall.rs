@@ -28,6 +28,8 @@ fn table() -> Table {
                 to_port: 80,
             })
             .collect(),
+        ports: Vec::new(),
+        floating: Vec::new(),
     }
 }
 

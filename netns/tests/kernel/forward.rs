@@ -147,6 +147,8 @@ fn table(forwards: Vec<Forward>) -> Table {
         isolated: false,
         host_ports: Vec::new(),
         reach_from: Vec::new(),
+        ports: Vec::new(),
+        floating: Vec::new(),
         forwards,
     }
 }

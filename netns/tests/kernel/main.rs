@@ -23,4 +23,5 @@ mod namespace;
 mod ra;
 mod ready;
 mod resolver;
+mod spoof;
 mod support;

@@ -111,6 +111,8 @@ pub(super) fn table(record: &ClusterRecord, fork: &Fork) -> Option<firewall::Tab
         isolated: false,
         host_ports: Vec::new(),
         reach_from: Vec::new(),
+        ports: Vec::new(),
+        floating: Vec::new(),
         forwards: record.forwards.iter().zip(0..).map(forward).collect(),
     })
 }

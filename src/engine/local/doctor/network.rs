@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use kvmc_images::Guest;
+use kvmc_netns::firewall::has_bridge_family;
 use kvmc_netns::{Links, dhcp, dns};
 
 use super::super::Local;
@@ -20,7 +21,7 @@ use crate::state::{ClusterRecord, Found, NetworkRecord, Phase};
 impl Local {
     /// Checks the host's network for the cluster, whether it exists or not. What cannot be read is a finding too.
     pub(crate) async fn doctor_of_network(&self, spec: ClusterSpec) -> Vec<Finding> {
-        let mut findings = vec![forwarding()];
+        let mut findings = vec![forwarding(), spoofing()];
         let looked = self.look_at_network(spec, &mut findings).await;
         if let Err(error) = looked {
             findings.push(warning("network", &error));
@@ -77,6 +78,54 @@ impl Local {
             links,
         })
         .await
+    }
+}
+
+/// Whether nodes can be kept to their own addresses here.
+fn spoofing() -> Finding {
+    let check = "spoofing";
+    match has_bridge_family() {
+        Ok(true) => {
+            let what = "nftables keeps nodes to their own addresses".to_owned();
+            Finding::of(check, Verdict::Ok, what)
+        }
+        Ok(false) => Finding {
+            cure: Some(
+                "load its module: modprobe nf_tables_bridge, or use a kernel with NF_TABLES_BRIDGE"
+                    .to_owned(),
+            ),
+            ..Finding::of(
+                check,
+                Verdict::Warning,
+                "nodes may send from any address: the kernel has no nftables for bridges"
+                    .to_owned(),
+            )
+        },
+        Err(error) => warning(check, &error.into()),
+    }
+}
+
+/// Whether nodes can be kept to their own addresses here.
+fn spoofing() -> Finding {
+    let check = "spoofing";
+    match has_bridge_family() {
+        Ok(true) => {
+            let what = "nftables keeps nodes to their own addresses".to_owned();
+            Finding::of(check, Verdict::Ok, what)
+        }
+        Ok(false) => Finding {
+            cure: Some(
+                "load its module: modprobe nf_tables_bridge, or use a kernel with NF_TABLES_BRIDGE"
+                    .to_owned(),
+            ),
+            ..Finding::of(
+                check,
+                Verdict::Warning,
+                "nodes may send from any address: the kernel has no nftables for bridges"
+                    .to_owned(),
+            )
+        },
+        Err(error) => warning(check, &error.into()),
     }
 }
 
