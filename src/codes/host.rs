@@ -53,6 +53,12 @@ pub(super) const CODES: &[Code] = &[
         cure: "Give the container all ids, such as `podman run --userns=host`.",
     },
     Code {
+        name: "folder-of-others",
+        messages: &["{} belongs to {}; kvmc uses no folder of others"],
+        means: "Somebody else has made kvmc's state folder, and could put other files in the place of kvmc's.",
+        cure: "`chown root` the folder if it is yours, or have KVMC_STATE_DIR name another.",
+    },
+    Code {
         name: "few-descriptors",
         messages: &["this process may open only {} descriptors"],
         means: "The limit of open files is below what kvmc needs.",

@@ -16,9 +16,11 @@ use super::pause::{Pause, let_go};
 use crate::host::CgroupKills;
 use crate::model::{Cause, EventKind, Stage};
 use crate::node::{
-    Ended, Evidence, Handle, Session, Sockets, check_connected, grown, last_words, savestate,
+    Ended, Evidence, Handle, Session, Sockets, check_connected, close_world, grown, last_words,
+    savestate,
 };
 use crate::state::Restoration;
+use crate::trace;
 use crate::warm;
 
 /// Longest time from the end of the QMP connection to the end of QEMU.
@@ -98,6 +100,16 @@ impl Attended {
         end
     }
 
+    /// Empties the root of a QEMU that has started. Where that fails, it keeps one that is read-only.
+    fn close_world(&self) {
+        let Some(handle) = self.process.open() else {
+            return;
+        };
+        if let Err(e) = close_world(&self.process, &handle) {
+            trace::verbose(|| format!("the root of {} is not emptied: {e:#}", self.node.name));
+        }
+    }
+
     async fn attend(
         &self,
         connections: &watch::Sender<Connections>,
@@ -110,6 +122,7 @@ impl Attended {
             said,
             console: stream,
         } = Sockets::of(&self.dir).open().await?;
+        self.close_world();
         let stops = Arc::new(AtomicBool::new(false));
         connections.send_replace(Connections {
             qmp: Some(qmp.clone()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kvmc_netns::Links;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::answer::answer;
@@ -88,7 +88,11 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
     let serve = async {
         loop {
             match socket.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(answer(stream, Arc::clone(&state)))),
+                Ok((stream, _)) if is_ours(&stream) => {
+                    drop(tokio::spawn(answer(stream, Arc::clone(&state))));
+                }
+                // Whatever the modes of the socket and its folders have become.
+                Ok(_) => {}
                 // This happens when descriptors run out, for instance. Wait, to avoid a tight loop.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -105,6 +109,14 @@ pub(crate) async fn run(root: PathBuf, dir: ClusterDir, cluster: String) -> Resu
             remove_file(&dir.keeper_process())
         }
     }
+}
+
+/// Whether the other end was connected by root or by this keeper's user.
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own)
 }
 
 /// Returns when the first network fails.

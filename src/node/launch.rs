@@ -14,17 +14,18 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::cmdline::{
     Accel, CommandLine, Cpu, Device, Global, Kernel, Machine, Memory, NetBackend, Smp,
 };
+use super::confine::Credentials;
 use super::cpu::node_cpu;
 use super::disks::{disks, extra_disks, read_only, read_write};
 use super::firmware::uefi;
 use super::nics::ConnectedNic;
-use super::process::{Credentials, Passed, Running, spawn};
+use super::process::{Passed, Running, Start, spawn};
 use super::scan::qemu_name;
 use crate::failpoint::failpoint;
 use crate::host::{TB_SIZE, cores, kvm_group, qemu_program};
 use crate::model::Accelerator;
 use crate::spec::Bytes;
-use crate::state::{NodeDir, NodeRecord, remove_file, replace, replace_json_unsynced};
+use crate::state::{NodeDir, NodeRecord, namespace, remove_file, replace, replace_json_unsynced};
 
 /// QEMU never runs this kernel. It reads only its header (Linux's boot protocols of x86 and arm64), if the kernel is
 /// not compressed as a whole. It reads nothing of the initrd.
@@ -268,7 +269,7 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
         }
     }
     let parts = Parts {
-        name: &qemu_name(cluster, &node.name, &dir.tag()),
+        name: &qemu_name(cluster, &node.name, &dir.tag(), namespace()?),
         uuid: &node.uuid,
         image,
         accelerator,
@@ -291,7 +292,15 @@ pub(crate) fn launch(launch: Launch<'_>) -> Result<Running> {
     let who = credentials(node.uid, accelerator);
     let program = qemu_program(image.architecture);
     failpoint!("up.qemu.prepared");
-    let mut running = spawn(&program, &args, passed, who, log, &node.uuid)?;
+    let mut running = spawn(Start {
+        program: &program,
+        args: &args,
+        passed,
+        who,
+        folder: at.path(),
+        log,
+        mark: &node.uuid,
+    })?;
     if let Err(e) = write_down(&running, at) {
         running.kill();
         return Err(e);

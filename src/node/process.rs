@@ -6,7 +6,7 @@
 )]
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,11 +17,14 @@ use command_fds::{CommandFdExt, FdMapping};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
+use super::confine::{Credentials, confine};
 use super::descriptors;
+use super::world::{self, Layers, World};
 use crate::ids::boot_id;
+use crate::state::{MOUNTS, mounts};
+use crate::trace;
 
 /// Descriptors for a child, with their numbers in the child.
 #[derive(Debug, Default)]
@@ -37,16 +40,6 @@ impl Passed {
         self.fds.push(fd.into());
         descriptors::FIRST + RawFd::try_from(self.fds.len() - 1).unwrap_or(RawFd::MAX)
     }
-}
-
-/// The user and group of a child.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Credentials {
-    pub(crate) uid: u32,
-    /// Equal to the uid, or the group of `/dev/kvm` if not everybody may open that.
-    pub(crate) gid: u32,
-    /// The kernel kills the child when the thread that starts it ends.
-    pub(crate) dies_with_us: bool,
 }
 
 /// What tells a process from every other that ever had its pid.
@@ -67,28 +60,44 @@ const MEMORY_SAVING: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("G_SLICE",
 /// The variable in the environment of a QEMU that was started to stand by.
 pub(super) const STANDBY: &str = "KVMC_STANDBY";
 
-/// Starts `program` in a session of its own, confined, with its output in `log`.
+/// What a QEMU is started from.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a Path,
+    pub(crate) args: &'a [String],
+    pub(crate) passed: Passed,
+    pub(crate) who: Credentials,
+    /// A folder of this QEMU's own, over which its root is built. It sees nothing of it.
+    pub(crate) folder: &'a Path,
+    /// Takes its output.
+    pub(crate) log: File,
+    /// A word of its arguments, for its identity.
+    pub(crate) mark: &'a str,
+}
+
+/// Starts a program in a session and a world of its own, confined, with its output in the log.
 ///
 /// It gets no group except `gid`, no capabilities, no new privileges, no core dump, and no descriptors except the
-/// passed ones.
+/// passed ones. Of the host it sees what [`World`] says.
 ///
 /// # Errors
-/// Fails if it cannot be started. Its later output is in `log`.
-pub(crate) fn spawn(
-    program: &Path,
-    args: &[String],
-    passed: Passed,
-    who: Credentials,
-    log: File,
-    mark: &str,
-) -> Result<Running> {
-    let mark_standby = passed.stands_by.then_some((STANDBY, "1"));
+/// Fails if it cannot be started. Its later output is in the log.
+pub(crate) fn spawn(start: Start<'_>) -> Result<Running> {
+    let Start {
+        program,
+        who,
+        log,
+        mark,
+        ..
+    } = start;
+    let mark_standby = start.passed.stands_by.then_some((STANDBY, "1"));
     let first = descriptors::FIRST;
-    let after = first + RawFd::try_from(passed.fds.len()).unwrap_or_default();
-    let mappings: Vec<_> = passed
-        .fds
-        .into_iter()
-        .zip(first..)
+    let after = first + RawFd::try_from(start.passed.fds.len()).unwrap_or_default();
+    let world = World::prepare(program, start.folder, &start.passed.fds);
+    let world = world.lift(after).context("no descriptor is free")?;
+    let (told, tell) = world::pipe(after)?;
+    let mappings = start.passed.fds.into_iter().zip(first..);
+    let mappings: Vec<_> = mappings
         .map(|(parent_fd, child_fd)| FdMapping {
             parent_fd,
             child_fd,
@@ -97,11 +106,12 @@ pub(crate) fn spawn(
     #[expect(clippy::disallowed_methods, reason = "only this function starts QEMU")]
     let mut command = Command::new(program);
     command
-        .args(args)
+        .args(start.args)
         .env_clear()
         .envs(std::env::vars().filter(|(k, _)| k == "PATH"))
         .envs(MEMORY_SAVING)
         .envs(mark_standby)
+        .envs(mounts().map(|inode| (MOUNTS, inode.to_string())))
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("the log cannot be shared")?)
@@ -109,16 +119,26 @@ pub(crate) fn spawn(
     command
         .fd_mappings(mappings)
         .context("two descriptors have the same number")?;
-    // SAFETY: only async-signal-safe system calls, on values made before the fork.
-    unsafe {
-        command.pre_exec(move || {
-            descriptors::close_from(after);
-            confine(who).map_err(std::io::Error::from)
-        });
-    }
-    let mut child = command
-        .spawn()
+    let spawned = world::in_pid_namespace(|has_pids| {
+        let tell = tell.as_raw_fd();
+        // SAFETY: only async-signal-safe system calls, on values made before the fork.
+        unsafe {
+            command.pre_exec(move || {
+                descriptors::close_from(after);
+                let mut layers = world::enter(&world, has_pids)?;
+                confine(who)?;
+                world.shut(&mut layers);
+                world::tell(tell, layers);
+                Ok(())
+            });
+        }
+        command.spawn()
+    });
+    drop(tell);
+    let mut child = spawned
+        .context("this thread has lost its PID namespace")?
         .with_context(|| format!("{} cannot be started", program.display()))?;
+    let layers = world::told(told);
     let pid = i32::try_from(child.id()).context("the pid does not fit into an i32")?;
     let identity = match identify(pid, mark) {
         Ok(identity) => identity,
@@ -128,7 +148,15 @@ pub(crate) fn spawn(
             return Err(e);
         }
     };
-    Ok(Running { child, identity })
+    trace::verbose(|| match layers.lacking().as_slice() {
+        [] => format!("QEMU {pid} is confined"),
+        lacking => format!("QEMU {pid} is confined, without {}", lacking.join(", ")),
+    });
+    Ok(Running {
+        child,
+        identity,
+        layers,
+    })
 }
 
 /// A QEMU that this process started.
@@ -136,6 +164,8 @@ pub(crate) fn spawn(
 pub(crate) struct Running {
     child: std::process::Child,
     pub(crate) identity: Identity,
+    /// What it is kept in.
+    pub(crate) layers: Layers,
 }
 
 impl Running {
@@ -144,37 +174,19 @@ impl Running {
         self.child.try_wait().ok().flatten()
     }
 
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// Fails if it was waited for already.
+    pub(crate) fn wait(&mut self) -> Result<std::process::ExitStatus> {
+        self.child.wait().context("the state of QEMU is unknown")
+    }
+
     /// Kills it and waits for its end. Accepts that it has ended already.
     pub(crate) fn kill(&mut self) {
         let _already_gone = self.child.kill();
         let _status = self.child.wait();
     }
-}
-
-/// Runs in the child between fork and exec. The ids come last, because the other calls need the privileges that they
-/// remove.
-fn confine(who: Credentials) -> Result<(), Errno> {
-    nix::unistd::setsid()?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)?;
-    nix::sys::prctl::set_no_new_privs()?;
-    // The kernel refuses the first capability number that it does not know.
-    for capability in 0..64 {
-        // SAFETY: prctl with integers only.
-        if unsafe { nix::libc::prctl(nix::libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
-            break;
-        }
-    }
-    nix::unistd::setgroups(&[])?;
-    let gid = Gid::from_raw(who.gid);
-    nix::unistd::setresgid(gid, gid, gid)?;
-    let uid = Uid::from_raw(who.uid);
-    nix::unistd::setresuid(uid, uid, uid)?;
-    if who.dies_with_us {
-        // This comes after the change of ids, which would clear it, prctl(2).
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    }
-    Ok(())
 }
 
 pub(super) fn identify(pid: i32, mark: &str) -> Result<Identity> {

@@ -4,9 +4,10 @@ use std::os::unix::fs::MetadataExt;
 
 use super::Identity;
 use super::process::{STANDBY, identify};
+use crate::state::{namespace_in, namespace_word};
 
 /// Finds processes of this network namespace by their arguments. `is_it` returns what a process is, and the argument
-/// that shows it.
+/// that shows it. A QEMU is of the namespace that its taps are in.
 ///
 /// A process in another namespace may have the same arguments for the same cluster there.
 pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(T, Identity)> {
@@ -28,7 +29,8 @@ pub(crate) fn scan<T>(is_it: impl Fn(&[String]) -> Option<(T, String)>) -> Vec<(
                 .map(|a| String::from_utf8_lossy(a).into_owned())
                 .collect();
             let (what, mark) = is_it(&arguments)?;
-            if namespace(&name) != here {
+            let named = arguments.iter().find_map(|a| namespace_in(a));
+            if named.or_else(|| namespace(&name)) != here {
                 return None;
             }
             Some((what, identify(name.parse().ok()?, &mark).ok()?))
@@ -53,6 +55,10 @@ pub(crate) fn qemu_of(arguments: &[String], tag: &str) -> Option<((String, Strin
     let guest = name.strip_prefix("guest=kvmc-")?.split(',').next()?;
     let (guest, there) = guest.split_once('@')?;
     let (cluster, node) = guest.rsplit_once('-')?;
+    let there = match namespace_in(name) {
+        Some(inode) => there.strip_suffix(&namespace_word(inode))?,
+        None => there,
+    };
     (there == tag).then(|| ((cluster.to_owned(), node.to_owned()), name.clone()))
 }
 
@@ -103,8 +109,8 @@ fn machine<W: AsRef<str>>(words: &[W]) -> Option<(u32, u64)> {
 }
 
 /// The name that QEMU gives to a node, which [`qemu_of`] recognizes.
-pub(crate) fn qemu_name(cluster: &str, node: &str, tag: &str) -> String {
-    format!("kvmc-{cluster}-{node}@{tag}")
+pub(crate) fn qemu_name(cluster: &str, node: &str, tag: &str, namespace: u64) -> String {
+    format!("kvmc-{cluster}-{node}@{tag}{}", namespace_word(namespace))
 }
 
 #[cfg(test)]
@@ -119,11 +125,14 @@ mod tests {
     fn p1_only_a_qemu_with_our_name_and_folder_counts_as_ours() {
         let name = format!(
             "guest={},debug-threads=on",
-            qemu_name("a-b", "master0", "0123abcd")
+            qemu_name("a-b", "master0", "0123abcd", 4_026_531_840)
         );
         let found = qemu_of(&line("/usr/bin/qemu-system-x86_64", &name), "0123abcd");
         let expected = ("a-b".to_owned(), "master0".to_owned());
         assert_eq!(found, Some((expected, name.clone())));
+        // An earlier version did not name the namespace.
+        let earlier = name.replace(&namespace_word(4_026_531_840), "");
+        assert!(qemu_of(&line("/usr/bin/qemu-system-x86_64", &earlier), "0123abcd").is_some());
         // Enterprise Linux's QEMU has another name.
         assert!(qemu_of(&line("/usr/libexec/qemu-kvm", &name), "0123abcd").is_some());
         for (program, name, tag) in [

@@ -13,9 +13,13 @@ use anyhow::{Context, Result};
 use kvmc_netns::{namespace_of_tap, outside};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::{ClusterDir, ClusterRecord, Found, NO_NAMESPACE, Phase, namespace};
+use super::{
+    ClusterDir, ClusterRecord, Found, NO_NAMESPACE, Phase, namespace, namespace_in, namespace_word,
+};
 use crate::hint::{add_hint, command, find};
 
+/// The variable in a QEMU's environment with the inode of its cluster's mount namespace. QEMU is in one of its own.
+pub(crate) const MOUNTS: &str = "KVMC_MOUNTS";
 /// Times between looks whether the processes in a namespace have ended, and the number of looks.
 const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: usize = 60;
@@ -148,8 +152,7 @@ impl ClusterDir {
     /// The namespace in which processes of the cluster are: the recorded one, or without a record another one than
     /// `here`. A process with other mounts may mean another state folder.
     fn find_namespace(&self, recorded: Option<u64>, here: u64) -> Option<File> {
-        let mounts = |process: &Path| Some(std::fs::metadata(process.join("ns/mnt")).ok()?.ino());
-        let own_mounts = mounts(Path::new("/proc/self"))?;
+        let own_mounts = mounts()?;
         let keeper = format!("\0--folder={}\0", self.path().display());
         let tag = self.state().tag();
         let is_ours = |process: &Path| {
@@ -167,19 +170,32 @@ impl ClusterDir {
                 let inode = namespace.metadata().map(|meta| meta.ino());
                 inode.is_ok_and(|inode| match recorded {
                     Some(recorded) => inode == recorded,
-                    None => inode != here && mounts(&process) == Some(own_mounts),
+                    None => inode != here && mounts_of(&process) == Some(own_mounts),
                 })
             };
-            let namespace = File::open(process.join("ns/net")).ok().filter(is_it);
-            // A QEMU may be in a namespace of its own. Its taps keep the cluster's alive.
-            let of_taps = || {
-                let mut taps = taps(&process).into_iter();
-                taps.find_map(|tap| namespace_of_tap(tap.as_fd()).ok().filter(is_it))
+            // A QEMU is in a namespace of its own. Its taps are in the cluster's, and keep that alive.
+            let there = || match taps(&process).first() {
+                Some(tap) => namespace_of_tap(tap.as_fd()).ok(),
+                None => File::open(process.join("ns/net")).ok(),
             };
-            is_ours(&process)
-                .then(|| namespace.or_else(of_taps))
-                .flatten()
+            is_ours(&process).then(there).flatten().filter(is_it)
         })
+    }
+}
+
+/// The inode of this process's mount namespace.
+pub(crate) fn mounts() -> Option<u64> {
+    Some(std::fs::metadata("/proc/self/ns/mnt").ok()?.ino())
+}
+
+/// The mount namespace of a process, or of the verb that started it.
+fn mounts_of(process: &Path) -> Option<u64> {
+    let environment = std::fs::read(process.join("environ")).unwrap_or_default();
+    let mut variables = environment.split(|b| *b == 0);
+    let named = variables.find_map(|v| v.strip_prefix(MOUNTS.as_bytes())?.strip_prefix(b"="));
+    match named {
+        Some(inode) => std::str::from_utf8(inode).ok()?.parse().ok(),
+        None => Some(std::fs::metadata(process.join("ns/mnt")).ok()?.ino()),
     }
 }
 
@@ -188,6 +204,10 @@ fn is_name_of(word: &str, cluster: &str, tag: &str) -> bool {
     let parts = || {
         let guest = word.strip_prefix("guest=kvmc-")?.split(',').next()?;
         let (guest, there) = guest.split_once('@')?;
+        let there = match namespace_in(word) {
+            Some(inode) => there.strip_suffix(&namespace_word(inode))?,
+            None => there,
+        };
         Some((guest.rsplit_once('-')?.0, there))
     };
     parts() == Some((cluster, tag))
@@ -252,6 +272,8 @@ mod tests {
     fn a_qemu_is_of_the_cluster_of_its_whole_name() {
         let word = "guest=kvmc-k80-test-master0@1234abcd,debug-threads=on";
         assert!(is_name_of(word, "k80-test", "1234abcd"));
+        let named = word.replace(',', ".net4026531840,");
+        assert!(is_name_of(&named, "k80-test", "1234abcd"));
         for (cluster, tag) in [
             ("k80", "1234abcd"),
             ("k80-test", "00000000"),

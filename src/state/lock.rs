@@ -34,7 +34,10 @@ impl Lock {
     pub(crate) async fn take(dir: &ClusterDir, verb: &str, wait: Duration) -> Result<Self> {
         let until = Instant::now() + wait;
         loop {
-            private_dir(dir.path())?;
+            // Who may write into one of them could put others in the place of those below.
+            for folder in dir.folders() {
+                private_dir(folder)?;
+            }
             let path = dir.lock();
             let opened = fs_err::OpenOptions::new()
                 .read(true)

@@ -36,6 +36,12 @@ impl ClusterDir {
         name.to_string_lossy().into_owned()
     }
 
+    /// The state folder, the folder of all clusters, and this one's.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = &Path> {
+        let all: Vec<_> = self.path().ancestors().take(3).collect();
+        all.into_iter().rev()
+    }
+
     /// The mark of this cluster's links and rules.
     pub(crate) fn mark(&self) -> String {
         let root = self.path().ancestors().nth(2).unwrap_or(Path::new("/"));

@@ -17,7 +17,22 @@ pub(crate) fn namespace() -> Result<u64> {
     Ok(fs_err::metadata("/proc/thread-self/ns/net")?.ino())
 }
 
-/// Whether a namespace is gone: no process is in it, and ip(8) has no name for it. A process of kvmc's whose namespace
+/// The network namespace of a QEMU's taps, in its name before the first comma. QEMU itself is in one of its own.
+const WORD: &str = ".net";
+
+/// The ending of a QEMU's name that says which network namespace its taps are in.
+pub(crate) fn namespace_word(inode: u64) -> String {
+    format!("{WORD}{inode}")
+}
+
+/// The network namespace that the name of a QEMU of kvmc's says, as an inode; none if it was started by a version that
+/// left QEMU in its cluster's namespace.
+pub(crate) fn namespace_in(name: &str) -> Option<u64> {
+    let name = name.strip_prefix("guest=kvmc-")?.split(',').next()?;
+    name.rsplit_once(WORD)?.1.parse().ok()
+}
+
+/// Whether a namespace is gone: no process is in it, no QEMU has taps there, and ip(8) has no name for it. A process of kvmc's whose namespace
 /// may not be looked at counts as being in it.
 pub(crate) fn namespace_is_gone(inode: u64) -> bool {
     let is_it = |path: &Path| std::fs::metadata(path).map(|meta| meta.ino() == inode);
@@ -26,7 +41,8 @@ pub(crate) fn namespace_is_gone(inode: u64) -> bool {
         |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     let mut processes = entries("/proc").filter(|e| is_process(&e.file_name()));
     let is_inside = |process: &Path| match is_it(&process.join("ns/net")) {
-        Ok(is_it) => is_it,
+        Ok(true) => true,
+        Ok(false) => has_taps_in(process, inode),
         Err(e) => e.kind() == ErrorKind::PermissionDenied && is_kvmcs(process),
     };
     !processes.any(|e| is_inside(&e.path()))
@@ -41,9 +57,33 @@ fn is_kvmcs(process: &Path) -> bool {
     arguments.contains("guest=kvmc-") || arguments.contains("\0keeper\0")
 }
 
+/// Whether a process is a QEMU with taps in this namespace.
+fn has_taps_in(process: &Path, inode: u64) -> bool {
+    let arguments = std::fs::read(process.join("cmdline")).unwrap_or_default();
+    let mut arguments = arguments.split(|b| *b == 0);
+    arguments.any(|a| std::str::from_utf8(a).is_ok_and(|a| namespace_in(a) == Some(inode)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_qemus_name_says_where_its_taps_are() {
+        let name = format!(
+            "guest=kvmc-k80-master0@0123abcd{},debug-threads=on",
+            namespace_word(42)
+        );
+        assert_eq!(namespace_in(&name), Some(42));
+        for other in [
+            "guest=kvmc-k80-master0@0123abcd,debug-threads=on",
+            "guest=other.net42,debug-threads=on",
+            "guest=kvmc-k80-master0@0123abcd.netx",
+            "",
+        ] {
+            assert_eq!(namespace_in(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_namespace_with_a_process_is_not_gone() {

@@ -1,7 +1,7 @@
 //! Atomic writes: files are replaced, never changed in place.
 
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-use crate::hint::bail_with_hint;
+use crate::hint::{OTHER_USER, bail_with_hint};
 
 /// Replaces the file `path` by `bytes`: writes a temporary file beside it, fsyncs and renames it, and fsyncs the
 /// folder.
@@ -165,6 +165,25 @@ fn try_private_dir(path: &Path) -> Result<()> {
         bail_with_hint!(
             "move it away, or set KVMC_STATE_DIR to another folder",
             "{} is not a folder",
+            path.display()
+        );
+    }
+    let (owner, own) = (kind.uid(), nix::unistd::geteuid().as_raw());
+    if owner != own {
+        // It could put other files in the place of ours.
+        let name = nix::unistd::User::from_uid(owner.into()).ok().flatten();
+        let name = name.map_or_else(|| format!("user {owner}"), |user| user.name);
+        let hint = match own {
+            0 => format!(
+                "`chown root {}`, or set KVMC_STATE_DIR to another folder",
+                path.display()
+            ),
+            // Only root can change that, and its clusters need nothing else.
+            _ => format!("{OTHER_USER}, or set KVMC_STATE_DIR to another folder"),
+        };
+        bail_with_hint!(
+            hint,
+            "{} belongs to {name}; kvmc uses no folder of others",
             path.display()
         );
     }

@@ -18,8 +18,9 @@ use crate::host::qemu_program;
 use crate::ids;
 use crate::model::Accelerator;
 use crate::node::{
-    Credentials, MemorySource, NicKind, Nics, Parts, Running, Sockets, create_log, credentials,
-    disks, frozen_extra_disks, hello, identity, listen, pflash, savestate, spawn,
+    Credentials, MemorySource, NicKind, Nics, Parts, Running, Session, Sockets, Start, close_world,
+    create_log, credentials, disks, frozen_extra_disks, hello, identity, listen, pflash, savestate,
+    spawn,
 };
 use crate::spec::{Bytes, approximate};
 
@@ -46,7 +47,24 @@ impl Machine {
         let uuid = parts.uuid;
         let (args, passed) = parts.assemble()?;
         let log = create_log(&dir.join("qemu.log"))?;
-        Ok(Self(spawn(&program, &args, passed, who, log, uuid)?))
+        Ok(Self(spawn(Start {
+            program: &program,
+            args: &args,
+            passed,
+            who,
+            folder: dir,
+            log,
+            mark: uuid,
+        })?))
+    }
+
+    /// Opens its connections. From then on it needs no file by its path.
+    pub(super) async fn open(&self, dir: &Path) -> Result<Session> {
+        let session = Sockets::in_folder(dir).open().await?;
+        if let Some(handle) = self.0.identity.open() {
+            close_world(&self.0.identity, &handle)?;
+        }
+        Ok(session)
     }
 }
 
@@ -87,7 +105,15 @@ pub(crate) async fn freeze(
         let settle = Settle {
             one_processor: wakes_on_one(accelerator),
         };
-        let frozen = match drive(draft.path(), &state, disk_size, &shape.nics, settle).await {
+        let driven = drive(
+            &machine,
+            draft.path(),
+            &state,
+            disk_size,
+            &shape.nics,
+            settle,
+        );
+        let frozen = match driven.await {
             Ok(boot_id) => ended(&mut machine).await.map(|()| boot_id),
             Err(e) => Err(e),
         };
@@ -163,6 +189,7 @@ const fn wakes_on_one(accelerator: &Accelerator) -> bool {
 
 /// Drives a paused QEMU until it has saved its state and ended. Returns the boot id that its agent told.
 async fn drive(
+    machine: &Machine,
     dir: &Path,
     state: &Path,
     disk_size: Bytes,
@@ -170,7 +197,7 @@ async fn drive(
     settle: Settle,
 ) -> Result<Option<String>> {
     failpoint!("freeze.qemu");
-    let mut session = Sockets::in_folder(dir).open().await?;
+    let mut session = machine.open(dir).await?;
     let (qmp, agent) = (&session.qmp, &session.agent);
     let console = tokio::spawn(copy(session.console, dir.join("console.log")));
     // It stays so in the clones until they take their own identity.

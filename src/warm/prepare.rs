@@ -14,9 +14,7 @@ use crate::host::cores;
 use crate::ids;
 use crate::model::Accelerator;
 use crate::node::identity::ADMIN;
-use crate::node::{
-    MemorySource, Nics, Parts, Sockets, disks, listen, pflash, seed_user_data, template_mac,
-};
+use crate::node::{MemorySource, Nics, Parts, disks, listen, pflash, seed_user_data, template_mac};
 use crate::spec::Bytes;
 
 /// Bytes that a first start needs.
@@ -44,7 +42,7 @@ pub(crate) async fn prepare(
     qcow2::create_overlay(&disk, &image.disk(), image.virtual_size)
         .context("the disk of a machine to prepare cannot be made")?;
     let mut machine = start(dir, image, accelerator)?;
-    let prepared = match drive(dir).await {
+    let prepared = match drive(&machine, dir).await {
         Ok(()) => ended(&mut machine).await,
         Err(e) => Err(e),
     };
@@ -103,8 +101,8 @@ fn write_seed(path: &Path) -> Result<()> {
 }
 
 /// Drives a paused QEMU until its guest has reported that it is prepared.
-async fn drive(dir: &Path) -> Result<()> {
-    let mut session = Sockets::in_folder(dir).open().await?;
+async fn drive(machine: &Machine, dir: &Path) -> Result<()> {
+    let mut session = machine.open(dir).await?;
     let console = tokio::spawn(copy(session.console, dir.join("console.log")));
     session.qmp.execute(qapi_qmp::cont {}).await?;
     tokio::time::timeout(FIRST_START, verdict(&mut session.said, &mut session.events))

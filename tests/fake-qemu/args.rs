@@ -39,7 +39,7 @@ impl Args {
                     words.next();
                 }
                 "-no-reboot" => args.no_reboot = true,
-                "-nodefaults" | "-no-user-config" | "-S" => {}
+                "-nodefaults" | "-no-user-config" | "-S" | "-probe" => {}
                 other if other.starts_with('-') => {
                     let value = words.next().map(String::as_str).unwrap_or_default();
                     args.take(other, value);

@@ -1,6 +1,7 @@
 //! The machine: its run state and its changes.
 
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex};
@@ -11,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use serde_json::{Value, json};
 
 use crate::agent::event_message;
-use crate::args::Args;
+use crate::args::{Args, unsafe_fd};
 use crate::blocks::Blocks;
 use crate::script::Script;
 
@@ -226,12 +227,11 @@ impl Guest {
         let (fd, true) = self.args.memory.ok_or("no memory backend")? else {
             return Err("the memory is not shared".to_owned());
         };
-        let mark = format!("{MARK}{}", std::process::id());
-        let memory = std::fs::File::options()
-            .write(true)
-            .open(format!("/proc/self/fd/{fd}"))
-            .map_err(|e| e.to_string())?;
-        std::os::unix::fs::FileExt::write_all_at(&memory, mark.as_bytes(), 4096)
+        // Its pid is 1 in its own namespace, as that of others is in theirs.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let mark = format!("{MARK}{}", now.unwrap_or_default().as_nanos());
+        let memory = ManuallyDrop::new(std::fs::File::from(unsafe_fd(fd)));
+        std::os::unix::fs::FileExt::write_all_at(&*memory, mark.as_bytes(), 4096)
             .map_err(|e| e.to_string())?;
         let mut file = std::fs::File::from(state);
         file.write_all(json!({ "memory": mark }).to_string().as_bytes())
@@ -294,10 +294,9 @@ impl Guest {
         let (fd, false) = self.args.memory.ok_or("no memory backend")? else {
             return Err("the memory is shared".to_owned());
         };
-        let memory =
-            std::fs::File::open(format!("/proc/self/fd/{fd}")).map_err(|e| e.to_string())?;
+        let memory = ManuallyDrop::new(std::fs::File::from(unsafe_fd(fd)));
         let mut there = vec![0; mark.len()];
-        std::os::unix::fs::FileExt::read_exact_at(&memory, &mut there, 4096)
+        std::os::unix::fs::FileExt::read_exact_at(&*memory, &mut there, 4096)
             .map_err(|e| e.to_string())?;
         if there != mark || mark.is_empty() {
             return Err("the state is of other memory".to_owned());
@@ -337,6 +336,7 @@ pub(crate) fn obey(guest: &Arc<Guest>) {
                 }
                 "exit" => std::process::exit(more.parse().unwrap_or(1)),
                 "event" => guest.line(more),
+                "probe" => crate::probe::run(&guest.script, "probe"),
                 "learn" => guest.change(|i| more.clone_into(&mut i.word)),
                 "eat" => eat(more.parse().unwrap_or(0)),
                 _ => {}

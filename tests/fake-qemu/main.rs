@@ -27,6 +27,8 @@
 //! | `no-sshd yes` | nothing listens on port 22 |
 //! | `host-key KIND BASE64` | its sshd answers a key exchange with this key, and otherwise closes after its banner |
 //! | `sshd-mark TEXT` | what its agent says of its sshd (1) |
+//! | `probe-at-start yes` | tries what a hostile QEMU would, and writes `start.NODE` (see `probe.rs`) |
+//! | `probe-open`, `-pid`, `-tcp`, `-unix`, `-abstract` | what it tries, as `WORD=VALUE` |
 //! | `COMMAND-takes MS` | a command of a snapshot takes so long (0) |
 //!
 //! A guest with a seed disk also has no agent: after its boot it leases its address by itself.
@@ -34,7 +36,8 @@
 //! It adds the commands of a snapshot to the file `order` beside it, each with its node.
 //!
 //! The file `do.NODE` beside it makes the guest act, each time the file changes: `poweroff`, `reboot`,
-//! `panic`, `exit CODE`, `learn WORD` that a restored guest knows again, `eat MIB` of memory, or `event {JSON}` to send any line on QMP.
+//! `panic`, `exit CODE`, `learn WORD` that a restored guest knows again, `eat MIB` of memory, `probe` what a hostile QEMU
+//! would and write `probe.NODE`, or `event {JSON}` to send any line on QMP.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -51,6 +54,7 @@ mod args;
 mod blocks;
 mod guest;
 mod net;
+mod probe;
 mod qmp;
 mod script;
 
@@ -70,6 +74,14 @@ fn main() {
         std::process::exit(1);
     }
     let script = script::Script::new(&args.node);
+    if all.iter().any(|a| a == "-probe") {
+        // For a test that shows what it could do without its confinement.
+        probe::run(&script, "probe");
+        return;
+    }
+    if script.is("probe-at-start") {
+        probe::run(&script, "start");
+    }
     if let Some(words) = script.get("exit") {
         let (code, words) = words.split_once(' ').unwrap_or((&words, ""));
         eprintln!("{words}");

@@ -90,7 +90,10 @@ fn one_boot(guest: &Arc<Guest>, tap: &mut Tap) {
     let (boot, mac) = guest.look(|i| (i.boot, i.mac));
     std::thread::sleep(guest.script.time("lease", 0));
     let mut config = Config::new(EthernetAddress(mac).into());
-    config.random_seed = u64::from(std::process::id()) << 8 | boot;
+    // Its pid is 1 in its own namespace, as that of others is in theirs.
+    config.random_seed = mac
+        .iter()
+        .fold(boot, |seed, byte| seed << 8 | u64::from(*byte));
     let mut interface = Interface::new(config, tap, Instant::now());
     let mut sockets = SocketSet::new(Vec::new());
     let mut dhcp = dhcpv4::Socket::new();

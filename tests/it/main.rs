@@ -13,6 +13,7 @@ mod api;
 mod bad_input;
 mod cluster_file;
 mod comparison;
+mod confinement;
 mod emulated;
 mod fake;
 mod fakes;

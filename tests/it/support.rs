@@ -79,6 +79,8 @@ impl Bench {
             .env("PATH", path)
             .env("HOME", self.dir.path())
             .env("KVMC_STATE_DIR", self.state())
+            // The fake QEMU reads its script beside itself. The real one has no such folder.
+            .env("KVMC_UNSAFE_SHOW", self.dir().join("bin"))
             .envs(std::env::vars().filter(|(k, _)| k.starts_with("KVMC_SOAK_")))
             .current_dir(self.project())
             .output()

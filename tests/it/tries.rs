@@ -109,7 +109,8 @@ fn p46_a_killed_try_leaves_no_machine_that_stands_by() {
             # The keeper ends them.
             try) n=0; until test "$(qemus)" = 3; do n=$((n + 1)); test $n -lt 100 || fail "$(qemus) QEMUs"; sleep 0.05; done ;;
           esac
-          kvmc snapshot ls > ../ls; kvmc snapshot rm $(sed -n 's/^\(try-[0-9]*\).*/\1/p' ../ls)
+          # The keeper has the lock until they have wholly ended.
+          kvmc snapshot ls > ../ls; kvmc --wait 10 snapshot rm $(sed -n 's/^\(try-[0-9]*\).*/\1/p' ../ls)
           tidy; kvmc start; pids > ../after; same ../before ../after 'the QEMUs go on'; all_ready
         done
         # Ctrl-C ends the command and brings the cluster back.

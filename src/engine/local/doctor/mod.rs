@@ -1,11 +1,13 @@
 //! Finds what the host lacks, and what removed clusters have left; mends it, and takes that back.
 
+mod confinement;
 mod fixes;
 mod network;
 
 use anyhow::Result;
 use kvmc_images::Architecture;
 
+use self::confinement::confinement;
 use self::fixes::Fixes;
 use super::Local;
 use crate::host::{
@@ -41,7 +43,8 @@ impl Local {
         add_versions(&mut checks, architecture);
         checks.extend(advice(self.state.root()));
         let mut findings: Vec<_> = checks.iter().map(finding).collect();
-        if find_qemu_program(architecture).is_some() {
+        if let Some(program) = find_qemu_program(architecture) {
+            findings.extend(confinement(&program));
             let accelerator = choose(&self.state, AccelChoice::Auto, architecture, false)?;
             let (verdict, what) = match accelerator {
                 Accelerator::Kvm => (Verdict::Ok, "KVM works".to_owned()),

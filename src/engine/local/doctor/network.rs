@@ -105,30 +105,6 @@ fn spoofing() -> Finding {
     }
 }
 
-/// Whether nodes can be kept to their own addresses here.
-fn spoofing() -> Finding {
-    let check = "spoofing";
-    match has_bridge_family() {
-        Ok(true) => {
-            let what = "nftables keeps nodes to their own addresses".to_owned();
-            Finding::of(check, Verdict::Ok, what)
-        }
-        Ok(false) => Finding {
-            cure: Some(
-                "load its module: modprobe nf_tables_bridge, or use a kernel with NF_TABLES_BRIDGE"
-                    .to_owned(),
-            ),
-            ..Finding::of(
-                check,
-                Verdict::Warning,
-                "nodes may send from any address: the kernel has no nftables for bridges"
-                    .to_owned(),
-            )
-        },
-        Err(error) => warning(check, &error.into()),
-    }
-}
-
 fn warning(check: &str, error: &anyhow::Error) -> Finding {
     let cure = hints(error).join("; ");
     Finding {

@@ -6,7 +6,7 @@ use crate::engine::local::Local;
 use crate::hint::command;
 use crate::ids::now;
 use crate::network::{self, NetworkState, check_namespace};
-use crate::node::Identity;
+use crate::node::{Identity, layers_seen};
 use crate::state::{ClusterRecord, CutOffName, CutOffNames, Lock, Phase, read_json};
 use crate::steps::{Traces, traces};
 
@@ -46,6 +46,7 @@ pub(super) async fn doubts(
         process.is_ok_and(|p| p.is_some_and(|p| p.open().is_some()))
     };
     all.extend(judge(record, &seen, network.as_ref(), is_recorded));
+    all.extend(unconfined(local, &seen));
     if record.phase == Phase::Up {
         all.extend(way_out(local, record).await);
     }
@@ -69,6 +70,23 @@ async fn way_out(local: &Local, record: &ClusterRecord) -> Option<String> {
         }),
         Err(e) => Some(format!("the fork's way out cannot be read: {e:#}")),
     }
+}
+
+/// What running QEMUs lack of their confinement, in one line.
+fn unconfined(local: &Local, seen: &Traces) -> Option<String> {
+    let mut lacking = std::collections::BTreeMap::<String, Vec<&str>>::new();
+    for (node, identity) in &seen.qemus {
+        for layer in layers_seen(identity.pid) {
+            lacking.entry(layer).or_default().push(node);
+        }
+    }
+    let nodes = lacking.values().next()?.join(", ");
+    let layers: Vec<_> = lacking.into_keys().collect();
+    let doctor = local.command("doctor");
+    Some(format!(
+        "QEMU runs without {} of its own ({nodes}); {doctor} tells what this host lacks",
+        layers.join(", ")
+    ))
 }
 
 /// Names that nodes asked for in the last minutes and that were cut off. Pure.

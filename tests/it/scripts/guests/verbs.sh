@@ -13,8 +13,9 @@ kvmc status
 of() { kvmc status --json | python3 -c 'import json,sys; print(next(n["pid"] for n in json.load(sys.stdin)["nodes"] if n["name"] == sys.argv[1]))' $1; }
 started_as() {
   pid=$(of $1)
-  test "$(basename "$(readlink /proc/$pid/exe)")" = qemu-system-x86_64 || fail "$1 is no amd64 machine"
   tr '\0' '\n' < /proc/$pid/cmdline > ../cmdline
+  # The path of its program is gone with its root.
+  test "$(basename "$(head -n 1 ../cmdline)")" = qemu-system-x86_64 || fail "$1 is no amd64 machine"
   for word in size=$2 cpus=1; do
     grep -qxF -- "$word" ../cmdline || fail "$word is not in the command line of $1"
   done

@@ -1,0 +1,64 @@
+//! Which layers of a QEMU's confinement this host has: QEMU is run with them.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+
+use crate::ids::UIDS;
+use crate::model::{Finding, Verdict};
+use crate::node::{Credentials, Layers, Passed, Start, create_log, spawn};
+
+/// The check's name.
+const NAME: &str = "confinement";
+
+/// Runs QEMU once as nodes' QEMUs are run, and tells what they lack. None for a user who may not run nodes.
+pub(super) fn confinement(program: &Path) -> Option<Finding> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let warning = |what: String, cure: &str| Finding {
+        cure: Some(cure.to_owned()),
+        ..Finding::of(NAME, Verdict::Warning, what)
+    };
+    Some(match run(program) {
+        Ok(layers) => match layers.lacking().as_slice() {
+            [] => {
+                let what = "QEMU runs in namespaces and an empty root of its own, under Landlock";
+                Finding::of(NAME, Verdict::Ok, what.to_owned())
+            }
+            lacking => warning(
+                format!("QEMU runs without {}", lacking.join(", ")),
+                "a newer kernel, or a container with CAP_SYS_ADMIN, has them; docs/SECURITY.md says what each is for",
+            ),
+        },
+        Err(e) => warning(
+            format!("QEMU does not run in its confinement: {e:#}"),
+            "install QEMU with its libraries in folders that /etc/ld.so.conf names",
+        ),
+    })
+}
+
+fn run(program: &Path) -> Result<Layers> {
+    let folder = tempfile::tempdir()?;
+    let log = folder.path().join("log");
+    let uid = *UIDS.start();
+    let mut running = spawn(Start {
+        program,
+        args: &["--version".to_owned()],
+        passed: Passed::default(),
+        who: Credentials {
+            uid,
+            gid: uid,
+            dies_with_us: true,
+        },
+        folder: folder.path(),
+        log: create_log(&log)?,
+        mark: "--version",
+    })?;
+    let status = running.wait()?;
+    if !status.success() {
+        let said = std::fs::read_to_string(&log).unwrap_or_default();
+        bail!("{status}: {}", said.lines().last().unwrap_or_default());
+    }
+    Ok(running.layers)
+}
