@@ -12,6 +12,7 @@ mod descriptors;
 mod load;
 mod memory;
 mod memory_kill;
+mod node_scope;
 mod packages;
 mod path;
 mod release;
@@ -36,8 +37,9 @@ pub(crate) use memory::{Available, Memory, QEMU_OVERHEAD};
 #[cfg(test)]
 pub(crate) use memory_kill::killed;
 pub(crate) use memory_kill::{CgroupKills, Kmsg, kmsg};
+pub(crate) use node_scope::{NodeLimits, limit_node, missing_controllers};
 pub(crate) use packages::{Installed, install, name_here as package_name};
 pub(crate) use path::{complete_path, find_program, find_qemu_program, qemu_program};
 pub(crate) use scope::{enter_scope, needs_scope};
 pub(crate) use undo::{installed_packages, remove_binfmt, remove_packages};
-pub(crate) use unit::{install_unit, remove_unit};
+pub(crate) use unit::{install_unit, is_running as runs_systemd, remove_unit};

@@ -11,8 +11,8 @@ use super::unit::{UNIT as SERVICE, is_running};
 
 /// The manager's name on the bus, its object, and the interfaces, org.freedesktop.systemd1(5).
 const NAME: &str = "org.freedesktop.systemd1";
-const OBJECT: &str = "/org/freedesktop/systemd1";
-const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+pub(super) const OBJECT: &str = "/org/freedesktop/systemd1";
+pub(super) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 
@@ -82,6 +82,11 @@ fn stays(groups: &str, unit: &str) -> bool {
     })
 }
 
+/// Whether processes in these cgroups are in `unit`.
+pub(super) fn is_in(groups: &str, unit: &str) -> bool {
+    paths(groups).any(|path| unit_of(path) == Some(unit))
+}
+
 /// The units that systemd stops before the scope when the host shuts down: kvmc's own, and the service that this
 /// process was started by, which may stop the cluster.
 fn stopped_before(groups: &str) -> Vec<&str> {
@@ -115,7 +120,7 @@ pub(crate) async fn enter_scope(unit: &str, about: &str) -> Result<()> {
     Ok(())
 }
 
-async fn call<B>(
+pub(super) async fn call<B>(
     bus: &Connection,
     object: &str,
     interface: &str,
@@ -144,14 +149,34 @@ async fn ask(bus: &Connection, unit: &str, about: &str) -> Result<Option<OwnedOb
     ];
     let others: [(&str, Vec<(&str, Value<'_>)>); 0] = [];
     let body = (unit, "fail", properties.to_vec(), others.to_vec());
-    match call(bus, OBJECT, MANAGER, "StartTransientUnit", &body).await {
-        Ok(job) => Ok(Some(job.body().deserialize()?)),
-        Err(error) if is_called(&error, EXISTS) => {
-            let body = (unit, "", vec![SENDER]);
-            call(bus, OBJECT, MANAGER, "AttachProcessesToUnit", &body).await?;
-            Ok(None)
+    start_or_join(bus, unit, SENDER, &body).await
+}
+
+/// Starts a scope with a process, or puts the process into it if it is there. `body` is that of StartTransientUnit. Returns
+/// the job of a start.
+pub(super) async fn start_or_join<B>(
+    bus: &Connection,
+    unit: &str,
+    pid: u32,
+    body: &B,
+) -> Result<Option<OwnedObjectPath>>
+where
+    B: serde::Serialize + zbus::zvariant::DynamicType,
+{
+    let join = (unit, "", vec![pid]);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match call(bus, OBJECT, MANAGER, "StartTransientUnit", body).await {
+            Ok(job) => return Ok(Some(job.body().deserialize()?)),
+            Err(error) if is_called(&error, EXISTS) => {}
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
+        match call(bus, OBJECT, MANAGER, "AttachProcessesToUnit", &join).await {
+            Ok(_) => return Ok(None),
+            // A scope whose last process has just ended cannot be joined, and keeps its name for a moment.
+            Err(_) if Instant::now() < until => tokio::time::sleep(LOOK).await,
+            Err(error) => return Err(error),
+        }
     }
 }
 
@@ -161,7 +186,7 @@ fn is_called(error: &anyhow::Error, name: &str) -> bool {
     matches!(found, Some(zbus::Error::MethodError(found, _, _)) if found.as_str() == name)
 }
 
-async fn timed<T>(work: impl Future<Output = zbus::Result<T>>) -> Result<T> {
+pub(super) async fn timed<T>(work: impl Future<Output = zbus::Result<T>>) -> Result<T> {
     tokio::time::timeout(PATIENCE, work)
         .await
         .with_context(|| format!("no answer within {} s", PATIENCE.as_secs()))?

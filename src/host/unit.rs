@@ -60,7 +60,7 @@ pub(crate) fn remove_unit() -> Result<Option<PathBuf>> {
 }
 
 /// Whether systemd runs, like sd_booted(3).
-pub(super) fn is_running() -> bool {
+pub(crate) fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
 }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::attended::{Attended, Connections};
 use super::pause::{Pause, let_go};
-use crate::host::CgroupKills;
+use crate::host::{CgroupKills, NodeLimits, limit_node};
 use crate::model::{Cause, EventKind, Stage};
 use crate::node::{
     Ended, Evidence, Handle, Session, Sockets, check_connected, close_world, grown, last_words,
@@ -45,8 +45,11 @@ impl Attended {
     /// Attends the node until its QEMU ends, and opens lost connections again.
     pub(super) async fn run(self, connections: watch::Sender<Connections>) -> End {
         let name = &self.node.name;
-        let kills = CgroupKills::of(self.process.pid);
         let handle = self.process.open();
+        if handle.is_some() {
+            self.limit().await;
+        }
+        let kills = CgroupKills::of(self.process.pid);
         let mut evidence = Evidence::default();
         let mut failure = None;
         let mut wait = RETRY;
@@ -98,6 +101,21 @@ impl Attended {
         };
         self.status.reach(name, Stage::Ended, &note);
         end
+    }
+
+    /// Gives its QEMU limits by systemd, where that runs. Without them it runs as well.
+    async fn limit(&self) {
+        let (unit, cluster) = (self.dir.scope(), self.cluster_dir.scope());
+        let about = format!(
+            "kvmc's node {} of {}",
+            self.node.name,
+            self.cluster_dir.name()
+        );
+        let limits = NodeLimits::of(self.node.ram.0, self.node.vcpus);
+        let limited = limit_node(self.process.pid, &unit, &cluster, &about, limits).await;
+        if let Err(e) = limited {
+            trace::verbose(|| format!("{} has no limits: {e:#}", self.node.name));
+        }
     }
 
     /// Empties the root of a QEMU that has started. Where that fails, it keeps one that is read-only.

@@ -56,6 +56,20 @@ impl ClusterDir {
 }
 
 impl NodeDir {
+    /// The name of the node's scope in systemd.
+    pub(crate) fn scope(&self) -> String {
+        let ancestors: Vec<_> = self.path().ancestors().take(5).collect();
+        let name = |path: &Path| {
+            path.file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned()
+        };
+        let (node, cluster) = (ancestors.first(), ancestors.get(2));
+        let [node, cluster] = [node, cluster].map(|p| p.map(|p| name(p)).unwrap_or_default());
+        format!("{PREFIX}-{cluster}-{}-{node}.scope", self.tag())
+    }
+
     /// See [`State::tag`].
     pub(crate) fn tag(&self) -> String {
         let root = self.path().ancestors().nth(4).unwrap_or(Path::new("/"));
@@ -117,6 +131,11 @@ mod tests {
     #[test]
     fn a_node_knows_its_state_folder() {
         let state = state("/s");
-        assert_eq!(state.cluster("k80").node("master0").tag(), state.tag());
+        let node = state.cluster("k80").node("master0");
+        assert_eq!(node.tag(), state.tag());
+        assert_eq!(
+            node.scope(),
+            format!("kvmc-k80-{}-master0.scope", state.tag())
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::host::{missing_controllers, runs_systemd};
 use crate::ids::UIDS;
 use crate::model::{Finding, Verdict};
 use crate::node::{Credentials, Layers, Passed, Start, create_log, spawn};
@@ -36,6 +37,33 @@ pub(super) fn confinement(program: &Path) -> Option<Finding> {
             "install QEMU with its libraries in folders that /etc/ld.so.conf names",
         ),
     })
+}
+
+/// Whether each node has limits of its own on memory, processors, disks and tasks.
+pub(super) fn limits() -> Finding {
+    let check = "limits";
+    let warning = |what: String, cure: &str| Finding {
+        cure: Some(cure.to_owned()),
+        ..Finding::of(check, Verdict::Warning, what)
+    };
+    if !runs_systemd() {
+        return warning(
+            "nodes have no limits of their own: systemd does not run here".to_owned(),
+            "start kvmc in a cgroup with limits, which then bind the whole cluster",
+        );
+    }
+    match missing_controllers().as_slice() {
+        [] => Finding::of(
+            check,
+            Verdict::Ok,
+            "systemd limits each node's memory and tasks, and weighs processors and disks"
+                .to_owned(),
+        ),
+        missing => warning(
+            format!("nodes have no limits on {}", missing.join(", ")),
+            "boot with cgroup v2 alone: systemd.unified_cgroup_hierarchy=1 on the kernel's command line",
+        ),
+    }
 }
 
 fn run(program: &Path) -> Result<Layers> {

@@ -7,7 +7,7 @@ mod network;
 use anyhow::Result;
 use kvmc_images::Architecture;
 
-use self::confinement::confinement;
+use self::confinement::{confinement, limits};
 use self::fixes::Fixes;
 use super::Local;
 use crate::host::{
@@ -45,6 +45,7 @@ impl Local {
         let mut findings: Vec<_> = checks.iter().map(finding).collect();
         if let Some(program) = find_qemu_program(architecture) {
             findings.extend(confinement(&program));
+            findings.push(limits());
             let accelerator = choose(&self.state, AccelChoice::Auto, architecture, false)?;
             let (verdict, what) = match accelerator {
                 Accelerator::Kvm => (Verdict::Ok, "KVM works".to_owned()),
