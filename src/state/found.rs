@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::namespace::{namespace, namespace_is_gone};
 use super::record::{FORMAT, Phase};
 use super::store::read_json;
-use super::{ClusterDir, ClusterRecord, migrate};
+use super::{ClusterDir, ClusterRecord, Lock, migrate};
 use crate::hint::{OTHER_USER, add_hint, command, find};
 use crate::ids::boot_id;
 
@@ -37,7 +37,7 @@ impl Found {
 
     fn look_once(dir: &ClusterDir) -> Self {
         let path = dir.record();
-        let error = match read(&path) {
+        let error = match read(dir, &path) {
             Ok(Some(record)) => return Self::Whole(Box::new(record)),
             Ok(None) => None,
             Err(error) if is_denied(&error) => {
@@ -46,7 +46,7 @@ impl Found {
             Err(error) if error.is::<Newer>() => return Self::NotOurs(error),
             Err(error) => Some(error),
         };
-        match (read(&dir.last_record()), error) {
+        match (read(dir, &dir.last_record()), error) {
             (Ok(Some(copy)), error) => Self::Copy(
                 Box::new(copy),
                 error.unwrap_or_else(|| anyhow::anyhow!("{} is missing", path.display())),
@@ -79,7 +79,7 @@ struct Newer {
     format: u64,
 }
 
-fn read(path: &Path) -> Result<Option<ClusterRecord>> {
+fn read(dir: &ClusterDir, path: &Path) -> Result<Option<ClusterRecord>> {
     let Some(value) = read_json::<Value>(path)? else {
         return Ok(None);
     };
@@ -93,14 +93,19 @@ fn read(path: &Path) -> Result<Option<ClusterRecord>> {
     record.notice_reboot(&boot_id()?);
     let here = namespace()?;
     let made_in = record.host.namespace;
-    if made_in != 0
-        && made_in != here
-        && record.phase != Phase::Stopped
-        && namespace_is_gone(made_in)
-    {
+    if made_in != 0 && made_in != here && record.phase != Phase::Stopped && is_gone(dir, &record) {
         record.notice_lost_namespace(here);
     }
     Ok(Some(record))
+}
+
+/// Whether a cluster's namespace is gone. That of a fork lives by the fork's processes. Others that are in a namespace with
+/// its inode may be in a later one, and what a killed verb had begun ends by itself.
+fn is_gone(dir: &ClusterDir, record: &ClusterRecord) -> bool {
+    let inode = record.host.namespace;
+    let is_lost =
+        || record.host.fork.is_some() && !dir.is_inhabited(inode) && !Lock::is_held_by_another(dir);
+    namespace_is_gone(inode) || is_lost()
 }
 
 impl ClusterRecord {

@@ -94,6 +94,12 @@ impl Lock {
         has_locked(pid, &dir.lock())?.then(|| text.trim().to_owned())
     }
 
+    /// Whether another process than this one holds a cluster's lock.
+    pub(crate) fn is_held_by_another(dir: &ClusterDir) -> bool {
+        let own = format!("pid {} ", std::process::id());
+        Self::holder(dir).is_some_and(|holder| !holder.starts_with(&own))
+    }
+
     /// Releases the lock, and removes the cluster's folder if it holds nothing else. Then the folder was made for the
     /// lock only.
     pub(crate) fn abandon(self) {

@@ -40,10 +40,13 @@ pub(crate) fn namespace_is_gone(inode: u64) -> bool {
     let is_process =
         |name: &std::ffi::OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     let mut processes = entries("/proc").filter(|e| is_process(&e.file_name()));
-    let is_inside = |process: &Path| match is_it(&process.join("ns/net")) {
-        Ok(true) => true,
-        Ok(false) => has_taps_in(process, inode),
-        Err(e) => e.kind() == ErrorKind::PermissionDenied && is_kvmcs(process),
+    let is_inside = |process: &Path| match of_taps(process) {
+        // The inode of a QEMU's own namespace may have been another's before.
+        Some(there) => there == inode,
+        None => match is_it(&process.join("ns/net")) {
+            Ok(is_inside) => is_inside,
+            Err(e) => e.kind() == ErrorKind::PermissionDenied && is_kvmcs(process),
+        },
     };
     !processes.any(|e| is_inside(&e.path()))
         && !entries(NAMED).any(|e| is_it(&e.path()).unwrap_or_default())
@@ -57,11 +60,11 @@ fn is_kvmcs(process: &Path) -> bool {
     arguments.contains("guest=kvmc-") || arguments.contains("\0keeper\0")
 }
 
-/// Whether a process is a QEMU with taps in this namespace.
-fn has_taps_in(process: &Path, inode: u64) -> bool {
+/// The network namespace of a QEMU's taps, if its name says it.
+fn of_taps(process: &Path) -> Option<u64> {
     let arguments = std::fs::read(process.join("cmdline")).unwrap_or_default();
     let mut arguments = arguments.split(|b| *b == 0);
-    arguments.any(|a| std::str::from_utf8(a).is_ok_and(|a| namespace_in(a) == Some(inode)))
+    arguments.find_map(|a| namespace_in(std::str::from_utf8(a).ok()?))
 }
 
 #[cfg(test)]
