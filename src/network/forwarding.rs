@@ -16,7 +16,7 @@ use crate::ids::boot_id;
 use crate::state::{
     ClusterRecord, Found, Phase, State, read_json, remove_file, replace_json, sweep, temporaries,
 };
-use crate::state::{namespace, namespace_is_gone};
+use crate::state::{is_inside, namespace, namespace_is_gone};
 
 const IPV4: &str = "net.ipv4.ip_forward";
 const IPV6: &str = "net.ipv6.conf.all.forwarding";
@@ -82,6 +82,14 @@ pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
     if is_on(family)? {
         return Ok(());
     }
+    // A fork's namespace ends with the fork, and nobody wants its values back.
+    if is_inside()? {
+        let hosts = match family {
+            Family::V4 => Vec::new(),
+            Family::V6 => changed_along(&links6()?).hosts,
+        };
+        return switch_on(family, &hosts);
+    }
     let mut memory = LockedFile::open(state)?;
     // Another cluster may have done it while this one waited for the lock.
     if is_on(family)? {
@@ -103,11 +111,16 @@ pub(crate) fn enable(state: &State, family: Family) -> Result<()> {
         .unwrap_or_default();
     memory.save()?;
     failpoint!("up.forwarding.recorded");
+    switch_on(family, &hosts)
+}
+
+/// Switches forwarding on. Of IPv6, `hosts` are the links that would accept no advertisements any more.
+fn switch_on(family: Family, hosts: &[String]) -> Result<()> {
     match family {
         Family::V4 => sysctl::write(IPV4, "1")?,
         Family::V6 => {
             for link in hosts {
-                set_accept_ra(&link, "1", "2")?;
+                set_accept_ra(link, "1", "2")?;
             }
             sysctl::write(IPV6, "1")?
         }

@@ -62,10 +62,7 @@ impl ClusterDir {
     /// Fails with an error for [`until_entered`].
     pub(crate) fn check_entered(&self, record: &ClusterRecord) -> Result<()> {
         let here = namespace()?;
-        let is_inside = match outside::outside() {
-            Some(outside) => outside.metadata()?.ino() != here,
-            None => false,
-        };
+        let is_inside = is_inside()?;
         let is_entered = match record.host.fork {
             Some(_) => {
                 is_inside && (record.phase == Phase::Stopped || record.host.namespace == here)
@@ -197,6 +194,18 @@ fn mounts_of(process: &Path) -> Option<u64> {
         Some(inode) => std::str::from_utf8(inode).ok()?.parse().ok(),
         None => Some(std::fs::metadata(process.join("ns/mnt")).ok()?.ino()),
     }
+}
+
+/// Whether this thread is in the namespace of a fork, which ends with the fork.
+///
+/// # Errors
+/// Fails without /proc.
+pub(crate) fn is_inside() -> Result<bool> {
+    let here = namespace()?;
+    Ok(match outside::outside() {
+        Some(outside) => outside.metadata()?.ino() != here,
+        None => false,
+    })
 }
 
 /// Whether a word is the name of a QEMU of this cluster. Names of clusters may contain `-`, those of nodes none.

@@ -24,7 +24,7 @@ pub(crate) use console::{TimedLine, console_before, console_lines, console_tail,
 pub(crate) use cut_off::{CutOffName, CutOffNames};
 pub(crate) use fork::{Fork, NO_NAMESPACE};
 pub(crate) use found::{Found, is_denied};
-pub(crate) use inside::{MOUNTS, find_outside, mounts, until_entered};
+pub(crate) use inside::{MOUNTS, find_outside, is_inside, mounts, until_entered};
 pub(crate) use layout::{ClusterDir, NodeDir, OF_ROOT, State};
 pub(crate) use lock::{Lock, Locked};
 pub(crate) use namespace::{namespace, namespace_in, namespace_is_gone, namespace_word};
