@@ -32,11 +32,20 @@ pub(super) fn confinement(program: &Path) -> Option<Finding> {
                 "a newer kernel, or a container with CAP_SYS_ADMIN, has them; docs/SECURITY.md says what each is for",
             ),
         },
-        Err(e) => warning(
-            format!("QEMU does not run in its confinement: {e:#}"),
-            "install QEMU with its libraries in folders that /etc/ld.so.conf names",
-        ),
+        Err(e) => {
+            let why = format!("{e:#}");
+            let cure = cure(&why);
+            warning(format!("QEMU does not run in its confinement: {why}"), cure)
+        }
     })
+}
+
+/// What helps, by the words of ld.so(8) or of the kernel.
+fn cure(why: &str) -> &'static str {
+    match why.contains("shared librar") {
+        true => "install QEMU with its libraries in folders that /etc/ld.so.conf names",
+        false => "docs/SECURITY.md says what the confinement needs of a host",
+    }
 }
 
 /// Whether each node has limits of its own on memory, processors, disks and tasks.
@@ -89,4 +98,19 @@ fn run(program: &Path) -> Result<Layers> {
         bail!("{status}: {}", said.lines().last().unwrap_or_default());
     }
     Ok(running.layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_the_cure_only_where_they_lack() {
+        let lacks =
+            "exit status: 127: qemu: error while loading shared libraries: libpixman-1.so.0";
+        assert!(cure(lacks).contains("/etc/ld.so.conf"));
+        for other in ["Operation not permitted (os error 1)", "exit status: 1: "] {
+            assert!(!cure(other).contains("ld.so"), "{other}");
+        }
+    }
 }
