@@ -1,6 +1,7 @@
 //! Names, ids and clocks.
 
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -63,8 +64,12 @@ pub(crate) fn uid(cluster_dir: &Path, ordinal: u32) -> u32 {
 /// # Errors
 /// Fails if /proc is not mounted.
 pub(crate) fn boot_id() -> Result<String> {
+    static ID: OnceLock<String> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(id.clone());
+    }
     let text = fs_err::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    Ok(text.trim().to_owned())
+    Ok(ID.get_or_init(|| text.trim().to_owned()).clone())
 }
 
 /// Seconds since 1970.

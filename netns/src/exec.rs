@@ -4,8 +4,12 @@ use std::os::unix::process::CommandExt as _;
 use std::{
     env, fmt, io,
     io::Write as _,
+    path::PathBuf,
     process::{Command, ExitStatus, Stdio},
 };
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 
 /// A program could not be run, or failed. The message has its command, its status and its stderr.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +53,13 @@ impl ExecError {
     }
 }
 
+/// The first executable file of this name in the folders of `path`, as execvp(3) looks for it.
+fn find(program: &str, path: &str) -> Option<PathBuf> {
+    env::split_paths(path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file() && access(file, AccessFlags::X_OK).is_ok())
+}
+
 /// Runs `program` with `input` on its stdin and returns its stdout; waits for its end.
 pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<String, ExecError> {
     let error = |failure, source| ExecError {
@@ -58,8 +69,12 @@ pub(crate) fn run(program: &str, arguments: &[&str], input: &str) -> Result<Stri
     };
     // The PATH of ordinary users often lacks the folders of network programs.
     let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    // With a path and not a name, the standard library starts it by posix_spawn(3), which copies no page tables.
+    let found =
+        find(program, &path).ok_or_else(|| error(Failure::Start, Some(Errno::ENOENT.into())))?;
     #[allow(clippy::disallowed_methods, reason = "this is the place")]
-    let mut child = Command::new(program)
+    let mut child = Command::new(found)
+        .arg0(program)
         .args(arguments)
         .env("PATH", path)
         .env("LC_ALL", "C")

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -21,9 +22,13 @@ use crate::state::{State, private_dir, read_json, replace_json};
 /// MiB of translated code that an emulated node may keep. QEMU's default is up to 1 GB.
 pub(crate) const TB_SIZE: u32 = 256;
 
-/// Number of host cores that this process may use.
+/// Number of host cores that this process might use when it first asked. The answer takes several files of cgroups.
 pub(crate) fn cores() -> u32 {
-    std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+    static CORES: OnceLock<u32> = OnceLock::new();
+    *CORES.get_or_init(|| {
+        let cores = std::thread::available_parallelism();
+        cores.map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+    })
 }
 
 /// The group of `/dev/kvm`, unless everybody may open the device. It is the only group of a node's QEMU, because the

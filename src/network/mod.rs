@@ -34,4 +34,4 @@ pub(crate) use ports::check_free as check_ports;
 pub(crate) use ranges::{Probe, SubnetChoice, check_free as check_range, free_subnet};
 pub(crate) use remove::remove_found;
 pub(crate) use repair::{Repair, restore};
-pub(crate) use state::{NetworkState, glance, look};
+pub(crate) use state::{NetworkState, RulesReading, glance, look, look_at};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use kvmc_netns::Links;
 use nix::sys::signal::Signal;
 
@@ -28,17 +28,15 @@ pub(crate) struct Traces {
 /// # Errors
 /// Fails if the links cannot be read.
 pub(crate) async fn traces(state: &State, links: &Links) -> Result<BTreeMap<String, Traces>> {
-    let mut all: BTreeMap<String, Traces> = BTreeMap::new();
-    let tag = state.tag();
-    for ((cluster, node), identity) in scan(|arguments| qemu_of(arguments, &tag)) {
-        let qemus = &mut all.entry(cluster).or_default().qemus;
-        qemus.push((node, identity));
-    }
-    for (cluster, identity) in scan(|arguments| keeper_of(arguments, state)) {
-        all.entry(cluster).or_default().keepers.push(identity);
-    }
+    let state_of_task = state.clone();
+    // A host may have thousands of processes, and the kernel tells the links meanwhile.
+    let processes = tokio::task::spawn_blocking(move || processes(&state_of_task));
+    let links = links.list().await;
+    let mut all = processes
+        .await
+        .context("the task that looks at processes panicked")?;
     let known = state.cluster_names();
-    for link in links.list().await? {
+    for link in links? {
         if link.kind.as_deref() != Some("bridge") {
             continue;
         }
@@ -54,6 +52,28 @@ pub(crate) async fn traces(state: &State, links: &Links) -> Result<BTreeMap<Stri
         }
     }
     Ok(all)
+}
+
+/// The QEMUs and keepers, by one walk over all processes.
+fn processes(state: &State) -> BTreeMap<String, Traces> {
+    let mut all: BTreeMap<String, Traces> = BTreeMap::new();
+    let tag = state.tag();
+    let found = scan(|arguments| {
+        let qemu = qemu_of(arguments, &tag);
+        let qemu = qemu.map(|((cluster, node), mark)| ((cluster, Some(node)), mark));
+        qemu.or_else(|| {
+            let (cluster, mark) = keeper_of(arguments, state)?;
+            Some(((cluster, None), mark))
+        })
+    });
+    for ((cluster, node), identity) in found {
+        let of = all.entry(cluster).or_default();
+        match node {
+            Some(node) => of.qemus.push((node, identity)),
+            None => of.keepers.push(identity),
+        }
+    }
+    all
 }
 
 /// The cluster that a keeper's arguments name if it is of this state folder, and the argument.

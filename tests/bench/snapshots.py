@@ -107,11 +107,15 @@ def kvmc_round(name):
 
 def try_round():
     hosts = addresses()
-    text, _ = kvmc("try", "--always", "--", "sleep", str(STANDING))
+    ended = WORK + "/ended"
+    text, _ = kvmc("try", "--always", "--", "sh", "-c", "sleep %d; date +%%s.%%N > %s" % (STANDING, ended))
     if "by the machines that stood by" not in text:
         sys.exit("no machines stood by:\n" + text)
     result = {"run": moment(text, "ran again after"), "pause": moment(text, "stood still for")}
-    result["banners"] = banners_since(time.monotonic(), hosts)
+    # The rollback begins when the command has ended.
+    with open(ended) as file:
+        began = float(file.read()) - time.time() + time.monotonic()
+    result["banners"] = banners_since(began, hosts)
     until_ready()
     return result
 

@@ -1,5 +1,8 @@
 //! Finds contradictions between the record and the host. It changes nothing.
 
+use std::collections::BTreeMap;
+
+use anyhow::Result;
 use kvmc_netns::Links;
 
 use crate::engine::local::Local;
@@ -7,26 +10,25 @@ use crate::hint::command;
 use crate::ids::now;
 use crate::network::{self, NetworkState, check_namespace};
 use crate::node::{Identity, layers_seen};
-use crate::state::{ClusterRecord, CutOffName, CutOffNames, Lock, Phase, read_json};
-use crate::steps::{Traces, traces};
+use crate::state::{ClusterRecord, CutOffName, CutOffNames, Phase, read_json};
+use crate::steps::Traces;
 
 /// All contradictions, one a line with its cure. Something that cannot be read also gets a line. `network` is the
-/// state of the network, if it was read already.
+/// state of the network, if it was read already; `traces` are those of all clusters. No verb may have worked on the cluster
+/// since.
 pub(super) async fn doubts(
     local: &Local,
     record: &ClusterRecord,
     links: &Links,
     network: Option<NetworkState>,
+    traces: Result<BTreeMap<String, Traces>>,
 ) -> Vec<String> {
     let dir = &local.dir();
-    if let Some(holder) = Lock::holder(dir) {
-        return vec![format!("another verb works on it: {holder}")];
-    }
     if record.phase != Phase::Stopped && check_namespace(record).is_err() {
         return vec!["it runs in another network namespace".to_owned()];
     }
     let mut all = Vec::new();
-    let seen = match traces(&local.state, links).await {
+    let seen = match traces {
         Ok(mut traces) => traces.remove(&dir.name()).unwrap_or_default(),
         Err(e) => return vec![format!("the state of the host cannot be read: {e:#}")],
     };
@@ -74,7 +76,7 @@ async fn way_out(local: &Local, record: &ClusterRecord) -> Option<String> {
 
 /// What running QEMUs lack of their confinement, in one line.
 fn unconfined(local: &Local, seen: &Traces) -> Option<String> {
-    let mut lacking = std::collections::BTreeMap::<String, Vec<&str>>::new();
+    let mut lacking = BTreeMap::<String, Vec<&str>>::new();
     for (node, identity) in &seen.qemus {
         for layer in layers_seen(identity.pid) {
             lacking.entry(layer).or_default().push(node);

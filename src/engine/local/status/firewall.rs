@@ -4,15 +4,19 @@ use kvmc_netns::Links;
 
 use crate::model::{FirewallStatus, RestoredStatus};
 use crate::network::accepts::FirewallLog;
-use crate::network::{self, NetworkState, check_namespace};
+use crate::network::{self, NetworkState, RulesReading, check_namespace};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// The state of a cluster's networks, or `None` if it is stopped or if this user may not read the rules.
-pub(super) async fn look(record: &ClusterRecord, links: &Links) -> Option<NetworkState> {
+pub(super) async fn look(
+    record: &ClusterRecord,
+    links: &Links,
+    rules: RulesReading,
+) -> Option<NetworkState> {
     if record.phase == Phase::Stopped || check_namespace(record).is_err() {
         return None;
     }
-    network::look(record, links).await.ok()
+    network::look_at(record, links, rules).await.ok()
 }
 
 /// The firewall status for the user.

@@ -6,6 +6,7 @@ mod node;
 
 pub(super) use self::node::look as node_status;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -19,10 +20,10 @@ use crate::model::{
     Board, ClusterStatus, FaultStatus, NetworkStatus, NodeStatus, NodeView, RestoredStatus, SCHEMA,
     UsageStatus, VitalsStatus,
 };
-use crate::network::Restored;
+use crate::network::{Restored, RulesReading};
 use crate::node::MemoryUsage;
 use crate::state::{ClusterDir, ClusterRecord, Found, Lock, Phase, is_denied, read_json};
-use crate::steps::traces;
+use crate::steps::{Traces, traces};
 
 /// A keeper that hangs must not make `status` hang.
 const KEEPER: Duration = Duration::from_millis(1500);
@@ -30,6 +31,8 @@ const KEEPER: Duration = Duration::from_millis(1500);
 /// See [`crate::engine::Lifecycle::status`].
 pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     let dir = local.dir();
+    // nft takes longest of all, so it starts first.
+    let rules = RulesReading::begin();
     let links = Links::open()?;
     let mut doubts = Vec::new();
     let record = match Found::look(&dir) {
@@ -49,15 +52,20 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         Found::Nothing => return without_record(local, None, &links).await,
     };
     // While another verb works on the rules, their state means nothing.
-    let network = match Lock::holder(&dir) {
-        Some(_) => None,
-        None => firewall::look(&record, &links).await,
+    let holder = Lock::holder(&dir);
+    let network = async {
+        match &holder {
+            Some(_) => None,
+            None => firewall::look(&record, &links, rules).await,
+        }
     };
+    let (network, (board, traces, nodes)) = tokio::join!(network, nodes(local, &record, &links));
     let firewall = network.as_ref().map(|seen| firewall::view(seen, &dir));
-    doubts.extend(doubts::doubts(local, &record, &links, network).await);
-    let keeper = Keeper::of(&dir, &local.cluster);
-    let board = tokio::time::timeout(KEEPER, keeper.board_of_any_version()).await;
-    let board = board.ok().and_then(Result::ok);
+    // What was read while a verb worked is neither from before it nor from after it.
+    match holder.or_else(|| Lock::holder(&dir)) {
+        Some(holder) => doubts.push(format!("another verb works on it: {holder}")),
+        None => doubts.extend(doubts::doubts(local, &record, &links, network, traces).await),
+    }
     if let Some((_, true)) = board {
         let up = local.command("up");
         doubts.push(format!(
@@ -68,10 +76,6 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     doubts.extend(board.as_ref().and_then(|b| old_agents(b, local)));
     doubts.extend(other_machines(&record, local));
     doubts.extend(board.as_ref().and_then(|b| idle_kernels(b, local)));
-    let nodes = record.nodes.iter();
-    let nodes: Vec<_> = nodes
-        .map(|n| node::look(&record, n, &dir, board.as_ref()))
-        .collect();
     for node in &nodes {
         let told = |f: &FaultStatus| format!("{}: {}; {}", node.name, f.what, f.cure);
         doubts.extend(node.faults.iter().map(told));
@@ -97,6 +101,27 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
         bridges: Vec::new(),
         doubts,
     })
+}
+
+/// The keeper's board, with whether the keeper is of another version; the traces of all clusters; and the nodes.
+async fn nodes(
+    local: &Local,
+    record: &ClusterRecord,
+    links: &Links,
+) -> (
+    Option<(Board, bool)>,
+    Result<BTreeMap<String, Traces>>,
+    Vec<NodeStatus>,
+) {
+    let dir = local.dir();
+    let keeper = Keeper::of(&dir, &local.cluster);
+    let board = tokio::time::timeout(KEEPER, keeper.board_of_any_version());
+    let (board, traces) = tokio::join!(board, traces(&local.state, links));
+    let board = board.ok().and_then(Result::ok);
+    let view = board.as_ref().map(|(board, _)| board);
+    let nodes = record.nodes.iter();
+    let nodes = nodes.map(|n| node::look(record, n, &dir, view)).collect();
+    (board, traces, nodes)
 }
 
 /// The snapshot that the cluster goes on from, if that is still there.
