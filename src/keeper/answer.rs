@@ -41,6 +41,7 @@ pub(super) async fn answer(stream: UnixStream, served: Arc<Served>) {
         Request::Sync => done(served.sync()),
         Request::Forward => done(served.forward()),
         Request::Board => Answer::Board(served.status.board()),
+        Request::Rules => Answer::Rules(served.status.rules_in_order()),
         Request::Powerdown { node } => done(served.power_down(&node).await),
         Request::Grow { node } => done(served.grow(&node).await),
         Request::Quit { node } => done(served.quit(&node).await),

@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
 
 use super::protocol::{Answer, Line, PROTOCOL, Request, UNKNOWN};
 use crate::failpoint::failpoint;
@@ -205,32 +204,7 @@ impl Keeper {
         }
     }
 
-    /// The keeper's view of all nodes.
-    ///
-    /// # Errors
-    /// Like [`Self::ask`].
-    pub(crate) async fn board(&self) -> Result<Board> {
-        match self.exchange(&Request::Board).await? {
-            Answer::Board(board) => Ok(board),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Like [`Self::board`], but also from a keeper of another version. The flag says whether it is of another
-    /// version; a verb that changes something replaces it then.
-    ///
-    /// # Errors
-    /// Like [`Self::ask`].
-    pub(crate) async fn board_of_any_version(&self) -> Result<(Board, bool)> {
-        match self.board().await.map_err(|e| e.downcast::<OtherVersion>()) {
-            Ok(board) => Ok((board, false)),
-            Err(Ok(OtherVersion { board: Some(board) })) => Ok((board, true)),
-            Err(Ok(other)) => Err(other.into()),
-            Err(Err(error)) => Err(error),
-        }
-    }
-
-    async fn exchange(&self, request: &Request) -> Result<Answer> {
+    pub(super) async fn exchange(&self, request: &Request) -> Result<Answer> {
         self.exchange_within(request, ANSWER).await
     }
 
@@ -260,28 +234,6 @@ impl Keeper {
             Answer::Failed(why) => Err(anyhow!(why)),
             answer => Ok(answer),
         }
-    }
-
-    /// The board, kept up to date. The sender is dropped when the keeper ends.
-    ///
-    /// # Errors
-    /// Fails if there is no keeper.
-    pub(crate) async fn watch(&self) -> Result<watch::Receiver<Board>> {
-        let mut answers = self.send(&Request::Watch).await?;
-        let first = match answers.next().await? {
-            Some(Answer::Board(board)) => board,
-            Some(other) => return Err(unexpected(&other)),
-            None => bail!("the keeper closed the connection without an answer"),
-        };
-        let (sender, receiver) = watch::channel(first);
-        tokio::spawn(async move {
-            while let Ok(Some(Answer::Board(board))) = answers.next().await {
-                if sender.send(board).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(receiver)
     }
 
     /// A node's console.
@@ -362,8 +314,8 @@ fn read_answer(line: &str) -> Result<Answer> {
 /// The keeper is of another version of kvmc. Holds the board, if that was the answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the keeper is of another version of kvmc")]
-struct OtherVersion {
-    board: Option<Board>,
+pub(super) struct OtherVersion {
+    pub(super) board: Option<Board>,
 }
 
 pub(super) fn unexpected(answer: &Answer) -> anyhow::Error {

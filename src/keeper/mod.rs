@@ -40,6 +40,7 @@ mod status;
 mod stream;
 mod trim;
 mod uplink;
+mod views;
 mod vitals;
 mod wire;
 

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Board, Event};
+use crate::network::RulesMark;
 
 /// The version of this protocol. Version 1 sent no version number.
 pub(crate) const PROTOCOL: u32 = 2;
@@ -41,6 +42,8 @@ pub(crate) enum Request {
     Board,
     /// The board, and again whenever it changes. Answers: board.
     Watch,
+    /// The marks of the rules, if the keeper found the rules in order and nothing of theirs has changed since. Answer: rules.
+    Rules,
     /// Ask a guest to power off: ACPI's button by QMP, and the agent. Answer: done.
     Powerdown { node: String },
     /// Read the record again, and grow a running node's disk to its recorded size, and then the guest's file system.
@@ -104,6 +107,7 @@ pub(crate) enum Answer {
         board: Board,
     },
     Event(Event),
+    Rules(Option<RulesMark>),
     /// The events from one number to another are not kept any more.
     Missed {
         from: u64,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::status::Status;
 use crate::model::EventKind;
-use crate::network::{self, NetworkState, Repair};
+use crate::network::{self, NetworkState, Repair, RulesMark};
 use crate::state::{ClusterDir, ClusterRecord, Phase};
 
 /// A reload makes many changes. It counts as over after this long without a change, or after [`LONGEST`].
@@ -61,7 +61,8 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
         }
         let began = Instant::now();
         let pause = match look_and_restore(&dir, &cluster).await {
-            Ok(Some((seen, repair))) => {
+            Ok(Some((mark, seen, repair))) => {
+                status.set_rules_in_order(mark.filter(|_| seen.is_in_order() && repair.is_empty()));
                 for note in notes(&repair) {
                     status.event("", EventKind::Firewall, &note);
                 }
@@ -76,9 +77,11 @@ pub(super) async fn watch(dir: ClusterDir, cluster: String, status: Status) {
             // There is no cluster, or it is being removed.
             Ok(None) => {
                 glanced = None;
+                status.set_rules_in_order(None);
                 Duration::ZERO
             }
             Err(e) => {
+                status.set_rules_in_order(None);
                 last.tell(&status, vec![format!("rules cannot be restored: {e:#}")]);
                 glanced = None;
                 last.pause(true)
@@ -134,17 +137,21 @@ async fn wait(changes: Option<&Changes>, outer: Option<&Changes>) -> bool {
     }
 }
 
+/// Looks at the rules and repairs them. Returns the marks from before the look, what it saw, and the repair.
 async fn look_and_restore(
     dir: &ClusterDir,
     cluster: &str,
-) -> Result<Option<(NetworkState, Repair)>> {
+) -> Result<Option<(Option<RulesMark>, NetworkState, Repair)>> {
     let Some(record) = ClusterRecord::load(dir)? else {
         return Ok(None);
     };
     if record.spec.name != cluster || !matches!(record.phase, Phase::Starting | Phase::Up) {
         return Ok(None);
     }
-    let seen = network::look(&record, &Links::open()?).await?;
+    let links = Links::open()?;
+    // A change after this makes other marks.
+    let mark = RulesMark::read(&record, &links).await.ok();
+    let seen = network::look(&record, &links).await?;
     let restored_outside = network::outlet::restore(&record, dir).await?;
     let dir = dir.clone();
     // nft and firewall-cmd take time, and nodes ask for leases meanwhile.
@@ -155,7 +162,7 @@ async fn look_and_restore(
         }
         let mut repair = network::restore(&record, &dir, &seen)?;
         repair.restored.extend(restored_outside);
-        anyhow::Ok(Some((seen, repair)))
+        anyhow::Ok(Some((mark, seen, repair)))
     });
     task.await.context("a task of the keeper panicked")?
 }

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 use super::events::EventLog;
 use crate::ids::now;
 use crate::model::{Board, Event, EventKind, Fault, NodeView, SeenFault, Stage, Vitals};
+use crate::network::RulesMark;
 
 /// The board and the event log. All clones share one.
 #[derive(Debug, Clone)]
 pub(super) struct Status {
     board: watch::Sender<Board>,
     events: Arc<Mutex<EventLog>>,
+    rules: Arc<Mutex<Option<RulesMark>>>,
 }
 
 impl Status {
@@ -23,6 +25,7 @@ impl Status {
         Self {
             board,
             events: Arc::new(Mutex::new(EventLog::open(events))),
+            rules: Arc::default(),
         }
     }
 
@@ -32,6 +35,18 @@ impl Status {
 
     pub(super) fn board(&self) -> Board {
         self.board.borrow().clone()
+    }
+
+    /// The marks of the rules that were last found in order.
+    pub(super) fn rules_in_order(&self) -> Option<RulesMark> {
+        let rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        rules.clone()
+    }
+
+    /// Stores them, or that the rules are not in order.
+    pub(super) fn set_rules_in_order(&self, mark: Option<RulesMark>) {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        *rules = mark;
     }
 
     /// Begins to attend a node.

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use kvmc_netns::firewall::{self, Accept, HostNetwork, Obstacle, Rulesets};
 use kvmc_netns::outside::{outside, run_outside};
-use kvmc_netns::{ExecError, Links, sysctl};
-use tokio::task::JoinHandle;
+use kvmc_netns::{Links, sysctl};
+use serde::{Deserialize, Serialize};
 
 use super::forwarding::{self, Family};
 use super::{bridge, rules};
@@ -78,14 +78,14 @@ pub(super) async fn site_outside(links: &Links) -> Result<HostNetwork> {
 }
 
 /// State that changes without a notice and is cheap to read, of this namespace and of the one outside.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Glance {
     here: Unannounced,
     outside: Option<Unannounced>,
 }
 
 /// The same of one namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Unannounced {
     site: HostNetwork,
     forwarding: [bool; 2],
@@ -127,47 +127,16 @@ pub(crate) async fn glance(links: &Links) -> Result<Glance> {
         .context("the task that reads the rules panicked")?
 }
 
-/// The rules of all programs on the host, while nft and iptables-save print them.
-#[derive(Debug)]
-pub(crate) struct RulesReading(JoinHandle<Result<Rulesets, ExecError>>);
-
-impl RulesReading {
-    /// Begins to read the rules of this thread's namespace. Must be called in a tokio runtime.
-    pub(crate) fn begin() -> Self {
-        Self(tokio::task::spawn_blocking(Rulesets::read))
-    }
-}
-
 /// Reads the state of a cluster's networks.
 ///
 /// # Errors
 /// Fails if links or rules cannot be read, or if firewalld does not answer.
 pub(crate) async fn look(record: &ClusterRecord, links: &Links) -> Result<NetworkState> {
-    look_at(record, links, RulesReading::begin()).await
-}
-
-/// As [`look`], with rules that the caller began to read before.
-///
-/// # Errors
-/// As [`look`].
-pub(crate) async fn look_at(
-    record: &ClusterRecord,
-    links: &Links,
-    rules: RulesReading,
-) -> Result<NetworkState> {
     let site = site(links).await?;
-    let mut bridges = BTreeSet::new();
-    for network in record.networks() {
-        if bridge::is_as_recorded(network, links).await? {
-            bridges.insert(network.bridge.clone());
-        }
-    }
+    let bridges = bridges(record, links).await?;
     let record = record.clone();
     // nft, iptables-save and firewall-cmd take time, and the keeper serves leases meanwhile.
-    let rulesets = rules.0.await;
-    let rulesets = rulesets.context("the task that reads the rules panicked")?;
-    let rulesets = rulesets.context("cannot read the host's firewall rules")?;
-    let rules = tokio::task::spawn_blocking(move || judge_rules(&record, &site, &rulesets));
+    let rules = tokio::task::spawn_blocking(move || look_at_rules(&record, &site));
     let mut state = rules
         .await
         .context("the task that reads the rules panicked")??;
@@ -175,11 +144,22 @@ pub(crate) async fn look_at(
     Ok(state)
 }
 
-fn judge_rules(
-    record: &ClusterRecord,
-    site: &HostNetwork,
-    rulesets: &Rulesets,
-) -> Result<NetworkState> {
+/// The bridges that exist as recorded.
+///
+/// # Errors
+/// Fails if the links cannot be read.
+pub(super) async fn bridges(record: &ClusterRecord, links: &Links) -> Result<BTreeSet<String>> {
+    let mut bridges = BTreeSet::new();
+    for network in record.networks() {
+        if bridge::is_as_recorded(network, links).await? {
+            bridges.insert(network.bridge.clone());
+        }
+    }
+    Ok(bridges)
+}
+
+fn look_at_rules(record: &ClusterRecord, site: &HostNetwork) -> Result<NetworkState> {
+    let rulesets = Rulesets::read().context("cannot read the host's firewall rules")?;
     let mut seen = NetworkState {
         forwarding: forwarding::is_on(Family::V4)?,
         forwarding6: !forwarding::has_ipv6(record) || forwarding::is_on(Family::V6)?,

@@ -45,6 +45,38 @@ fn ls_shows_every_cluster_and_what_is_wrong_with_a_record() {
 }
 
 #[test]
+fn status_reads_the_rules_only_after_a_change_of_them() {
+    runs(
+        r#"nft=$(command -v nft)
+        printf '#!/bin/sh\necho "$@" >> %s\nexec %s "$@"\n' "$PWD/../asked" $nft > ../bin/nft; chmod +x ../bin/nft
+        export PATH=$PWD/../bin:$PATH
+        calls() { wc -l < ../asked; }
+        $UP
+        # The keeper looks after the last change, and rests before the next look.
+        n=0; until before=$(calls); kvmc status --json > ../out; test $(calls) = $before; do
+          n=$((n + 1)); test $n -lt 100 || fail "status still runs nft: $(tail -3 ../asked)"; sleep 0.1
+        done
+        test "$(json 'd["firewall"]["missing"], d["doubts"]' < ../out)" = '([], [])' || fail "$(cat ../out)"
+        # No keeper notices these in time.
+        kill -STOP $(keeper)
+        for change in 'delete table inet kvmc_k80' 'add table inet other'; do
+          $nft $change; before=$(calls)
+          kvmc status --json > ../out; test $(calls) -gt $before || fail "after $change: the rules were not read"
+        done
+        json 'd["firewall"]["missing"]' < ../out | grep -q 'nft table inet kvmc_k80' || fail "$(cat ../out)"
+        kill -CONT $(keeper)
+        n=0; until kvmc status --json | json 'd["firewall"]["missing"]' | grep -qx '\[\]'; do
+          n=$((n + 1)); test $n -lt 100 || fail 'the keeper has not restored the table'; sleep 0.1
+        done
+        # A setting that announces no change.
+        n=0; until before=$(calls); kvmc status > ../out; test $(calls) = $before; do n=$((n + 1)); test $n -lt 100 || fail 'not in order again'; sleep 0.1; done
+        kill -STOP $(keeper); echo 0 > /proc/sys/net/ipv4/ip_forward
+        kvmc status | grep -q 'ip_forward is off' || fail "$(kvmc status)"
+        kill -CONT $(keeper)"#,
+    );
+}
+
+#[test]
 fn status_shows_what_each_node_uses() {
     runs(
         r#"$UP

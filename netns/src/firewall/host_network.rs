@@ -1,7 +1,9 @@
 //! How the host routes and bridges packets.
 
+use serde::{Deserialize, Serialize};
+
 /// The settings that decide which rules of the host a guest's packets pass through.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostNetwork {
     /// The link of the IPv4 default route.
     pub uplink: Option<String>,

@@ -13,7 +13,7 @@
 //! | `backend`, `accept`, `firewalld` | the tools that add and remove rules |
 //! | `leftovers` | rules of clusters without a record, found by their comment |
 //! | `forwarders` | other programs that need the host's forwarding |
-//! | `changes` | watches nftables for changes by other programs |
+//! | `changes`, `generation` | watches nftables for changes by other programs; tells whether there was one |
 
 mod accept;
 mod backend;
@@ -24,6 +24,7 @@ mod family;
 mod firewalld;
 mod forward;
 mod forwarders;
+mod generation;
 mod host_network;
 mod host_port;
 mod iptables;
@@ -47,6 +48,7 @@ pub use family::Family;
 pub use firewalld::zone_of;
 pub use forward::Forward;
 pub use forwarders::{OwnNames, forwarders};
+pub use generation::generation;
 pub use host_network::HostNetwork;
 pub use host_port::{HostPort, HostPortError};
 pub use leftovers::{leftovers, remove_leftovers};

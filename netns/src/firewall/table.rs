@@ -61,7 +61,8 @@ impl Table {
     }
 
     /// Changes with everything that the tables say, as far as one reads it in their chains' names.
-    fn digest(&self) -> String {
+    #[must_use]
+    pub fn digest(&self) -> String {
         let text = self.render_inet() + &self.guard("").render();
         // FNV-1a: a mark of what kvmc wrote itself, not a protection.
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

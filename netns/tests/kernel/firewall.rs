@@ -1,7 +1,7 @@
 //! Tests the rules in nft and the kernel.
 
 use kvmc_netns::Change;
-use kvmc_netns::firewall::{Forward, Protocol, Rulesets, Table, mark};
+use kvmc_netns::firewall::{Forward, Protocol, Rulesets, Table, generation, mark};
 
 use super::support::{BRIDGE, in_namespace, run};
 
@@ -39,6 +39,29 @@ fn is_whole() -> bool {
 
 fn ruleset() -> String {
     run("nft", &["list", "ruleset"])
+}
+
+#[test]
+fn each_change_of_rules_makes_another_generation_in_its_namespace_alone() {
+    in_namespace(async || {
+        run("nft", &["add", "table", "inet", "of_others"]);
+        let first = generation().unwrap();
+        assert_eq!(generation().unwrap(), first);
+        run("nft", &["list", "ruleset"]);
+        assert_eq!(generation().unwrap(), first, "reading is no change");
+        run(
+            "unshare",
+            &["-n", "nft", "add", "table", "inet", "elsewhere"],
+        );
+        assert_eq!(generation().unwrap(), first, "a change elsewhere");
+        let rule = ["add", "chain", "inet", "of_others", "c"];
+        run("nft", &rule);
+        let second = generation().unwrap();
+        run("nft", &["delete", "chain", "inet", "of_others", "c"]);
+        let third = generation().unwrap();
+        // The rules are those of before, and the generation is not.
+        assert!(first != second && second != third && first != third);
+    });
 }
 
 #[test]

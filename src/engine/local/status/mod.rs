@@ -20,7 +20,7 @@ use crate::model::{
     Board, ClusterStatus, FaultStatus, NetworkStatus, NodeStatus, NodeView, RestoredStatus, SCHEMA,
     UsageStatus, VitalsStatus,
 };
-use crate::network::{Restored, RulesReading};
+use crate::network::Restored;
 use crate::node::MemoryUsage;
 use crate::state::{ClusterDir, ClusterRecord, Found, Lock, Phase, is_denied, read_json};
 use crate::steps::{Traces, traces};
@@ -31,8 +31,6 @@ const KEEPER: Duration = Duration::from_millis(1500);
 /// See [`crate::engine::Lifecycle::status`].
 pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     let dir = local.dir();
-    // nft takes longest of all, so it starts first.
-    let rules = RulesReading::begin();
     let links = Links::open()?;
     let mut doubts = Vec::new();
     let record = match Found::look(&dir) {
@@ -56,10 +54,10 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
     let network = async {
         match &holder {
             Some(_) => None,
-            None => firewall::look(&record, &links, rules).await,
+            None => firewall::look(local, &record, &links).await,
         }
     };
-    let (network, (board, traces, nodes)) = tokio::join!(network, nodes(local, &record, &links));
+    let (network, (board, traces, nodes)) = tokio::join!(network, nodes(local, &record));
     let firewall = network.as_ref().map(|seen| firewall::view(seen, &dir));
     // What was read while a verb worked is neither from before it nor from after it.
     match holder.or_else(|| Lock::holder(&dir)) {
@@ -107,7 +105,6 @@ pub(super) async fn status(local: &Local) -> Result<ClusterStatus> {
 async fn nodes(
     local: &Local,
     record: &ClusterRecord,
-    links: &Links,
 ) -> (
     Option<(Board, bool)>,
     Result<BTreeMap<String, Traces>>,
@@ -116,7 +113,9 @@ async fn nodes(
     let dir = local.dir();
     let keeper = Keeper::of(&dir, &local.cluster);
     let board = tokio::time::timeout(KEEPER, keeper.board_of_any_version());
-    let (board, traces) = tokio::join!(board, traces(&local.state, links));
+    // The kernel refuses a second dump on a netlink socket that has one, and the network is looked at meanwhile.
+    let traces = async { traces(&local.state, &Links::open()?).await };
+    let (board, traces) = tokio::join!(board, traces);
     let board = board.ok().and_then(Result::ok);
     let view = board.as_ref().map(|(board, _)| board);
     let nodes = record.nodes.iter();
