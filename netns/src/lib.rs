@@ -4,6 +4,7 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`conntrack`] | the connections that the kernel tracks |
 //! | [`link`] | bridges, taps, addresses and routes over rtnetlink |
 //! | [`knock`] | whether something listens on a port, without a connection |
 //! | [`outside`] | the namespace outside of the one that the process has moved into |
@@ -17,6 +18,7 @@
 
 mod arp;
 mod change;
+pub mod conntrack;
 pub mod dhcp;
 pub mod dns;
 mod exec;
@@ -25,6 +27,7 @@ pub mod firewall;
 mod knock;
 pub mod link;
 mod mac;
+mod netlink;
 pub mod outside;
 pub mod ports;
 mod protocol;

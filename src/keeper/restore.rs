@@ -17,7 +17,9 @@ use super::protocol::{Answer, Step};
 use super::served::Served;
 use super::wire::{say, step};
 use crate::model::{EventKind, Stage};
+use crate::network::connections;
 use crate::node::savestate;
+use crate::output;
 use crate::snapshot::feed;
 use crate::state::{ClusterRecord, Restoration, remove_file};
 
@@ -124,6 +126,11 @@ async fn lead(
         }
         served.leave_all().await?;
     }
+    // The nodes of before stand still or have ended, and the others do not run yet.
+    let forgetting = tokio::task::spawn_blocking({
+        let record = record.clone();
+        move || connections::forget(&record)
+    });
     let loading = tokio::time::timeout(LOAD, all_loaded(served, names.clone(), told));
     tokio::select! {
         loaded = loading => loaded.context("loading takes too long")??,
@@ -133,6 +140,10 @@ async fn lead(
     say(writer, Answer::Done).await.ok();
     // From here on, the nodes run also without the verb.
     let _verb_is_gone = step(reader).await;
+    // The nodes answer what comes by a connection of before with a reset, also where the host still has it.
+    if let Err(error) = forgetting.await.unwrap_or_else(|panic| Err(panic.into())) {
+        output::error(&error);
+    }
     run(served, &names, &restoration).await?;
     running.send_replace(true);
     Ok(())

@@ -5,6 +5,7 @@
 
 pub(crate) mod accepts;
 pub(crate) mod bridge;
+pub(crate) mod connections;
 mod design;
 pub(crate) mod forwarding;
 mod in_use;

@@ -12,15 +12,12 @@ use nix::sys::socket::{
 
 use super::socket::Socket;
 use crate::Protocol;
+use crate::netlink::{DONE, ERROR, errno, messages, number, push};
 
 pub(super) const INET: u8 = 2;
 pub(super) const INET6: u8 = 10;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST_DUMP: u16 = 0x301;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// Bytes of a netlink header.
-const HEAD: usize = 16;
 /// Bit of TCP_LISTEN, of the kernel's net/tcp_states.h.
 const LISTENS: u32 = 1 << 10;
 
@@ -61,38 +58,29 @@ fn question(protocol: Protocol, family: u8) -> Vec<u8> {
         Protocol::Udp => (libc::IPPROTO_UDP, u32::MAX),
         Protocol::Tcp => (libc::IPPROTO_TCP, LISTENS),
     };
-    let mut bytes = Vec::with_capacity(HEAD + 56);
-    bytes.extend((HEAD as u32 + 56).to_ne_bytes());
-    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    bytes.extend(NLM_F_REQUEST_DUMP.to_ne_bytes());
-    bytes.extend([0; 8]);
-    bytes.extend([family, number as u8, 0, 0]);
-    bytes.extend(states.to_ne_bytes());
-    bytes.extend([0; 48]);
+    let mut body = vec![family, number as u8, 0, 0];
+    body.extend(states.to_ne_bytes());
+    body.extend([0; 48]);
+    let mut bytes = Vec::new();
+    push(
+        &mut bytes,
+        SOCK_DIAG_BY_FAMILY,
+        NLM_F_REQUEST_DUMP,
+        0,
+        &body,
+    );
     bytes
 }
 
 /// Reads the messages of a datagram; true at the last one.
-fn read(mut bytes: &[u8], all: &mut Vec<Socket>) -> io::Result<bool> {
-    while let Some(length) = number(bytes, 0) {
-        let Some(message) = bytes.get(..length as usize).filter(|m| m.len() >= HEAD) else {
-            break;
-        };
-        let kind = message.get(4..6).and_then(|b| b.try_into().ok());
-        let body = message.get(HEAD..).unwrap_or_default();
-        match kind.map(u16::from_ne_bytes) {
-            Some(SOCK_DIAG_BY_FAMILY) => all.extend(socket_of(body)),
-            Some(NLMSG_DONE) => return Ok(true),
-            Some(NLMSG_ERROR) => {
-                let errno = number(body, 0).map_or(libc::EIO, |n| (n as i32).wrapping_neg());
-                return Err(io::Error::from_raw_os_error(errno));
-            }
+fn read(bytes: &[u8], all: &mut Vec<Socket>) -> io::Result<bool> {
+    for message in messages(bytes) {
+        match message.kind {
+            SOCK_DIAG_BY_FAMILY => all.extend(socket_of(message.body)),
+            DONE => return Ok(true),
+            ERROR => return Err(io::Error::from_raw_os_error(errno(message.body))),
             _ => {}
         }
-        // Messages are aligned to four bytes.
-        bytes = bytes
-            .get(message.len().next_multiple_of(4)..)
-            .unwrap_or_default();
     }
     Ok(false)
 }
@@ -110,11 +98,6 @@ fn socket_of(body: &[u8]) -> Option<Socket> {
         link: number(body, 40),
         inode: u64::from(number(body, 68)?),
     })
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ if sys.argv[1] == 'udp':
 print(s.recv(99).decode(), end='')
 ";
 
-fn at(namespace: &str, words: &[&str]) -> String {
+pub(super) fn at(namespace: &str, words: &[&str]) -> String {
     run("ip", &[&["netns", "exec", namespace], words].concat())
 }
 
@@ -75,7 +75,7 @@ impl Drop for Server {
 }
 
 /// Makes the bridge with the guests 192.0.2.8 and .9, and the outside, 198.51.100.2.
-async fn three() {
+pub(super) async fn three() {
     let none: Option<&str> = None;
     std::fs::create_dir_all("/run/netns").unwrap();
     mount(none, "/run/netns", Some("tmpfs"), MsFlags::empty(), none).unwrap();
@@ -135,7 +135,7 @@ fn a_link_that_may_reaches_guests_and_no_other_does() {
     });
 }
 
-fn table(forwards: Vec<Forward>) -> Table {
+pub(super) fn table(forwards: Vec<Forward>) -> Table {
     Table {
         name: "kvmc_tb0".to_owned(),
         mark: mark("t"),

@@ -11,6 +11,7 @@
 
 mod client;
 mod clients;
+mod conntrack;
 mod dhcp;
 mod dns;
 mod firewall;
