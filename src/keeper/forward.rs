@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
+use super::gate::{Gate, Pass, Way};
 use crate::spec::Forward;
 use crate::state::ClusterRecord;
 
@@ -30,9 +31,20 @@ const LONGEST: usize = 65535;
 #[derive(Debug, Default)]
 pub(super) struct Forwards {
     serving: Mutex<BTreeMap<Forward, Vec<AbortHandle>>>,
+    gate: Gate,
 }
 
 impl Forwards {
+    /// Resets all open connections. New ones wait for [`Self::pass`].
+    pub(super) fn cut(&self) {
+        self.gate.shut();
+    }
+
+    /// Lets connections to the nodes pass again.
+    pub(super) fn pass(&self) {
+        self.gate.open();
+    }
+
     /// Serves exactly the forwards of this record. Open connections stay open.
     ///
     /// # Errors
@@ -54,7 +66,7 @@ impl Forwards {
             if serving.contains_key(forward) {
                 continue;
             }
-            match serve(forward, record) {
+            match serve(forward, record, &self.gate) {
                 Ok(tasks) => drop(serving.insert(forward.clone(), tasks)),
                 Err(e) => failed.push(format!("{e:#}")),
             }
@@ -76,15 +88,15 @@ fn addresses(forward: &Forward) -> Vec<IpAddr> {
     }
 }
 
-fn serve(forward: &Forward, record: &ClusterRecord) -> Result<Vec<AbortHandle>> {
+fn serve(forward: &Forward, record: &ClusterRecord, gate: &Gate) -> Result<Vec<AbortHandle>> {
     let node = record.node(&forward.node)?;
     let to = SocketAddr::from((node.address(), forward.node_port));
     let mut tasks = Vec::new();
     for address in addresses(forward) {
         let at = SocketAddr::from((address, forward.port));
         let bound = match forward.protocol {
-            Protocol::Tcp => listen(at).map(|l| tokio::spawn(relay_tcp(l, to))),
-            Protocol::Udp => open(at).map(|s| tokio::spawn(relay_udp(s, to))),
+            Protocol::Tcp => listen(at).map(|l| tokio::spawn(relay_tcp(l, to, gate.way()))),
+            Protocol::Udp => open(at).map(|s| tokio::spawn(relay_udp(s, to, gate.way()))),
         };
         match bound {
             Ok(task) => tasks.push(task.abort_handle()),
@@ -113,30 +125,55 @@ fn open(at: SocketAddr) -> std::io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
-async fn relay_tcp(listener: TcpListener, to: SocketAddr) {
+async fn relay_tcp(listener: TcpListener, to: SocketAddr, way: Way) {
     let slots = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        let Ok((mut client, _)) = listener.accept().await else {
+        let Ok((client, _)) = listener.accept().await else {
             // This happens when descriptors run out, for instance. Wait, to avoid a tight loop.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        let way = way.clone();
         tokio::spawn(async move {
             let _slot = slot;
-            // If the node does not answer, the client's connection is closed.
-            if let Ok(Ok(mut node)) = tokio::time::timeout(CONNECT, TcpStream::connect(to)).await {
-                let _either_end_is_gone =
-                    tokio::io::copy_bidirectional(&mut client, &mut node).await;
-            }
+            relay(client, to, way).await;
         });
     }
 }
 
+/// Relays one connection until either end closes it, or until it is cut off.
+async fn relay(mut client: TcpStream, to: SocketAddr, mut way: Way) {
+    let Some(pass) = way.pass().await else {
+        return;
+    };
+    let connecting = tokio::time::timeout(CONNECT, TcpStream::connect(to));
+    let node = tokio::select! {
+        node = connecting => node.ok().and_then(std::io::Result::ok),
+        () = way.cut(pass) => return reset(client),
+    };
+    // If the node does not answer, the client's connection is closed.
+    let Some(mut node) = node else {
+        return;
+    };
+    tokio::select! {
+        _either_end_is_gone = tokio::io::copy_bidirectional(&mut client, &mut node) => {}
+        () = way.cut(pass) => {
+            reset(client);
+            reset(node);
+        }
+    }
+}
+
+/// Closes a connection so that the other end does not take what it has for all that was sent.
+fn reset(stream: TcpStream) {
+    let _closed_anyway = stream.set_zero_linger();
+}
+
 /// Each client has its own socket to the node, so that answers find their way back.
-async fn relay_udp(socket: UdpSocket, to: SocketAddr) {
+async fn relay_udp(socket: UdpSocket, to: SocketAddr, way: Way) {
     let socket = Arc::new(socket);
     let clients: Clients = Arc::default();
     let mut packet = vec![0; LONGEST];
@@ -145,13 +182,14 @@ async fn relay_udp(socket: UdpSocket, to: SocketAddr) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let known = clients
-            .lock()
-            .ok()
-            .and_then(|c| c.get(&client).map(Arc::clone));
+        // As on any network, a packet that does not arrive is lost.
+        let Some(pass) = way.pass_now() else {
+            continue;
+        };
+        let known = clients.lock().ok().and_then(|c| c.get(&client).cloned());
         let node = match known {
-            Some(node) => node,
-            None => match add_client(&socket, client, to, &clients).await {
+            Some((since, node)) if since == pass => node,
+            _ => match add_client(&socket, (client, pass), to, &clients, way.clone()).await {
                 Some(node) => node,
                 None => continue,
             },
@@ -160,14 +198,15 @@ async fn relay_udp(socket: UdpSocket, to: SocketAddr) {
     }
 }
 
-type Clients = Arc<Mutex<HashMap<SocketAddr, Arc<UdpSocket>>>>;
+type Clients = Arc<Mutex<HashMap<SocketAddr, (Pass, Arc<UdpSocket>)>>>;
 
 /// Opens a socket for a new client, and starts a task that returns the node's answers to it.
 async fn add_client(
     socket: &Arc<UdpSocket>,
-    client: SocketAddr,
+    (client, pass): (SocketAddr, Pass),
     to: SocketAddr,
     clients: &Clients,
+    mut way: Way,
 ) -> Option<Arc<UdpSocket>> {
     let node = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.ok()?);
     node.connect(to).await.ok()?;
@@ -176,17 +215,27 @@ async fn add_client(
         if clients.len() >= MOST {
             return None;
         }
-        clients.insert(client, Arc::clone(&node));
+        clients.insert(client, (pass, Arc::clone(&node)));
     }
     let (socket, answers, clients) = (Arc::clone(socket), Arc::clone(&node), Arc::clone(clients));
     tokio::spawn(async move {
         let mut packet = vec![0; LONGEST];
-        // A closed port on the node ends the relay, as silence does.
-        while let Ok(Ok(length)) = tokio::time::timeout(IDLE, answers.recv(&mut packet)).await {
-            let answer = packet.get(..length).unwrap_or_default();
-            let _lost = socket.send_to(answer, client).await;
+        let returning = async {
+            // A closed port on the node ends the relay, as silence does.
+            while let Ok(Ok(length)) = tokio::time::timeout(IDLE, answers.recv(&mut packet)).await {
+                let answer = packet.get(..length).unwrap_or_default();
+                let _lost = socket.send_to(answer, client).await;
+            }
+        };
+        tokio::select! {
+            () = returning => {}
+            () = way.cut(pass) => {}
         }
-        if let Ok(mut clients) = clients.lock() {
+        if let Ok(mut clients) = clients.lock()
+            && clients
+                .get(&client)
+                .is_some_and(|(_, node)| Arc::ptr_eq(node, &answers))
+        {
             clients.remove(&client);
         }
     });
@@ -207,7 +256,8 @@ mod tests {
         let to = node.local_addr().unwrap();
         let host = UdpSocket::bind(ANY).await.unwrap();
         let at = host.local_addr().unwrap();
-        tokio::spawn(relay_udp(host, to));
+        let gate = Gate::default();
+        tokio::spawn(relay_udp(host, to, gate.way()));
         tokio::spawn(async move {
             let mut packet = [0; 64];
             loop {
@@ -236,7 +286,8 @@ mod tests {
         let to = node.local_addr().unwrap();
         let host = TcpListener::bind(ANY).await.unwrap();
         let at = host.local_addr().unwrap();
-        tokio::spawn(relay_tcp(host, to));
+        let gate = Gate::default();
+        tokio::spawn(relay_tcp(host, to, gate.way()));
         let answer = tokio::spawn(async move {
             let (mut stream, _) = node.accept().await.unwrap();
             let mut heard = Vec::new();
@@ -251,5 +302,61 @@ mod tests {
         client.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, b"cba");
         answer.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_cut_resets_both_ends_and_later_connections_wait_for_the_nodes() {
+        let node = TcpListener::bind(ANY).await.unwrap();
+        let to = node.local_addr().unwrap();
+        let host = TcpListener::bind(ANY).await.unwrap();
+        let at = host.local_addr().unwrap();
+        let gate = Gate::default();
+        tokio::spawn(relay_tcp(host, to, gate.way()));
+        let mut client = TcpStream::connect(at).await.unwrap();
+        let (mut end, _) = node.accept().await.unwrap();
+        client.write_all(b"abc").await.unwrap();
+        let mut heard = [0; 3];
+        end.read_exact(&mut heard).await.unwrap();
+        gate.shut();
+        for stream in [&mut client, &mut end] {
+            let read = tokio::time::timeout(CONNECT, stream.read(&mut heard)).await;
+            let error = read.unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+        let mut later = TcpStream::connect(at).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(50), node.accept());
+        early.await.unwrap_err();
+        gate.open();
+        let (mut end, _) = node.accept().await.unwrap();
+        later.write_all(b"abc").await.unwrap();
+        end.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"abc");
+    }
+
+    #[tokio::test]
+    async fn after_a_cut_a_udp_client_has_another_socket_to_the_node() {
+        let node = UdpSocket::bind(ANY).await.unwrap();
+        let to = node.local_addr().unwrap();
+        let host = UdpSocket::bind(ANY).await.unwrap();
+        let at = host.local_addr().unwrap();
+        let gate = Gate::default();
+        tokio::spawn(relay_udp(host, to, gate.way()));
+        let client = UdpSocket::bind(ANY).await.unwrap();
+        let mut packet = [0; 9];
+        client.send_to(b"1", at).await.unwrap();
+        let (_, first) = node.recv_from(&mut packet).await.unwrap();
+        gate.shut();
+        client.send_to(b"2", at).await.unwrap();
+        let lost = tokio::time::timeout(Duration::from_millis(50), node.recv_from(&mut packet));
+        lost.await.unwrap_err();
+        gate.open();
+        client.send_to(b"3", at).await.unwrap();
+        let (_, second) = node.recv_from(&mut packet).await.unwrap();
+        assert_eq!((packet[0], first == second), (b'3', false));
+        // An answer to the client of before is too late.
+        node.send_to(b"old", first).await.unwrap();
+        node.send_to(b"new", second).await.unwrap();
+        let (length, _) = client.recv_from(&mut packet).await.unwrap();
+        assert_eq!(&packet[..length], b"new");
     }
 }

@@ -15,6 +15,7 @@ mod cut_off;
 mod dns;
 mod events;
 mod forward;
+mod gate;
 mod grow;
 mod guest;
 mod host_key;

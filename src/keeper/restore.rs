@@ -77,6 +77,7 @@ pub(super) async fn restore(
     if let Ok(mut restoring) = served.restoring.lock() {
         *restoring = None;
     }
+    served.forwards.pass();
     for name in served.status.board().keys() {
         served.status.keep_running(name);
     }
@@ -115,6 +116,8 @@ async fn lead(
     if ahead {
         served.leave_all().await?;
     }
+    // The nodes of before hear of it, and those that come know nothing of these connections.
+    served.forwards.cut();
     say(writer, Answer::Done).await?;
     if step(reader).await != Some(Step::Load) {
         bail!("the restore was given up");

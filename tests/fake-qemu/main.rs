@@ -26,6 +26,7 @@
 //! | `agent-closed yes` | no program of the guest has the agent's port open |
 //! | `no-sshd yes` | nothing listens on port 22 |
 //! | `host-key KIND BASE64` | its sshd answers a key exchange with this key, and otherwise closes after its banner |
+//! | `echo yes` | what listens on port 22 returns what it gets, and keeps its connections |
 //! | `sshd-mark TEXT` | what its agent says of its sshd (1) |
 //! | `probe-at-start yes` | tries what a hostile QEMU would, and writes `start.NODE` (see `probe.rs`) |
 //! | `probe-open`, `-pid`, `-tcp`, `-unix`, `-abstract` | what it tries, as `WORD=VALUE` |

@@ -118,7 +118,10 @@ fn one_boot(guest: &Arc<Guest>, tap: &mut Tap) {
         }
         let (has_sshd, key) = (!guest.script.is("no-sshd"), guest.script.get("host-key"));
         for each in &listeners {
-            greet(&mut sockets, *each, has_sshd, key.as_deref());
+            match guest.script.is("echo") {
+                true => echo(&mut sockets, *each),
+                false => greet(&mut sockets, *each, has_sshd, key.as_deref()),
+            }
         }
         let pause = interface
             .poll_delay(now, &sockets)
@@ -176,6 +179,20 @@ fn greet(sockets: &mut SocketSet<'_>, handle: SocketHandle, has_sshd: bool, key:
         {
             let _sent = socket.send_slice(BANNER);
             socket.close();
+        }
+        tcp::State::CloseWait => socket.close(),
+        _ => {}
+    }
+}
+
+/// Returns what comes.
+fn echo(sockets: &mut SocketSet<'_>, handle: SocketHandle) {
+    let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+    match socket.state() {
+        tcp::State::Closed => drop(socket.listen(22)),
+        tcp::State::Established if socket.can_recv() && socket.can_send() => {
+            let heard = socket.recv(|bytes| (bytes.len(), bytes.to_vec()));
+            let _sent = socket.send_slice(&heard.unwrap_or_default());
         }
         tcp::State::CloseWait => socket.close(),
         _ => {}
