@@ -10,6 +10,7 @@ use crate::engine::Reach;
 use crate::hint::{WithHint, host_command};
 use crate::model::Exit;
 use crate::output;
+use crate::trace;
 
 pub(super) async fn run(session: &Session, node: &str, command: &[String]) -> Result<Exit> {
     let engine = session.engine()?;
@@ -17,6 +18,9 @@ pub(super) async fn run(session: &Session, node: &str, command: &[String]) -> Re
     output::faults(node, &engine.faults_in_the_way(node).await);
     // The configuration leads into the namespace of a fork, and ssh may need what is outside.
     engine.leave()?;
+    if let Err(error) = engine.begin_session(node) {
+        trace::verbose(|| format!("no verb will tell this session why it ends: {error:#}"));
+    }
     #[expect(clippy::disallowed_methods, reason = "this process becomes ssh")]
     let error = Command::new("ssh")
         .arg("-F")

@@ -230,6 +230,12 @@ pub(crate) trait Reach {
     /// Fails if there is no such node, or if it cannot be reached from here.
     fn ssh_config(&self, node: &str) -> Result<PathBuf>;
 
+    /// Notes that this process becomes the ssh of a session on a node, so that verbs can end the session and tell why.
+    ///
+    /// # Errors
+    /// Fails if the note cannot be written. The session works nevertheless.
+    fn begin_session(&self, node: &str) -> Result<()>;
+
     /// The addresses of nodes.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub(crate) use report::{
 };
 pub(crate) use snapshot::{
     Change, DiskDiff, Exported, FileDiff, NodeDiff, RolledBack, Saved, SnapshotDiff, SnapshotList,
-    SnapshotRemoval, SnapshotRow, Tried,
+    SnapshotRemoval, SnapshotRow, Tried, ended_sessions,
 };
 pub(crate) use stage::Stage;
 pub(crate) use status::{

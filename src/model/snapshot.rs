@@ -63,6 +63,10 @@ pub(crate) struct RolledBack {
     pub(crate) nodes: usize,
     /// Whether machines stood by for it.
     pub(crate) ahead: bool,
+    /// Sessions of `kvmc ssh` that ended, since the nodes know nothing of them.
+    pub(crate) sessions: usize,
+    /// Those of them that have no terminal on which they were told.
+    pub(crate) untold: usize,
     /// From the decision until all guests ran.
     #[serde(serialize_with = "seconds")]
     #[schemars(with = "f64")]
@@ -71,6 +75,20 @@ pub(crate) struct RolledBack {
     #[serde(serialize_with = "seconds")]
     #[schemars(with = "f64")]
     pub(crate) took: Duration,
+}
+
+/// A line about sessions of `kvmc ssh` that a verb ended, if there were any. `untold` of them had no terminal.
+pub(crate) fn ended_sessions(ended: usize, untold: usize) -> Option<String> {
+    let sessions = match ended {
+        0 => return None,
+        1 => "1 session of ssh has ended".to_owned(),
+        more => format!("{more} sessions of ssh have ended"),
+    };
+    Some(match untold {
+        0 => sessions,
+        _ if untold == ended => format!("{sessions}, without a terminal that tells so"),
+        some => format!("{sessions}, {some} without a terminal that tells so"),
+    })
 }
 
 /// What `try` did.

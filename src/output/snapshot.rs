@@ -9,6 +9,7 @@ use crate::hint::command;
 use crate::ids::age;
 use crate::model::{
     Change, Exported, NodeDiff, RolledBack, Saved, SnapshotDiff, SnapshotList, SnapshotRow, Tried,
+    ended_sessions,
 };
 use crate::spec::approximate;
 
@@ -187,6 +188,9 @@ pub(crate) fn rolled_back(report: &RolledBack) {
         moment(report.down),
         report.took.as_secs_f64()
     ));
+    if let Some(sessions) = ended_sessions(report.sessions, report.untold) {
+        talk(&sessions);
+    }
 }
 
 /// Tells what a tried command changed and took, and what became of the cluster.
@@ -215,6 +219,8 @@ pub(super) fn tried_text(tried: &Tried) -> String {
             text.push_str(&format!(
                 "\nall is undone{by}: the nodes ran again after {down}, the rollback took {took}"
             ));
+            let sessions = ended_sessions(back.sessions, back.untold);
+            text.extend(sessions.map(|line| format!("\n{line}")));
         }
         None => text.push_str("\nthe cluster goes on with what it did"),
     }
@@ -325,6 +331,8 @@ mod tests {
                 name: "try-1".to_owned(),
                 nodes: 3,
                 ahead: true,
+                sessions: 1,
+                untold: 1,
                 down: Duration::from_millis(48),
                 took: Duration::from_millis(95),
             }),
@@ -343,6 +351,7 @@ mod tests {
             tried_text(&sample()),
             "saving took 800 ms (the guests stood still for 41 ms), the command 75.0 s; machines stood by after 1.2 s
 all is undone by the machines that stood by: the nodes ran again after 48 ms, the rollback took 95 ms
+1 session of ssh has ended, without a terminal that tells so
   master0  wrote 3M; files: 1 added, 1 changed, 2 removed (/etc/a, /etc/\\u{1b}b, /usr/bin/python3, …)
   lbl0     wrote 4K; files: 1 added (/etc/a)
   w0       wrote nothing to its disks

@@ -92,6 +92,8 @@ pub(super) fn all() -> Vec<(&'static str, String)> {
         name: "s2".to_owned(),
         nodes: 3,
         ahead: false,
+        sessions: 2,
+        untold: 1,
         down: Duration::from_millis(48),
         took: Duration::from_millis(95),
     };

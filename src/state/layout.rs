@@ -2,26 +2,24 @@
 //!
 //! ```text
 //! <state>/
-//!   images/…                      templates (kvmc-images owns what is below)
 //!   images/…                      images (managed by kvmc-images)
 //!   warm/…                        frozen machines (managed by src/warm)
 //!   accel.json                    cache of the accelerator that works on this host
 //!   kvmc.log                      what verbs with `--verbose` or `--debug` did
 //!   fixes.json                    what `doctor --fix` did to the host, until `doctor --undo`
 //!   host.json                     original sysctls of the host, while a cluster has them changed
-//!     cluster.json                the record: what was asked, every object made
+//!   clusters/<name>/
 //!     cluster.json                the record: the specification and every host object
 //!     cluster.json.last           the last good copy of the record
 //!     files.json                  files written into the project folder, with digests
+//!     sessions/<pid>.json         sessions of `kvmc ssh`
 //!     ties/<id>.json              folders that are mounted from nodes, or shared with them
 //!     ssh-users.json              users whose ~/.ssh/config has the cluster's line
 //!     secrets.json                keys and password, 0600
 //!     lock                        flock: one writer a cluster
 //!     events.jsonl leases
-//!     at-boot                   mark of a cluster that is to be started with the host
 //!     at-boot                     mark of a cluster that starts with the host
 //!     nodes/<node>/
-//!       disk.qcow2                overlay on the template
 //!       disk.qcow2                overlay on an image or a frozen machine
 //!       process.json              pid, start time and boot id of its QEMU
 //!       end.json                  how and when QEMU last ended
@@ -182,6 +180,14 @@ impl ClusterDir {
     /// Folders that both this host and a node see, a file each.
     pub(crate) fn ties(&self) -> PathBuf {
         self.dir.join("ties")
+    }
+    /// The sessions of `kvmc ssh`, a file each.
+    pub(crate) fn sessions(&self) -> PathBuf {
+        self.dir.join("sessions")
+    }
+    /// The file of the session whose ssh has this pid.
+    pub(crate) fn session(&self, pid: i32) -> PathBuf {
+        self.sessions().join(format!("{pid}.json"))
     }
     pub(crate) fn secrets(&self) -> PathBuf {
         self.dir.join("secrets.json")

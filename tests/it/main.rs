@@ -37,6 +37,7 @@ mod reliability;
 mod rights;
 mod seeing;
 mod session;
+mod sessions;
 mod size;
 mod snapshots;
 mod support;

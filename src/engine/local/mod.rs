@@ -118,6 +118,10 @@ impl Reach for Local {
         Ok(self.dir().artifact("ssh_config"))
     }
 
+    fn begin_session(&self, node: &str) -> Result<()> {
+        reach::register_session(self, node)
+    }
+
     fn addresses(&self, targets: &[String]) -> Result<Vec<NodeAddresses>> {
         reach::addresses(self, targets)
     }

@@ -158,6 +158,11 @@ impl Restore {
         record: &ClusterRecord,
     ) -> Result<Duration> {
         let took = self.bring_back(local, record).await?;
+        if let Some(snapshot) = &self.from.snapshot
+            && let Some(line) = local.end_sessions(snapshot).await.line()
+        {
+            local.progress.say(&line);
+        }
         // The images that nobody goes back to.
         super::sweep::remove_images(&local.dir(), record)?;
         Ok(took)

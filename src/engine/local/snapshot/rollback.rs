@@ -11,6 +11,7 @@ use super::{Restore, fits, folder, sweep};
 use crate::engine::Lifecycle;
 use crate::engine::StartOptions;
 use crate::engine::local::Local;
+use crate::engine::local::reach::{EndedSessions, end_sessions};
 use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
 use crate::model::{Interrupted, RolledBack};
@@ -97,11 +98,13 @@ impl Local {
             self.run_again(&restore, standing, &record).await?
         };
         let (down, took) = (run - decided, run - began);
+        let mut ended = EndedSessions::default();
         if before.phase != Phase::Stopped {
             if record.phase != Phase::Up {
                 record.phase = Phase::Up;
                 record.save(&dir)?;
             }
+            ended = self.end_sessions(name.as_str()).await;
             (around.before_removal)(&before);
             sweep::remove_images(&dir, &record)?;
         }
@@ -110,9 +113,17 @@ impl Local {
             name: name.to_string(),
             nodes: manifest.nodes.len(),
             ahead,
+            sessions: ended.ended,
+            untold: ended.untold,
             down,
             took,
         })
+    }
+
+    /// Ends the sessions on nodes that have gone back to a snapshot. They know nothing of them.
+    pub(super) async fn end_sessions(&self, to: &str) -> EndedSessions {
+        let what = format!("cluster `{}` went back to snapshot `{to}`", self.cluster);
+        end_sessions(&self.dir(), &self.cluster, |_| true, &what).await
     }
 
     /// Ends what stands by if it cannot take the nodes' places as they are now.
