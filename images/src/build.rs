@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::confine::{Job, Task};
 use crate::error::ImageError;
 use crate::failpoint::failpoint;
 use crate::foreign::runs_programs_of;
@@ -118,7 +119,7 @@ fn packages(recipe: &Recipe) -> Vec<String> {
 }
 
 fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
-    let raw = dir.join("disk.raw");
+    let (raw, disk) = (dir.join("disk.raw"), dir.join("disk.qcow2"));
     let text = |p: &Path| p.display().to_string();
     file_system::make(root, &raw, SPARE)?;
     let convert = [
@@ -128,9 +129,17 @@ fn write_disk(dir: &Path, root: &Path) -> Result<(), ImageError> {
         "-O",
         "qcow2",
         &text(&raw),
-        &text(&dir.join("disk.qcow2")),
+        &text(&disk),
     ];
-    exec::run("qemu-img", &convert.map(str::to_owned))?;
+    let job = Job {
+        task: Task::Pack,
+        arguments: convert.map(str::to_owned).to_vec(),
+        reads: vec![&raw],
+        writes: vec![&disk],
+        about: &raw,
+        disk: fs_err::metadata(&raw)?.len(),
+    };
+    job.run()?;
     Ok(fs_err::remove_file(&raw)?)
 }
 

@@ -31,6 +31,15 @@ pub enum ImageError {
         status: String,
         stderr: String,
     },
+    /// A program reached a limit while it read an image, or crashed over it.
+    #[error("{file} is too much for {program}: {program} {passed}")]
+    TooMuch {
+        /// The image, as the user gave it where a user gave it.
+        file: String,
+        program: &'static str,
+        /// What the program did, with the limit.
+        passed: String,
+    },
     /// The packages of a template could not be installed.
     #[error(
         "mmdebstrap could not install the packages ({status}): {stderr}; check that this host reaches the mirror (--mirror names another one), and that the suite and the packages exist (--suite, --package)"

@@ -19,6 +19,8 @@ use crate::error::ImageError;
 
 /// Lines of a program's output that an error shows.
 const SHOWN: usize = 6;
+/// Bytes of a program's standard error that are kept.
+const KEPT: u64 = 1 << 20;
 /// The time between two checks whether a program has ended.
 const LOOK: Duration = Duration::from_millis(20);
 /// The time that a program has to clean up after SIGTERM.
@@ -67,26 +69,21 @@ pub(crate) fn run_and_say(
     arguments: &[String],
     words: fn(&str) -> String,
 ) -> Result<(), ImageError> {
-    run_unless(is_told_to_stop, program, arguments, Stdio::null(), words).map(drop)
-}
-
-/// As [`run`]; returns the program's standard output.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) fn output(program: &str, arguments: &[String]) -> Result<String, ImageError> {
-    let printed = Stdio::piped();
-    run_unless(is_told_to_stop, program, arguments, printed, last_lines)
+    run_unless(is_told_to_stop, program, arguments, words)
 }
 
 fn run_unless(
     stop: impl Fn() -> bool,
     program: &str,
     arguments: &[String],
-    stdout: Stdio,
     words: fn(&str) -> String,
-) -> Result<String, ImageError> {
-    let shown = || format!("{program} {}", arguments.join(" "));
+) -> Result<(), ImageError> {
+    let ended = to_end(stop, command(program, arguments), program, Bounds::NONE)?;
+    ended.judged(program, arguments, words).map(drop)
+}
+
+/// A program to be started, in a process group of its own.
+pub(crate) fn command(program: &str, arguments: &[String]) -> Command {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that runs programs"
@@ -97,7 +94,7 @@ fn run_unless(
         .env("LC_ALL", "C.UTF-8")
         .env("SOURCE_DATE_EPOCH", "0")
         .stdin(Stdio::null())
-        .stdout(stdout)
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .process_group(0);
     // SAFETY: prctl(2) with integers only.
@@ -106,23 +103,104 @@ fn run_unless(
             nix::sys::prctl::set_pdeathsig(Signal::SIGTERM).map_err(std::io::Error::from)
         });
     }
+    command
+}
+
+/// What a program may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// On the clock.
+    pub(crate) time: Option<Duration>,
+    /// Bytes on its standard output.
+    pub(crate) printed: usize,
+}
+
+impl Bounds {
+    const NONE: Self = Self {
+        time: None,
+        printed: usize::MAX,
+    };
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    Status(ExitStatus),
+    /// kvmc ended it at a bound.
+    TooLong,
+    TooMuch,
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: End,
+    printed: String,
+    /// The end of its standard error.
+    pub(crate) said: String,
+}
+
+impl Ended {
+    /// Its standard output if it succeeded.
+    ///
+    /// # Errors
+    /// [`ImageError::Program`] with the end of its standard error.
+    pub(crate) fn judged(
+        self,
+        program: &str,
+        arguments: &[String],
+        words: fn(&str) -> String,
+    ) -> Result<String, ImageError> {
+        let status = match self.end {
+            End::Status(status) if status.success() => return Ok(self.printed),
+            End::Status(status) => status.to_string(),
+            End::TooLong | End::TooMuch => "ended by kvmc".to_owned(),
+        };
+        Err(ImageError::Program {
+            command: format!("{program} {}", arguments.join(" ")),
+            status,
+            stderr: words(&self.said),
+        })
+    }
+}
+
+/// Runs a command to its end or to a bound.
+///
+/// # Errors
+/// It cannot be started, or [`ImageError::Interrupted`].
+pub(crate) fn to_end(
+    stop: impl Fn() -> bool,
+    mut command: Command,
+    program: &str,
+    bounds: Bounds,
+) -> Result<Ended, ImageError> {
     let mut child = command
         .spawn()
         .map_err(ImageError::io(format!("start {program}")))?;
-    let said = collect(child.stderr.take());
-    let printed = collect(child.stdout.take());
-    let status = until_end(&mut child, stop).map_err(ImageError::io(format!("run {program}")))?;
-    let Some(status) = status else {
+    let said = collect(child.stderr.take(), keep_end);
+    let most = bounds.printed;
+    let printed = collect(child.stdout.take(), move |from| keep_start(from, most));
+    let until = bounds.time.map(|time| Instant::now() + time);
+    let is_late = || until.is_some_and(|until| Instant::now() >= until);
+    let status = until_end(&mut child, || stop() || is_late());
+    let status = status.map_err(ImageError::io(format!("run {program}")))?;
+    if status.is_none() && stop() {
         return Err(ImageError::Interrupted);
-    };
-    if status.success() {
-        return Ok(printed.join().unwrap_or_default());
     }
-    let said = said.join().unwrap_or_default();
-    Err(ImageError::Program {
-        command: shown(),
-        status: status.to_string(),
-        stderr: words(&said),
+    let printed = printed.join().unwrap_or_default();
+    // A program that succeeds may leave others behind that hold the pipe.
+    let said = match status.is_some_and(|status| status.success()) {
+        true => Vec::new(),
+        false => said.join().unwrap_or_default(),
+    };
+    Ok(Ended {
+        end: match status {
+            None => End::TooLong,
+            Some(_) if printed.len() > most => End::TooMuch,
+            Some(status) => End::Status(status),
+        },
+        printed: String::from_utf8_lossy(&printed).into_owned(),
+        said: String::from_utf8_lossy(&said).into_owned(),
     })
 }
 
@@ -137,13 +215,30 @@ pub(crate) fn last_lines(said: &str) -> String {
     tail.unwrap_or_default().join("; ")
 }
 
-/// Reads a pipe to its end on another thread.
-fn collect(from: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut text = Vec::new();
-        let _cut_off = from.map(|mut s| s.read_to_end(&mut text));
-        String::from_utf8_lossy(&text).into_owned()
-    })
+/// Reads a pipe on another thread.
+fn collect<P: Read + Send + 'static>(
+    from: Option<P>,
+    keep: impl FnOnce(&mut dyn Read) -> Vec<u8> + Send + 'static,
+) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || from.map(|mut from| keep(&mut from)).unwrap_or_default())
+}
+
+/// The first `most` bytes, and one more if there are more. Then nobody reads the pipe, which ends the program.
+fn keep_start(from: &mut dyn Read, most: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    let _cut_off = from.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    bytes
+}
+
+/// The last [`KEPT`] bytes or more.
+fn keep_end(from: &mut dyn Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(1..) = (&mut *from).take(KEPT).read_to_end(&mut bytes) {
+        let most = usize::try_from(KEPT).unwrap_or(usize::MAX);
+        bytes.drain(..bytes.len().saturating_sub(most));
+    }
+    bytes
 }
 
 /// Runs a program for its exit status; `None` where it cannot be started or a signal ended it.
@@ -194,11 +289,10 @@ mod tests {
     fn a_program_ends_when_it_is_told_to_stop() {
         let began = Instant::now();
         let minute = ["60".to_owned()];
-        let ended = run_unless(|| true, "sleep", &minute, Stdio::null(), last_lines);
+        let ended = run_unless(|| true, "sleep", &minute, last_lines);
         assert!(matches!(ended, Err(ImageError::Interrupted)), "{ended:?}");
         assert!(began.elapsed() < GRACE);
         run("true", &[]).unwrap();
-        assert_eq!(output("echo", &["x".to_owned()]).unwrap(), "x\n");
         let failed = run("false", &[]).unwrap_err().to_string();
         assert!(failed.contains("exit status: 1"), "{failed}");
     }

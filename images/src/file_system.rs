@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::confine::{Job, Task};
 use crate::error::ImageError;
-use crate::exec;
 
 /// Makes `raw` an ext4 with the content of `root` and `spare` free bytes.
 ///
@@ -33,7 +33,15 @@ pub(crate) fn make(root: &Path, raw: &Path, spare: u64) -> Result<(), ImageError
     .into_iter()
     .chain([text(root), text(raw), format!("{}k", size / 1024)])
     .collect();
-    exec::run("mke2fs", &arguments)
+    let job = Job {
+        task: Task::Fill,
+        arguments,
+        reads: vec![root],
+        writes: vec![raw],
+        about: root,
+        disk: size,
+    };
+    job.run()
 }
 
 /// Bytes that a tree takes in blocks of 4 KiB. A file with several names counts once; `seen` holds the inodes of such files.

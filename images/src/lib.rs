@@ -18,6 +18,7 @@ mod architecture;
 mod archive;
 mod build;
 mod changes;
+mod confine;
 mod digest;
 mod distribution;
 pub mod download;

@@ -47,6 +47,12 @@ pub(super) const CODES: &[Code] = &[
         cure: "The error says what it is, and how to make an image of it.",
     },
     Code {
+        name: "image-too-much",
+        messages: &["{} is too much for {}: {}"],
+        means: "A program that reads the image took more memory or time than any sound image needs, or crashed. The image is damaged, or was made to harm.",
+        cure: "Download the image again, from its publisher. On a busy host, try again.",
+    },
+    Code {
         name: "image-of-other-architecture",
         messages: &["image: the name of `{}` says"],
         means: "The image is for another architecture than the nodes.",

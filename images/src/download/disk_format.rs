@@ -8,11 +8,12 @@ use super::head::Head;
 use super::subject::{Cure, Subject};
 use super::tarball;
 use super::unusable::{QCOW_1, Unusable, beside, decrypt};
+use crate::confine::{Job, Task};
 use crate::error::ImageError;
+use crate::qcow2;
 use crate::qcow2::Flaw;
 use crate::shell::quote;
 use crate::size::approximate;
-use crate::{exec, qcow2};
 
 /// Largest unpacked disk, in bytes: a few packed kilobytes can hold any number of zeros.
 const LARGEST: u64 = 256 << 30;
@@ -192,8 +193,15 @@ pub(crate) fn settle(
                 &text(from),
                 &text(disk),
             ];
-            exec::run("qemu-img", &arguments.map(str::to_owned))
-                .map_err(|e| subject.instead_of(from, e))?;
+            let job = Job {
+                task: Task::Pack,
+                arguments: arguments.map(str::to_owned).to_vec(),
+                reads: vec![from],
+                writes: vec![disk],
+                about: from,
+                disk: fs_err::metadata(from)?.len(),
+            };
+            job.run().map_err(|e| subject.instead_of(from, e))?;
         }
     }
     Ok(())
@@ -217,7 +225,15 @@ pub(crate) fn judge_qcow2(path: &Path, subject: Subject<'_>) -> Result<(), Image
     }
     // A file that was cut short has a valid header, and reads as zeros past its end.
     let arguments = ["check", "-q", "-f", "qcow2", &path.display().to_string()];
-    match exec::run("qemu-img", &arguments.map(str::to_owned)) {
+    let job = Job {
+        task: Task::Check,
+        arguments: arguments.map(str::to_owned).to_vec(),
+        reads: vec![path],
+        writes: Vec::new(),
+        about: path,
+        disk: header.virtual_size,
+    };
+    match job.run() {
         // qemu-img(1): clusters that nothing uses, which do no harm.
         Err(ImageError::Program { status, .. }) if status == "exit status: 3" => Ok(()),
         Err(ImageError::Program { stderr, .. }) => {
@@ -227,7 +243,7 @@ pub(crate) fn judge_qcow2(path: &Path, subject: Subject<'_>) -> Result<(), Image
                 &repair("copy or download it again, or "),
             ))
         }
-        other => other,
+        other => other.map_err(|e| subject.instead_of(path, e)),
     }
 }
 

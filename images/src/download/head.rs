@@ -5,8 +5,8 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::confine::{Job, Task};
 use crate::error::ImageError;
-use crate::exec;
 
 /// Bytes from the start: more than the place of any known signature (btrfs' is the last, at 64 KiB).
 const START: u64 = 128 << 10;
@@ -53,7 +53,15 @@ impl Head {
             format!("if={}", path.display()),
             format!("of={}", raw.path().display()),
         ];
-        exec::run("qemu-img", &arguments)?;
+        let job = Job {
+            task: Task::Head,
+            arguments: arguments.to_vec(),
+            reads: vec![path],
+            writes: vec![raw.path()],
+            about: path,
+            disk: START,
+        };
+        job.run()?;
         let mut start = Vec::new();
         File::open(raw.path())?.read_to_end(&mut start)?;
         Ok(Self {

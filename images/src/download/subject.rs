@@ -76,6 +76,15 @@ impl Subject<'_> {
                 status,
                 stderr: known(&stderr),
             },
+            ImageError::TooMuch {
+                file,
+                program,
+                passed,
+            } => ImageError::TooMuch {
+                file: known(&file),
+                program,
+                passed,
+            },
             other => other,
         }
     }

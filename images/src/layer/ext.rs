@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::free::Free;
 use super::partition::file_systems;
+use crate::confine::{Job, Task};
 use crate::error::ImageError;
-use crate::exec;
 
 /// In ext4's `s_feature_incompat`: the journal is not replayed yet.
 const NEEDS_RECOVERY: u32 = 4;
@@ -50,20 +50,25 @@ impl Entry {
 
 /// Changes, as debugfs(8)'s commands.
 #[derive(Debug, Default)]
-pub(super) struct Edits(String);
+pub(super) struct Edits {
+    script: String,
+    /// The host's files that it copies.
+    sources: Vec<PathBuf>,
+}
 
 impl Edits {
     pub(super) fn remove_file(&mut self, path: &str) {
-        let _infallible = writeln!(self.0, "rm \"{path}\"");
+        let _infallible = writeln!(self.script, "rm \"{path}\"");
     }
 
     pub(super) fn remove_folder(&mut self, path: &str) {
-        let _infallible = writeln!(self.0, "rmdir \"{path}\"");
+        let _infallible = writeln!(self.script, "rmdir \"{path}\"");
     }
 
     /// Copies the host's file `from` to a path that does not exist yet.
     pub(super) fn create(&mut self, path: &str, from: &Path) {
-        let _infallible = writeln!(self.0, "write \"{}\" \"{path}\"", from.display());
+        let _infallible = writeln!(self.script, "write \"{}\" \"{path}\"", from.display());
+        self.sources.push(from.to_owned());
     }
 
     /// Replaces a file by the host's file `from`, keeping its owner and mode.
@@ -75,7 +80,7 @@ impl Edits {
             ("uid", was.uid.to_string()),
             ("gid", was.gid.to_string()),
         ] {
-            let _infallible = writeln!(self.0, "sif \"{path}\" {field} {value}");
+            let _infallible = writeln!(self.script, "sif \"{path}\" {field} {value}");
         }
     }
 }
@@ -126,7 +131,9 @@ impl Ext {
     /// # Errors
     /// debugfs cannot read the file system.
     pub(super) fn list(&self, folder: &str) -> Result<Vec<Entry>, ImageError> {
-        let said = self.debugfs(&["-R", &format!("ls -p \"{folder}\"")])?;
+        let command = format!("ls -p \"{folder}\"");
+        let listed = self.job(Task::List, &["-R", &command]);
+        let said = listed.output()?;
         Ok(said.lines().filter_map(entry).collect())
     }
 
@@ -146,7 +153,10 @@ impl Ext {
     /// # Errors
     /// debugfs cannot read the file, or kvmc cannot write its copy.
     pub(super) fn read(&self, path: &str, to: &Path) -> Result<Vec<u8>, ImageError> {
-        self.debugfs(&["-R", &format!("dump \"{path}\" \"{}\"", to.display())])?;
+        let command = format!("dump \"{path}\" \"{}\"", to.display());
+        let mut job = self.job(Task::Extract, &["-R", &command]);
+        job.writes.push(to);
+        job.run()?;
         Ok(fs_err::read(to)?)
     }
 
@@ -155,7 +165,7 @@ impl Ext {
     /// # Errors
     /// debugfs failed, or the file system is damaged afterwards.
     pub(super) fn apply(&self, edits: &Edits, folder: &Path) -> Result<(), ImageError> {
-        if let Some(long) = edits.0.lines().find(|l| l.len() > LONGEST_LINE) {
+        if let Some(long) = edits.script.lines().find(|l| l.len() > LONGEST_LINE) {
             let word = long.split(' ').next().unwrap_or_default();
             return Err(unfit(format!(
                 "would need an edit (`{word}`) of {} bytes",
@@ -163,16 +173,20 @@ impl Ext {
             )));
         }
         let script = folder.join("edits");
-        fs_err::write(&script, &edits.0)?;
-        self.debugfs(&["-w", "-f", &script.display().to_string()])?;
+        fs_err::write(&script, &edits.script)?;
+        let mut job = self.job(Task::Edit, &["-w", "-f", &script.display().to_string()]);
+        job.reads.push(&script);
+        job.reads.extend(edits.sources.iter().map(PathBuf::as_path));
+        job.writes.push(&self.disk);
+        job.run()?;
         fs_err::remove_file(&script)?;
         // debugfs does not keep the counts of links and free blocks.
-        exec::run("e2fsck", &["-f".to_owned(), "-p".to_owned(), self.place()]).or_else(
-            |e| match e {
-                ImageError::Program { status, .. } if status == "exit status: 1" => Ok(()),
-                e => Err(e),
-            },
-        )
+        let mut job = self.job(Task::Repair, &["-f", "-p"]);
+        job.writes.push(&self.disk);
+        job.run().or_else(|e| match e {
+            ImageError::Program { status, .. } if status == "exit status: 1" => Ok(()),
+            e => Err(e),
+        })
     }
 
     /// Its free blocks.
@@ -190,24 +204,36 @@ impl Ext {
     /// offset. For a partition it therefore reads a copy of the metadata.
     fn dumpe2fs(&self) -> Result<String, ImageError> {
         if self.offset == 0 {
-            return exec::output("dumpe2fs", &[self.place()]);
+            return self.job(Task::Free, &[]).output();
         }
         let copy = self.disk.with_extension("metadata");
         let [from, to] = [&self.disk, &copy].map(|path| path.display().to_string());
         let offset = self.offset.to_string();
-        let raw = ["-r".to_owned(), "-o".to_owned(), offset, from, to.clone()];
-        exec::run("e2image", &raw)?;
-        let said = exec::output("dumpe2fs", &[to]);
+        let mut job = self.job(Task::Metadata, &[]);
+        job.arguments = ["-r", "-o", &offset, &from, &to]
+            .map(str::to_owned)
+            .to_vec();
+        job.writes.push(&copy);
+        job.run()?;
+        let mut job = self.job(Task::Free, &[]);
+        job.arguments = vec![to];
+        job.reads.push(&copy);
+        let said = job.output();
         fs_err::remove_file(&copy)?;
         said
     }
 
-    fn debugfs(&self, arguments: &[&str]) -> Result<String, ImageError> {
+    /// A program that reads the disk; its place is the last argument.
+    fn job(&self, task: Task, arguments: &[&str]) -> Job<'_> {
         let arguments = arguments.iter().map(|a| (*a).to_owned());
-        exec::output(
-            "debugfs",
-            &arguments.chain([self.place()]).collect::<Vec<_>>(),
-        )
+        Job {
+            task,
+            arguments: arguments.chain([self.place()]).collect(),
+            reads: vec![&self.disk],
+            writes: Vec::new(),
+            about: Path::new("the disk"),
+            disk: std::fs::metadata(&self.disk).map_or(0, |meta| meta.len()),
+        }
     }
 
     /// The file and its offset in libext2fs's notation.

@@ -9,8 +9,8 @@ pub(crate) mod partition;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use crate::confine::{Job, Task};
 use crate::error::ImageError;
-use crate::exec;
 use crate::image::{DISK, FORMAT, Meta, now};
 use crate::image::{Guest, Image, Origin};
 use crate::store::Store;
@@ -104,9 +104,27 @@ fn chained(disks: &[PathBuf]) -> String {
 
 /// Reads a chain of qcow2 into one raw file with holes.
 fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
-    let to = to.display().to_string();
-    let arguments = ["convert", "-O", "raw", "-S", "4k", &chained(disks), &to];
-    exec::run("qemu-img", &arguments.map(str::to_owned))
+    let Some(first) = disks.first() else {
+        return Ok(());
+    };
+    let arguments = [
+        "convert",
+        "-O",
+        "raw",
+        "-S",
+        "4k",
+        &chained(disks),
+        &to.display().to_string(),
+    ];
+    let job = Job {
+        task: Task::Flatten,
+        arguments: arguments.map(str::to_owned).to_vec(),
+        reads: disks.iter().map(PathBuf::as_path).collect(),
+        writes: vec![to],
+        about: first,
+        disk: crate::qcow2::inspect(first)?.virtual_size,
+    };
+    job.run()
 }
 
 /// Writes what the first image of a chain holds into the second. Nobody else uses them. If this is ended early, the chain's
@@ -118,8 +136,20 @@ pub fn merge_first(chain: &[PathBuf]) -> Result<(), ImageError> {
     for image in chain.iter().take(2) {
         crate::qcow2::inspect(image)?;
     }
+    let [first, second, ..] = chain else {
+        return Ok(());
+    };
     let arguments = ["commit", "-q", "-d", &chained(chain)];
-    exec::run("qemu-img", &arguments.map(str::to_owned))
+    let job = Job {
+        task: Task::Merge,
+        arguments: arguments.map(str::to_owned).to_vec(),
+        reads: chain.iter().map(PathBuf::as_path).collect(),
+        // qemu-img opens the first one for writing, too.
+        writes: vec![first, second],
+        about: first,
+        disk: crate::qcow2::inspect(first)?.virtual_size,
+    };
+    job.run()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::architecture::Architecture;
+use crate::exec;
 use crate::image::Boot;
 
 const SECRET: &str = "a host key that no image is to have";
