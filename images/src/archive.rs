@@ -227,7 +227,9 @@ impl Reader<'_> {
 
     fn read(&self) -> Result<ImportedArchive, ImageError> {
         let mut archive = tar::Archive::new(Watched(plain(self.from)?));
-        let mut entries = archive.entries().map_err(|e| self.damaged(e))?;
+        // Raw, since the crate reads a long name into memory, however long it says to be.
+        let entries = archive.entries().map_err(|e| self.damaged(e))?;
+        let mut entries = entries.raw(true);
         let mut next = |wanted: &str| -> Result<(u64, Box<dyn Read + '_>), ImageError> {
             let entry = entries
                 .next()
@@ -338,7 +340,7 @@ impl Reader<'_> {
         let Some(parent) = parent else {
             return judge_qcow2(disk, Subject::File(self.from));
         };
-        let header = qcow2::inspect(disk);
+        let header = qcow2::inspect_whole(disk);
         let header = header.map_err(|e| Subject::File(self.from).instead_of(disk, e))?;
         match header.backing_file {
             Some(named) if named == backing_name(parent) => Ok(()),

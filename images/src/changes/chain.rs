@@ -13,14 +13,18 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::error::ImageError;
-use crate::qcow2::inspect;
+use crate::qcow2::inspect_whole;
 
-/// The sizes of clusters that the format allows, as powers of 2.
-const CLUSTER_BITS: std::ops::RangeInclusive<u32> = 9..=21;
-/// The largest L1 table that QEMU reads, in entries.
-const MOST_TABLES: u64 = (32 << 20) / 8;
-/// Tables of one image that are kept.
-const MOST_KEPT: usize = 64;
+/// Most images of a chain, with the image's own and those of all its layers.
+const MOST_IMAGES: usize = 64;
+/// Most entries of L1 tables of a chain: 64 MiB of them.
+const MOST_TABLES: u64 = 8 << 20;
+/// Most L2 tables of an image. In clusters of 64 KiB they are of the largest disk.
+const MOST_USED: usize = 1 << 17;
+/// Bytes of tables of one image that are kept.
+const MOST_KEPT: usize = 4 << 20;
+/// Most parts of a disk that the images of a chain hold.
+const MOST_PARTS: usize = 2 << 20;
 /// Where an entry points to.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const COMPRESSED: u64 = 1 << 62;
@@ -60,13 +64,26 @@ impl Chain {
     /// # Errors
     /// An image cannot be read, or has features that this reader does not know.
     pub(super) fn open(paths: &[PathBuf]) -> Result<Self, ImageError> {
-        let images = paths.iter().map(|path| Qcow2::open(path));
-        let images = images.collect::<Result<Vec<_>, _>>()?;
+        let mut images = Vec::new();
+        let mut tables = 0;
+        for (path, number) in paths.iter().zip(1..) {
+            if number > MOST_IMAGES {
+                return Err(unfit(path, "lies on more images than kvmc reads"));
+            }
+            if paths.iter().skip(number).any(|below| below == path) {
+                return Err(unfit(path, "is its own backing file"));
+            }
+            let image = Qcow2::open(path)?;
+            tables += image.l1.len() as u64;
+            if tables > MOST_TABLES {
+                return Err(unfit(path, "has more tables than kvmc reads"));
+            }
+            images.push(image);
+        }
         Ok(Self { images })
     }
 
     /// Bytes that a guest sees.
-    #[cfg(test)]
     pub(super) fn size(&self) -> u64 {
         self.images.first().map_or(0, |image| image.size)
     }
@@ -126,7 +143,7 @@ fn read(images: &[Qcow2], at: u64, buffer: &mut [u8]) -> Result<(), ImageError> 
 
 impl Qcow2 {
     fn open(path: &Path) -> Result<Self, ImageError> {
-        let size = inspect(path)?.virtual_size;
+        let size = inspect_whole(path)?.virtual_size;
         let file = fs_err::File::open(path)?.into_parts().0;
         let unfit = |why: &str| unfit(path, why);
         let mut head = [0; 104];
@@ -138,9 +155,6 @@ impl Qcow2 {
         };
         let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
         let cluster_bits = word(20);
-        if !CLUSTER_BITS.contains(&cluster_bits) {
-            return Err(unfit("has clusters of an impossible size"));
-        }
         if word(4) >= 3 && long(72) & UNREAD != 0 {
             return Err(unfit(
                 "has another compression or extended entries, which kvmc does not read",
@@ -161,13 +175,29 @@ impl Qcow2 {
             tables: RefCell::default(),
         };
         let l1 = image.table(long(40), tables)?;
-        // Each table is a cluster of its own, so a short file has few.
-        let length = image.file.metadata().map_or(0, |m| m.len());
-        let used = l1.iter().filter(|entry| **entry & OFFSET != 0).count();
-        if used as u64 > length.div_ceil(1 << cluster_bits) {
-            return Err(unfit("has more tables than clusters"));
+        let image = Self { l1, ..image };
+        image.check_tables()?;
+        Ok(image)
+    }
+
+    /// Each table is a cluster of its own in the file.
+    fn check_tables(&self) -> Result<(), ImageError> {
+        let length = self.file.metadata().map_or(0, |m| m.len());
+        let used = self.l1.iter().map(|entry| entry & OFFSET);
+        let mut used: Vec<u64> = used.filter(|offset| *offset != 0).collect();
+        if used.len() > MOST_USED {
+            return Err(unfit(&self.path, "has more L2 tables than kvmc reads"));
         }
-        Ok(Self { l1, ..image })
+        used.sort_unstable();
+        if used.windows(2).any(|pair| pair.first() == pair.get(1)) {
+            return Err(unfit(&self.path, "has an L2 table in two places"));
+        }
+        match used.last() {
+            Some(last) if *last >= length => {
+                Err(unfit(&self.path, "has an L2 table beyond its end"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn bytes(&self, at: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
@@ -208,7 +238,7 @@ impl Qcow2 {
         }
         let table = Rc::new(self.table(offset, 1 << (self.cluster_bits - 3))?);
         let mut tables = self.tables.borrow_mut();
-        if tables.len() >= MOST_KEPT {
+        if (tables.len() + 1) << self.cluster_bits > MOST_KEPT {
             tables.clear();
         }
         tables.insert(number, Rc::clone(&table));
@@ -283,8 +313,12 @@ impl Qcow2 {
                     continue;
                 }
                 let end = (start + (1 << bits)).min(self.size);
+                let is_full = all.len() >= MOST_PARTS;
                 match all.last_mut() {
                     Some(last) if last.end == start => last.end = end,
+                    _ if is_full => {
+                        return Err(unfit(&self.path, "is in more parts than kvmc reads"));
+                    }
                     _ => all.push(start..end),
                 }
             }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::chain::Chain;
 use super::fault::{DAMAGED, Fault};
+use super::inode::{State, entries, pair, short, state, word};
 use super::journal::{MAGIC_BYTES, Newest, replay};
 
 const MAGIC: u16 = 0xef53;
@@ -24,40 +25,19 @@ const ENCRYPTED: u32 = 0x800;
 const EXTENT_MAGIC: u16 = 0xf30a;
 const DEEPEST_TREE: u16 = 5;
 /// Most bytes of a folder, files, and levels of folders that are read.
-const LARGEST_FOLDER: u64 = 64 << 20;
+const LARGEST_FOLDER: u64 = 32 << 20;
 const LARGEST_JOURNAL: u64 = 2 << 30;
-const MOST_FILES: usize = 1 << 20;
+const MOST_FILES: usize = 1 << 19;
 const DEEPEST: usize = 256;
+/// Most bytes of one path, and of all.
+const LONGEST_PATH: usize = 4096;
+const MOST_PATHS: usize = 48 << 20;
+/// Most bytes of folders that are read.
+const MOST_FOLDERS: u64 = 1 << 30;
+/// Most nodes of a file's tree of extents. A tree of so many is of some terabytes.
+const MOST_NODES: u32 = 1 << 16;
 /// Most parts that are read, so that loops in it have an end.
 const MOST_READS: u32 = 4 << 20;
-
-/// What tells one state of a file from another. The time of the last access does not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct State {
-    inode: u32,
-    /// stat(2)'s `st_mode`, with the file's type.
-    mode: u16,
-    owner: [u16; 4],
-    size: u64,
-    /// With the part below a second.
-    changed: [u32; 4],
-    generation: u32,
-}
-
-impl State {
-    pub(super) const fn is_folder(&self) -> bool {
-        self.mode & 0o170_000 == 0o040_000
-    }
-
-    /// As of a folder, whose time and size change with each file in it.
-    pub(super) const fn is_same_folder(&self, other: &Self) -> bool {
-        self.mode == other.mode
-            && self.owner[0] == other.owner[0]
-            && self.owner[1] == other.owner[1]
-            && self.owner[2] == other.owner[2]
-            && self.owner[3] == other.owner[3]
-    }
-}
 
 /// A file system.
 pub(super) struct Ext<'a> {
@@ -72,20 +52,10 @@ pub(super) struct Ext<'a> {
     group_size: u64,
     is_long: bool,
     reads: Cell<u32>,
+    /// Bytes of folders.
+    folders: Cell<u64>,
     /// Blocks whose newest content is in the journal.
     journaled: BTreeMap<u64, Newest>,
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn pair(bytes: &[u8], low: usize, high: usize) -> Option<u64> {
-    Some(u64::from(word(bytes, high)?) << 32 | u64::from(word(bytes, low)?))
 }
 
 impl<'a> Ext<'a> {
@@ -118,7 +88,12 @@ impl<'a> Ext<'a> {
             let why = "has an ext4 with a feature that kvmc does not read";
             return Some(Err(Fault::Unread(why)));
         }
-        let block = 1024_u64 << word(bytes, 24).filter(|n| *n <= 6)?;
+        let bits = word(bytes, 24)?;
+        if bits > 6 {
+            let why = "has an ext4 with blocks of more than 64K";
+            return Some(Err(Fault::Unread(why)));
+        }
+        let block = 1024_u64 << bits;
         let is_long = incompatible & LONG_GROUPS != 0;
         let group_size = match is_long {
             true => u64::from(short(bytes, 254)?).max(64),
@@ -141,6 +116,7 @@ impl<'a> Ext<'a> {
             group_size,
             is_long,
             reads: Cell::new(0),
+            folders: Cell::new(0),
             journaled: BTreeMap::new(),
         }))
     }
@@ -153,18 +129,28 @@ impl<'a> Ext<'a> {
         let mut found = BTreeMap::new();
         let mut folders = vec![(ROOT, String::new(), 0)];
         let mut seen = BTreeSet::from([ROOT]);
+        let mut paths = 0;
         while let Some((number, path, depth)) = folders.pop() {
             let inode = self.inode(number)?;
             let data = self.folder(&inode)?;
-            for (child, name) in entries(&data) {
+            for (child, name) in entries(&data, MOST_FILES + 1) {
                 let inode = self.inode(child)?;
                 let state = state(child, &inode).ok_or(DAMAGED)?;
                 let path = match path.is_empty() {
                     true => name,
                     false => format!("{path}/{name}"),
                 };
-                // A folder that is in itself would have no end.
-                if state.is_folder() && depth < DEEPEST && seen.insert(child) {
+                paths += path.len();
+                if path.len() > LONGEST_PATH || paths > MOST_PATHS {
+                    return Err(Fault::Unread("has longer paths than kvmc reads"));
+                }
+                if state.is_folder() {
+                    if !seen.insert(child) {
+                        return Err(Fault::Unread("has a folder with two names"));
+                    }
+                    if depth == DEEPEST {
+                        return Err(Fault::Unread("has folders deeper than kvmc reads"));
+                    }
                     folders.push((child, path.clone(), depth + 1));
                 }
                 found.insert(path, state);
@@ -179,7 +165,7 @@ impl<'a> Ext<'a> {
     fn read(&self, at: u64, length: u64) -> Result<Vec<u8>, Fault> {
         self.reads.set(self.reads.get() + 1);
         if self.reads.get() > MOST_READS {
-            return Err(Fault::Unread("has more files than kvmc reads"));
+            return Err(Fault::Unread("has more parts than kvmc reads"));
         }
         let mut bytes = vec![0; usize::try_from(length).map_err(|_| DAMAGED)?];
         // No part that is read crosses a block.
@@ -192,7 +178,11 @@ impl<'a> Ext<'a> {
                 .saturating_add(within),
             None => at,
         };
-        self.disk.read(self.offset.saturating_add(at), &mut bytes)?;
+        let at = self.offset.saturating_add(at);
+        if at.saturating_add(length) > self.disk.size() {
+            return Err(Fault::Unread("has a part beyond the end of the disk"));
+        }
+        self.disk.read(at, &mut bytes)?;
         if newest.is_some_and(|newest| newest.is_escaped && within == 0)
             && let Some(first) = bytes.first_chunk_mut()
         {
@@ -212,7 +202,9 @@ impl<'a> Ext<'a> {
         };
         let at = u64::from(index % self.per_group) * self.inode_size;
         let at = table.and_then(|t| t.checked_mul(self.block)?.checked_add(at));
-        self.read(at.ok_or(DAMAGED)?, self.inode_size)
+        let at = at.filter(|at| *at < self.disk.size());
+        let at = at.ok_or(Fault::Unread("has inodes beyond the end of the disk"))?;
+        self.read(at, self.inode_size)
     }
 
     /// The content of a folder.
@@ -223,6 +215,10 @@ impl<'a> Ext<'a> {
         }
         let mut data = Vec::new();
         for block in self.blocks(inode, LARGEST_FOLDER)? {
+            self.folders.set(self.folders.get() + self.block);
+            if self.folders.get() > MOST_FOLDERS {
+                return Err(Fault::Unread("has larger folders than kvmc reads"));
+            }
             let at = block.checked_mul(self.block).ok_or(DAMAGED)?;
             data.extend(self.read(at, self.block)?);
         }
@@ -234,26 +230,36 @@ impl<'a> Ext<'a> {
         let flags = word(inode, 32).ok_or(DAMAGED)?;
         let size = pair(inode, 4, 108).ok_or(DAMAGED)?;
         if size > largest {
-            return Err(DAMAGED);
+            return Err(Fault::Unread(
+                "has a larger folder or journal than kvmc reads",
+            ));
         }
         let root = inode.get(40..100).ok_or(DAMAGED)?;
         let mut blocks = Blocks {
             most: size.div_ceil(self.block),
+            nodes: 0,
             found: Vec::new(),
         };
         if flags & EXTENTS != 0 {
-            self.extents(root, DEEPEST_TREE, &mut blocks)?;
+            let depth = short(root, 6).filter(|depth| *depth <= DEEPEST_TREE);
+            self.extents(root, depth.ok_or(DAMAGED)?, &mut blocks)?;
         } else {
             self.pointers(root, &mut blocks)?;
         }
         Ok(blocks.found)
     }
 
-    fn extents(&self, node: &[u8], deepest: u16, blocks: &mut Blocks) -> Result<(), Fault> {
+    fn extents(&self, node: &[u8], level: u16, blocks: &mut Blocks) -> Result<(), Fault> {
         let head = |at| short(node, at).ok_or(DAMAGED);
         let (count, depth) = (head(2)?, head(6)?);
-        if head(0)? != EXTENT_MAGIC || depth > deepest {
+        if head(0)? != EXTENT_MAGIC {
             return Err(DAMAGED);
+        }
+        blocks.nodes += 1;
+        if depth != level || blocks.nodes > MOST_NODES {
+            return Err(Fault::Unread(
+                "has a tree of extents that leads back to itself",
+            ));
         }
         for entry in node
             .get(12..)
@@ -314,6 +320,8 @@ impl<'a> Ext<'a> {
 struct Blocks {
     /// As many as its size needs.
     most: u64,
+    /// Nodes of its tree that were read.
+    nodes: u32,
     found: Vec<u64>,
 }
 
@@ -329,42 +337,4 @@ impl Blocks {
         self.found.push(block);
         Ok(())
     }
-}
-
-/// The entries of a folder without `.` and `..`.
-fn entries(data: &[u8]) -> Vec<(u32, String)> {
-    let mut found = Vec::new();
-    let mut rest = data;
-    while let (Some(inode), Some(length)) = (word(rest, 0), short(rest, 4)) {
-        let Some((entry, after)) = rest.split_at_checked(usize::from(length)) else {
-            break;
-        };
-        let name_length = entry.get(6).copied().unwrap_or_default();
-        let Some(name) = entry.get(8..8 + usize::from(name_length)) else {
-            break;
-        };
-        if inode != 0 && !name.is_empty() && name != b"." && name != b".." {
-            found.push((inode, String::from_utf8_lossy(name).into_owned()));
-        }
-        rest = after;
-    }
-    found
-}
-
-fn state(number: u32, inode: &[u8]) -> Option<State> {
-    // An inode of 128 bytes has no times below a second.
-    let below = |at| word(inode, at).unwrap_or_default();
-    Some(State {
-        inode: number,
-        mode: short(inode, 0)?,
-        owner: [
-            short(inode, 2)?,
-            short(inode, 24)?,
-            short(inode, 120)?,
-            short(inode, 122)?,
-        ],
-        size: pair(inode, 4, 108)?,
-        changed: [word(inode, 12)?, word(inode, 16)?, below(132), below(136)],
-        generation: word(inode, 100)?,
-    })
 }

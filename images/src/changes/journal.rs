@@ -12,6 +12,8 @@ const MAGIC: u32 = 0xc03b_3998;
 const DESCRIPTOR: u32 = 1;
 const COMMIT: u32 = 2;
 const REVOKE: u32 = 5;
+/// Most blocks that a journal writes or revokes.
+const MOST: usize = 1 << 20;
 /// Incompatible features.
 const LONG_NUMBERS: u32 = 2;
 const CHECKSUMS_2: u32 = 8;
@@ -82,6 +84,12 @@ pub(super) fn replay(
     let (mut writes, mut revoked) = (Vec::new(), BTreeMap::new());
     let (mut pending, mut revoking) = (Vec::new(), Vec::new());
     while let Some(block) = log.next() {
+        let count = writes.len() + pending.len() + revoked.len() + revoking.len();
+        if count > MOST {
+            return Err(Fault::Unread(
+                "has a journal of more blocks than kvmc reads",
+            ));
+        }
         let bytes = read(block)?;
         if word(&bytes, 0) != Some(MAGIC) || word(&bytes, 8) != Some(sequence) {
             break;

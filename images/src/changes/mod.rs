@@ -4,6 +4,7 @@
 mod chain;
 mod ext;
 mod fault;
+mod inode;
 mod journal;
 
 use std::collections::BTreeMap;
@@ -11,9 +12,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use self::chain::Chain;
-use self::ext::{Ext, State};
+use self::ext::Ext;
 use self::fault::Fault;
+use self::inode::State;
 use crate::error::ImageError;
+use crate::exec::stop_if_told;
 use crate::layer::partition::{Disk, file_systems};
 
 /// Bytes that are compared at once, and the unit in which differences count.
@@ -60,6 +63,10 @@ pub enum ChangeKind {
 }
 
 impl Disk for Chain {
+    fn size(&self) -> u64 {
+        Self::size(self)
+    }
+
     fn bytes(&self, at: u64, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.read(at, &mut bytes).ok().map(|()| bytes)
@@ -101,6 +108,7 @@ fn different(old: &Chain, new: &Chain, held: &[Range<u64>]) -> Result<u64, Image
     for range in held {
         let mut at = range.start.max(done);
         while at < range.end {
+            stop_if_told()?;
             let length = usize::try_from(range.end - at).unwrap_or(READ).min(READ);
             let [a, b] = &mut buffers;
             let (a, b) = (
@@ -120,14 +128,15 @@ fn different(old: &Chain, new: &Chain, held: &[Range<u64>]) -> Result<u64, Image
 
 /// The files of all file systems that both states have at the same place. Usually one of them is the root.
 fn files(old: &Chain, new: &Chain) -> Result<Files, ImageError> {
-    let places = |chain: &Chain| -> Vec<u64> {
-        let found = file_systems(chain).into_iter();
-        found
-            .filter(|f| f.kind == "ext")
-            .map(|f| f.offset)
-            .collect()
+    let places = |chain: &Chain| -> Result<Vec<u64>, String> {
+        let found = file_systems(chain)?.into_iter();
+        let found = found.filter(|f| f.kind == "ext").map(|f| f.offset);
+        Ok(found.collect())
     };
-    let (was, is) = (places(old), places(new));
+    let (was, is) = match places(old).and_then(|was| Ok((was, places(new)?))) {
+        Ok(found) => found,
+        Err(why) => return Ok(Files::Unknown(format!("it {why}"))),
+    };
     if was != is || is.is_empty() {
         let why = "it has no ext2, ext3 or ext4, or not the same ones";
         return Ok(Files::Unknown(why.to_owned()));

@@ -17,6 +17,13 @@ use crate::size::approximate;
 
 /// Largest unpacked disk, in bytes: a few packed kilobytes can hold any number of zeros.
 const LARGEST: u64 = 256 << 30;
+/// A packed file may hold so many bytes, and so many times its own size.
+const SMALL: u64 = 2 << 30;
+const MOST_RATIO: u64 = 1024;
+/// Bytes of memory that a file may ask for to be unpacked. The highest level of xz asks for 65 MiB, a zstd's window is of
+/// 2^27 bytes at most without `--ultra`.
+const MEMORY: u64 = 128 << 20;
+const WINDOW: u32 = 27;
 
 /// A format that can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,8 +122,17 @@ pub(crate) fn unpack(
 ) -> Result<(), ImageError> {
     let reader = BufReader::with_capacity(1 << 18, fs_err::File::open(from)?);
     let mut reader: Box<dyn Read> = match format {
-        DiskFormat::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(reader)),
-        DiskFormat::Zstd => Box::new(zstd::Decoder::new(reader)?),
+        DiskFormat::Xz => {
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(MEMORY, liblzma::stream::CONCATENATED);
+            let stream = stream.map_err(|e| subject.unfit(format!("cannot be unpacked: {e}")))?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(reader, stream))
+        }
+        DiskFormat::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(reader)?;
+            decoder.window_log_max(WINDOW)?;
+            Box::new(decoder)
+        }
         DiskFormat::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
         DiskFormat::Qcow2 | DiskFormat::Raw => return Err(subject.unfit("is not packed")),
     };
@@ -131,13 +147,20 @@ pub(crate) fn unpack(
         .create_new(true)
         .open(to)
         .map_err(failed)?;
-    let length = copy(&mut reader, &file).map_err(failed)?;
+    let packed = fs_err::metadata(from)?.len();
+    let length = copy(&mut reader, &file, most_unpacked(packed)).map_err(failed)?;
     file.set_len(length).map_err(failed)?;
     Ok(())
 }
 
+/// The largest content of a packed file of so many bytes. Packed zeros take a thousandth of their size or less.
+const fn most_unpacked(packed: u64) -> u64 {
+    let most = SMALL.saturating_add(packed.saturating_mul(MOST_RATIO));
+    if most < LARGEST { most } else { LARGEST }
+}
+
 /// Copies, with holes in place of zeros; returns the length.
-fn copy(reader: &mut dyn Read, mut file: &File) -> std::io::Result<u64> {
+fn copy(reader: &mut dyn Read, mut file: &File, most: u64) -> std::io::Result<u64> {
     use std::io::Seek;
     let mut buffer = vec![0; 1 << 18];
     let mut length = 0;
@@ -154,8 +177,11 @@ fn copy(reader: &mut dyn Read, mut file: &File) -> std::io::Result<u64> {
             return Ok(length);
         }
         length += filled as u64;
-        if length > LARGEST {
-            return Err(std::io::Error::other("it is larger than any disk"));
+        if length > most {
+            return Err(std::io::Error::other(format!(
+                "it is larger than {}, more than any sound disk is that takes so little packed",
+                approximate(most)
+            )));
         }
         if part.iter().all(|b| *b == 0) {
             file.seek_relative(i64::try_from(filled).unwrap_or(0))?;
@@ -212,7 +238,7 @@ pub(crate) fn settle(
 /// # Errors
 /// It has a backing or data file, unknown features, or is encrypted or damaged.
 pub(crate) fn judge_qcow2(path: &Path, subject: Subject<'_>) -> Result<(), ImageError> {
-    let header = match qcow2::examine(path).map_err(|e| subject.instead_of(path, e))? {
+    let header = match qcow2::examine_whole(path).map_err(|e| subject.instead_of(path, e))? {
         Ok(header) => header,
         Err(flaw) => return Err(refuse(subject, flaw)),
     };
@@ -258,9 +284,12 @@ fn refuse(subject: Subject<'_>, flaw: Flaw) -> ImageError {
         Flaw::Dirty | Flaw::Corrupt => repair(""),
         Flaw::DataFile(_) => whole("beside its data file, "),
         Flaw::Unknown(_) | Flaw::Version(_) => whole("with the version of QEMU that wrote it, "),
-        Flaw::NotQcow2 | Flaw::Cut | Flaw::BackingName => {
-            Box::new(|_| "copy or download it again".to_owned())
-        }
+        Flaw::NotQcow2
+        | Flaw::Cut
+        | Flaw::BackingName(_)
+        | Flaw::Clusters(_)
+        | Flaw::Size(_)
+        | Flaw::Layout(_) => Box::new(|_| "copy or download it again".to_owned()),
     };
     subject.unusable(why, &cure)
 }

@@ -92,7 +92,7 @@ impl Ext {
     /// The disk has no such file system, or one that was not unmounted.
     pub(super) fn root_of(disk: &Path) -> Result<Self, ImageError> {
         let file = fs_err::File::open(disk)?.into_parts().0;
-        let found = file_systems(&file);
+        let found = file_systems(&file).map_err(unfit)?;
         for place in found.iter().filter(|f| f.kind == "ext") {
             let ext = Self {
                 disk: disk.to_owned(),

@@ -102,11 +102,30 @@ fn chained(disks: &[PathBuf]) -> String {
     format!("json:{chain}")
 }
 
+/// Checks the header of each image of a chain, and returns the size of the first one's disk.
+fn checked(chain: &[PathBuf]) -> Result<u64, ImageError> {
+    let mut size = 0;
+    for (image, number) in chain.iter().zip(0..) {
+        let header = crate::qcow2::inspect_whole(image)?;
+        if number == 0 {
+            size = header.virtual_size;
+        }
+        if chain.iter().skip(number + 1).any(|below| below == image) {
+            return Err(ImageError::Unfit {
+                path: image.clone(),
+                why: "is its own backing file".to_owned(),
+            });
+        }
+    }
+    Ok(size)
+}
+
 /// Reads a chain of qcow2 into one raw file with holes.
 fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
     let Some(first) = disks.first() else {
         return Ok(());
     };
+    let size = checked(disks)?;
     let arguments = [
         "convert",
         "-O",
@@ -122,7 +141,7 @@ fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
         reads: disks.iter().map(PathBuf::as_path).collect(),
         writes: vec![to],
         about: first,
-        disk: crate::qcow2::inspect(first)?.virtual_size,
+        disk: size,
     };
     job.run()
 }
@@ -133,9 +152,7 @@ fn flatten(disks: &[PathBuf], to: &Path) -> Result<(), ImageError> {
 /// # Errors
 /// An image has an impossible header, or cannot be read or written.
 pub fn merge_first(chain: &[PathBuf]) -> Result<(), ImageError> {
-    for image in chain.iter().take(2) {
-        crate::qcow2::inspect(image)?;
-    }
+    let size = checked(chain)?;
     let [first, second, ..] = chain else {
         return Ok(());
     };
@@ -147,7 +164,7 @@ pub fn merge_first(chain: &[PathBuf]) -> Result<(), ImageError> {
         // qemu-img opens the first one for writing, too.
         writes: vec![first, second],
         about: first,
-        disk: crate::qcow2::inspect(first)?.virtual_size,
+        disk: size,
     };
     job.run()
 }

@@ -7,19 +7,27 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 const SECTOR: u64 = 512;
-/// Most entries of a GPT that are read.
-const MOST: u64 = 256;
+/// Most entries of a GPT, and the sizes of one in bytes.
+const MOST: u32 = 256;
+const ENTRY: std::ops::RangeInclusive<u32> = 128..=4096;
 
 /// A disk that can be read anywhere.
 pub(crate) trait Disk {
     /// The bytes at an offset; `None` if they cannot be read.
     fn bytes(&self, at: u64, length: usize) -> Option<Vec<u8>>;
+
+    /// Its size in bytes.
+    fn size(&self) -> u64;
 }
 
 impl Disk for File {
     fn bytes(&self, at: u64, length: usize) -> Option<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+    }
+
+    fn size(&self) -> u64 {
+        self.metadata().map_or(0, |meta| meta.len())
     }
 }
 
@@ -33,16 +41,28 @@ pub(crate) struct FileSystem {
 }
 
 /// The known file systems of the whole disk and of its partitions.
-pub(crate) fn file_systems(disk: &impl Disk) -> Vec<FileSystem> {
+///
+/// # Errors
+/// The partition table is impossible; the error says what of it.
+pub(crate) fn file_systems(disk: &impl Disk) -> Result<Vec<FileSystem>, String> {
     let mut starts = vec![0];
-    starts.extend(gpt(disk).unwrap_or_else(|| mbr(disk).unwrap_or_default()));
+    match gpt(disk) {
+        Some(found) => starts.extend(found?),
+        None => starts.extend(mbr(disk).unwrap_or_default()),
+    }
+    if let Some(start) = starts.iter().find(|start| **start > disk.size()) {
+        return Err(format!(
+            "has a partition at byte {start}, beyond its end at {}",
+            disk.size()
+        ));
+    }
     let known = |offset: u64| {
         Some(FileSystem {
             offset,
             kind: kind(disk, offset)?,
         })
     };
-    starts.into_iter().filter_map(known).collect()
+    Ok(starts.into_iter().filter_map(known).collect())
 }
 
 fn kind(disk: &impl Disk, offset: u64) -> Option<&'static str> {
@@ -64,20 +84,38 @@ fn kind(disk: &impl Disk, offset: u64) -> Option<&'static str> {
         .map(|(name, ..)| *name)
 }
 
-fn gpt(disk: &impl Disk) -> Option<Vec<u64>> {
+/// The starts of partitions; `None` where there is no GPT.
+fn gpt(disk: &impl Disk) -> Option<Result<Vec<u64>, String>> {
     let header = disk.bytes(SECTOR, 92)?;
     if header.get(..8)? != b"EFI PART" {
         return None;
     }
-    let table = long(&header, 72)?.checked_mul(SECTOR)?;
-    let count = u64::from(word(&header, 80)?).min(MOST);
-    let size = u64::from(word(&header, 84)?).clamp(128, 4096);
-    let start = |number: u64| {
-        let entry = disk.bytes(table.checked_add(number * size)?, 128)?;
+    let table = long(&header, 72)?.saturating_mul(SECTOR);
+    let (count, size) = (word(&header, 80)?, word(&header, 84)?);
+    if count > MOST {
+        return Some(Err(format!(
+            "has a table of {count} partitions; expected at most {MOST}"
+        )));
+    }
+    if !ENTRY.contains(&size) {
+        return Some(Err(format!(
+            "has a table of partitions with entries of {size} bytes; expected 128 to 4096"
+        )));
+    }
+    if table >= disk.size() {
+        return Some(Err(format!(
+            "has its table of partitions at byte {table}, beyond its end at {}",
+            disk.size()
+        )));
+    }
+    let start = |number: u32| {
+        let at = u64::from(number) * u64::from(size);
+        let entry = disk.bytes(table.checked_add(at)?, 128)?;
         let is_used = entry.get(..16)? != [0; 16];
-        long(&entry, 32).filter(|_| is_used)?.checked_mul(SECTOR)
+        let sector = long(&entry, 32).filter(|_| is_used)?;
+        Some(sector.saturating_mul(SECTOR))
     };
-    Some((0..count).filter_map(start).collect())
+    Some(Ok((0..count).filter_map(start).collect()))
 }
 
 fn mbr(disk: &impl Disk) -> Option<Vec<u64>> {
@@ -137,7 +175,7 @@ mod tests {
         ]);
         let found = |offset, kind| FileSystem { offset, kind };
         assert_eq!(
-            file_systems(&gpt),
+            file_systems(&gpt).unwrap(),
             [found(512 << 10, "ext"), found(1 << 20, "xfs")]
         );
         let mut entry = [0; 16];
@@ -148,12 +186,12 @@ mod tests {
             (510, b"\x55\xaa"),
             ((512 << 10) + 0x10040, b"_BHRfS_M"),
         ]);
-        assert_eq!(file_systems(&mbr), [found(512 << 10, "btrfs")]);
+        assert_eq!(file_systems(&mbr).unwrap(), [found(512 << 10, "btrfs")]);
         assert_eq!(
-            file_systems(&disk(&[(1080, b"\x53\xef")])),
+            file_systems(&disk(&[(1080, b"\x53\xef")])).unwrap(),
             [found(0, "ext")]
         );
-        assert!(file_systems(&disk(&[])).is_empty());
+        assert!(file_systems(&disk(&[])).unwrap().is_empty());
     }
 
     proptest! {

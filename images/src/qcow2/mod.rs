@@ -6,11 +6,17 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+mod flaw;
+mod header;
+mod layout;
+
+pub(crate) use self::flaw::Flaw;
+pub use self::header::Header;
+use self::header::{LARGEST, LONGEST_NAME, MAGIC, parse};
 use crate::error::ImageError;
 
-const MAGIC: &[u8; 4] = b"QFI\xfb";
 const CLUSTER_BITS: u32 = 16;
 pub(crate) const CLUSTER: u64 = 1 << CLUSTER_BITS;
 /// Bytes that one L2 table's clusters hold.
@@ -18,74 +24,6 @@ pub(crate) const PER_L1_ENTRY: u64 = CLUSTER / 8 * CLUSTER;
 const HEADER_LENGTH: u32 = 104;
 /// Header extension with the backing file's format.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
-/// Longest backing file's name that the format allows, in bytes.
-const LONGEST_NAME: usize = 1023;
-/// Header extensions with the data file's name and with the names of features.
-const DATA_FILE: u32 = 0x4441_5441;
-const FEATURE_NAMES: u32 = 0x6803_f857;
-/// Incompatible features, by their bits.
-const DIRTY: u64 = 1;
-const CORRUPT: u64 = 1 << 1;
-const EXTERNAL_DATA: u64 = 1 << 2;
-/// The same, and those that QEMU and kvmc read: a compression type and extended L2 entries.
-const KNOWN_FEATURES: u64 = DIRTY | CORRUPT | EXTERNAL_DATA | 1 << 3 | 1 << 4;
-
-/// Why an image cannot be used as it is, by its header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    NotQcow2,
-    Cut,
-    Version(u32),
-    /// With the header's `crypt_method`.
-    Encrypted(u32),
-    Dirty,
-    Corrupt,
-    DataFile(String),
-    Unknown(String),
-    BackingName,
-}
-
-impl std::fmt::Display for Flaw {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotQcow2 => f.write_str("is not a qcow2 image"),
-            Self::Cut => f.write_str("is cut short"),
-            Self::Version(version) => {
-                write!(f, "is a qcow2 of version {version}; expected 2 or 3")
-            }
-            Self::Encrypted(_) => f.write_str("is encrypted"),
-            Self::Dirty => f.write_str("is dirty: the program that wrote it did not close it"),
-            Self::Corrupt => f.write_str("is marked as corrupt"),
-            Self::DataFile(name) if name.is_empty() => {
-                f.write_str("keeps its data in another file")
-            }
-            Self::DataFile(name) => {
-                write!(
-                    f,
-                    "keeps its data in another file, `{}`",
-                    name.escape_debug()
-                )
-            }
-            Self::Unknown(names) => {
-                write!(
-                    f,
-                    "has features that kvmc does not know: {}",
-                    names.escape_debug()
-                )
-            }
-            Self::BackingName => f.write_str("has an impossible backing file"),
-        }
-    }
-}
-
-/// An image's header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Size of the disk that a guest sees, in bytes.
-    pub virtual_size: u64,
-    /// Its backing file.
-    pub backing_file: Option<PathBuf>,
-}
 
 /// Reads the header of an image.
 ///
@@ -103,106 +41,36 @@ pub fn inspect(path: &Path) -> Result<Header, ImageError> {
 /// # Errors
 /// The file cannot be read.
 pub(crate) fn examine(path: &Path) -> Result<Result<Header, Flaw>, ImageError> {
-    let mut bytes = Vec::new();
-    let file = fs_err::File::open(path)?;
-    file.take(CLUSTER).read_to_end(&mut bytes)?;
-    Ok(parse(&bytes))
+    Ok(parse(&start(path)?.0))
 }
 
-fn word(bytes: &[u8], at: usize) -> Result<u32, Flaw> {
-    let word = at.checked_add(4).and_then(|end| bytes.get(at..end));
-    let word = word.and_then(|w| w.try_into().ok()).ok_or(Flaw::Cut)?;
-    Ok(u32::from_be_bytes(word))
+/// As [`examine`], and compares the tables that the header names with the file.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn examine_whole(path: &Path) -> Result<Result<Header, Flaw>, ImageError> {
+    let (bytes, length) = start(path)?;
+    Ok(parse(&bytes).and_then(|header| layout::check(&bytes, length).map(|()| header)))
 }
 
-fn long(bytes: &[u8], at: usize) -> Result<u64, Flaw> {
-    Ok(u64::from(word(bytes, at)?) << 32 | u64::from(word(bytes, at + 4)?))
-}
-
-fn parse(bytes: &[u8]) -> Result<Header, Flaw> {
-    if bytes.get(..4) != Some(MAGIC.as_slice()) {
-        return Err(Flaw::NotQcow2);
-    }
-    let version = word(bytes, 4)?;
-    if version != 2 && version != 3 {
-        return Err(Flaw::Version(version));
-    }
-    let method = word(bytes, 32)?;
-    if method != 0 {
-        return Err(Flaw::Encrypted(method));
-    }
-    if version == 3 {
-        check_features(bytes)?;
-    }
-    let offset = usize::try_from(long(bytes, 8)?).map_err(|_| Flaw::Cut)?;
-    let length = word(bytes, 16)? as usize;
-    let backing_file = match (offset, length) {
-        (0, _) | (_, 0) => None,
-        (_, length) if length > LONGEST_NAME => return Err(Flaw::BackingName),
-        (offset, length) => {
-            let name = offset
-                .checked_add(length)
-                .and_then(|end| bytes.get(offset..end))
-                .ok_or(Flaw::Cut)?;
-            Some(PathBuf::from(std::ffi::OsStr::from_bytes(name)))
-        }
-    };
-    Ok(Header {
-        virtual_size: long(bytes, 24)?,
-        backing_file,
+/// As [`examine_whole`], for an image whose flaws have no cure.
+///
+/// # Errors
+/// As [`inspect`], or a table of the image is impossible.
+pub(crate) fn inspect_whole(path: &Path) -> Result<Header, ImageError> {
+    examine_whole(path)?.map_err(|flaw| ImageError::Unfit {
+        path: path.to_owned(),
+        why: flaw.to_string(),
     })
 }
 
-/// Refuses incompatible features that an image to be used must not have.
-fn check_features(bytes: &[u8]) -> Result<(), Flaw> {
-    let features = long(bytes, 72)?;
-    let unknown = features & !KNOWN_FEATURES;
-    if unknown != 0 {
-        let names = extension(bytes, FEATURE_NAMES).unwrap_or_default();
-        let bits = (0..64_u8).filter(|bit| unknown >> bit & 1 == 1);
-        let words: Vec<_> = bits.map(|bit| feature_name(names, bit)).collect();
-        return Err(Flaw::Unknown(words.join(", ")));
-    }
-    if features & CORRUPT != 0 {
-        return Err(Flaw::Corrupt);
-    }
-    if features & DIRTY != 0 {
-        return Err(Flaw::Dirty);
-    }
-    if features & EXTERNAL_DATA != 0 {
-        let name = extension(bytes, DATA_FILE).unwrap_or_default();
-        return Err(Flaw::DataFile(String::from_utf8_lossy(name).into_owned()));
-    }
-    Ok(())
-}
-
-/// The name of an incompatible feature in the image's own table, and its bit.
-fn feature_name(table: &[u8], bit: u8) -> String {
-    const ENTRY: usize = 48;
-    const INCOMPATIBLE: u8 = 0;
-    let entry = table
-        .chunks(ENTRY)
-        .find(|e| e.starts_with(&[INCOMPATIBLE, bit]));
-    let name = entry.and_then(|e| e.get(2..)).unwrap_or_default();
-    let name: Vec<u8> = name.iter().copied().take_while(|b| *b != 0).collect();
-    match name.is_empty() {
-        true => format!("bit {bit}"),
-        false => format!("{} (bit {bit})", String::from_utf8_lossy(&name)),
-    }
-}
-
-/// The content of a header extension.
-fn extension(bytes: &[u8], wanted: u32) -> Option<&[u8]> {
-    let mut at = word(bytes, 100).ok()? as usize;
-    loop {
-        let (kind, length) = (word(bytes, at).ok()?, word(bytes, at + 4).ok()? as usize);
-        let content = bytes.get(at + 8..(at + 8).checked_add(length)?);
-        match kind {
-            0 => return None,
-            kind if kind == wanted => return content,
-            _ => at = (at + 8).checked_add(length.next_multiple_of(8))?,
-        }
-    }
+/// The first bytes of a file, with its header and extensions, and its length.
+fn start(path: &Path) -> Result<(Vec<u8>, u64), ImageError> {
+    let mut bytes = Vec::new();
+    let file = fs_err::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.take(CLUSTER).read_to_end(&mut bytes)?;
+    Ok((bytes, length))
 }
 
 /// Makes `path` an empty overlay of `size` bytes on the qcow2 `backing`.
@@ -245,9 +113,9 @@ fn create(path: &Path, name: &[u8], size: u64) -> Result<(), ImageError> {
     };
     let entries = size.div_ceil(PER_L1_ENTRY);
     let l1_clusters = (entries * 8).div_ceil(CLUSTER);
-    // One refcount block counts half a cluster of clusters, far more than the tables take.
+    // One refcount block counts half a cluster of clusters, far more than the tables of the largest disk take.
     let used = 3 + l1_clusters;
-    let entries = u32::try_from(entries).ok().filter(|_| used < CLUSTER / 2);
+    let entries = u32::try_from(entries).ok().filter(|_| size <= LARGEST);
     let entries = entries.ok_or_else(|| unfit(format!("cannot be of {size} bytes")))?;
 
     let file = File::options()
@@ -311,6 +179,8 @@ pub(crate) fn header(backing: &[u8], size: u64, l1_entries: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use proptest::prelude::*;
 
     use super::*;
