@@ -154,8 +154,14 @@ fn links_restored(record: &ClusterRecord, dir: &ClusterDir) -> Option<RestoredSt
 impl Local {
     /// Measures how the nodes' memory is shared. It takes milliseconds for each GB, so [`status`] leaves it out.
     pub(crate) fn measure_memory(&self, status: &mut ClusterStatus) {
-        for node in &mut status.nodes {
-            if let Some(memory) = node.pid.and_then(MemoryUsage::of) {
+        let pids: Vec<_> = status.nodes.iter().map(|node| node.pid).collect();
+        let measured: Vec<_> = std::thread::scope(|scope| {
+            let of = |pid: Option<i32>| scope.spawn(move || pid.and_then(MemoryUsage::of));
+            let tasks: Vec<_> = pids.into_iter().map(of).collect();
+            tasks.into_iter().map(|t| t.join().ok().flatten()).collect()
+        });
+        for (node, memory) in status.nodes.iter_mut().zip(measured) {
+            if let Some(memory) = memory {
                 node.usage.pss = Some(memory.pss);
                 node.usage.shared = Some(memory.shared);
                 node.usage.private = Some(memory.private);
