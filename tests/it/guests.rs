@@ -119,8 +119,8 @@ fn a_template_of_ubuntu_works_as_debians_does() {
     runs_on("noble", "suite.sh", &["noble", "Ubuntu"]);
 }
 
-/// Runs cloud.sh on an image of a suite, which is built once and stays in the build folder.
-fn cloud(how: &str, suite: &str, firmware: &str) {
+/// An image as publishers make them, which is built once and stays in the build folder.
+fn cloud_image(suite: &str) -> String {
     let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cloud-{suite}.qcow2"));
     if !image.exists() {
         let built = std::process::Command::new(
@@ -133,12 +133,17 @@ fn cloud(how: &str, suite: &str, firmware: &str) {
         assert!(built.success(), "the cloud image cannot be built");
         std::fs::rename(image.with_extension("new"), &image).unwrap();
     }
+    image.display().to_string()
+}
+
+/// Runs cloud.sh on an image of a suite.
+fn cloud(how: &str, suite: &str, firmware: &str) {
+    let image = cloud_image(suite);
     // Every run includes this one, which therefore must not take long.
     let extent = match (how, suite) {
         ("warm", "trixie") => "short",
         _ => "whole",
     };
-    let image = image.display().to_string();
     runs_with("cloud.sh", &[how, &image, firmware, extent]);
 }
 
@@ -177,6 +182,12 @@ fn a_cloud_image_of_ubuntu_boots_as_a_cluster_with_user_data() {
 #[ignore = "builds an image and boots its three nodes for five minutes; run it by name"]
 fn a_cloud_image_of_ubuntu_is_prepared_once_and_its_nodes_wake_with_user_data() {
     cloud("warm", "noble", "bios");
+}
+
+#[test]
+#[ignore = "builds an image and boots it by UEFI for minutes; run it by name"]
+fn snapshots_of_cold_prepared_and_larger_nodes_and_of_uefis_variables() {
+    runs_with("kinds.sh", &[&cloud_image("bookworm")]);
 }
 
 #[test]

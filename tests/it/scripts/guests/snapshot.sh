@@ -112,15 +112,34 @@ test -z "$(sort ../drawn.fork ../drawn.first ../drawn.1 | uniq -d)" || fail 'the
 a=$(x ssh master0 -- tail -n 1 /dev/shm/drawn); sleep 2; test "$a" != "$(x ssh master0 -- tail -n 1 /dev/shm/drawn)" || fail 'the fork stands'
 x down; kvmc ssh worker0 -- true
 
-# Suspended, it leaves only files, and goes on.
-m=$(counted master0); w=$(counted worker0)
+# Suspended, it leaves only files, and goes on from them after a reboot of the host: another boot, another network namespace,
+# no rule, no forwarding.
+reboot() {
+  nft flush ruleset; echo 0 > /proc/sys/net/ipv4/ip_forward
+  sed -i 's/"boot_id": "[^"]*"/"boot_id": "an-earlier-one"/; s/"namespace": [0-9]*/"namespace": 1/' \
+    $(find $K -name '*.json' ! -name snapshot.json) $KVMC_STATE_DIR/host.json
+}
+facts() {
+  for n in master0 worker0; do
+    kvmc ssh $n -- 'hostname; hostname -I; cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub boot; cat /sys/class/net/eth0/address'
+  done
+  cat known_hosts inventory; sort $K/leases* 2>/dev/null | sed 's/"expires[^,}]*//'
+}
+facts > ../facts; m=$(counted master0); w=$(counted worker0)
 kvmc ssh master0 -- 'echo one > file; sync'; kvmc stop --suspend
 kvmc status | grep -q suspended || fail 'status does not tell'
 test -z "$(ip -o link show type bridge)" || fail 'a bridge is left'
-cp $K/cluster.json ../record
+reboot; kvmc status | grep -q suspended || fail 'status does not tell after a reboot'
 sleep 3
 kvmc start
-goes_on master0 $m 100000; goes_on worker0 $w 100000; clock master0
+goes_on master0 $m 100000; goes_on worker0 $w 100000; clock master0; clock worker0
+facts > ../facts.now; same ../facts ../facts.now 'names, addresses, keys and leases after a reboot of the host'
+# A certificate from after the suspension is valid by the clocks of all nodes.
+ssh-keygen -q -t ed25519 -N '' -f ../ca; ssh-keygen -q -s ../ca -I now -n admin -V -1m:+10m ../ca.pub
+for n in master0 worker0; do
+  valid=$(ssh-keygen -L -f ../ca-cert.pub | sed -n 's/ *Valid: from \(.*\) to \(.*\)/\1 \2/p'); set -- $valid
+  kvmc ssh $n -- "now=\$(TZ=$(date +%Z) date +%FT%T); test \$now \> $1 && test \$now \< $2" || fail "$n finds a new certificate invalid: $valid"
+done
 test ! -e $K/suspended || fail 'the memory that has gone on is still there'
 kvmc down
 host > ../after; same ../before ../after 'the host after down'
