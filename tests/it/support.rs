@@ -68,10 +68,13 @@ impl Bench {
     /// Runs a shell in a new network and mount namespace, in the project's folder, with `kvmc` in PATH.
     pub(crate) fn shell(&self, script: &str) -> Output {
         let program = Path::new(env!("CARGO_BIN_EXE_kvmc"));
+        // tests/newer-qemu names the folder of another QEMU.
+        let qemu = std::env::var("KVMC_TEST_QEMU").map(|folder| format!("{folder}:"));
         let path = format!(
-            "{}:{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "{}:{}:{}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             self.dir().join("bin").display(),
-            program.parent().unwrap().display()
+            program.parent().unwrap().display(),
+            qemu.unwrap_or_default()
         );
         Command::new("unshare")
             .args(["--net", "--mount", "sh", "-euc", script])
@@ -81,7 +84,10 @@ impl Bench {
             .env("KVMC_STATE_DIR", self.state())
             // The fake QEMU reads its script beside itself. The real one has no such folder.
             .env("KVMC_UNSAFE_SHOW", self.dir().join("bin"))
-            .envs(std::env::vars().filter(|(k, _)| k.starts_with("KVMC_SOAK_")))
+            .envs(
+                std::env::vars()
+                    .filter(|(k, _)| k.starts_with("KVMC_SOAK_") || k == "KVMC_TEST_QEMU"),
+            )
             .current_dir(self.project())
             .output()
             .unwrap()

@@ -1,6 +1,8 @@
 # Sourced before each script, which has its own mount and network namespace. SCRIPTS is the folder of this file.
 mount -t tmpfs none /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs none /run/netns; }
 mkdir -p ../home ../bin
+# The log of a run with another QEMU says so.
+test -z "${KVMC_TEST_QEMU:-}" || qemu-system-x86_64 --version | head -1
 outside() { ip netns exec outside "$@"; }
 uplink() {
   ip netns add outside
