@@ -5,7 +5,6 @@ uplink
 ip -6 addr add 2001:db8::2/64 dev up0 nodad; ip -6 route add default via 2001:db8::1
 outside ip -6 addr add 2001:db8::1/64 dev in0 nodad
 sleep 2
-host > ../before
 kvmc image import "$image" -t cloud-uefi --firmware uefi > ../id
 cat > kvmc.toml <<'TOML'
 masters = 1
@@ -27,6 +26,7 @@ name = "storage"
 subnet = "192.168.90.0/24"
 ipv6 = true
 TOML
+host > ../before
 cat > ../count.py <<'PY'
 import time
 n = 0
