@@ -75,10 +75,10 @@ def skew():
     times = []
     for path in glob.glob(CLUSTER + "/nodes/*/qmp.log"):
         with open(path, errors="replace") as file:
-            stops = re.findall(r'"seconds": ?(\d+), ?"microseconds": ?(\d+)\}, ?"event": ?"STOP"', file.read())
+            stops = re.findall(r'"event":"STOP","timestamp":\{"microseconds":(\d+),"seconds":(\d+)\}', file.read())
         if not stops:
             return None
-        times.append(int(stops[-1][0]) + int(stops[-1][1]) / 1e6)
+        times.append(int(stops[-1][1]) + int(stops[-1][0]) / 1e6)
     return max(times) - min(times)
 
 
