@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::download::{Subject, judge_qcow2};
+use crate::download::{Subject, judge_qcow2, most_unpacked};
 use crate::error::ImageError;
 use crate::image::Image;
 use crate::image::{DISK, META, Meta};
 use crate::layer::backing_name;
+use crate::size::approximate;
 use crate::store::Store;
 use crate::{exec, qcow2};
 
@@ -227,6 +228,7 @@ impl Reader<'_> {
 
     fn read(&self) -> Result<ImportedArchive, ImageError> {
         let mut archive = tar::Archive::new(Watched(plain(self.from)?));
+        let (mut total, most) = (0_u64, most_unpacked(fs_err::metadata(self.from)?.len()));
         // Raw, since the crate reads a long name into memory, however long it says to be.
         let entries = archive.entries().map_err(|e| self.damaged(e))?;
         let mut entries = entries.raw(true);
@@ -236,11 +238,20 @@ impl Reader<'_> {
                 .ok_or_else(|| self.damaged(format!("it lacks {wanted}")))?
                 .map_err(|e| self.damaged(e))?;
             let is_it = entry.path_bytes().as_ref() == wanted.as_bytes();
-            if !is_it || !entry.header().entry_type().is_file() {
+            let is_file = entry.header().entry_type().is_file();
+            if !is_it || !is_file {
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
                 return Err(self.unfit(format!(
-                    "is not an exported image: it has `{}` where {wanted} is expected",
+                    "is not an exported image: it has {}`{}` where {wanted} is expected",
+                    if is_file { "" } else { "a link or folder " },
                     name.escape_debug()
+                )));
+            }
+            total = total.saturating_add(entry.size());
+            if total > most {
+                return Err(self.unfit(format!(
+                    "holds more than {}, more than any sound archive of its size",
+                    approximate(most)
                 )));
             }
             Ok((entry.size(), Box::new(entry)))

@@ -18,10 +18,10 @@ use crate::size::approximate;
 /// Largest unpacked disk, in bytes: a few packed kilobytes can hold any number of zeros.
 const LARGEST: u64 = 256 << 30;
 /// A packed file may hold so many bytes, and so many times its own size.
-const SMALL: u64 = 2 << 30;
+const SMALL: u64 = 1 << 30;
 const MOST_RATIO: u64 = 1024;
-/// Bytes of memory that a file may ask for to be unpacked. The highest level of xz asks for 65 MiB, a zstd's window is of
-/// 2^27 bytes at most without `--ultra`.
+/// Bytes of memory that a file may ask for to be unpacked. The highest level of xz asks for 65 MiB. `zstd` refuses windows of
+/// more than 2^27 bytes, too.
 const MEMORY: u64 = 128 << 20;
 const WINDOW: u32 = 27;
 
@@ -125,7 +125,7 @@ pub(crate) fn unpack(
         DiskFormat::Xz => {
             let stream =
                 liblzma::stream::Stream::new_stream_decoder(MEMORY, liblzma::stream::CONCATENATED);
-            let stream = stream.map_err(|e| subject.unfit(format!("cannot be unpacked: {e}")))?;
+            let stream = stream.map_err(std::io::Error::other)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(reader, stream))
         }
         DiskFormat::Zstd => {
@@ -136,11 +136,12 @@ pub(crate) fn unpack(
         DiskFormat::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
         DiskFormat::Qcow2 | DiskFormat::Raw => return Err(subject.unfit("is not packed")),
     };
+    let name = format.packer().map_or("raw", |(name, _)| name);
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::StorageFull => {
             ImageError::io(format!("unpack {} into the store", subject.shown()))(source)
         }
-        _ => subject.unfit(format!("cannot be unpacked: {source}")),
+        _ => subject.unfit(format!("cannot be unpacked as {name}: {source}")),
     };
     let file = File::options()
         .write(true)
@@ -154,7 +155,7 @@ pub(crate) fn unpack(
 }
 
 /// The largest content of a packed file of so many bytes. Packed zeros take a thousandth of their size or less.
-const fn most_unpacked(packed: u64) -> u64 {
+pub(crate) const fn most_unpacked(packed: u64) -> u64 {
     let most = SMALL.saturating_add(packed.saturating_mul(MOST_RATIO));
     if most < LARGEST { most } else { LARGEST }
 }
@@ -163,6 +164,7 @@ const fn most_unpacked(packed: u64) -> u64 {
 fn copy(reader: &mut dyn Read, mut file: &File, most: u64) -> std::io::Result<u64> {
     use std::io::Seek;
     let mut buffer = vec![0; 1 << 18];
+    let zeros = buffer.clone();
     let mut length = 0;
     loop {
         let mut filled = 0;
@@ -183,7 +185,7 @@ fn copy(reader: &mut dyn Read, mut file: &File, most: u64) -> std::io::Result<u6
                 approximate(most)
             )));
         }
-        if part.iter().all(|b| *b == 0) {
+        if Some(part) == zeros.get(..filled) {
             file.seek_relative(i64::try_from(filled).unwrap_or(0))?;
         } else {
             file.write_all(part)?;

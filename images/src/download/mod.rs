@@ -22,7 +22,7 @@ mod unusable;
 
 pub use catalogue::{Catalogue, Entry, Source, Verification};
 pub use checksum::{Algorithm, Checksum};
-pub(crate) use disk_format::judge_qcow2;
+pub(crate) use disk_format::{judge_qcow2, most_unpacked};
 pub use event::Event;
 pub use import::{import, imported};
 pub use name::check_name;

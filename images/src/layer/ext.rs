@@ -185,6 +185,9 @@ impl Ext {
         job.writes.push(&self.disk);
         job.run().or_else(|e| match e {
             ImageError::Program { status, .. } if status == "exit status: 1" => Ok(()),
+            ImageError::Program { status, .. } => Err(unfit(format!(
+                "has a damaged file system, which e2fsck does not repair by itself ({status}); repair it in the machine"
+            ))),
             e => Err(e),
         })
     }

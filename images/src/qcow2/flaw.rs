@@ -32,7 +32,9 @@ impl std::fmt::Display for Flaw {
             Self::Version(version) => {
                 write!(f, "is a qcow2 of version {version}; expected 2 or 3")
             }
-            Self::Encrypted(_) => f.write_str("is encrypted"),
+            Self::Encrypted(1) => f.write_str("is encrypted (AES)"),
+            Self::Encrypted(2) => f.write_str("is encrypted (LUKS)"),
+            Self::Encrypted(method) => write!(f, "is encrypted by an unknown method, {method}"),
             Self::Dirty => f.write_str("is dirty: the program that wrote it did not close it"),
             Self::Corrupt => f.write_str("is marked as corrupt"),
             Self::DataFile(name) if name.is_empty() => {
