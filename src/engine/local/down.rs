@@ -8,7 +8,7 @@ use kvmc_images::Store;
 use kvmc_netns::Links;
 
 use super::Local;
-use super::reach::untie_all;
+use super::reach::{end_sessions, untie_all};
 use super::removal::carry_out;
 use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
@@ -61,6 +61,10 @@ async fn remove(local: &Local, links: &Links, interrupt: &mut Interrupt) -> Resu
         check_namespace(record)?;
     }
     let ended = untie_all(&dir).await;
+    let why = |_: &str| format!("cluster `{name}` is removed; this session has ended");
+    if let Some(line) = end_sessions(&dir, |_| true, why).await.line() {
+        local.progress.say(&line);
+    }
     let kept_lines = project::uninstall_all(name, &dir);
     failpoint!("down.ssh-config");
     report.found = if record.is_some() || !seen.is_empty() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use kvmc_netns::Links;
 
 use super::Local;
-use super::reach::untie_all;
+use super::reach::{end_sessions, untie_all};
 use super::removal::carry_out;
 use crate::failpoint::failpoint;
 use crate::interrupt::Interrupt;
@@ -82,10 +82,24 @@ pub(super) async fn stop(
         report.errors.extend(error.map(|e| format!("{e:#}")));
     }
     report.nodes = removed.stopped;
+    end_ssh(local, &report).await;
     let errors = ended.iter().chain(&removed.errors);
     report.errors.extend(errors.map(|e| format!("{e:#}")));
     report.kept = removed.kept.into_iter().next();
     Ok(report)
+}
+
+/// Ends the sessions on nodes that have stopped. Those on a node that powered off have ended by themselves.
+async fn end_ssh(local: &Local, report: &StopReport) {
+    let has_stopped = |node: &str| report.nodes.iter().any(|(name, _)| name == node);
+    let why = |node: &str| {
+        let cluster = &local.cluster;
+        format!("{node} of cluster `{cluster}` was stopped; this session has ended")
+    };
+    let ended = end_sessions(&local.dir(), has_stopped, why).await;
+    if let Some(line) = ended.line() {
+        local.progress.say(&line);
+    }
 }
 
 /// Records that nodes are to stay stopped, and returns the steps that stop them.

@@ -18,7 +18,7 @@ class Session:
         if self.pid == 0:
             os.execvp("kvmc", ["kvmc", *words])
         self.seen = b""
-        self.until(b"on master0")
+        self.until(b"on master")
 
     def read(self, seconds):
         """Reads for so long, or until the terminal has no other end."""
@@ -101,4 +101,15 @@ assert re.search(rb"went back to snapshot `try-\d+`", again.seen), again.seen
 assert again.ended() == 255
 outcome, said = kvmc("snapshot", "rollback", "a", "--json")
 assert json.loads(outcome)["sessions"] == 0 and "session" not in said, (outcome, said)
+
+# A stopped node, and a removed cluster.
+stays, again = Session("ssh", "master1"), Session("ssh", "master0")
+_, said = kvmc("stop", "master0", "--timeout", "1")
+assert "1 session of ssh has ended\n" in said, said
+again.until(b"kvmc: master0 of cluster `k80` was stopped; this session has ended\r")
+assert again.ended() == 255
+assert stays.runs()
+kvmc("down")
+stays.until(b"kvmc: cluster `k80` is removed; this session has ended\r")
+assert stays.ended() == 255
 print("ok: sessions end and are told")

@@ -16,7 +16,6 @@ use nix::unistd::isatty;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::local::Local;
-use crate::hint::command;
 use crate::node::{Handle, Identity};
 use crate::state::{ClusterDir, private_dir, read_json, remove_file, replace_json};
 
@@ -98,14 +97,13 @@ fn running(dir: &ClusterDir) -> Vec<(PathBuf, Session, Handle)> {
     running.collect()
 }
 
-/// Ends the sessions of these nodes, and tells each on its terminal that `what` happened.
+/// Ends the sessions of these nodes, and tells each on its terminal why, with words for its node.
 ///
 /// A session that does not end, or a terminal that takes nothing, stops no verb.
 pub(in crate::engine::local) async fn end(
     dir: &ClusterDir,
-    cluster: &str,
     is_of: impl Fn(&str) -> bool,
-    what: &str,
+    why: impl Fn(&str) -> String,
 ) -> EndedSessions {
     let mut all = running(dir);
     all.retain(|(_, session, _)| is_of(&session.node));
@@ -124,9 +122,7 @@ pub(in crate::engine::local) async fn end(
             continue;
         }
         let _next_time = remove_file(&path);
-        let again = command(cluster, &format!("ssh {}", session.node));
-        let line =
-            format!("\r\nkvmc: {what}; this session has ended, and {again} opens another\r\n");
+        let line = format!("\r\nkvmc: {}\r\n", why(&session.node));
         let told = terminal.is_some_and(|mut t| t.write_all(line.as_bytes()).is_ok());
         done.ended += 1;
         done.untold += usize::from(!told);

@@ -122,8 +122,14 @@ impl Local {
 
     /// Ends the sessions on nodes that have gone back to a snapshot. They know nothing of them.
     pub(super) async fn end_sessions(&self, to: &str) -> EndedSessions {
-        let what = format!("cluster `{}` went back to snapshot `{to}`", self.cluster);
-        end_sessions(&self.dir(), &self.cluster, |_| true, &what).await
+        let why = |node: &str| {
+            let again = self.command(&format!("ssh {node}"));
+            format!(
+                "cluster `{}` went back to snapshot `{to}`; this session has ended, and {again} opens another",
+                self.cluster
+            )
+        };
+        end_sessions(&self.dir(), |_| true, why).await
     }
 
     /// Ends what stands by if it cannot take the nodes' places as they are now.
