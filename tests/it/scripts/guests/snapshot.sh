@@ -117,7 +117,7 @@ x down; kvmc ssh worker0 -- true
 reboot() {
   nft flush ruleset; echo 0 > /proc/sys/net/ipv4/ip_forward
   sed -i 's/"boot_id": "[^"]*"/"boot_id": "an-earlier-one"/; s/"namespace": [0-9]*/"namespace": 1/' \
-    $(find $K -name '*.json' ! -name snapshot.json) $KVMC_STATE_DIR/host.json
+    $(find $K -name '*.json' ! -name snapshot.json) $(ls $KVMC_STATE_DIR/host.json 2>/dev/null)
 }
 facts() {
   for n in master0 worker0; do
