@@ -80,7 +80,7 @@ fn check_header(bytes: &[u8], cluster: u64) -> Result<(), Flaw> {
         ));
     }
     let length = word(bytes, 100)?;
-    if length < SHORTEST_HEADER || u64::from(length) > cluster || length % 8 != 0 {
+    if length < SHORTEST_HEADER || u64::from(length) > cluster || !length.is_multiple_of(8) {
         return flaw(format!(
             "has a header of {length} bytes; expected {SHORTEST_HEADER} to {cluster} in steps of 8"
         ));
@@ -108,7 +108,7 @@ fn check_header(bytes: &[u8], cluster: u64) -> Result<(), Flaw> {
 
 /// A table must begin with a cluster, behind the header, and lie in the file.
 fn place(what: &str, at: u64, end: u64, cluster: u64, length: u64) -> Result<(), Flaw> {
-    if at == 0 || at % cluster != 0 {
+    if at == 0 || !at.is_multiple_of(cluster) {
         return flaw(format!(
             "has its {what} at byte {at}, which is no cluster of its own"
         ));
