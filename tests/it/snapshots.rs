@@ -340,8 +340,9 @@ fn connections_of_before_are_cut_off_at_a_rollback_and_later_ones_pass() {
     runs(
         r#"cat > ../hold.py <<'PY'
 # Holds a connection, and writes what the other end does to it.
-import socket, sys
+import signal, socket, sys
 address, port, said = sys.argv[1:]
+signal.alarm(120)
 s = socket.create_connection((address, int(port)), 10)
 def say(word): open(said, "a").write(word + "\n")
 s.sendall(b"x"); assert s.recv(9) == b"x"
@@ -359,9 +360,9 @@ PY
         until_says() { tries=0; until grep -q "$2" ../said.$1 2>/dev/null; do tries=$((tries + 1)); test $tries -lt 200 || fail "$1: $(cat ../said.$1)"; sleep 0.05; done; }
         tracked() { grep -c "sport=$(sed -n 's/open //p' ../said.$1) dport=$2 " /proc/net/nf_conntrack || true; }
         hold() { # NAME ADDRESS PORT COMMAND...
-          name=$1; at=$2; port=$3; shift 3; rm -f ../said.$name; "$@" python3 ../hold.py $at $port ../said.$name & until_says $name open
+          name=$1; at=$2; port=$3; shift 3; rm -f ../said.$name; "$@" python3 ../hold.py $at $port ../said.$name & held="$held $!"; until_says $name open
         }
-        $UP --forward 2223:worker0:22; learn one; kvmc snapshot save a
+        held=; $UP --forward 2223:worker0:22; learn one; kvmc snapshot save a
         python3 -m http.server --bind 203.0.113.2 7001 > ../server 2>&1 & server=$!
         tries=0; until ss -Hltn | grep -q :7001; do tries=$((tries + 1)); test $tries -lt 400 || fail "no server: $(cat ../server)"; sleep 0.05; done
         for way in 'snapshot rollback a' 'try --always -- sleep 2'; do
@@ -378,10 +379,10 @@ PY
         done
         all_ready; echo 'worker0 echo yes' > ../bin/script
         # The host forgets one that says nothing.
-        hold silent 203.0.113.2 2223 outside; test "$(tracked silent 2223)" = 1 || fail 'the control'
+        held=; hold silent 203.0.113.2 2223 outside; test "$(tracked silent 2223)" = 1 || fail 'the control'
         kvmc snapshot rollback a
         test "$(tracked silent 2223)" = 0 || fail "$(cat /proc/net/nf_conntrack)"
         hold again 127.0.0.1 2223 env; hold more 203.0.113.2 2223 outside
-        kvmc down"#,
+        kill $held; kvmc down"#,
     );
 }
