@@ -295,9 +295,8 @@ impl Table {
     fn exists(&self) -> Result<bool, ExecError> {
         let tables = exec::run("nft", &["list", "tables"], "")?;
         let wanted = ["inet", "bridge"].map(|family| format!("table {family} {}", self.name));
-        Ok(tables
-            .lines()
-            .any(|line| wanted.iter().any(|w| w == line.trim())))
+        let mut lines = tables.lines().map(str::trim);
+        Ok(lines.any(|line| wanted.iter().any(|w| w == line)))
     }
 }
 
