@@ -278,7 +278,10 @@ impl Reader<'_> {
             for file in Meta::files(meta.boot) {
                 let (size, mut source) = next(&format!("{id}/{file}"))?;
                 self.check_room(folder.path(), size)?;
-                self.copy(&mut *source, &folder.path().join(file))?;
+                let copied = self.copy(&mut *source, &folder.path().join(file))?;
+                if copied < size {
+                    return Err(self.damaged(format!("it ends within {file}")));
+                }
             }
             self.judge(&folder.path().join(DISK), meta.parent.as_deref())?;
             let expected = meta.digests.clone();
@@ -332,14 +335,14 @@ impl Reader<'_> {
         }
     }
 
-    fn copy(&self, source: &mut dyn Read, to: &Path) -> Result<(), ImageError> {
+    fn copy(&self, source: &mut dyn Read, to: &Path) -> Result<u64, ImageError> {
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .open(to)
             .map_err(ImageError::io(self.unpacking()))?;
         let copied = std::io::copy(source, &mut file);
-        copied.map(drop).map_err(|e| match e.kind() {
+        copied.map_err(|e| match e.kind() {
             std::io::ErrorKind::StorageFull => ImageError::io(self.unpacking())(e),
             _ if exec::is_told_to_stop() => ImageError::Interrupted,
             _ => self.damaged(e),
