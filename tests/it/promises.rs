@@ -31,7 +31,7 @@ fn functions(folder: &Path, names: &mut BTreeSet<String>) {
 /// The names of all functions, tests among them, of the binary and of all crates.
 pub(crate) fn tests_of_all_crates(root: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for folder in ["src", "netns", "images/src", "qmp", "tests"] {
+    for folder in ["src", "netns", "images", "qmp", "tests"] {
         functions(&root.join(folder), &mut names);
     }
     names
