@@ -16,7 +16,7 @@ tcp = socket.create_server(("0.0.0.0", 9999))
 unix = socket.socket(socket.AF_UNIX); unix.bind("\0kvmc-probe"); unix.listen()
 time.sleep(600)' & server=$!
 until ss -Hltn sport = :9999 | grep -q 9999; do sleep 0.05; done
-secret=$(mktemp ../secret.XXXX); secret=$(realpath $secret); chmod 666 $secret
+secret=$(realpath $(mktemp -p ..)); chmod 666 $secret
 cat > ../bin/script <<SCRIPT
 probe-open disk=$nodes/worker0/disk.qcow2 console=$nodes/worker0/console.sock secrets=$KVMC_STATE_DIR/clusters/k80/secrets.json open-to-all=$secret
 probe-pid neighbour=$(pid worker0) keeper=$keeper
