@@ -357,6 +357,7 @@ try:
     say("end")
 except ConnectionResetError: say("reset")
 PY
+        trap 'code=$?; touch ../over; kill ${server:-} 2>/dev/null || true; kvmc down >/dev/null 2>&1 || true; exit $code' EXIT
         until_says() { tries=0; until grep -q "$2" ../said.$1 2>/dev/null; do tries=$((tries + 1)); test $tries -lt 200 || fail "$1: $(cat ../said.$1)"; sleep 0.05; done; }
         tracked() { grep -c "sport=$(sed -n 's/open //p' ../said.$1) dport=$2 " /proc/net/nf_conntrack || true; }
         hold() { # NAME ADDRESS PORT COMMAND...
@@ -384,6 +385,6 @@ while not os.path.exists("../over"): time.sleep(0.2)' &
         kvmc snapshot rollback a
         test "$(tracked silent 2223)" = 0 || fail "$(cat /proc/net/nf_conntrack)"
         hold again 127.0.0.1 2223 env; hold more 203.0.113.2 2223 outside
-        touch ../over; kvmc down"#,
+        kvmc down"#,
     );
 }
